@@ -1,0 +1,43 @@
+"""Every error a user can meet, as one tree.
+
+    ChartscanError
+    ├── DataError        the user's data: where, expected, found, what to do (exit code 5)
+    │   └── BudgetError  too many records had to be put into quarantine    (exit code 4)
+    ├── ConfigError      a setting is wrong                               (exit code 2)
+    └── MissingExtra     an optional package is needed, with its install command
+
+Messages name files, lines, columns and counts, never the content of a record.
+"""
+
+
+class ChartscanError(Exception):
+    """Base of all errors that chartscan raises on purpose."""
+
+    exit_code = 1
+
+
+class DataError(ChartscanError):
+    """The data given by the user cannot be used as it is."""
+
+    exit_code = 5
+
+
+class BudgetError(DataError):
+    """More records were quarantined than the error budget allows; nothing was published."""
+
+    exit_code = 4
+
+
+class ConfigError(ChartscanError):
+    """A setting, a name or a path given by the user is wrong."""
+
+    exit_code = 2
+
+
+class MissingExtra(ChartscanError):
+    """An optional package is missing; the message holds the command that installs it."""
+
+    exit_code = 2
+
+    def __init__(self, package: str, extra: str):
+        super().__init__(f"{package} is not installed. Install it with: pip install 'chartscan[{extra}]'")

@@ -1,0 +1,116 @@
+"""The tables that pass between the parts of chartscan, as code: EVENTS, LABELS, PREDICTIONS, SPLITS.
+
+They are MEDS 0.4 tables (`meds` validates them) with the extension columns that honest prediction needs.
+This module knows types and orders, not where data comes from or what it means clinically.
+"""
+
+import pyarrow as pa
+
+from chartscan.errors import DataError
+
+TIME = pa.timestamp("us")  # UTC instants without a zone, as MEDS wants them
+
+# What an event is. The order is the order among events of one instant: what opens a visit comes first,
+# what closes it last, so that ties break the same way for every file order and thread count.
+EVENT_TYPES = (
+    "birth",
+    "static",  # facts without a time: sex, race, ...
+    "admission",  # start of a hospital stay
+    "visit_start",  # start of any other encounter (emergency, ambulatory, intensive care, ...)
+    "allergy",
+    "vital",
+    "lab",
+    "observation",  # any other observation
+    "procedure",
+    "immunization",
+    "medication_request",
+    "medication_dispense",
+    "medication_administration",
+    "medication_statement",
+    "diagnosis",
+    "visit_end",
+    "discharge",  # end of a hospital stay
+    "death",
+)
+EVENT_RANK = {name: rank for rank, name in enumerate(EVENT_TYPES)}
+
+EVENTS = pa.schema(
+    [
+        pa.field("subject_id", pa.int64(), nullable=False),
+        pa.field("time", TIME),  # when it happened; null = static
+        pa.field("code", pa.string(), nullable=False),  # SYSTEM//code
+        pa.field("numeric_value", pa.float32()),
+        pa.field("text_value", pa.large_string()),  # text or coded results; never free notes
+        pa.field("unit", pa.string()),
+        pa.field("comparator", pa.string()),  # <, <=, >=, > beside numeric_value
+        pa.field("event_type", pa.string(), nullable=False),  # one of EVENT_TYPES
+        pa.field("encounter_id", pa.string()),
+        pa.field("available_time", TIME),  # when it became known, never before `time`; null = static
+    ]
+)
+
+# Rows of a subject are sorted by these (nulls first); `event_rank` is EVENT_RANK[event_type].
+SORT_KEYS = (
+    "subject_id",
+    "time",
+    "event_rank",
+    "code",
+    "available_time",
+    "numeric_value",
+    "text_value",
+    "unit",
+    "comparator",
+    "encounter_id",
+)
+
+LABELS = pa.schema(
+    [
+        pa.field("subject_id", pa.int64(), nullable=False),
+        pa.field("prediction_time", TIME, nullable=False),  # events known up to and including it may be seen
+        pa.field("boolean_value", pa.bool_(), nullable=False),
+    ]
+)
+
+PREDICTIONS = pa.schema(
+    [
+        *LABELS,
+        pa.field("predicted_boolean_value", pa.bool_()),
+        pa.field("predicted_boolean_probability", pa.float32()),
+    ]
+)
+
+SPLITS = pa.schema(
+    [pa.field("subject_id", pa.int64(), nullable=False), pa.field("split", pa.string(), nullable=False)]
+)
+TRAIN, TUNING, HELD_OUT = "train", "tuning", "held_out"
+
+# Key-value metadata of LABELS and PREDICTIONS files (the columns are closed by MEDS, the metadata is not).
+TASK_KEY = b"chartscan.task"  # name of the task
+COHORT_KEY = b"chartscan.cohort"  # JSON: eligibility counts with reasons
+MODEL_KEY = b"chartscan.model"  # name of the model that predicted
+
+
+def check(table: pa.Table, schema: pa.Schema, name: str) -> pa.Table:
+    """`table` with exactly the columns and types of `schema`, or DataError naming what differs.
+
+    Missing nullable columns are added as null, large strings and time units are cast; extra columns and
+    nulls where none may be are refused. `name` says in the error which table was meant.
+    """
+    extra = sorted(set(table.column_names) - set(schema.names))
+    missing = sorted(f.name for f in schema if not f.nullable and f.name not in table.column_names)
+    if extra or missing:
+        raise DataError(f"{name}: missing columns {missing}, unexpected columns {extra}.")
+    columns = [_column(table, field, name) for field in schema]
+    return pa.table(columns, schema=schema.with_metadata(table.schema.metadata))
+
+
+def _column(table: pa.Table, field: pa.Field, name: str) -> pa.ChunkedArray | pa.Array:
+    if field.name not in table.column_names:
+        return pa.nulls(table.num_rows, field.type)
+    column = table[field.name]
+    if not field.nullable and column.null_count:
+        raise DataError(f"{name}, column {field.name}: {column.null_count} null values where none may be.")
+    try:
+        return column.cast(field.type)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as err:
+        raise DataError(f"{name}, column {field.name}: expected {field.type}, found {column.type}.") from err
