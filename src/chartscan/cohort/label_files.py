@@ -1,0 +1,69 @@
+"""LABELS on disk: one parquet file per task, with the task's name and cohort counts in its metadata."""
+
+import io
+from pathlib import Path
+
+import msgspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from chartscan import files, schema
+from chartscan.cohort.counts import Counts
+from chartscan.errors import DataError
+
+_OTHER_VALUES = ("integer_value", "float_value", "categorical_value")
+
+
+def write_labels(path: Path, table: pa.Table, task: str, counts: Counts) -> None:
+    """Write one task's labels, whole or not at all: a reader sees the old file or the new one."""
+    metadata = {schema.TASK_KEY: task.encode(), schema.COHORT_KEY: msgspec.json.encode(counts)}
+    checked = schema.check(table, schema.LABELS, f"labels of {task}").replace_schema_metadata(metadata)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    content = io.BytesIO()
+    pq.write_table(checked, content)
+    files.write_bytes(path, content.getvalue())
+
+
+def read_labels(path: Path) -> tuple[pa.Table, str, Counts | None]:
+    """Labels of one task, its name, and its cohort counts where the file holds them.
+
+    `path` is a parquet file, or a folder of them (all `*.parquet` below it, by name). Files of other MEDS
+    tools are welcome: value columns that are null throughout are dropped first, and without metadata the
+    task is called as the file or folder is. DataError where there are no boolean labels.
+    """
+    found = [path] if path.is_file() else sorted(path.rglob("*.parquet"))
+    if not found:
+        raise DataError(f"{path}: no labels found. Expected a parquet file or a folder with some.")
+    tables = [_read(file) for file in found]
+    tasks = {(t.schema.metadata or {}).get(schema.TASK_KEY, path.stem.encode()).decode() for t in tables}
+    if len(tasks) > 1:
+        raise DataError(f"{path}: holds labels of several tasks ({', '.join(sorted(tasks))}). Name one file.")
+    counts = _counts(tables[0], found[0]) if len(tables) == 1 else None
+    merged = pa.concat_tables([t.replace_schema_metadata(None) for t in tables])
+    return merged, tasks.pop(), counts
+
+
+def _read(file: Path) -> pa.Table:
+    try:
+        table = pq.ParquetFile(file).read()
+    except (pa.ArrowInvalid, OSError) as err:
+        raise DataError(f"{file}: cannot be read as parquet. Write the labels again.") from err
+    unused = [n for n in _OTHER_VALUES if n in table.column_names and _all_null(table[n])]
+    table = table.drop_columns(unused)
+    if "boolean_value" in table.column_names and table.num_rows and _all_null(table["boolean_value"]):
+        raise DataError(f"{file}: boolean_value is null throughout. Expected boolean labels.")
+    return schema.check(table, schema.LABELS, str(file))
+
+
+def _all_null(column: pa.ChunkedArray) -> bool:
+    return column.null_count == len(column)
+
+
+def _counts(table: pa.Table, file: Path) -> Counts | None:
+    stored = (table.schema.metadata or {}).get(schema.COHORT_KEY)
+    if stored is None:
+        return None
+    try:
+        return msgspec.json.decode(stored, type=Counts)
+    except msgspec.DecodeError as err:
+        raise DataError(f"{file}: its cohort counts cannot be read. Label the dataset again.") from err

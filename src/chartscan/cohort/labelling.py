@@ -1,0 +1,105 @@
+"""From subjects' events to LABELS: each record is built once and shown to every task."""
+
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
+from typing import Any, Protocol
+
+import msgspec
+import pyarrow as pa
+
+from chartscan.cohort.counts import Counts, Tally
+from chartscan.cohort.follow_up import FollowUp, follow_up_rule
+from chartscan.cohort.outcome import Outcome
+from chartscan.cohort.record import COLUMNS, Record, record_from_events
+from chartscan.cohort.stays import DEFAULT, StayConfig
+from chartscan.schema import LABELS
+
+_REPORT_EVERY = 1000
+
+
+class Task(Protocol):
+    """A clinical task: any module or object with these three."""
+
+    @property
+    def TITLE(self) -> str: ...
+
+    @property
+    def DEFAULT(self) -> msgspec.Struct: ...
+
+    def label(self, record: Record) -> list[Outcome]: ...
+
+
+class Dataset(Protocol):
+    """As much of a dataset as labelling needs."""
+
+    @property
+    def follow_up(self) -> dict[str, Any]: ...
+
+    def subjects(self, columns: list[str]) -> Iterable[tuple[int, pa.Table]]: ...
+
+
+Progress = Callable[[int, int | None], None]  # subjects done, subjects in all if known
+
+
+def label_dataset(
+    dataset: Dataset, tasks: Mapping[str, Task], progress: Progress | None = None
+) -> dict[str, tuple[pa.Table, Counts]]:
+    """LABELS and cohort counts of every task over a whole dataset, by its own follow-up rule."""
+    return label_subjects(dataset.subjects(COLUMNS), tasks, dataset.follow_up, progress=progress)
+
+
+def label_subjects(
+    subjects: Iterable[tuple[int, pa.Table]],
+    tasks: Mapping[str, Task],
+    follow_up: FollowUp | Mapping[str, Any] | None,
+    stays: StayConfig = DEFAULT,
+    progress: Progress | None = None,
+) -> dict[str, tuple[pa.Table, Counts]]:
+    """LABELS and cohort counts of every task. Rows come in the order of `subjects`, then of time.
+
+    `subjects` gives each subject's EVENTS rows (at least `record.COLUMNS`) once.
+    """
+    rule = follow_up_rule(follow_up)
+    columns: dict[str, _Columns] = {name: _Columns() for name in tasks}
+    done = 0
+    for _, events in subjects:
+        record = record_from_events(events, rule, stays)
+        for name, task in tasks.items():
+            columns[name].add(record, task.label(record))
+        done += 1
+        if progress and done % _REPORT_EVERY == 0:
+            progress(done, None)
+    if progress:
+        progress(done, done)
+    return {name: columns[name].result(_settings(task, stays, rule)) for name, task in tasks.items()}
+
+
+def _settings(task: Task, stays: StayConfig, rule: FollowUp) -> dict[str, Any]:
+    """The settings as JSON holds them, so that counts read back equal those written."""
+    settings = {"title": task.TITLE, "task": task.DEFAULT, "stays": stays, "follow_up": rule}
+    return msgspec.json.decode(msgspec.json.encode(settings))
+
+
+class _Columns:
+    """Labels of one task in the making."""
+
+    def __init__(self) -> None:
+        self._subjects: list[int] = []
+        self._times: list[datetime] = []
+        self._values: list[bool] = []
+        self._tally = Tally()
+
+    def add(self, record: Record, outcomes: list[Outcome]) -> None:
+        self._tally.add(outcomes, record.unpaired_ends)
+        for outcome in outcomes:
+            if outcome.value is not None and outcome.prediction_time is not None:
+                self._subjects.append(record.subject_id)
+                self._times.append(outcome.prediction_time)
+                self._values.append(outcome.value)
+
+    def result(self, settings: dict[str, Any]) -> tuple[pa.Table, Counts]:
+        arrays = [self._subjects, self._times, self._values]
+        table = pa.table(
+            [pa.array(a, field.type) for a, field in zip(arrays, LABELS, strict=True)], schema=LABELS
+        )
+        return table, self._tally.counts(settings)

@@ -1,0 +1,163 @@
+"""One subject's record as a labeller needs it: life, follow-up, stays, encounters, coded diagnoses.
+
+Built from EVENTS rows once and read by every task. It keeps no laboratory values and no drugs: what is
+not here cannot decide a label.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from chartscan.cohort.follow_up import FollowUp, follow_up_rule
+from chartscan.cohort.stays import DEFAULT, Encounter, Stay, StayConfig, merged_stays
+from chartscan.schema import EVENT_RANK
+
+COLUMNS = ["subject_id", "time", "code", "event_type", "encounter_id"]  # all that labels are made from
+
+_STARTS = {"admission": True, "visit_start": False}  # event type -> is a hospital stay
+_ENDS = {"discharge": True, "visit_end": False}
+_KEPT = pa.array([*_STARTS, *_ENDS, "diagnosis", "birth", "death"])
+
+Row = tuple[datetime | None, str, str, str | None]  # time, code, event_type, encounter_id
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnosis:
+    """A coded diagnosis. `time` is when its encounter started, or its own time if it has no encounter."""
+
+    code: str
+    time: datetime | None  # None: coded at an unknown time
+    encounter_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What is known of one subject, whole: labels look forward, so nothing is cut here."""
+
+    subject_id: int
+    birth: datetime | None
+    death: datetime | None  # date-only deaths stand at the end of their day
+    death_without_time: bool  # dead, but nobody knows when
+    death_doubtful: bool  # events go on long after the death
+    last_event: datetime | None
+    follow_up_end: datetime | None  # None: unknown
+    stays: tuple[Stay, ...]  # by start
+    encounters: tuple[Encounter, ...]  # hospital and other, by start
+    diagnoses: tuple[Diagnosis, ...]
+    unpaired_ends: int  # encounter ends without a start; they make no stay
+
+    @property
+    def known_until(self) -> datetime | None:
+        """Until when "nothing happened" is known. After a death that was followed up, nothing can happen."""
+        followed = self.follow_up_end is not None and self.death is not None
+        if followed and self.death <= self.follow_up_end:  # type: ignore[operator]
+            return datetime.max
+        return self.follow_up_end
+
+
+def record_from_events(
+    events: pa.Table,
+    follow_up: FollowUp | Mapping[str, Any] | None = None,
+    config: StayConfig = DEFAULT,
+) -> Record:
+    """The record of the one subject whose EVENTS rows are `events` (at least `COLUMNS`, any row order).
+
+    `follow_up` is the dataset's rule. Rows of other event types count only for the last event's time.
+    """
+    rule = follow_up_rule(follow_up)
+    last = pc.max(events["time"]).as_py()
+    kept = events.select(COLUMNS).filter(pc.is_in(events["event_type"], value_set=_KEPT))
+    rows = _rows(kept)
+    deaths = [row[0] for row in rows if row[2] == "death"]
+    death = min((t for t in deaths if t is not None), default=None)
+    encounters, unpaired = _encounters(rows)
+    return Record(
+        subject_id=events["subject_id"][0].as_py(),
+        birth=min((r[0] for r in rows if r[2] == "birth" and r[0] is not None), default=None),
+        death=death,
+        death_without_time=bool(deaths) and death is None,
+        death_doubtful=death is not None and last - death > timedelta(days=config.doubtful_death_days),
+        last_event=last,
+        follow_up_end=rule.end(last),
+        stays=merged_stays(encounters, death, config),
+        encounters=encounters,
+        diagnoses=_diagnoses(rows, encounters),
+        unpaired_ends=unpaired,
+    )
+
+
+def _rows(table: pa.Table) -> list[Row]:
+    columns = [table[name].to_pylist() for name in ("time", "code", "event_type", "encounter_id")]
+    return sorted(zip(*columns, strict=True), key=_row_order)
+
+
+def _row_order(row: Row) -> tuple[datetime, int, str, str]:
+    time, code, event_type, encounter_id = row
+    return time or datetime.min, EVENT_RANK[event_type], code, encounter_id or ""
+
+
+def _encounters(rows: Iterable[Row]) -> tuple[tuple[Encounter, ...], int]:
+    """Encounters by start, and the number of ends that no start belongs to.
+
+    Starts and ends belong together by encounter id. Where there is none, an end closes the latest open
+    start of its kind.
+    """
+    starts: dict[tuple[str | int, bool], Row] = {}
+    ends: dict[tuple[str | int, bool], Row] = {}
+    open_starts: dict[bool, list[int]] = {True: [], False: []}
+    unpaired = 0
+    for number, row in enumerate(rows):
+        time, _, event_type, encounter_id = row
+        if time is None:
+            continue
+        if event_type in _STARTS:
+            hospital = _STARTS[event_type]
+            starts.setdefault((number if encounter_id is None else encounter_id, hospital), row)
+            if encounter_id is None:
+                open_starts[hospital].append(number)
+        elif event_type in _ENDS:
+            hospital = _ENDS[event_type]
+            if encounter_id is not None:
+                ends[encounter_id, hospital] = row  # rows are in order of time: the latest end stays
+            elif open_starts[hospital]:
+                ends[open_starts[hospital].pop(), hospital] = row
+            else:
+                unpaired += 1
+    unpaired += len(ends.keys() - starts.keys())
+    made = (_encounter(start, ends.get(key), key[1]) for key, start in starts.items())
+    return tuple(sorted(made, key=lambda e: (e.start, not e.hospital, e.id or ""))), unpaired
+
+
+def _encounter(start_row: Row, end_row: Row | None, hospital: bool) -> Encounter:
+    start, code, _, encounter_id = start_row
+    end = end_row[0] if end_row else None
+    assert start is not None
+    return Encounter(
+        id=encounter_id,
+        start=start,
+        end=end if end is not None and end >= start else None,
+        hospital=hospital,
+        admission_class=_part(code, 1),
+        disposition=_part(end_row[1], 1) if end_row and hospital else "",
+    )
+
+
+def _part(code: str, number: int) -> str:
+    parts = code.split("//")
+    return parts[number].strip().upper() if len(parts) > number else ""
+
+
+def _diagnoses(rows: Iterable[Row], encounters: tuple[Encounter, ...]) -> tuple[Diagnosis, ...]:
+    starts: dict[str, datetime] = {}
+    for encounter in sorted(encounters, key=lambda e: (not e.hospital, e.start)):  # the stay's own start wins
+        if encounter.id is not None:
+            starts.setdefault(encounter.id, encounter.start)
+    return tuple(
+        Diagnosis(code, starts.get(encounter_id, time) if encounter_id else time, encounter_id)
+        for time, code, event_type, encounter_id in rows
+        if event_type == "diagnosis"
+    )

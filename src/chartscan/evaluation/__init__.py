@@ -1,0 +1,29 @@
+"""How good predictions are, with intervals, side by side on the same rows, and as a report to read.
+
+Knows PREDICTIONS, not who predicted. No torch.
+"""
+
+from chartscan.evaluation.evaluation import evaluate
+from chartscan.evaluation.predictions import PredictionSet, read_predictions, write_predictions
+from chartscan.evaluation.recalibrate import Platt, apply_platt, fit_platt
+from chartscan.evaluation.report import write_report
+from chartscan.evaluation.result import Evaluation
+from chartscan.evaluation.sections import Coverage, DatasetFacts, ReportSections, TrainingCurve
+from chartscan.evaluation.table import text_table
+
+__all__ = [
+    "Coverage",
+    "DatasetFacts",
+    "Evaluation",
+    "Platt",
+    "PredictionSet",
+    "ReportSections",
+    "TrainingCurve",
+    "apply_platt",
+    "evaluate",
+    "fit_platt",
+    "read_predictions",
+    "text_table",
+    "write_predictions",
+    "write_report",
+]

@@ -1,0 +1,100 @@
+"""Subgroups: does the model serve everybody, said only where the data can say it.
+
+Rows of a group table add up to the whole: rows whose attribute is unknown form their own group. Counts below
+10 are suppressed, and with one suppressed count the next smallest too, since the total would give it away.
+"""
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from chartscan.evaluation.bootstrap import Samples, bootstrap, estimate, values
+from chartscan.evaluation.compare import Keys, Resampled
+from chartscan.evaluation.ranked import ranked_statistics
+from chartscan.evaluation.result import Estimate, Group
+from chartscan.evaluation.summed import Answers, summed_statistics
+
+SMALLEST_CELL = 10
+FEWEST_EVENTS = 100  # below, an estimate would look more exact than it is
+GAP = 0.05
+UNKNOWN = "unknown"
+SHOWN = ("auroc", "average_precision", "observed_expected")
+ROW_KEYS = ("subject_id", "prediction_time")
+
+
+def group_results(
+    attributes: pa.Table, keys: Keys, answers: Answers, whole: Resampled, seed: int
+) -> list[Group]:
+    """One row for each value of each attribute (any column of `attributes` beside subject and time).
+
+    `attributes` says what was true at the prediction time; predictions it does not name are "unknown".
+    `whole` holds the resamples of everybody, drawn with `seed`, so that gaps are paired.
+    """
+    found = []
+    for name in attributes.column_names:
+        if name not in ROW_KEYS:
+            found += _one_attribute(name, _membership(attributes, name, keys), keys, answers, whole, seed)
+    return found
+
+
+def _membership(attributes: pa.Table, name: str, keys: Keys) -> NDArray[np.str_]:
+    """The group (n,) of each prediction."""
+    times = attributes["prediction_time"].cast(pa.timestamp("us")).cast(pa.int64()).to_pylist()
+    rows = zip(attributes["subject_id"].to_pylist(), times, strict=True)
+    known = dict(zip(rows, attributes[name].cast(pa.string()).to_pylist(), strict=True))
+    return np.array([known.get(tuple(key)) or UNKNOWN for key in keys.tolist()], dtype=np.str_)
+
+
+def _one_attribute(name, member, keys, answers, whole, seed) -> list[Group]:
+    groups = np.unique(member)
+    counts = np.array([np.count_nonzero(member == g) for g in groups])
+    events = np.array([np.count_nonzero(answers.labels[member == g]) for g in groups])
+    small = hidden(counts, np.zeros(len(groups), dtype=bool))
+    few = hidden(events, small) | hidden(counts - events, small)
+    _, subjects = np.unique(keys[:, 0], return_inverse=True)
+    found = []
+    for k, group in enumerate(groups):
+        status = _status(counts[k], events[k], bool(small[k]))
+        shown: dict[str, Estimate | None] = dict.fromkeys((*SHOWN, "gap"))
+        if status == "shown":
+            shown |= _estimates(member == group, subjects, answers, whole, seed)
+        n, n_events = (None if small[k] else int(counts[k])), (None if few[k] else int(events[k]))
+        found.append(Group(name, str(group), status, n, n_events, **shown, flagged=_is_gap(shown["gap"])))
+    return found
+
+
+def hidden(counts: NDArray[np.int64], always: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Which counts of a table are not to be shown: 1 to 9, `always`, and one more where only one would be."""
+    mask = always | ((counts > 0) & (counts < SMALLEST_CELL))
+    if np.count_nonzero(mask) == 1 and len(counts) > 1:
+        mask[np.argmin(np.where(mask, np.iinfo(np.int64).max, counts))] = True
+    return mask
+
+
+def _status(count: int, events: int, suppressed: bool) -> str:
+    if suppressed:
+        return "suppressed"
+    if events in (0, count):
+        return "not estimable"
+    return "insufficient" if min(events, count - events) < FEWEST_EVENTS else "shown"
+
+
+def _estimates(inside, subjects, answers: Answers, whole: Resampled, seed: int) -> dict[str, Estimate]:
+    """AUROC, average precision, O:E and gap of the rows `inside`, on the resamples of everybody."""
+    rows = Answers(answers.labels[inside], answers.probabilities[inside], None)
+    count, replicates = int(subjects.max()) + 1, len(whole.samples["auroc"])
+    ranked = ranked_statistics(rows.labels, rows.probabilities, subjects[inside])
+    summed = summed_statistics(rows, subjects[inside], count)
+    value = values(ranked, count) | values(summed, count)
+    samples: Samples = bootstrap(ranked, count, replicates, seed) | bootstrap(summed, count, replicates, seed)
+    gap = samples["auroc"] - whole.samples["auroc"]
+    return {
+        **{name: estimate(value[name], samples[name]) for name in SHOWN},
+        "gap": estimate(value["auroc"] - whole.values["auroc"], gap),
+    }
+
+
+def _is_gap(gap: Estimate | None) -> bool:
+    if gap is None or gap.value is None or gap.low is None or gap.high is None:
+        return False
+    return abs(gap.value) > GAP and (gap.low > 0 or gap.high < 0)

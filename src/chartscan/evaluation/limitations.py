@@ -1,0 +1,151 @@
+"""The limits of an evaluation, stated by the evaluation itself: what it cannot show, and what it assumed."""
+
+from typing import Any
+
+import msgspec
+
+from chartscan.evaluation.result import Evaluation, TaskResult
+from chartscan.evaluation.sections import ReportSections
+
+FEWEST_EVENTS = 100  # Collins et al. 2016, Statistics in Medicine 35:214: at least 100, better 200
+ENOUGH_EVENTS = 200
+UNCALIBRATED = (None, "none", "")
+
+
+class Limitation(msgspec.Struct, frozen=True):
+    """One limit: a heading and a sentence. A `warning` can change the conclusion."""
+
+    heading: str
+    text: str
+    warning: bool = False
+
+
+def limitations(evaluation: Evaluation, sections: ReportSections) -> list[Limitation]:
+    """All limits that can be told from the numbers and the facts given, warnings first."""
+    found = [
+        *(one for task in evaluation.tasks for one in _sample_size(task, title(sections, task.task))),
+        *(one for task in evaluation.tasks for one in _baselines(task, title(sections, task.task))),
+        _calibration(evaluation),
+        _data(sections),
+        _follow_up(sections.dataset.follow_up if sections.dataset else None),
+        _intervals(evaluation),
+        _multiplicity(evaluation),
+        _subgroups(evaluation),
+        Limitation(
+            "One dataset, split by subject",
+            "Subjects of the test set come from the same source and years as those trained on. Performance "
+            "at another site or in later years is not shown here.",
+        ),
+    ]
+    return sorted(found, key=lambda one: not one.warning)
+
+
+def title(sections: ReportSections, task: str) -> str:
+    """The readable name of a task."""
+    return sections.task_titles.get(task, task.replace("_", " "))
+
+
+def _sample_size(task: TaskResult, name: str) -> list[Limitation]:
+    rarer = min(task.events, task.predictions - task.events)
+    word = "events" if task.events <= task.predictions - task.events else "non-events"
+    if rarer == 0:
+        text = f"All {task.predictions:,} predictions have the same outcome: nothing can be estimated."
+        return [Limitation(f"{name}: one class only", text, True)]
+    if rarer < ENOUGH_EVENTS:
+        short = "too few for any conclusion" if rarer < FEWEST_EVENTS else "few for judging calibration"
+        text = (
+            f"{rarer:,} {word} among {task.predictions:,} predictions of {task.subjects:,} subjects are "
+            f"{short}; at least 100, better 200, are advised. Read the intervals, not the numbers."
+        )
+        return [Limitation(f"{name}: few {word}", text, rarer < FEWEST_EVENTS)]
+    return []
+
+
+def _baselines(task: TaskResult, name: str) -> list[Limitation]:
+    if len(task.models) > 1:
+        return []
+    text = (
+        "No baseline was scored on the same rows, so the result cannot say whether the model earns its keep."
+    )
+    return [Limitation(f"{name}: no baseline", text, True)]
+
+
+def _calibration(evaluation: Evaluation) -> Limitation:
+    models = {(m.model, m.calibrated) for task in evaluation.tasks for m in task.models}
+    without = sorted({name for name, how in models if how in UNCALIBRATED})
+    if without:
+        text = (
+            f"The scores of {', '.join(without)} are uncalibrated, or nothing says that they were "
+            "calibrated. They rank subjects; they must not be read as risks."
+        )
+        return Limitation("Uncalibrated scores", text, True)
+    ways = sorted({str(how) for _, how in models})
+    text = (
+        f"The settings say that all models were calibrated ({', '.join(ways)}) before these predictions. The "
+        "curves show the calibrated probabilities."
+    )
+    return Limitation("Calibration", text)
+
+
+def _data(sections: ReportSections) -> Limitation:
+    simulated = sections.dataset.simulated if sections.dataset else None
+    if simulated is None:
+        return Limitation("Origin of the data", "Nothing says whether the data are simulated or real.", True)
+    if simulated:
+        text = (
+            "The records come from a simulator. The numbers show whether the method works, not how well it "
+            "would do on patients. The ceiling is the AUROC of the true risks."
+        )
+        return Limitation("Simulated data", text, True)
+    text = "The data are real, so the best possible AUROC is not known and no share of it can be given."
+    return Limitation("Real data", text)
+
+
+def _follow_up(rule: dict[str, Any] | None) -> Limitation:
+    heading = "Follow-up"
+    if not rule:
+        text = "How long subjects were followed is not available: labels may be incomplete."
+        return Limitation(heading, text, True)
+    if rule.get("rule") == "export_time":
+        text = (
+            f"Every subject is assumed to be followed up to the time of the export ({rule.get('time')}). "
+            "Events outside this hospital count as not having happened."
+        )
+    elif rule.get("rule") == "days_after_last_event":
+        text = (
+            f"Every subject is assumed to be followed up to {rule.get('days')} days after the last record, "
+            "and not beyond. Predictions whose horizon ends later have no label and were left out."
+        )
+    else:
+        text = f"The follow-up rule is '{rule.get('rule')}'."
+    return Limitation(heading, text)
+
+
+def _intervals(evaluation: Evaluation) -> Limitation:
+    undefined = sum(task.undefined_resamples for task in evaluation.tasks)
+    text = (
+        f"Intervals are 95 % percentile intervals of {evaluation.replicates:,} bootstrap resamples of whole "
+        "subjects. They hold for the models as trained: the spread between training runs is not in them."
+    )
+    if undefined:
+        text += f" {undefined:,} resamples lacked a class and were left out."
+    if evaluation.replicates < 1000:
+        text += " Fewer than 1,000 resamples make the ends of the intervals uncertain."
+    return Limitation("Intervals", text, evaluation.replicates < 1000)
+
+
+def _multiplicity(evaluation: Evaluation) -> Limitation:
+    compared = sum(len(task.differences) for task in evaluation.tasks)
+    text = (
+        f"{len(evaluation.tasks)} tasks and {compared} paired differences are shown without correction for "
+        "multiple comparisons; of 20 true zeros about one interval misses zero by chance."
+    )
+    return Limitation("Multiple comparisons", text)
+
+
+def _subgroups(evaluation: Evaluation) -> Limitation:
+    if any(task.groups for task in evaluation.tasks):
+        flagged = [f"{g.attribute} {g.group}" for task in evaluation.tasks for g in task.groups if g.flagged]
+        text = f"Groups with an AUROC gap above 0.05: {', '.join(flagged) or 'none'}."
+        return Limitation("Subgroups", text, bool(flagged))
+    return Limitation("Subgroups", "Performance by age, sex or other groups was not assessed.")

@@ -1,0 +1,36 @@
+"""Numbers as words: how estimates read in tables, in a report and on a terminal."""
+
+from chartscan.evaluation.result import Estimate
+
+NOTHING = "-"
+NOT_ESTIMABLE = "not estimable"
+
+
+def number_text(value: float | None, digits: int = 3) -> str:
+    """A number, or a dash where there is none."""
+    return NOTHING if value is None else f"{value:.{digits}f}"
+
+
+def interval_text(estimate: Estimate | None, digits: int = 3) -> str:
+    """`0.812 [0.790, 0.833]`; "not estimable" where the data cannot say."""
+    if estimate is None or estimate.value is None:
+        return NOT_ESTIMABLE
+    return f"{number_text(estimate.value, digits)} {bounds_text(estimate, digits)}"
+
+
+def bounds_text(estimate: Estimate, digits: int = 3) -> str:
+    """`[0.790, 0.833]`."""
+    return f"[{number_text(estimate.low, digits)}, {number_text(estimate.high, digits)}]"
+
+
+def signed_text(estimate: Estimate, digits: int = 3) -> str:
+    """`+0.021 [+0.004, +0.039]`."""
+    if estimate.value is None:
+        return NOT_ESTIMABLE
+    bounds = (NOTHING if v is None else f"{v:+.{digits}f}" for v in (estimate.low, estimate.high))
+    return f"{estimate.value:+.{digits}f} [{', '.join(bounds)}]"
+
+
+def share_text(estimate: Estimate | None) -> str:
+    """A share in percent, empty where there is none."""
+    return "" if estimate is None or estimate.value is None else f"{100 * estimate.value:.0f} %"

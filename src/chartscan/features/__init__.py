@@ -1,0 +1,1 @@
+"""What tabular models see of a record at a prediction time."""

@@ -1,0 +1,21 @@
+"""Area under the precision-recall curve, as average precision."""
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from chartscan.metrics._arrays import rows
+from chartscan.metrics._cumulative import cumulative
+
+
+def average_precision(labels: ArrayLike, scores: ArrayLike, weights: ArrayLike | None = None) -> float:
+    """Precision at each distinct score, averaged by the recall gained there; not the trapezoid.
+
+    The trapezoid between points of a precision-recall curve is too high (Davis and Goadrich 2006, ICML).
+    By chance it equals the prevalence, so it must be read beside it. nan where there is one class only.
+    """
+    data = rows(labels, scores, weights)
+    if data.one_class:
+        return np.nan
+    at = cumulative(data)
+    gained = np.diff(at.positives, prepend=0)
+    return float(gained @ (at.positives / (at.positives + at.negatives)) / at.positives[-1])

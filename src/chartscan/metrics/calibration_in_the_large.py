@@ -1,0 +1,14 @@
+"""Calibration in the large."""
+
+from numpy.typing import ArrayLike
+
+from chartscan.metrics._arrays import rows
+from chartscan.metrics._recalibration import recalibration
+
+
+def calibration_in_the_large(labels: ArrayLike, scores: ArrayLike, weights: ArrayLike | None = None) -> float:
+    """Shift in log odds that would make the mean probability right: 0 at best, below 0 if risks are too high.
+
+    The intercept of the logistic recalibration with slope 1 (Steyerberg 2019, ch. 15). nan for one class.
+    """
+    return recalibration(rows(labels, scores, weights), slope_free=False)[0]

@@ -1,0 +1,37 @@
+"""F1 score, and the threshold that makes it greatest on tuning data."""
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from chartscan.metrics._arrays import rows
+from chartscan.metrics._cumulative import cumulative
+
+
+def f1(
+    labels: ArrayLike, scores: ArrayLike, weights: ArrayLike | None = None, threshold: float = 0.5
+) -> float:
+    """Harmonic mean of precision and recall where a score >= `threshold` is a positive answer.
+
+    0 when no true positive is found; nan without any positive row. The threshold must come from
+    elsewhere than these rows (see `best_f1_threshold`).
+    """
+    data = rows(labels, scores, weights)
+    positives = data.weights @ data.labels
+    if len(data.labels) == 0 or positives == 0:
+        return np.nan
+    flagged = data.weights * (data.scores >= threshold)
+    return float(2 * (flagged @ data.labels) / (flagged.sum() + positives))
+
+
+def best_f1_threshold(labels: ArrayLike, scores: ArrayLike, weights: ArrayLike | None = None) -> float:
+    """The score that, as a threshold, has the greatest F1 on these rows; the highest such score.
+
+    For tuning rows only: a threshold chosen on the rows that are then reported makes F1 too good.
+    nan without any positive row.
+    """
+    data = rows(labels, scores, weights)
+    if data.weights @ data.labels == 0:
+        return np.nan
+    at = cumulative(data)
+    score = 2 * at.positives / (at.positives + at.negatives + at.positives[-1])
+    return float(at.thresholds[np.argmax(score)])

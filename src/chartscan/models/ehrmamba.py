@@ -1,0 +1,146 @@
+"""EHRMamba (Fallahpour et al. 2024, arXiv:2405.14567): event embedding, then Mamba blocks.
+
+Heads belong to the objectives and bring their own norm. Prompts are answered without a second pass over the
+history: a task token is one more step from the state after its position, so that one pass serves every
+prompt of a row and no prompt is seen by what follows.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import msgspec
+import torch
+from torch import Tensor, nn
+
+from chartscan.batch import Batch, Prompts
+from chartscan.errors import ConfigError
+from chartscan.layers.embedding import EventEmbedding
+from chartscan.layers.mamba_block import BlockState, MambaBlock
+
+
+class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The paper's size by default."""
+
+    d_model: int = 768
+    n_layers: int = 32
+    d_state: int = 16
+    d_conv: int = 4
+    expand: int = 2
+    dt_rank: int | Literal["auto"] = "auto"  # auto: d_model / 16, rounded up
+    time_dim: int = 32  # sine waves for each of time, gap and age
+    n_types: int = 24
+    task_type: int = 6  # the type of task tokens
+    max_visits: int = 512  # visit orders 0 .. 511
+    dropout: float = 0.1  # of the embedding
+
+    def __post_init__(self) -> None:
+        for name in (
+            "d_model",
+            "n_layers",
+            "d_state",
+            "d_conv",
+            "expand",
+            "time_dim",
+            "n_types",
+            "max_visits",
+        ):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"model.{name} is {getattr(self, name)}; expected at least 1.")
+        if self.dt_rank != "auto" and self.dt_rank < 1:
+            raise ConfigError(f"model.dt_rank is {self.dt_rank}; expected 'auto' or at least 1.")
+        if not 0 <= self.task_type < self.n_types:
+            raise ConfigError(f"model.task_type is {self.task_type}; expected 0 to {self.n_types - 1}.")
+        if not 0 <= self.dropout < 1:
+            raise ConfigError(f"model.dropout is {self.dropout}; expected 0 <= dropout < 1.")
+
+
+@dataclass(frozen=True)
+class State:
+    """What the model carries from one token to the next, for R sequences."""
+
+    blocks: tuple[BlockState, ...]
+
+    def at(self, rows: Tensor) -> "State":
+        """The states of `rows`, which may repeat."""
+        return State(tuple(block.at(rows) for block in self.blocks))
+
+    def detach(self) -> "State":
+        return State(tuple(block.detach() for block in self.blocks))
+
+
+class Model(nn.Module):
+    """`forward`, `prompted`, and the same token by token: `init_state`, `step` (see batch.SequenceModel)."""
+
+    def __init__(self, config: Config, vocab_size: int):
+        super().__init__()
+        c = config
+        self.config, self.width = config, c.d_model
+        self.embedding = EventEmbedding(vocab_size, c.d_model, c.n_types, c.max_visits, c.time_dim, c.dropout)
+        rank = math.ceil(c.d_model / 16) if c.dt_rank == "auto" else c.dt_rank
+        self.blocks = nn.ModuleList(
+            MambaBlock(c.d_model, c.d_state, c.d_conv, c.expand, rank) for _ in range(c.n_layers)
+        )
+        with torch.no_grad():  # the residual stream keeps its scale whatever the depth, as in GPT-2 and Mamba
+            for block in self._blocks():
+                block.out_proj.weight /= math.sqrt(c.n_layers)
+
+    def _blocks(self) -> list[MambaBlock]:
+        return [block for block in self.blocks if isinstance(block, MambaBlock)]
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Hidden states (B, L, D) after the last block, not normed."""
+        x = self.embedding(batch)
+        for block in self._blocks():
+            x = block(x)
+        return x
+
+    def prompted(self, batch: Batch) -> Tensor:
+        """Hidden states (P, D) of the task tokens, each the next token after its position."""
+        if batch.prompts is None:
+            raise ValueError("the batch has no prompts")
+        forks, fork_of_prompt = torch.unique(
+            torch.stack([batch.prompts.rows, batch.prompts.positions]), dim=1, return_inverse=True
+        )
+        state = self.fork(batch, forks[0], forks[1])
+        hidden, _ = self.step(self._task_tokens(batch.prompts), state.at(fork_of_prompt))
+        return hidden
+
+    def fork(self, batch: Batch, rows: Tensor, positions: Tensor) -> State:
+        """The state after `positions` of `rows` (R,), from which `step` goes on."""
+        x = self.embedding(batch)
+        states = []
+        for block in self._blocks():
+            x, state = block.fork(x, rows, positions)
+            states.append(state)
+        return State(tuple(states))
+
+    def init_state(self, rows: int) -> State:
+        """The state before the first token."""
+        return State(tuple(block.init_state(rows) for block in self._blocks()))
+
+    def step(self, token: Batch, state: State) -> tuple[Tensor, State]:
+        """One token of each of R sequences (L = 1) -> hidden (R, D) and the state after it."""
+        x = self.embedding(token).squeeze(1)
+        states = []
+        for block, before in zip(self._blocks(), state.blocks, strict=True):
+            x, after = block.step(x, before)
+            states.append(after)
+        return x, State(tuple(states))
+
+    def _task_tokens(self, prompts: Prompts) -> Batch:
+        """The task tokens as P sequences of one token: no attributes but their type."""
+        codes = prompts.codes.unsqueeze(1)  # (P, 1)
+        zeros, zero_times = torch.zeros_like(codes), torch.zeros_like(codes, dtype=torch.float32)
+        return Batch(
+            codes=codes,
+            types=torch.full_like(codes, self.config.task_type),
+            ages=zero_times,
+            times=zero_times,
+            gaps=zero_times,
+            segments=zeros,
+            visit_orders=zeros,
+            positions=prompts.positions.unsqueeze(1) + 1,
+            attributed=torch.zeros_like(codes, dtype=torch.bool),
+            lengths=torch.ones_like(prompts.codes),
+        )

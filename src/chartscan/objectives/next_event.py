@@ -1,0 +1,37 @@
+"""Pretraining: say which token comes next, given all before it. Padding never counts."""
+
+import torch
+from torch import Tensor, nn
+
+from chartscan.batch import Batch, SequenceModel
+from chartscan.objectives._token_loss import token_loss
+
+
+class NextEvent(nn.Module):
+    """The forecasting head softmax(W RMSNorm(h) + b) and its cross-entropy. Fallahpour et al. 2024, sec. 3.
+
+    `embedding`, (V, D), ties W to the model's table of codes; the paper's head has its own.
+    """
+
+    def __init__(self, width: int, vocab_size: int, embedding: nn.Embedding | None = None):
+        super().__init__()
+        self.norm = nn.RMSNorm(width, eps=1e-5)
+        self.linear = nn.Linear(width, vocab_size)
+        if embedding is None:
+            nn.init.normal_(self.linear.weight, std=0.02)
+        else:
+            self.linear.weight = embedding.weight
+        nn.init.zeros_(self.linear.bias)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """Logits (..., V) of the token after each hidden state (..., D)."""
+        return self.linear(self.norm(hidden))
+
+    def loss(self, model: SequenceModel, batch: Batch) -> tuple[Tensor, int]:
+        """Sum of the losses of the predicted tokens, and their number: `length - 1` a row."""
+        hidden = model.forward(batch)
+        last = torch.arange(1, batch.codes.shape[1], device=hidden.device)  # index of the predicted token
+        predicted = last < batch.lengths.unsqueeze(1)  # (B, L - 1)
+        targets = batch.codes[:, 1:][predicted]
+        normed = self.norm(hidden[:, :-1][predicted])
+        return token_loss(normed, self.linear.weight, self.linear.bias, targets), len(targets)

@@ -1,0 +1,44 @@
+"""Multitask prompted fine-tuning: the answer to each question is read from the state of its task token.
+
+All tasks share one head; which task is meant the model knows from the token alone, so that a new task needs
+only a new token (Fallahpour et al. 2024, sec. 3.4).
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from chartscan.batch import Batch, SequenceModel
+
+
+class Prompted(nn.Module):
+    """RMSNorm, dropout, Linear, SiLU, dropout, Linear to one logit, and the binary cross-entropy.
+
+    The released head, with the norm that the last block's output needs (there it belongs to the model) and
+    one logit in place of two. `n_tasks` sets the size of a bias a task, its base rate, as the first guess.
+    """
+
+    def __init__(self, width: int, n_tasks: int, dropout: float = 0.1):
+        super().__init__()
+        self.norm = nn.RMSNorm(width, eps=1e-5)
+        self.head = nn.Sequential(
+            nn.Dropout(dropout), nn.Linear(width, width), nn.SiLU(), nn.Dropout(dropout), nn.Linear(width, 1)
+        )
+        self.task_bias = nn.Parameter(torch.zeros(n_tasks))
+
+    def forward(self, hidden: Tensor, tasks: Tensor) -> Tensor:
+        """Logits (P,) from the task tokens' hidden states (P, D) and the tasks' indices (P,)."""
+        return self.head(self.norm(hidden)).squeeze(1).float() + self.task_bias[tasks]
+
+    def predict(self, model: SequenceModel, batch: Batch) -> Tensor:
+        """Logits (P,) of the batch's prompts."""
+        assert batch.prompts is not None
+        return self(model.prompted(batch), batch.prompts.tasks)
+
+    def loss(self, model: SequenceModel, batch: Batch) -> tuple[Tensor, int]:
+        """Sum of the losses over the prompts whose answer is known, and their number."""
+        assert batch.prompts is not None
+        logits, labels = self.predict(model, batch), batch.prompts.labels
+        known = ~labels.isnan()
+        loss = F.binary_cross_entropy_with_logits(logits[known], labels[known], reduction="sum")
+        return loss, int(known.sum())

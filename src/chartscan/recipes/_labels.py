@@ -1,0 +1,65 @@
+"""LABELS of built-in tasks over a dataset, made or read."""
+
+from pathlib import Path
+from types import ModuleType
+
+import pyarrow as pa
+
+from chartscan.cohort import Counts, label_dataset, read_labels, write_labels
+from chartscan.errors import ConfigError, DataError
+from chartscan.find import find, names
+from chartscan.recipes._job import Watcher
+from chartscan.store.dataset import Dataset
+
+Labels = dict[str, tuple[pa.Table, Counts | None]]
+
+
+def task_modules(wanted: list[str] | None = None) -> dict[str, ModuleType]:
+    """Built-in tasks by name; all of them when none is named."""
+    return {name.replace("-", "_"): find("tasks", name) for name in wanted or names("tasks")}
+
+
+def make_labels(dataset: Dataset, wanted: list[str] | None, watcher: Watcher) -> Labels:
+    """LABELS and cohort counts of tasks, computed from the events."""
+    with watcher.progress("Labels", "subjects") as progress:
+        found = label_dataset(dataset, task_modules(wanted), progress)
+    return dict(found)
+
+
+def save_labels(labels: Labels, out: Path, as_folder: bool) -> None:
+    """One parquet file a task in the folder `out`, or the only task's labels as the file `out`."""
+    for task, (table, counts) in labels.items():
+        assert counts is not None
+        write_labels(out / f"{task}.parquet" if as_folder else out, table, task, counts)
+
+
+def cohort_lines(labels: Labels) -> list[str]:
+    """For each task: stays seen, eligible, positive, negative, and why the others are not there."""
+    lines = []
+    for task, (table, counts) in sorted(labels.items()):
+        if counts is None:
+            lines.append(f"{task}: {table.num_rows:,} labels")
+            continue
+        lines.append(
+            f"{task}: {counts.index_stays:,} stays, {counts.eligible:,} eligible, "
+            f"{counts.positive:,} positive, {counts.negative:,} negative"
+        )
+        lines += [f"    not eligible: {n:,} {reason}" for reason, n in counts.excluded.items()]
+        lines += [f"    no label: {n:,} {reason}" for reason, n in counts.absent.items()]
+    return lines
+
+
+def load_labels(path: Path) -> Labels:
+    """LABELS by task from one file, or from every parquet file of a folder."""
+    files = [path] if path.is_file() else sorted(path.glob("*.parquet"))
+    if not files:
+        raise DataError(
+            f"{path}: no label files. Make some: chartscan label TASK DATASET {path}/TASK.parquet"
+        )
+    found: Labels = {}
+    for file in files:
+        table, task, counts = read_labels(file)
+        if task in found:
+            raise ConfigError(f"{path}: two files hold labels of task '{task}'. Keep one.")
+        found[task] = table, counts
+    return found

@@ -1,0 +1,297 @@
+"""Training a sequence model: vocabulary, pretraining, prompted fine-tuning of all tasks at once, calibration.
+
+Every part that learns from data sees train subjects; tuning subjects choose the best weights, the calibration
+and the thresholds; held-out subjects are not touched. Checkpoints live beside the run until it is complete.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import torch
+from torch import nn
+
+from chartscan import artifact
+from chartscan.batch import Batch
+from chartscan.batches import (
+    Rows,
+    Sampler,
+    Samples,
+    TokenStore,
+    collate,
+    pretraining_windows,
+    prompt_rows,
+    samples_in,
+    samples_of,
+)
+from chartscan.errors import ChartscanError, DataError
+from chartscan.models import ehrmamba
+from chartscan.objectives.next_event import NextEvent
+from chartscan.objectives.prompted import Prompted
+from chartscan.recipes._calibration import fit_calibration
+from chartscan.recipes._job import Job, labels_of
+from chartscan.recipes._run_record import run_record
+from chartscan.recipes._tokens import coverage_table, fit_tokens, token_store
+from chartscan.recipes._work import finished
+from chartscan.schema import TRAIN, TUNING
+from chartscan.sequences import Encoder, SequenceConfig
+from chartscan.training import FitResult, StepRecord, TrainConfig, fit
+
+
+class SequenceRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Everything that decides what a trained sequence model is."""
+
+    architecture: str  # of the file in models/
+    model: ehrmamba.Config
+    sequence: SequenceConfig
+    pretrain: TrainConfig | None  # None: fine-tune from random weights
+    finetune: TrainConfig
+    tokens_per_batch: int = 8192  # padding included
+    label_limit: int | None = None  # train subjects whose labels fine-tuning sees; None: all
+    head_dropout: float = 0.1
+    seed: int = 0
+
+    def train(self, job: Job) -> Path:
+        """The whole run; gives the artifact's folder."""
+        return SequenceRun(self, job).train()
+
+
+class Trainee(nn.Module):
+    """A sequence model with the head of one objective."""
+
+    model: Any
+    head: Any
+
+    def __init__(self, model: nn.Module, head: nn.Module):
+        super().__init__()
+        self.model, self.head = model, head
+
+
+@dataclass(frozen=True)
+class Epochs:
+    """Rows of a store as training batches; a pure function of (epoch, index)."""
+
+    store: TokenStore
+    rows: Rows
+    sampler: Sampler
+
+    @cached_property
+    def _cache(self) -> dict[int, list[np.ndarray]]:
+        return {}
+
+    def _batches(self, epoch: int) -> list[np.ndarray]:
+        if epoch not in self._cache:
+            self._cache[epoch] = self.sampler.epoch(epoch)
+        return self._cache[epoch]
+
+    def n_batches(self, epoch: int) -> int:
+        return len(self._batches(epoch))
+
+    def batch(self, epoch: int, index: int) -> Batch:
+        return collate(self.store, self.rows, self._batches(epoch)[index])
+
+    def in_order(self) -> Iterator[tuple[np.ndarray, Batch]]:
+        """Every row once, shortest first, with the samples that its prompts answer."""
+        for indices in self.sampler.in_order():
+            yield samples_in(self.rows, indices), collate(self.store, self.rows, indices)
+
+
+class SequenceRun:
+    """One run of a recipe: what is fitted once and shared by its phases."""
+
+    def __init__(self, recipe: SequenceRecipe, job: Job):
+        self.recipe, self.job = recipe, job
+        self.vocabulary, self.bins = fit_tokens(job, recipe.sequence)
+        self.encoder = Encoder(self.vocabulary, self.bins)
+        torch.set_num_threads(job.threads)
+
+    @cached_property
+    def train_store(self) -> TokenStore:
+        return token_store(self.job.dataset, self.encoder, TRAIN, self.job.watcher)
+
+    @cached_property
+    def tuning_store(self) -> TokenStore:
+        return token_store(self.job.dataset, self.encoder, TUNING, self.job.watcher)
+
+    def train(self) -> Path:
+        """Pretraining (where the recipe has it), fine-tuning, calibration, artifact."""
+        forecast = self.pretrain()
+        trainee, samples, logits, metrics = self.finetune(forecast.model)
+        calibration = fit_calibration(self.job.tasks, samples.tasks, samples.labels, logits)
+        return self.save(trainee, forecast.head, calibration, metrics)
+
+    def new_model(self) -> nn.Module:
+        """The recipe's model with weights drawn from its seed."""
+        torch.manual_seed(self.recipe.seed)
+        return ehrmamba.Model(self.recipe.model, len(self.vocabulary))
+
+    def pretrain(self) -> Trainee:
+        """A model that predicts the next event, with its forecasting head."""
+        model = self.new_model()
+        trainee = Trainee(model, NextEvent(self.recipe.model.d_model, len(self.vocabulary)))
+        config = self.recipe.pretrain
+        if config is None:
+            return trainee
+        context = self.recipe.sequence.context
+        data = self._epochs(self.train_store, pretraining_windows(self.train_store, context))
+        tuning = self._epochs(self.tuning_store, pretraining_windows(self.tuning_store, context))
+        self._fit("Pretraining", trainee, data, config, lambda _: {"loss": mean_loss(trainee, tuning)})
+        return trainee
+
+    def finetune(self, model: nn.Module) -> tuple[Trainee, Samples, np.ndarray, dict[str, float]]:
+        """The model with the prompted head; tuning samples and their logits, for calibration."""
+        trainee = Trainee(
+            model, Prompted(self.recipe.model.d_model, len(self.job.tasks), self.recipe.head_dropout)
+        )
+        data, _ = self._questions(self.train_store, TRAIN, self.recipe.label_limit)
+        tuning, samples = self._questions(self.tuning_store, TUNING, None)
+        _set_base_rates(trainee.head, data.rows)
+        result = self._fit(
+            "Fine-tuning", trainee, data, self.recipe.finetune, lambda _: {"loss": mean_loss(trainee, tuning)}
+        )
+        return trainee, samples, logits_of(trainee, tuning, len(samples.labels)), result.metrics
+
+    def save(
+        self,
+        trainee: Trainee,
+        forecast: nn.Module,
+        calibration: dict[str, artifact.Calibration],
+        metrics: dict[str, float],
+    ) -> Path:
+        """The artifact, published whole; then the working folder goes."""
+        run = run_record(self.job, self.recipe) | {
+            "coverage": coverage_table(self.job.dataset, self.encoder),
+            "tuning": metrics,
+            "curves": loss_curves(self.job.work),
+            "parameters": sum(p.numel() for p in trainee.model.parameters()),
+        }
+        found = artifact.SequenceArtifact(
+            name=self.recipe.architecture,
+            config=self.recipe.model,
+            model=trainee.model,
+            vocabulary=self.vocabulary,
+            bins=self.bins,
+            tasks=tuple(self.job.tasks),
+            head=trainee.head,
+            forecast=forecast,
+            calibration=calibration,
+            run=run,
+        )
+        artifact.save(self.job.out, found)
+        finished(self.job)
+        return self.job.out
+
+    def _epochs(self, store: TokenStore, rows: Rows) -> Epochs:
+        return Epochs(store, rows, Sampler(rows.lengths, self.recipe.tokens_per_batch, self.recipe.seed))
+
+    def _questions(self, store: TokenStore, split: str, limit: int | None) -> tuple[Epochs, Samples]:
+        """The labelled samples of a split as batches of prompts."""
+        tasks = self.job.tasks
+        tables = {t: labels_of(self.job.dataset, self.job.labels[t][0], split) for t in tasks}
+        samples = limited(samples_of(tables, tasks), limit, self.recipe.seed)
+        if not len(samples.labels):
+            raise DataError(
+                f"No labels for subjects of the {split} split. Label the dataset that is trained on."
+            )
+        return self._epochs(store, prompt_rows(store, samples, self.vocabulary, tasks)), samples
+
+    def _fit(
+        self, title: str, trainee: Trainee, data: Epochs, config: TrainConfig, evaluate: Callable[..., Any]
+    ) -> FitResult:
+        """One phase, in a folder of its own under the working folder."""
+        with self.job.watcher.progress(title, "steps") as progress:
+            result = fit(
+                trainee,
+                data,
+                lambda _, batch: trainee.head.loss(trainee.model, batch),
+                config,
+                folder=self.job.work / title.lower(),
+                evaluate=evaluate,
+                resume=self.job.resume,
+                report=lambda record: progress(record.step, record.total_steps, _text(record)),
+                device=self.job.device,
+                fingerprint=self._fingerprint(),
+            )
+        if result.interrupted:
+            raise Interrupted(f"{title} was interrupted and saved. Go on with the same command and --resume.")
+        return result
+
+    def _fingerprint(self) -> str:
+        """Whatever decides the losses beside the settings of the training loop."""
+        settings = msgspec.json.encode(self.recipe).decode()
+        labels = [f"{t}:{table.num_rows}" for t, (table, _) in sorted(self.job.labels.items())]
+        return "|".join([self.job.dataset.fingerprint, self.vocabulary.hash, settings, *labels])
+
+
+class Interrupted(ChartscanError):
+    """Training was asked to stop and has saved its state."""
+
+    exit_code = 143
+
+
+def _text(record: StepRecord) -> str:
+    """What is shown beside the bar."""
+    loss = "" if record.loss is None else f"loss {record.loss:.4f}, "
+    tuning = f", tuning {record.metrics['loss']:.4f}" if "loss" in record.metrics else ""
+    return f"{loss}{record.tokens_per_second:,.0f} targets/s{tuning}"
+
+
+def limited(samples: Samples, limit: int | None, seed: int) -> Samples:
+    """At most `limit` samples of each task, drawn by `seed`."""
+    if limit is None:
+        return samples
+    random = np.random.default_rng(seed)
+    kept = np.concatenate(
+        [
+            random.permutation(np.flatnonzero(samples.tasks == task))[:limit]
+            for task in np.unique(samples.tasks)
+        ]
+    )
+    kept.sort()
+    return Samples(
+        samples.subject_ids[kept], samples.prediction_times[kept], samples.tasks[kept], samples.labels[kept]
+    )
+
+
+def mean_loss(trainee: Trainee, data: Epochs) -> float:
+    """Mean loss over all rows."""
+    total, count = 0.0, 0.0
+    for _, batch in data.in_order():
+        loss, weight = trainee.head.loss(trainee.model, batch)
+        total, count = total + float(loss), count + float(weight)
+    return total / max(count, 1.0)
+
+
+@torch.no_grad()
+def logits_of(trainee: Trainee, data: Epochs, n: int) -> np.ndarray:
+    """Logits of all samples, in their order."""
+    trainee.eval()
+    logits = np.zeros(n)
+    for samples, batch in data.in_order():
+        logits[samples] = trainee.head.predict(trainee.model, batch).double().numpy()
+    return logits
+
+
+def _set_base_rates(head: Prompted, rows: Rows) -> None:
+    """Start each task at the log odds of its train labels."""
+    assert rows.questions is not None
+    labels, tasks = rows.questions.labels, rows.questions.tasks
+    bias = head.task_bias
+    with torch.no_grad():
+        for task in range(len(bias)):
+            answers = labels[tasks == task]
+            positives = float(answers.sum()) + 0.5
+            bias[task] = float(np.log(positives / (len(answers) + 1 - positives)))
+
+
+def loss_curves(work: Path) -> dict[str, list[dict[str, float]]]:
+    """At most 400 points of each phase's losses, and every evaluation."""
+    curves = {}
+    for file in sorted(work.glob("*/*.jsonl")):
+        rows = [msgspec.json.decode(line) for line in file.read_bytes().splitlines()]
+        curves[f"{file.parent.name}/{file.stem}"] = rows[:: max(1, len(rows) // 400)]
+    return curves

@@ -1,0 +1,78 @@
+"""Training a tabular baseline, one model a task, on counts of the very tokens the sequence models see."""
+
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+
+from chartscan import artifact
+from chartscan.artifact import TabularArtifact
+from chartscan.find import find
+from chartscan.predict import encode, logit, token_features
+from chartscan.recipes._calibration import fit_calibration
+from chartscan.recipes._job import Job, labels_of, split_tables
+from chartscan.recipes._run_record import run_record
+from chartscan.recipes._tokens import coverage_table, fit_tokens
+from chartscan.recipes._work import finished
+from chartscan.schema import TRAIN, TUNING
+from chartscan.sequences import Encoder, SequenceConfig
+
+
+class TabularRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Everything that decides what the trained baselines are."""
+
+    name: str  # of the file in tabular/
+    sequence: SequenceConfig = SequenceConfig()
+    model: dict[str, Any] = {}  # fields of that file's Config; the rest as it has them
+    label_limit: int | None = None  # train labels a task may use; None: all
+    seed: int = 0
+
+    def train(self, job: Job) -> Path:
+        """The whole run; gives the artifact's folder."""
+        return train_tabular(self, job)
+
+
+def train_tabular(recipe: TabularRecipe, job: Job) -> Path:
+    """One model a task, stopped by and calibrated on the tuning subjects."""
+    module = find("tabular", recipe.name)
+    vocabulary, bins = fit_tokens(job, recipe.sequence)
+    encoder = Encoder(vocabulary, bins)
+    tokens = {s: encode(encoder, split_tables(job.dataset, s)) for s in (TRAIN, TUNING)}
+    models: dict[str, Any] = {}
+    calibration: dict[str, artifact.Calibration] = {}
+    with job.watcher.progress(f"Training {recipe.name}", "tasks") as progress:
+        for number, task in enumerate(job.tasks):
+            parts = {}
+            for split, (encoded, births) in tokens.items():
+                labels = _limited(labels_of(job.dataset, job.labels[task][0], split), recipe, split)
+                features = token_features(encoded, births, labels, vocabulary)
+                parts[split] = features.matrix, labels["boolean_value"].to_numpy(zero_copy_only=False)
+            models[task] = _fitted(module, recipe, parts, job.threads)
+            matrix, y = parts[TUNING]
+            log_odds = logit(models[task].predict_proba(matrix))
+            calibration |= fit_calibration([task], np.zeros(len(y), int), y, log_odds)
+            progress(number + 1, len(job.tasks))
+    run = run_record(job, recipe) | {"coverage": coverage_table(job.dataset, encoder)}
+    found = TabularArtifact(recipe.name, models, vocabulary, bins, calibration, run)
+    artifact.save(job.out, found)
+    finished(job)
+    return job.out
+
+
+def _fitted(module: ModuleType, recipe: TabularRecipe, parts: dict[str, Any], threads: int) -> Any:
+    config = msgspec.convert(recipe.model, module.Config)
+    matrix, y = parts[TRAIN]
+    return module.fit(matrix, y, tuning=parts[TUNING], config=config, seed=recipe.seed, threads=threads)
+
+
+def _limited(labels: pa.Table, recipe: TabularRecipe, split: str) -> pa.Table:
+    """At most `label_limit` rows of the train split, and a quarter as many of tuning, drawn by the seed."""
+    limit = recipe.label_limit
+    if limit is None:
+        return labels
+    most = limit if split == TRAIN else limit // 4
+    order = np.random.default_rng(recipe.seed).permutation(labels.num_rows)[:most]
+    return labels.take(np.sort(order))

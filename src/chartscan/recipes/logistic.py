@@ -1,0 +1,5 @@
+"""Logistic regression on token counts and ages."""
+
+from chartscan.recipes._tabular import TabularRecipe
+
+RECIPE = TabularRecipe(name="logistic")

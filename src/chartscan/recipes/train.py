@@ -1,0 +1,46 @@
+"""A recipe by name -> a trained artifact."""
+
+from pathlib import Path
+
+from chartscan.errors import ConfigError
+from chartscan.find import find, names
+from chartscan.recipes import _work
+from chartscan.recipes._job import Job, Watcher
+from chartscan.recipes._labels import cohort_lines, load_labels, make_labels
+from chartscan.recipes._sequence import SequenceRecipe
+from chartscan.recipes._tabular import TabularRecipe
+from chartscan.settings import with_settings
+from chartscan.store.dataset import Dataset
+
+Recipe = SequenceRecipe | TabularRecipe
+
+
+def recipe_of(name: str, settings: list[str]) -> Recipe:
+    """The recipe `name` with settings changed; ConfigError with the known recipes where there is none."""
+    module = find("recipes", name)
+    if not hasattr(module, "RECIPE"):
+        known = [n for n in names("recipes") if hasattr(find("recipes", n), "RECIPE")]
+        raise ConfigError(f"'{name}' is no recipe to train. Known: {', '.join(known)}.")
+    return with_settings(module.RECIPE, settings)
+
+
+def run_train(
+    name: str,
+    data: Path,
+    out: Path,
+    labels: Path | None,
+    settings: list[str],
+    watcher: Watcher,
+    resume: bool = False,
+    threads: int = 1,
+    device: str = "cpu",
+) -> Path:
+    """Trains recipe `name` on the train subjects of `data` and publishes the artifact at `out`."""
+    recipe = recipe_of(name, settings)
+    dataset = Dataset.open(data)
+    found = load_labels(labels) if labels else make_labels(dataset, None, watcher)
+    for line in cohort_lines(found):
+        watcher.say(line)
+    job = Job(dataset, out, found, watcher, resume, threads, device)
+    _work.begin(job)
+    return recipe.train(job)

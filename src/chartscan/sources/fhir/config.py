@@ -1,0 +1,57 @@
+"""What a site may have to say about its FHIR export."""
+
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+import msgspec
+
+# Where a concept is coded in several systems, the first of these is taken; others follow in the order given.
+PRIORITY = (
+    "ICD10CM",
+    "ICD9CM",
+    "ICD10PCS",
+    "ICD9PROC",
+    "ICD10",
+    "LOINC",
+    "RXNORM",
+    "SNOMED",
+    "CVX",
+    "NDC",
+    "CPT",
+    "HCPCS",
+)
+
+
+class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Settings of the FHIR source. The defaults read standard R4 exports and MIMIC-IV on FHIR."""
+
+    namespace: str = "fhir"  # hashed into subject ids: keeps equal patient ids of two hospitals apart
+    time_zone: str = "UTC"  # of dates, and of times without an offset
+
+    # An encounter is what the ending of an identifier system says, else what its class says.
+    stay_identifiers: tuple[str, ...] = ("encounter-hosp",)
+    emergency_identifiers: tuple[str, ...] = ("encounter-ed",)
+    icu_identifiers: tuple[str, ...] = ("encounter-icu",)
+    stay_classes: tuple[str, ...] = ("IMP", "ACUTE", "NONACUTE")
+    emergency_classes: tuple[str, ...] = ("EMER",)
+    expired_dispositions: tuple[str, ...] = ("EXP", "EXPIRED", "DIED", "DEAD", "DECEASED")
+
+    coding_priority: tuple[str, ...] = PRIORITY
+    systems: dict[str, str] = {}  # URL of a code system -> the name it gets; decides where two would collide
+    keep_text_codes: bool = False  # TEXT//... where a concept has words only; words may identify a person
+    max_text_characters: int = 255  # longer text results are narratives, and dropped
+
+    allow_missing: bool = False  # read an export that has no Patient at all, or lacks some of them
+    line_limit_mb: int = 16
+    nesting_limit: int = 64
+    batch_rows: int = 50_000  # events handed to the writer at once
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot work; msgspec turns ValueError into its own validation error."""
+        try:
+            ZoneInfo(self.time_zone)
+        except (ZoneInfoNotFoundError, ValueError) as err:
+            raise ValueError(f"time_zone: '{self.time_zone}' is no time zone such as Europe/Berlin") from err
+        if min(self.line_limit_mb, self.nesting_limit, self.batch_rows, self.max_text_characters) < 1:
+            raise ValueError(
+                "line_limit_mb, nesting_limit, batch_rows, max_text_characters must be at least 1"
+            )

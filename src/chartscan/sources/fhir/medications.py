@@ -1,0 +1,109 @@
+"""Orders, doses, dispenses and statements of drugs -> one event for each drug they name."""
+
+from chartscan.sources.fhir.codes import NO_CODE
+from chartscan.sources.fhir.context import Context, first_time
+from chartscan.sources.fhir.index import ingredients
+from chartscan.sources.fhir.outcomes import NO_ID, Filtered, Quarantined
+from chartscan.sources.fhir.references import text_of
+from chartscan.sources.fhir.resources import (
+    Medication,
+    MedicationAdministration,
+    MedicationDispense,
+    MedicationRequest,
+    MedicationStatement,
+    MedicationUse,
+    Reference,
+)
+from chartscan.sources.fhir.values import NOTHING, Result
+
+_NEVER_HAPPENED = {
+    "MedicationRequest": {"cancelled", "entered-in-error", "draft"},
+    "MedicationAdministration": {"not-done", "entered-in-error"},
+    "MedicationDispense": {"cancelled", "entered-in-error", "declined", "preparation"},
+    "MedicationStatement": {"entered-in-error", "not-taken", "intended"},
+}
+_NO_ORDER = {"plan", "proposal"}
+
+
+def map_medication(medication: Medication, context: Context) -> None:
+    """A drug by itself gives no event; those that refer to it do."""
+    if not medication.id:
+        raise Quarantined(NO_ID)
+    if medication.status == "entered-in-error":
+        raise Filtered("status entered-in-error")
+
+
+def map_request(request: MedicationRequest, context: Context) -> None:
+    """An order, when it was written."""
+    if request.intent in _NO_ORDER:
+        raise Filtered(f"intent {request.intent}")
+    if request.doNotPerform:
+        raise Filtered("do not perform")
+    _use(request, request.encounter, (request.authoredOn, None), "medication_request", context)
+
+
+def map_administration(administration: MedicationAdministration, context: Context) -> None:
+    """A dose given, with its amount and unit."""
+    when = first_time(administration.effectiveDateTime, administration.effectivePeriod)
+    dose = administration.dosage.dose if administration.dosage else None
+    value = context.values.quantity(dose) if dose else NOTHING
+    _use(administration, administration.context, (when, None), "medication_administration", context, value)
+
+
+def map_dispense(dispense: MedicationDispense, context: Context) -> None:
+    """A drug handed over."""
+    when = dispense.whenHandedOver or dispense.whenPrepared
+    _use(dispense, dispense.context, (when, None), "medication_dispense", context)
+
+
+def map_statement(statement: MedicationStatement, context: Context) -> None:
+    """A drug somebody says is taken, known from when it was said."""
+    when = first_time(statement.effectiveDateTime, statement.effectivePeriod)
+    _use(statement, statement.context, (when, statement.dateAsserted), "medication_statement", context)
+
+
+def _use(
+    use: MedicationUse,
+    encounter: Reference | None,
+    when: tuple[str | None, str | None],
+    event_type: str,
+    context: Context,
+    value: Result = NOTHING,
+) -> None:
+    """Events of one record; `when` holds the time it happened and the time it was told."""
+    kind = type(use).__name__
+    if use.status in _NEVER_HAPPENED[kind]:
+        raise Filtered(f"status {use.status}")
+    happened, told = when
+    subject = context.subject(use.subject)
+    visit = context.visit(encounter)
+    known = context.known(told)
+    time = context.time(happened or told, visit, known)
+    available = time if known is None else known
+    for code in _codes(use, kind, context):
+        context.events.add(subject, time, code, event_type, available, visit.id if visit else None, value)
+
+
+def _codes(use: MedicationUse, kind: str, context: Context) -> tuple[str, ...]:
+    own = context.codes.find(use.medicationCodeableConcept)
+    if own:
+        return (own,)
+    reference = text_of(use.medicationReference)
+    found = (
+        _contained(use, reference, context)
+        if reference.startswith("#")
+        else context.index.medication(reference)
+    )
+    if found:
+        return found
+    context.flags["unknown_medication" if reference else "no_code"] += 1
+    return (f"{NO_CODE}//{kind}",)
+
+
+def _contained(use: MedicationUse, reference: str, context: Context) -> tuple[str, ...]:
+    """Codes of a Medication that travels inside the record."""
+    for resource in use.contained:
+        if f"#{(resource.id or '').removeprefix('#')}" == reference:
+            parts = ingredients(resource, context.codes)
+            return parts.codes or tuple(c for r in parts.references for c in context.index.medication(r))
+    return ()

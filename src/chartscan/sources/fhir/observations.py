@@ -1,0 +1,45 @@
+"""Observations -> one event each, or one for each component."""
+
+from chartscan.sources.fhir.context import Context, first_time
+from chartscan.sources.fhir.outcomes import Filtered
+from chartscan.sources.fhir.resources import Concept, Observation, Value
+
+LEFT_OUT = {"cancelled", "entered-in-error"}
+_EVENT_TYPES = {"laboratory": "lab", "LAB": "lab", "vital-signs": "vital"}
+
+
+def map_observation(observation: Observation, context: Context) -> None:
+    """A measurement: its code and value, seen from when it was issued.
+
+    Without a time of its own it is placed where it was issued. Components stand for themselves; the whole
+    gets an event only where it has a value, or no components.
+    """
+    if observation.status in LEFT_OUT:
+        raise Filtered(f"status {observation.status}")
+    subject = context.subject(observation.subject)
+    visit = context.visit(observation.encounter)
+    issued = context.known(observation.issued)
+    written = observation.effectiveDateTime or observation.effectiveInstant
+    written = written or first_time(None, observation.effectivePeriod) or observation.issued
+    time = context.time(written, visit, issued)
+    available = time if issued is None else issued
+    event_type = _event_type(observation.category)
+    for part in _parts(observation):
+        code = context.codes.code(part.code, "Observation")
+        value = context.values.read(part)
+        context.events.add(subject, time, code, event_type, available, visit.id if visit else None, value)
+
+
+def _parts(observation: Observation) -> list[Value]:
+    if not observation.component:
+        return [observation]
+    own = observation.valueQuantity or observation.valueCodeableConcept or observation.valueString
+    return [observation, *observation.component] if own is not None else list(observation.component)
+
+
+def _event_type(categories: list[Concept]) -> str:
+    for category in categories:
+        for coding in category.coding:
+            if coding.code in _EVENT_TYPES:
+                return _EVENT_TYPES[coding.code]
+    return "observation"

@@ -1,0 +1,33 @@
+"""How a line ends that gives no event: left out on purpose, or not usable. Reasons carry no content."""
+
+
+class Filtered(Exception):
+    """A deliberate exclusion, such as a cancelled order."""
+
+    def __init__(self, reason: str):
+        super().__init__(reason)
+        self.reason = reason
+
+
+class Quarantined(Exception):
+    """A record that cannot be used; `reason` is a code of the catalogue and a short name."""
+
+    def __init__(self, reason: str):
+        super().__init__(reason)
+        self.reason = reason
+
+
+MALFORMED = "B02 malformed_json"
+TRUNCATED = "B01 truncated_line"
+TRAILING = "B04 trailing_junk"
+ENCODING = "B07 bad_encoding"
+SURROGATE = "B08 lone_surrogate"
+OVERSIZE = "B10 line_too_long"
+NESTING = "B11 nested_too_deep"
+BAD_GZIP = "B13 broken_gzip"
+NO_TYPE = "B17 no_resource_type"
+WRONG_TYPE = "B17 field_of_wrong_type"
+NO_ID = "B23 missing_id"
+NO_SUBJECT = "B23 missing_subject"
+UNKNOWN_PATIENT = "B28 unknown_patient"
+BAD_TIME = "B43 invalid_time"

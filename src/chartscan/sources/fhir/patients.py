@@ -1,0 +1,70 @@
+"""Patients -> birth, death, and facts without a time: sex, race, ethnicity."""
+
+from chartscan.sources.fhir.clock import DAY
+from chartscan.sources.fhir.context import Context
+from chartscan.sources.fhir.outcomes import NO_ID, Quarantined
+from chartscan.sources.fhir.resources import Patient, Reference
+
+_GENDERS = {"male": "M", "female": "F", "other": "OTHER", "unknown": "UNKNOWN"}
+_US_CORE = {
+    "http://hl7.org/fhir/us/core/StructureDefinition/us-core-race": "RACE",
+    "http://hl7.org/fhir/us/core/StructureDefinition/us-core-ethnicity": "ETHNICITY",
+}
+_CATEGORY = "ombCategory"
+_ZONES = 14 * DAY // 24  # how far a date of one time zone may reach into another
+
+
+def map_patient(patient: Patient, context: Context) -> None:
+    """All that a Patient tells."""
+    if not patient.id:
+        raise Quarantined(NO_ID)
+    subject = context.subject(Reference(f"Patient/{patient.id}"))
+    _static(patient, subject, context)
+    _birth(patient, subject, context)
+    death = _death_time(patient, context)
+    if death is not None:
+        context.events.add(subject, death, "MEDS_DEATH", "death", death)
+
+
+def _static(patient: Patient, subject: int, context: Context) -> None:
+    if patient.gender in _GENDERS:
+        context.events.add(subject, None, f"GENDER//{_GENDERS[patient.gender]}", "static", None)
+    for extension in patient.extension:
+        name = _US_CORE.get(extension.url or "")
+        for part in extension.extension if name else []:
+            if part.url == _CATEGORY and part.valueCoding and part.valueCoding.code:
+                code = f"{name}//{part.valueCoding.code.strip()}"
+                if part.valueCoding.display:
+                    context.codes.descriptions.setdefault(code, part.valueCoding.display.strip())
+                context.events.add(subject, None, code, "static", None)
+
+
+def _birth(patient: Patient, subject: int, context: Context) -> None:
+    """Birth is placed at the START of its date: no event may come before it."""
+    if not patient.birthDate:
+        context.flags["birth_unknown"] += 1
+        return
+    if len(patient.birthDate) < 10:
+        context.flags["birth_partial"] += 1
+    birth = context.clock.interval(patient.birthDate)[0]
+    context.events.add(subject, birth, "MEDS_BIRTH", "birth", birth)
+
+
+def _death_time(patient: Patient, context: Context) -> int | None:
+    """The moment of death, None for the living and where nobody knows when.
+
+    A date means its last moment, and not before the end of the stay that the patient died in. Where only
+    the fact is known, the end of the last stay with a deadly outcome is taken.
+    """
+    stays = context.index.expired_ends(patient.id or "")
+    if patient.deceasedDateTime:
+        first, last = context.clock.interval(patient.deceasedDateTime)
+        if first == last:
+            return last
+        return max([last, *(end for end in stays if first - _ZONES <= end <= last + _ZONES)])
+    if patient.deceasedBoolean:
+        context.flags["death_without_date"] += 1
+        return stays[-1] if stays else None
+    if stays:
+        context.flags["deadly_stay_of_a_living_patient"] += 1
+    return None

@@ -1,0 +1,156 @@
+"""The second pass: every line becomes events, or is counted with the reason why not."""
+
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import pyarrow as pa
+
+from chartscan.sources.fhir.clinical import map_allergy, map_condition, map_immunization, map_procedure
+from chartscan.sources.fhir.codes import CodeBook
+from chartscan.sources.fhir.config import Config
+from chartscan.sources.fhir.context import Context
+from chartscan.sources.fhir.decode import LineDecoder
+from chartscan.sources.fhir.encounters import map_encounter
+from chartscan.sources.fhir.events import EventBuffer
+from chartscan.sources.fhir.index import Index, Report, place_of
+from chartscan.sources.fhir.lines import Block, BrokenFile, InputFile, blocks
+from chartscan.sources.fhir.medications import (
+    map_administration,
+    map_dispense,
+    map_medication,
+    map_request,
+    map_statement,
+)
+from chartscan.sources.fhir.observations import map_observation
+from chartscan.sources.fhir.outcomes import BAD_GZIP, NO_ID, OVERSIZE, Filtered, Quarantined
+from chartscan.sources.fhir.patients import map_patient
+from chartscan.store.accounting import UNROUTED
+from chartscan.store.subjects import SUBJECTS, subject_id_of
+from chartscan.store.writer import DatasetWriter
+
+MAPPERS: dict[str, Callable[[Any, Context], None]] = {
+    "Patient": map_patient,
+    "Encounter": map_encounter,
+    "Medication": map_medication,
+    "Observation": map_observation,
+    "Condition": map_condition,
+    "Procedure": map_procedure,
+    "MedicationRequest": map_request,
+    "MedicationAdministration": map_administration,
+    "MedicationDispense": map_dispense,
+    "MedicationStatement": map_statement,
+    "Immunization": map_immunization,
+    "AllergyIntolerance": map_allergy,
+}
+
+
+class _Duplicate(Exception):
+    """The line repeats a resource of which another line is the valid version."""
+
+
+class Reader:
+    """Reads files into a writer; `patients` maps ids of the export to subjects."""
+
+    def __init__(self, config: Config, index: Index, codes: CodeBook, writer: DatasetWriter):
+        self._config = config
+        self._index = index
+        self._writer = writer
+        self._events = EventBuffer(writer.write, config.batch_rows)
+        self._context = Context(config, index, codes, self._events)
+        self._decoder = LineDecoder(config.line_limit_mb << 20, config.nesting_limit)
+        self._patients: dict[str, int] = {}
+
+    def read(self, file: InputFile, report: Report) -> None:
+        """All lines of one file."""
+        broken = self._index.broken.get(file.number)
+        line, offset = 1, 0
+        try:
+            for block in blocks(file, self._config.line_limit_mb << 20):
+                self._block(file, block, broken)
+                self._events.flush_if_full()
+                report(file, block.done)
+                line, offset = block.line + (block.data or b"").count(b"\n"), block.offset
+        except BrokenFile as err:
+            if err.reason == BAD_GZIP:  # what could not be unpacked counts as one line
+                self._decoder.kind = UNROUTED
+                self._count(Quarantined(err.reason), file, (line, offset), b"")
+
+    def finish(self) -> None:
+        """Hand over what is left: events, descriptions, subjects and flags."""
+        self._events.flush()
+        self._hand_over_patients(self._context.placeholders)
+        context, accounting = self._context, self._writer.accounting
+        for code, description in context.codes.descriptions.items():
+            self._writer.code(code, description)
+        for name, count in (context.flags + context.codes.flags + context.values.flags).items():
+            accounting.flagged(name, count)
+        for name, table in self._index.tables.items():
+            if table.conflicts:
+                accounting.flagged(f"{name.lower()}_versions_differ", table.conflicts)
+        if context.clock.naive:
+            accounting.flagged("time_without_offset", context.clock.naive)
+
+    def _block(self, file: InputFile, block: Block, broken: str | None) -> None:
+        lines = block.data.split(b"\n") if block.data is not None else [b"", b""]
+        if not lines[-1]:
+            lines.pop()
+        self._decoder.begin(block.data or b"")
+        accepted: Counter[str] = Counter()
+        for number, raw in enumerate(lines):
+            rows = len(self._events.rows)
+            try:
+                if broken or block.data is None:
+                    self._decoder.kind = UNROUTED
+                    raise Quarantined(broken or OVERSIZE)
+                self._line(raw, file, block.line + number)
+                accepted[self._decoder.kind] += 1
+            except (Filtered, Quarantined, _Duplicate) as err:
+                self._events.drop_after(rows)
+                offset = block.offset + sum(map(len, lines[:number])) + number
+                self._count(err, file, (block.line + number, offset), raw)
+        self._count_accepted(file, accepted)
+        if block.data is not None and (crlf := block.data.count(b"\r\n")):
+            self._writer.accounting.normalised("crlf_line_end", crlf)
+        self._hand_over_patients(self._patients)
+        self._patients = {}
+
+    def _line(self, raw: bytes, file: InputFile, line: int) -> None:
+        resource = self._decoder.decode(raw)
+        kind = self._decoder.kind
+        if not resource.id:
+            raise Quarantined(NO_ID)
+        if kind in self._index.tables:
+            self._refuse_other_versions(kind, resource.id, place_of(file, line))
+        MAPPERS[kind](resource, self._context)
+        if kind == "Patient":
+            self._patients[resource.id] = subject_id_of(self._config.namespace, resource.id)
+
+    def _refuse_other_versions(self, kind: str, resource_id: str, place: int) -> None:
+        table = self._index.tables[kind]
+        row = table.row(resource_id)
+        if row >= 0 and not table.is_valid(row, place):
+            raise _Duplicate
+
+    def _count(self, outcome: Exception, file: InputFile, place: tuple[int, int], raw: bytes) -> None:
+        """One line that gave nothing, in the accounting and, if it is bad, in quarantine."""
+        kind, accounting = self._decoder.kind, self._writer.accounting
+        accounting.line(file.name, kind)
+        if isinstance(outcome, Filtered):
+            accounting.filter(file.name, kind, outcome.reason)
+        elif isinstance(outcome, Quarantined):
+            accounting.quarantine(file.name, kind, outcome.reason)
+            self._writer.quarantine.put(outcome.reason, file.name, *place, raw)
+        else:
+            accounting.merge_duplicate(file.name, kind)
+
+    def _count_accepted(self, file: InputFile, accepted: Counter[str]) -> None:
+        for kind, lines in accepted.items():
+            self._writer.accounting.line(file.name, kind, lines)
+            self._writer.accounting.accept(file.name, kind, lines)
+
+    def _hand_over_patients(self, patients: dict[str, int]) -> None:
+        if patients:
+            columns = {"patient_id": list(patients), "subject_id": list(patients.values())}
+            merged = {"merged_into": pa.nulls(len(patients), pa.string())}
+            self._writer.subjects(pa.table(columns | merged, schema=SUBJECTS))

@@ -1,0 +1,146 @@
+"""Dataset: reading a published dataset, one subject or one shard at a time.
+
+It belongs to the moment it was opened: when a later run replaces the folder, reading on raises DataError
+instead of mixing two datasets.
+"""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import meds
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from chartscan.errors import DataError
+from chartscan.files import sha256
+from chartscan.schema import HELD_OUT, TRAIN, TUNING
+from chartscan.store.manifest import read_manifest
+from chartscan.store.publish import published
+from chartscan.store.shards import subject_starts
+from chartscan.store.validate import violations
+
+
+class Dataset:
+    """A dataset folder with its manifest. Make one with `Dataset.open`."""
+
+    def __init__(self, path: Path, manifest: dict[str, Any]):
+        self.path = path
+        self.manifest = manifest
+        self._inode = path.stat().st_ino
+
+    @classmethod
+    def open(cls, path: Path | str) -> "Dataset":
+        """The dataset at `path`; DataError with the remedy when there is none, or a part is missing."""
+        folder = published(Path(path).resolve())
+        if not folder.is_dir():
+            raise DataError(f"{path}: no such folder. Make a dataset with: chartscan ingest SOURCE IN {path}")
+        dataset = cls(folder, read_manifest(folder))
+        missing = [name for name in dataset.files if not (folder / name).is_file()]
+        if missing:
+            raise DataError(
+                f"{path}: {len(missing)} files are missing, first {missing[0]}. Ingest the data again."
+            )
+        return dataset
+
+    @property
+    def files(self) -> list[str]:
+        """Relative paths of all files but the manifest."""
+        return sorted(self.manifest["files"])
+
+    @property
+    def follow_up(self) -> dict[str, Any]:
+        """The rule that says until when each subject was followed."""
+        return self.manifest["follow_up"]
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of the content: equal data, equal fingerprint."""
+        return self.manifest["fingerprint"]
+
+    def shards(self) -> list[Path]:
+        """The files of events, in the order of their subjects."""
+        found = [self.path / name for name in self.files if name.startswith("data/")]
+        return sorted(found, key=lambda path: int(path.stem))
+
+    def read_shard(self, path: Path, columns: Sequence[str] | None = None) -> pa.Table:
+        """Events of one of `shards()`; every column, or those named."""
+        return self._read(Path(path), columns)
+
+    def subjects(
+        self, columns: Sequence[str] | None = None, split: str | None = None
+    ) -> Iterator[tuple[int, pa.Table]]:
+        """Each subject that has events, in order, with its events; one shard is in memory at a time."""
+        wanted = None if split is None else self.subject_ids(split)
+        for path in self.shards():
+            yield from self.shard_subjects(path, columns, wanted)
+
+    def shard_subjects(
+        self, path: Path, columns: Sequence[str] | None = None, wanted: np.ndarray | None = None
+    ) -> Iterator[tuple[int, pa.Table]]:
+        """The same for one shard, and for the subjects `wanted` (sorted ids) where given."""
+        needed = None if columns is None else list(dict.fromkeys(["subject_id", *columns]))
+        table = self.read_shard(path, needed).combine_chunks()
+        ids = table["subject_id"].to_numpy()
+        bounds = np.append(subject_starts(ids), len(ids))
+        keep = np.ones(len(bounds) - 1, bool) if wanted is None else np.isin(ids[bounds[:-1]], wanted)
+        shown = table if columns is None else table.select(list(columns))
+        for i in np.flatnonzero(keep):
+            begin, end = int(bounds[i]), int(bounds[i + 1])
+            yield int(ids[begin]), shown.slice(begin, end - begin)
+
+    def split_table(self) -> pa.Table:
+        """schema.SPLITS, sorted by subject."""
+        return self._read(self.path / meds.subject_splits_filepath)
+
+    def splits(self) -> dict[int, str]:
+        """The split of every subject."""
+        table = self.split_table()
+        return dict(zip(table["subject_id"].to_pylist(), table["split"].to_pylist(), strict=True))
+
+    def subject_ids(self, split: str | None = None) -> np.ndarray:
+        """Sorted ids of the subjects of a split, or of all; those without events too. Shape (n,), int64."""
+        table = self.split_table()
+        ids = table["subject_id"].to_numpy()
+        if split is None:
+            return ids
+        if split not in (TRAIN, TUNING, HELD_OUT):
+            raise DataError(f"No split '{split}'. Known: {TRAIN}, {TUNING}, {HELD_OUT}.")
+        return ids[table["split"].to_numpy(zero_copy_only=False) == split]
+
+    def codes(self) -> pa.Table:
+        """metadata.CODES: every code of the events with its description and counts, sorted by code."""
+        return self._read(self.path / meds.code_metadata_filepath)
+
+    def subject_map(self) -> pa.Table:
+        """subjects.SUBJECTS: which patient of the source is which subject."""
+        return self._read(self.path / "metadata" / "subjects.parquet")
+
+    def verify(self) -> None:
+        """Read every file and compare its SHA-256; DataError naming those that changed."""
+        wrong = [
+            name for name in self.files if sha256(self.path / name) != self.manifest["files"][name]["sha256"]
+        ]
+        if wrong:
+            raise DataError(f"{self.path}: changed since written: {', '.join(wrong)}. Ingest the data again.")
+
+    def validate(self) -> None:
+        """Check the rules of MEDS and ours; DataError listing every violation."""
+        found = violations(self.path)
+        if found:
+            raise DataError(f"{self.path}: {len(found)} rules broken:\n" + "\n".join(found))
+
+    def _read(self, path: Path, columns: Sequence[str] | None = None) -> pa.Table:
+        try:
+            with path.open("rb") as file:
+                self._check_not_replaced()
+                return pq.ParquetFile(file).read(None if columns is None else list(columns))
+        except (OSError, pa.ArrowInvalid) as err:
+            self._check_not_replaced()
+            raise DataError(f"{path}: cannot be read; damaged or removed. Ingest the data again.") from err
+
+    def _check_not_replaced(self) -> None:
+        """Called after a file was opened: the folder still being ours then means the file is ours too."""
+        if not self.path.exists() or self.path.stat().st_ino != self._inode:
+            raise DataError(f"{self.path} was replaced while it was being read. Start again.")

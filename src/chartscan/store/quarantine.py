@@ -1,0 +1,115 @@
+"""Lines that could not be used: where they stood, why, and (if wanted) what they said, in a private folder.
+
+The folder lies beside the dataset as `<dataset>.quarantine`, never inside it: publishing replaces the
+dataset as a whole, and an aborted run, which publishes nothing, must still be able to say why. It holds
+`records-<part>.jsonl`, `content-<part>.ndjson` (when content is kept), `accounting.json` and `key`, the
+random key of the digests. The folder has mode 0700, its files 0600. It appears with the first bad line; the
+next run on the same output empties it but for the key, so that the same bad line keeps its digest.
+"""
+
+import hashlib
+import hmac
+import json
+import os
+import secrets
+import shutil
+from pathlib import Path
+from typing import IO, Any
+
+KEY_BYTES = 32
+
+
+def quarantine_folder(out: Path) -> Path:
+    """Where the quarantine of the dataset `out` lies."""
+    return out.with_name(out.name + ".quarantine")
+
+
+def clear_quarantine(folder: Path) -> None:
+    """Remove the records of an earlier run; its key stays."""
+    if not folder.is_dir():
+        return
+    for path in folder.iterdir():
+        if path.name != "key":
+            path.unlink()
+
+
+class Quarantine:
+    """Appends bad lines to `folder`. Workers that write at the same time each have their own `part`."""
+
+    def __init__(self, folder: Path, keep_content: bool = True, part: str = "main"):
+        self.folder = folder
+        self.keep_content = keep_content
+        self.part = part
+        self.count = 0
+        self._key = b""
+        self._records: IO[bytes] | None = None
+        self._content: IO[bytes] | None = None
+        self._content_offset = 0
+
+    def put(self, reason: str, file: str, line: int, byte_offset: int, raw: bytes) -> None:
+        """Record one line. `line` is 1-based, lines end at byte 0x0A only; `byte_offset` is the start of the
+        line in the decompressed stream; `raw` is the line without its end."""
+        if self._records is None:
+            self._open()
+        assert self._records is not None
+        digest = hmac.new(self._key, raw, hashlib.sha256).hexdigest()
+        place = {"reason": reason, "file": file, "line": line, "byte_offset": byte_offset, "digest": digest}
+        self._records.write(json.dumps(place | self._keep(raw)).encode() + b"\n")
+        self.count += 1
+
+    def _keep(self, raw: bytes) -> dict[str, int]:
+        if self._content is None:
+            return {}
+        kept = {"content_offset": self._content_offset, "content_bytes": len(raw)}
+        self._content_offset += self._content.write(raw + b"\n")
+        return kept
+
+    def _open(self) -> None:
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.folder.chmod(0o700)
+        self._key = _read_or_make_key(self.folder / "key")
+        self._records = _private(self.folder / f"records-{self.part}.jsonl")
+        if self.keep_content:
+            self._content = _private(self.folder / f"content-{self.part}.ndjson")
+            self._content_offset = self._content.tell()
+
+    def finish(self, counts: dict[str, Any]) -> None:
+        """Close, and keep the accounting beside the records, for a run that publishes nothing.
+
+        Without any record (of other parts neither) the folder goes away.
+        """
+        self.close()
+        if not self.folder.is_dir():
+            return
+        if any(self.folder.glob("records-*.jsonl")):
+            with _private(self.folder / "accounting.json") as file:
+                file.write(json.dumps(counts, indent=1).encode())
+        else:
+            shutil.rmtree(self.folder)
+
+    def close(self) -> None:
+        """Flush and close the files."""
+        for file in (self._records, self._content):
+            if file is not None:
+                file.close()
+        self._records = self._content = None
+
+
+def _private(path: Path) -> IO[bytes]:
+    """`path` opened for appending, readable by its owner alone."""
+    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab")
+
+
+def _read_or_make_key(path: Path) -> bytes:
+    """The key of the folder; when two workers come at once, the first to write it wins."""
+    if not path.exists():
+        draft = path.with_name(f"key-{os.getpid()}-{secrets.token_hex(4)}")
+        with _private(draft) as file:
+            file.write(secrets.token_bytes(KEY_BYTES))
+        try:
+            os.link(draft, path)
+        except FileExistsError:
+            pass
+        finally:
+            draft.unlink()
+    return path.read_bytes()

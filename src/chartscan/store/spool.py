@@ -1,0 +1,90 @@
+"""Where events wait for the sort: checked, in the order they come, as Parquet in the staging folder.
+
+A source may write from several processes, each with its own Spool in the same folder.
+"""
+
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from chartscan.errors import DataError
+from chartscan.schema import EVENT_TYPES, EVENTS, check
+
+_TYPES = pa.array(EVENT_TYPES, pa.string())
+SPOOLED = EVENTS.set(EVENTS.names.index("event_type"), pa.field("event_rank", pa.int8(), nullable=False))
+
+
+class Spool:
+    """Collects events into `<folder>/<name>.parquet`; memory holds about `buffer_bytes` and one table."""
+
+    def __init__(self, folder: Path, name: str = "main", buffer_bytes: int = 8 << 20):
+        self.rows = 0
+        self.path = folder / f"{name}.parquet"
+        self._buffer_bytes = buffer_bytes
+        self._waiting: list[pa.Table] = []
+        self._waiting_bytes = 0
+        self._file: pq.ParquetWriter | None = None
+
+    def write(self, table: pa.Table) -> None:
+        """Add EVENTS rows, in any order; DataError when they break a rule of the contract."""
+        self.append(spooled(table))
+
+    def append(self, ready: pa.Table) -> None:
+        """Add rows of SPOOLED."""
+        if not ready.num_rows:
+            return
+        self.rows += ready.num_rows
+        self._waiting.append(ready)
+        self._waiting_bytes += ready.nbytes
+        if self._waiting_bytes >= self._buffer_bytes:
+            self._flush()
+
+    def _flush(self) -> None:
+        if self._file is None:
+            self._file = pq.ParquetWriter(self.path, SPOOLED, compression="lz4", write_statistics=False)
+        self._file.write_table(pa.concat_tables(self._waiting))
+        self._waiting, self._waiting_bytes = [], 0
+
+    def close(self) -> None:
+        """Write what waits. A spool that got no row leaves no file."""
+        if self._waiting:
+            self._flush()
+        if self._file is not None:
+            self._file.close()
+        self._file = None
+
+    def __enter__(self) -> "Spool":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def spooled(table: pa.Table) -> pa.Table:
+    """EVENTS rows as they are sorted: checked, with the rank of the event type in place of its name."""
+    events = check(table, EVENTS, "events").replace_schema_metadata()
+    rank = pc.index_in(events["event_type"], value_set=_TYPES)
+    _refuse(rank.null_count, "an event_type that is none of schema.EVENT_TYPES")
+    _refuse(_count(pc.equal(events["code"], "")), "an empty code")
+    _refuse(_count(pc.invert(pc.is_finite(events["numeric_value"]))), "a numeric_value that is not finite")
+    time, known = events["time"], events["available_time"]
+    _refuse(_count(pc.less(known, time)), "an available_time before time")
+    _refuse(_count(pc.xor(pc.is_null(time), pc.is_null(known))), "only one of time and available_time")
+    # Zero has two signs that compare equal; one of them, so that equal rows are the same bytes.
+    value = pc.add(events["numeric_value"], pa.scalar(0.0, pa.float32()))
+    events = events.set_column(EVENTS.names.index("numeric_value"), "numeric_value", value)
+    events = events.set_column(EVENTS.names.index("event_type"), "event_rank", rank.cast(pa.int8()))
+    return events.cast(SPOOLED)
+
+
+def _count(mask: pa.ChunkedArray) -> int:
+    return pc.sum(mask).as_py() or 0
+
+
+def _refuse(rows: int, what: str) -> None:
+    if rows:
+        raise DataError(
+            f"events: {rows} rows with {what}. Expected none; the source must mend or reject them."
+        )

@@ -1,0 +1,53 @@
+"""From the patient ids of a source to subject ids, and the check that no two patients became one.
+
+A subject id is a 63-bit hash of (source, patient id): the same in every run and file order. Two patients
+that collide are an error, never a merge.
+"""
+
+import hashlib
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from chartscan.errors import DataError
+from chartscan.schema import check
+
+SUBJECTS = pa.schema(
+    [
+        pa.field("patient_id", pa.string(), nullable=False),
+        pa.field("subject_id", pa.int64(), nullable=False),
+        pa.field("merged_into", pa.string()),  # patient_id of the record that replaced this one
+    ]
+)
+
+
+def subject_id_of(source: str, patient_id: str) -> int:
+    """The 63-bit subject id of a patient; `source` keeps equal ids of two hospitals apart."""
+    hashed = hashlib.blake2b(f"{source}\x00{patient_id}".encode(), digest_size=8).digest()
+    return int.from_bytes(hashed) >> 1
+
+
+def subject_map(tables: list[pa.Table]) -> pa.Table:
+    """SUBJECTS rows without repeats, sorted by patient id; DataError when ids contradict each other."""
+    rows = pa.concat_tables([check(t, SUBJECTS, "subjects").replace_schema_metadata() for t in tables])
+    rows = rows.group_by(SUBJECTS.names).aggregate([]).sort_by("patient_id").select(SUBJECTS.names)
+    twice = _repeated(rows["patient_id"])
+    own = rows.filter(pc.is_null(rows["merged_into"]))
+    collided = _repeated(own["subject_id"])
+    if twice or collided:
+        raise DataError(
+            f"subjects: {twice} patient ids with more than one subject id, {collided} subject ids shared by "
+            "different patients. Give the source another name, or mark merged patients as merged_into."
+        )
+    return rows.cast(SUBJECTS)
+
+
+def _repeated(column: pa.ChunkedArray) -> int:
+    return len(column) - pc.count_distinct(column).as_py()
+
+
+def identity_map(subject_ids: np.ndarray) -> pa.Table:
+    """SUBJECTS rows for a source whose patients are known by their subject ids only."""
+    ids = pa.array(subject_ids, pa.int64())
+    return pa.table([ids.cast(pa.string()), ids, pa.nulls(len(ids), pa.string())], schema=SUBJECTS)

@@ -1,0 +1,229 @@
+"""DatasetWriter: what a source writes into, and what turns it into a published dataset.
+
+    with DatasetWriter(out, source="fhir", settings=settings) as writer:
+        writer.write(events)                       # any order, any subjects, as often as wanted
+        writer.accounting.accept("Patient.ndjson", "Patient")
+
+Leaving the block without an error publishes; with an error nothing is published, and what was at `out`
+stays as it was.
+"""
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+
+from chartscan.errors import ConfigError, DataError
+from chartscan.files import MANIFEST
+from chartscan.schema import SPLITS, check
+from chartscan.store import manifest, metadata, publish
+from chartscan.store.accounting import Accounting
+from chartscan.store.config import DaysAfterLastEvent, FollowUp, StoreConfig
+from chartscan.store.lock import OutputLock
+from chartscan.store.quarantine import Quarantine, clear_quarantine, quarantine_folder
+from chartscan.store.shards import write_shards
+from chartscan.store.sort import sorted_events
+from chartscan.store.splits import assign_split
+from chartscan.store.spool import Spool
+from chartscan.store.subjects import identity_map, subject_map
+from chartscan.store.tally import Tally
+
+Progress = Callable[[int, int | None], None]
+
+
+class DatasetWriter:
+    """Gathers events, codes and subjects, then sorts, shards, describes and publishes them as one dataset.
+
+    `settings` are those of the source, for the manifest. ConfigError before any work when `out` exists and
+    may not be replaced, or when another run is writing it. `progress(rows, of)` follows the sorting.
+    """
+
+    def __init__(
+        self,
+        out: Path,
+        *,
+        source: str,
+        settings: dict[str, Any] | None = None,
+        config: StoreConfig | None = None,
+        overwrite: bool = False,
+        progress: Progress | None = None,
+    ):
+        self.out = Path(out).resolve()
+        self.config = config or StoreConfig()
+        self.accounting = Accounting()
+        self.quarantine = Quarantine(quarantine_folder(self.out), self.config.keep_quarantine_content)
+        self._source = source
+        self._settings = settings or {}
+        self._overwrite = overwrite
+        self._progress = progress
+        self._lock = OutputLock(self.out)
+        self._book = metadata.CodeBook()
+        self._subjects: list[pa.Table] = []
+        self._splits: list[pa.Table] = []
+        self._follow_up: FollowUp = DaysAfterLastEvent()
+
+    def __enter__(self) -> "DatasetWriter":
+        self.out.parent.mkdir(parents=True, exist_ok=True)
+        self._lock.acquire()
+        try:
+            publish.recover(self.out)
+            _check_replaceable(self.out, self._overwrite)
+            clear_quarantine(self.quarantine.folder)
+            self._staging = publish.make_staging(self.out)
+        except BaseException:
+            self._lock.release()
+            raise
+        self.spool_folder = self._staging / "spool"  # workers put their own Spool here
+        self.spool_folder.mkdir()
+        self._spool = Spool(self.spool_folder)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if kind is None:
+                self._publish()
+        finally:
+            self._close()
+
+    def write(self, events: pa.Table) -> None:
+        """Add rows of schema.EVENTS in any order; DataError when they break a rule of the contract."""
+        self._spool.write(events)
+
+    def code(self, code: str, description: str | None, parent_codes: Iterable[str] | None = None) -> None:
+        """Describe a code; those that no event uses are left out in the end."""
+        self._book.add(code, description, parent_codes)
+
+    def describe_codes(self, table: pa.Table) -> None:
+        """Describe many codes: columns code, description and, optionally, parent_codes."""
+        parents = table["parent_codes"].to_pylist() if "parent_codes" in table.column_names else None
+        for i, (code, text) in enumerate(
+            zip(table["code"].to_pylist(), table["description"].to_pylist(), strict=True)
+        ):
+            self._book.add(code, text, parents[i] if parents else None)
+
+    def subjects(self, table: pa.Table) -> None:
+        """Tell which patient of the source is which subject: rows of subjects.SUBJECTS.
+
+        Once told of any, the writer wants to be told of every subject that has events.
+        """
+        self._subjects.append(table)
+
+    def splits(self, table: pa.Table) -> None:
+        """Use the splits the source came with (schema.SPLITS, every subject) in place of ours."""
+        self._splits.append(check(table, SPLITS, "splits"))
+
+    def set_follow_up(self, rule: FollowUp) -> None:
+        """Until when the source followed its subjects; a rule in the configuration wins over it."""
+        self._follow_up = rule
+
+    def _publish(self) -> None:
+        self._spool.close()
+        self.accounting.check()
+        self.accounting.check_budget(self.config.budget)
+        folder = self._staging / "dataset"
+        for name in ("data", "metadata"):
+            (folder / name).mkdir(parents=True)
+        counts = self._write_files(folder)
+        manifest.write_manifest(folder, self._facts(counts))
+        publish.publish(folder, self.out)
+
+    def _write_files(self, folder: Path) -> dict[str, int]:
+        """Data and metadata; gives the counts of the manifest."""
+        files = sorted(self.spool_folder.glob("*.parquet"))
+        if not files:
+            raise DataError(
+                f"{self._source}: no events were found, nothing is published. Is it the right folder?"
+            )
+        scratch = self._staging / "scratch"
+        scratch.mkdir()
+        with Tally(files, scratch, self.config.memory_mb, self.config.threads) as tally:
+            codes, sizes = self._book.table(tally.codes()), tally.sizes()
+        rows = sum(codes["event_count"].to_pylist())
+        events = _followed(
+            sorted_events(files, sizes, scratch, self.config.bytes_at_once), rows, self._progress
+        )
+        write_shards(events, folder / "data", self.config.shard_rows)
+        found = sizes["subject_id"].to_numpy()
+        subjects = self._subject_map(found)
+        self._write_metadata(folder, codes, subjects)
+        self.accounting.events_out = rows
+        return {
+            "events": rows,
+            "subjects": len(np.unique(subjects["subject_id"])),
+            "subjects_with_events": len(found),
+            "codes": codes.num_rows,
+            "shards": len(list((folder / "data").iterdir())),
+        }
+
+    def _subject_map(self, found: np.ndarray) -> pa.Table:
+        if not self._subjects:
+            return identity_map(found)
+        subjects = subject_map(self._subjects)
+        unknown = int((~np.isin(found, subjects["subject_id"])).sum())
+        if unknown:
+            raise DataError(
+                f"{self._source}: {unknown} subjects have events but no row in the subject table."
+            )
+        return subjects
+
+    def _write_metadata(self, folder: Path, codes: pa.Table, subjects: pa.Table) -> None:
+        ids = np.unique(subjects["subject_id"])
+        metadata.write_codes(folder, codes)
+        metadata.write_subjects(folder, subjects)
+        metadata.write_splits(folder, ids, self._split_of(ids))
+        metadata.write_description(folder, self._source)
+
+    def _split_of(self, ids: np.ndarray) -> np.ndarray:
+        if not self._splits:
+            return assign_split(ids, self.config.seed, self.config.fractions)
+        given = pa.concat_tables(self._splits).sort_by("subject_id")
+        if not np.array_equal(given["subject_id"].to_numpy(), ids):
+            raise DataError(
+                f"{self._source}: the splits must name every subject exactly once ({len(ids)} subjects)."
+            )
+        return given["split"].to_numpy(zero_copy_only=False)
+
+    def _facts(self, counts: dict[str, int]) -> dict[str, Any]:
+        return {
+            "source": self._source,
+            "settings": self._settings,
+            "store": msgspec.to_builtins(self.config),
+            "follow_up": msgspec.to_builtins(self.config.follow_up or self._follow_up),
+            "counts": counts,
+            "accounting": self.accounting.as_dict(),
+        }
+
+    def _close(self) -> None:
+        try:
+            self._spool.close()
+            self.quarantine.finish(self.accounting.as_dict())
+            publish.remove_staging(self._staging)
+        finally:
+            self._lock.release()
+
+
+def _check_replaceable(out: Path, overwrite: bool) -> None:
+    """ConfigError unless `out` is free, empty, or a dataset that may be replaced."""
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return
+    if not (out / MANIFEST).is_file():
+        raise ConfigError(f"{out} exists and is not a chartscan dataset. Choose another output folder.")
+    if not overwrite:
+        raise ConfigError(
+            f"{out} already holds a dataset. Choose another folder, or allow replacing: --overwrite"
+        )
+
+
+def _followed(tables: Iterable[pa.Table], total: int, progress: Progress | None) -> Iterable[pa.Table]:
+    done = 0
+    for table in tables:
+        yield table
+        done += table.num_rows
+        if progress:
+            progress(done, total)

@@ -1,0 +1,23 @@
+"""What every tabular model asks of the data it is fitted on."""
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
+
+from chartscan.errors import DataError
+
+
+def check_training(matrix: csr_matrix, y: NDArray[np.bool_]) -> None:
+    """DataError unless there is one label per row and both classes occur."""
+    if matrix.shape[0] != len(y):
+        raise DataError(f"expected one label per row, found {len(y)} labels for {matrix.shape[0]} rows.")
+    if len(np.unique(y)) < 2:
+        raise DataError(
+            f"{len(y)} training labels are all of one class; nothing can be learned. Use more subjects."
+        )
+
+
+def check_width(matrix: csr_matrix, width: int) -> None:
+    """DataError unless the matrix has the columns that the model was fitted on."""
+    if matrix.shape[1] != width:
+        raise DataError(f"the model expects {width} feature columns, found {matrix.shape[1]}.")

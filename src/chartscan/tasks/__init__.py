@@ -1,0 +1,5 @@
+"""Clinical tasks, one per file: TITLE, DESCRIPTION, Config, and label(record) -> one Outcome per index stay.
+
+A new file here is a new task; the contract tests and the command line find it by its name. Every index
+stay is judged, never only the last, and nothing after the prediction time decides whether it is eligible.
+"""

@@ -1,0 +1,19 @@
+"""New fluid or electrolyte disorder within a year, predicted at discharge. The rule is in `_new_onset`."""
+
+from chartscan.cohort import Outcome, Record
+from chartscan.cohort.code_groups import FLUID_DISORDER
+from chartscan.tasks import _new_onset
+from chartscan.tasks._new_onset import Config
+
+TITLE = "New fluid or electrolyte disorder within a year"
+DESCRIPTION = (
+    "A disorder of fluid, electrolyte or acid-base balance (ICD-10 E86-E87, ICD-9 276) "
+    "coded for the first time on an encounter that starts within 365 days after discharge. "
+    "Predicted at discharge, for patients who leave alive and never had it coded."
+)
+DEFAULT = Config(group=FLUID_DISORDER)
+
+
+def label(record: Record, config: Config = DEFAULT) -> list[Outcome]:
+    """One outcome per stay, as `_new_onset.label` says."""
+    return _new_onset.label(record, config)

@@ -1,0 +1,139 @@
+"""Checkpoints on disk: sealed folders `step-N` with tensors in safetensors and the rest in JSON. No pickle.
+
+The newest sound one counts; a damaged one is set aside with a warning. Each is complete by itself, the best
+weights so far included.
+"""
+
+import shutil
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from chartscan import files
+from chartscan.errors import DataError
+from chartscan.training.early_stopping import Best
+
+PREFIX, TENSORS, PLAIN = "step-", "tensors.safetensors", "state.json"
+
+
+class State(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How far a run is. The step alone says which batch comes next."""
+
+    step: int = 0  # updates done
+    tokens: float = 0.0  # predicted so far
+    seconds: float = 0.0  # spent so far, over all sessions
+    smoothed_loss: float | None = None
+    evaluated_step: int = 0  # the step of the last evaluation
+    best: Best = Best()
+
+
+class Plain(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a checkpoint holds beside tensors."""
+
+    state: State
+    random: dict[str, Any]  # of Python and numpy
+    identity: dict[str, Any]  # what must be the same to go on, see `identity`
+    environment: dict[str, Any]  # what should be the same for equality to the last bit
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """One checkpoint, read and verified."""
+
+    path: Path
+    plain: Plain
+    tensors: dict[str, Tensor]  # named <group>.<name>
+
+    def group(self, name: str) -> dict[str, Tensor]:
+        """The tensors of one group, without its name."""
+        return {k[len(name) + 1 :]: t for k, t in self.tensors.items() if k.startswith(f"{name}.")}
+
+
+class Checkpoints:
+    """The checkpoints of one run; the caller holds the run's lock."""
+
+    def __init__(self, folder: Path, keep: int):
+        self.folder, self.keep = folder, keep
+
+    def any(self) -> bool:
+        """Whether a checkpoint was ever finished here, sound or not."""
+        return bool(self._paths())
+
+    def last(self) -> Path | None:
+        """The newest checkpoint, not verified."""
+        paths = self._paths()
+        return paths[-1] if paths else None
+
+    def save(self, plain: Plain, groups: Mapping[str, Mapping[str, Tensor]]) -> Path:
+        """A new checkpoint of `plain.state.step`; older ones beyond `keep` go afterwards."""
+        path = self.folder / f"{PREFIX}{plain.state.step:08d}"
+        tensors = {f"{group}.{name}": t for group, named in groups.items() for name, t in named.items()}
+        with files.sealed(path) as staging:
+            save_file(_storable(tensors), staging / TENSORS)
+            (staging / PLAIN).write_bytes(msgspec.json.encode(plain))
+        self._prune()
+        return path
+
+    def load_newest(self) -> Checkpoint | None:
+        """The newest sound checkpoint, None where there was never one; DataError where all are damaged.
+
+        Damaged ones are renamed to `step-N.damaged` and a warning names them. What was left half-written is
+        removed.
+        """
+        for rest in self.folder.glob(".*"):
+            shutil.rmtree(rest)
+        paths = self._paths()
+        for path in reversed(paths):
+            try:
+                return _load(path)
+            except DataError as err:
+                _set_aside(path, err)
+        if paths:
+            raise DataError(f"{self.folder}: every checkpoint is damaged. Train again into another folder.")
+        return None
+
+    def _prune(self) -> None:
+        for path in self._paths()[: -self.keep]:
+            hidden = path.with_name(f".{path.name}.removed")
+            path.rename(hidden)  # gone in one go, as a reader sees it
+            shutil.rmtree(hidden)
+
+    def _paths(self) -> list[Path]:
+        """Finished checkpoints, the oldest first."""
+        found = [p for p in self.folder.glob(f"{PREFIX}*") if p.name.removeprefix(PREFIX).isdigit()]
+        return sorted(found, key=lambda path: int(path.name.removeprefix(PREFIX)))
+
+
+def _load(path: Path) -> Checkpoint:
+    files.verify(path)
+    try:
+        plain = msgspec.json.decode((path / PLAIN).read_bytes(), type=Plain)
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError, OSError) as err:
+        raise DataError(f"{path / PLAIN} is not the state of a training of this version.") from err
+    return Checkpoint(path, plain, _tensors(path / TENSORS))
+
+
+def _set_aside(path: Path, reason: DataError) -> None:
+    warnings.warn(f"Checkpoint skipped: {reason}", stacklevel=3)
+    aside = path.with_name(f"{path.name}.damaged")
+    shutil.rmtree(aside, ignore_errors=True)
+    path.rename(aside)
+
+
+def _storable(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Contiguous copies on the CPU that share no memory, as safetensors wants them."""
+    return {name: t.detach().cpu().clone().contiguous() for name, t in tensors.items()}
+
+
+def _tensors(path: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError) as err:
+        raise DataError(f"{path} is not a file of tensors.") from err

@@ -1,0 +1,68 @@
+"""What a run tells while it goes: records for whoever watches, and the log `losses.jsonl`."""
+
+from collections.abc import Callable, Iterator, Mapping
+from itertools import takewhile
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from chartscan import files
+
+SMOOTHING = 0.98  # of the loss shown
+
+
+class StepRecord(msgspec.Struct, frozen=True):
+    """The run after `step` of `total_steps` steps."""
+
+    phase: Literal["train", "evaluate"]
+    step: int
+    total_steps: int
+    epoch: int
+    loss: float | None  # smoothed over about 50 steps
+    learning_rate: float
+    tokens_per_second: float  # of this session
+    eta_seconds: float | None  # None until a step has been timed
+    metrics: dict[str, float] = {}  # of an evaluation
+
+
+Reporter = Callable[[StepRecord], None]
+
+
+def smoothed(before: float | None, loss: float | None, step: int) -> float | None:
+    """The moving average of the loss: a plain mean over the first steps, exponential later."""
+    if before is None or loss is None:
+        return before if loss is None else loss
+    weight = max(1 - SMOOTHING, 1 / step)
+    return before + weight * (loss - before)
+
+
+class Log:
+    """A file of JSON lines, each with its `step`."""
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    def append(self, row: Mapping[str, Any]) -> None:
+        """Adds one line."""
+        with self.path.open("ab") as file:
+            file.write(msgspec.json.encode(row) + b"\n")
+
+    def cut(self, step: int) -> None:
+        """Drops what comes after `step`, and whatever follows a line that was not written to its end."""
+        kept = list(takewhile(lambda row: row["step"] <= step, self.rows()))
+        files.write_bytes(self.path, b"".join(msgspec.json.encode(row) + b"\n" for row in kept))
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """The rows up to the first damaged one."""
+        lines = self.path.read_bytes().split(b"\n")[:-1] if self.path.exists() else []
+        for line in lines:
+            try:
+                yield msgspec.json.decode(line, type=dict[str, Any])
+            except msgspec.DecodeError:
+                return
+
+    def sync(self) -> None:
+        """Forces what was added to disk."""
+        if self.path.exists():
+            files.sync(self.path)

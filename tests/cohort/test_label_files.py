@@ -1,0 +1,161 @@
+"""Cohort counts, LABELS tables, and LABELS files."""
+
+from datetime import datetime, timedelta
+
+import meds
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from chartscan.cohort import Counts, absent, excluded, label_subjects, read_labels, write_labels
+from chartscan.cohort.counts import Tally
+from chartscan.cohort.outcome import Outcome
+from chartscan.errors import DataError
+from chartscan.find import find, names
+from chartscan.schema import LABELS, TIME
+
+T0 = datetime(2150, 1, 1)
+DAY = timedelta(days=1)
+CODES = ["ICD10CM//I10", "ICD10CM//E871", "ICD10CM//E785", "ICD10CM//J18"]
+NEVER_ENDING = {"rule": "export_time", "time": "2190-01-01"}
+
+
+def subject(subject_id, rng):
+    """A subject with one to four stays of one to twenty days, an outpatient code, perhaps a death."""
+    rows, now = [], T0 + int(rng.integers(1000)) * DAY
+    for number in range(rng.integers(1, 5)):
+        end = now + rng.uniform(0.2, 20) * DAY
+        rows.append((now, "HOSPITAL_ADMISSION//EW", "admission", f"{number}"))
+        disposition = "EXPIRED" if rng.random() < 0.05 else "HOME"
+        rows.append((end, f"HOSPITAL_DISCHARGE//{disposition}", "discharge", f"{number}"))
+        rows.append((end, CODES[rng.integers(len(CODES))], "diagnosis", None))
+        now = end + rng.uniform(1, 120) * DAY
+    if rng.random() < 0.3:
+        rows.append((now, "MEDS_DEATH", "death", None))
+    columns = zip(*rows, strict=True)
+    types = [TIME, pa.string(), pa.string(), pa.string()]
+    arrays = [pa.array(c, t) for c, t in zip(columns, types, strict=True)]
+    ids = pa.array([subject_id] * len(rows), pa.int64())
+    return subject_id, pa.table(
+        [ids, *arrays], names=["subject_id", "time", "code", "event_type", "encounter_id"]
+    )
+
+
+@pytest.fixture(scope="module")
+def labelled():
+    rng = np.random.default_rng(1)
+    tasks = {name: find("tasks", name) for name in names("tasks")}
+    return label_subjects([subject(i, rng) for i in range(200)], tasks, NEVER_ENDING)
+
+
+def test_counts_add_up_and_agree_with_the_labels(labelled):
+    for table, counts in labelled.values():
+        assert counts.positive == sum(table["boolean_value"].to_pylist()) > 0
+        assert counts.positive + counts.negative == table.num_rows
+        assert counts.index_stays == table.num_rows + sum(counts.excluded.values()) + sum(
+            counts.absent.values()
+        )
+        assert counts.subjects_labelled == len(set(table["subject_id"].to_pylist()))
+        assert counts.subjects == 200
+        assert counts.settings["follow_up"]["rule"] == "export_time"
+
+
+def test_counts_that_do_not_add_up_are_refused():
+    with pytest.raises(ValueError, match="add up"):
+        Counts(subjects=1, index_stays=2, eligible=1, positive=1)
+    with pytest.raises(ValueError, match="add up"):
+        Counts(subjects=1, index_stays=1, eligible=1)
+    with pytest.raises(ValueError, match="add up"):
+        Counts(subjects=1, subjects_labelled=1)
+
+
+def test_every_outcome_is_counted_with_its_reason():
+    tally = Tally()
+    tally.add(
+        [Outcome(T0, True), Outcome(T0, False, flags=("odd",)), absent(T0, "why"), excluded(None, "no")], 2
+    )
+    tally.add([])
+    counts = tally.counts({})
+    assert (counts.index_stays, counts.eligible, counts.positive, counts.negative) == (4, 3, 1, 1)
+    assert (counts.absent, counts.excluded) == ({"why": 1}, {"no": 1})
+    assert counts.flags == {"odd": 1, "encounter end without a start": 2}
+    assert (counts.subjects, counts.subjects_with_stay, counts.subjects_labelled) == (2, 1, 1)
+
+
+def test_labels_are_valid_meds_and_come_back_as_written(labelled, tmp_path):
+    for task, (table, counts) in labelled.items():
+        meds.LabelSchema.validate(table.replace_schema_metadata(None))
+        path = tmp_path / "labels" / f"{task}.parquet"
+        write_labels(path, table, task, counts)
+        meds.LabelSchema.validate(pq.read_table(path).replace_schema_metadata(None))
+        back, name, stored = read_labels(path)
+        assert (back, name, stored) == (table, task, counts)
+
+
+def test_no_labels_is_a_valid_file(tmp_path):
+    write_labels(tmp_path / "none.parquet", LABELS.empty_table(), "none", Counts())
+    assert read_labels(tmp_path / "none.parquet") == (LABELS.empty_table(), "none", Counts())
+
+
+def test_a_failed_write_leaves_the_old_file(labelled, tmp_path):
+    path = tmp_path / "t.parquet"
+    table, counts = labelled["readmission_30d"]
+    write_labels(path, table, "readmission_30d", counts)
+    before = path.read_bytes()
+    with pytest.raises(DataError):
+        write_labels(path, table.drop_columns("boolean_value"), "readmission_30d", counts)
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def foreign(values, **columns):
+    """A label table as es-aces writes it: every value column, the unused ones null throughout."""
+    n = len(values)
+    table = {
+        "subject_id": pa.array(range(n), pa.int64()),
+        "prediction_time": pa.array([T0] * n, TIME),
+        "boolean_value": pa.array(values, pa.bool_()),
+        "integer_value": pa.nulls(n, pa.int64()),
+        "float_value": pa.nulls(n, pa.float64()),
+        "categorical_value": pa.nulls(n, pa.string()),
+    }
+    return pa.table(table | columns)
+
+
+def test_null_columns_of_other_tools_are_dropped_and_a_folder_is_read_whole(tmp_path):
+    folder = tmp_path / "my_task" / "train"
+    folder.mkdir(parents=True)
+    pq.write_table(foreign([True, False]), folder / "0.parquet")
+    pq.write_table(foreign([True]), folder / "1.parquet")
+    table, task, counts = read_labels(tmp_path / "my_task")
+    assert table["boolean_value"].to_pylist() == [True, False, True]
+    assert table.schema == LABELS
+    assert (task, counts) == ("my_task", None)
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        (foreign([None, None]), "null throughout"),
+        (foreign([True, None]), "null values"),
+        (foreign([True], integer_value=pa.array([3])), "unexpected columns"),
+        (foreign([True]).drop_columns("boolean_value"), "missing columns"),
+    ],
+)
+def test_labels_that_are_not_boolean_are_refused_by_file(table, message, tmp_path):
+    pq.write_table(table, tmp_path / "x.parquet")
+    with pytest.raises(DataError, match=rf"x\.parquet.*{message}"):
+        read_labels(tmp_path / "x.parquet")
+
+
+def test_files_of_several_tasks_and_no_files_and_no_parquet_are_refused(labelled, tmp_path):
+    with pytest.raises(DataError, match="no labels found"):
+        read_labels(tmp_path)
+    for task in ("readmission_30d", "long_stay_7d"):
+        write_labels(tmp_path / f"{task}.parquet", *labelled[task][:1], task, labelled[task][1])
+    with pytest.raises(DataError, match="several tasks"):
+        read_labels(tmp_path)
+    (tmp_path / "text.parquet").write_text("subject_id,time")
+    with pytest.raises(DataError, match="cannot be read"):
+        read_labels(tmp_path / "text.parquet")

@@ -1,0 +1,136 @@
+"""Stays from encounters, and records from rows."""
+
+from datetime import datetime, timedelta
+
+import pyarrow as pa
+import pytest
+
+from chartscan.cohort import Encounter, StayConfig, record_from_events
+from chartscan.cohort.follow_up import follow_up_rule
+from chartscan.cohort.stays import merged_stays
+from chartscan.errors import ConfigError
+from chartscan.schema import TIME
+
+DAY = timedelta(days=1)
+T0 = datetime(2150, 1, 1, 8)
+
+
+def encounter(name, start, end, disposition="HOME"):
+    return Encounter(name, T0 + start * DAY, None if end is None else T0 + end * DAY, True, "", disposition)
+
+
+def events(*rows):
+    """EVENTS of subject 1 from (day, code, event_type, encounter_id)."""
+    names = ["time", "code", "event_type", "encounter_id"]
+    types = [TIME, pa.string(), pa.string(), pa.string()]
+    timed = [(None if r[0] is None else T0 + r[0] * DAY, *r[1:]) for r in rows]
+    columns = [pa.array([r[i] for r in timed], t) for i, t in enumerate(types)]
+    return pa.table([pa.array([1] * len(rows)), *columns], names=["subject_id", *names])
+
+
+def spans(stays):
+    return [((s.start - T0) / DAY, None if s.end is None else (s.end - T0) / DAY) for s in stays]
+
+
+def test_overlapping_touching_and_nested_encounters_are_one_stay():
+    parts = [encounter("c", 5, 6), encounter("a", 0, 5), encounter("b", 1, 2), encounter("d", 6.1, 7)]
+    stays = merged_stays(parts, None)
+    assert spans(stays) == [(0, 6), (6.1, 7)]
+    assert stays[0].encounter_ids == ("a", "b", "c")
+
+
+def test_the_merge_gap_is_a_setting():
+    parts = [encounter("a", 0, 1), encounter("b", 1.5, 2)]
+    assert spans(merged_stays(parts, None, StayConfig(merge_gap_hours=12))) == [(0, 2)]
+    assert len(merged_stays(parts, None, StayConfig(merge_gap_hours=11))) == 2
+
+
+def test_a_forgotten_discharge_does_not_swallow_later_stays():
+    assert spans(merged_stays([encounter("a", 0, None), encounter("b", 9, 10)], None)) == [(0, None), (9, 10)]
+
+
+def test_a_stay_with_an_open_part_is_open():
+    assert spans(merged_stays([encounter("a", 0, 5), encounter("b", 1, None)], None)) == [(0, None)]
+
+
+def test_the_disposition_of_the_last_part_decides():
+    parts = [encounter("a", 0, 5, "TRANSFER"), encounter("b", 5, 8, "")]
+    (alive,), (dead,) = merged_stays(parts, None), merged_stays(parts, T0 + 8 * DAY)
+    assert (alive.disposition, alive.died_in_hospital, dead.died_in_hospital) == ("", False, True)
+    expired = [encounter("a", 0, 5, "HOME"), encounter("b", 5, 8, "EXPIRED")]
+    assert merged_stays(expired, None)[0].died_in_hospital
+
+
+def test_encounters_are_paired_by_id_and_without_ids_by_order():
+    record = record_from_events(
+        events(
+            (0, "HOSPITAL_ADMISSION//EW", "admission", None),
+            (2, "HOSPITAL_DISCHARGE//home", "discharge", None),
+            (3, "HOSPITAL_ADMISSION//EW", "admission", None),  # its discharge is missing
+            (8, "HOSPITAL_ADMISSION//EW", "admission", None),
+            (9, "HOSPITAL_DISCHARGE//SNF", "discharge", None),
+        )
+    )
+    assert spans(record.stays) == [(0, 2), (3, None), (8, 9)]
+    assert [s.disposition for s in record.stays] == ["HOME", "", "SNF"]
+
+
+def test_an_end_before_the_start_or_without_a_start_is_no_end():
+    record = record_from_events(
+        events(
+            (3, "HOSPITAL_ADMISSION//EW", "admission", "a"),
+            (2, "HOSPITAL_DISCHARGE//HOME", "discharge", "a"),
+            (5, "HOSPITAL_DISCHARGE//HOME", "discharge", "lost"),
+            (6, "ENCOUNTER_END//AMB", "visit_end", None),
+        )
+    )
+    assert spans(record.stays) == [(3, None)]
+    assert record.unpaired_ends == 2
+
+
+def test_an_emergency_visit_with_the_id_of_the_stay_is_no_part_of_it():
+    record = record_from_events(
+        events(
+            (0, "ED_REGISTRATION", "visit_start", "a"),
+            (0.5, "HOSPITAL_ADMISSION//EW", "admission", "a"),
+            (0.6, "ED_OUT", "visit_end", "a"),
+            (4, "HOSPITAL_DISCHARGE//HOME", "discharge", "a"),
+            (5, "ICD10CM//I10", "diagnosis", "a"),
+        )
+    )
+    assert spans(record.stays) == [(0.5, 4)]
+    assert len(record.encounters) == 2
+    assert record.diagnoses[0].time == T0 + 0.5 * DAY
+
+
+def test_the_earliest_of_two_deaths_counts_and_a_timeless_death_is_remembered():
+    two = record_from_events(events((5, "MEDS_DEATH", "death", None), (4, "MEDS_DEATH", "death", None)))
+    assert (two.death, two.death_without_time) == (T0 + 4 * DAY, False)
+    timeless = record_from_events(events((None, "MEDS_DEATH", "death", None)))
+    assert (timeless.death, timeless.death_without_time) == (None, True)
+
+
+def test_follow_up_ends_by_the_rule_of_the_dataset():
+    table = events(
+        (0, "LOINC//1", "lab", None), (9, "LOINC//1", "lab", None), (None, "GENDER//F", "static", None)
+    )
+    after = {"rule": "days_after_last_event", "days": 30}
+    export = {"rule": "export_time", "time": "2151-01-01T02:00:00+02:00"}
+    assert record_from_events(table, after).follow_up_end == T0 + 39 * DAY
+    assert record_from_events(table, export).follow_up_end == datetime(2151, 1, 1)
+    assert record_from_events(table).follow_up_end is None
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        {"rule": "export_time"},
+        {"rule": "for_ever"},
+        {"rule": "days_after_last_event", "days": -1},
+        {"rule": "export_time", "time": "yesterday"},
+        {"rule": "days_after_last_event", "dayz": 3},
+    ],
+)
+def test_a_rule_that_is_none_is_refused(rule):
+    with pytest.raises(ConfigError, match="follow_up"):
+        follow_up_rule(rule)

@@ -1,0 +1,148 @@
+"""Every task, built in or added later, meets these merely by being a file in tasks/."""
+
+import inspect
+from datetime import datetime, timedelta
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from chartscan.cohort import Outcome, record_from_events
+from chartscan.find import find, names
+from chartscan.schema import TIME
+
+DAY = timedelta(days=1)
+T0 = datetime(2120, 5, 1, 9, 30)
+FOLLOWED = {"rule": "export_time", "time": "2150-01-01"}
+CODES = ["ICD10CM//I10", "ICD10CM//E871", "ICD10CM//E785", "ICD10CM//J18"]
+COLUMNS = ["time", "code", "event_type", "encounter_id"]
+
+
+def table(rows):
+    rows = sorted(rows, key=lambda r: r[0])
+    types = [TIME, pa.string(), pa.string(), pa.string()]
+    arrays = [pa.array([r[i] for r in rows], t) for i, t in enumerate(types)]
+    return pa.table([pa.array([1] * len(rows)), *arrays], names=["subject_id", *COLUMNS])
+
+
+def stay(number, start, end, disposition="HOME"):
+    return [
+        (start, "HOSPITAL_ADMISSION//EMERGENCY", "admission", f"h{number}"),
+        (end, f"HOSPITAL_DISCHARGE//{disposition}", "discharge", f"h{number}"),
+    ]
+
+
+def history(rng):
+    """Rows of one subject: stays, codes given at discharge, sometimes a death at the end of a day."""
+    rows, now = [(T0 - 20_000 * DAY, "MEDS_BIRTH", "birth", None)], T0
+    for number in range(rng.integers(1, 5)):
+        end = now + rng.uniform(0.5, 12) * DAY
+        dies = rng.random() < 0.1
+        rows += stay(number, now, end, "EXPIRED" if dies else "HOME")
+        rows.append((end, CODES[rng.integers(4)], "diagnosis", f"h{number}"))
+        if dies:
+            return [*rows, (end, "MEDS_DEATH", "death", None)]
+        now = end + rng.exponential(100) * DAY
+    if rng.random() < 0.3:
+        rows.append((datetime(now.year, now.month, now.day, 23, 59, 59), "MEDS_DEATH", "death", None))
+    return rows
+
+
+def outcomes(task, rows):
+    return task.label(record_from_events(table(rows), FOLLOWED))
+
+
+def labels(task, rows):
+    return {o.prediction_time: o.value for o in outcomes(task, rows) if o.value is not None}
+
+
+def eligible(task, rows):
+    return {o.prediction_time for o in outcomes(task, rows) if o.eligible}
+
+
+def seeing_hindsight(task, many):
+    """Samples that lose their eligibility once everything after the prediction time is unknown."""
+    found = 0
+    for rows in many:
+        for time in eligible(task, rows):
+            found += time not in eligible(task, [r for r in rows if r[0] <= time])
+    return found
+
+
+@pytest.fixture(scope="module", params=names("tasks"))
+def task(request):
+    return find("tasks", request.param)
+
+
+@pytest.fixture(scope="module")
+def many():
+    rng = np.random.default_rng(3)
+    return [history(rng) for _ in range(150)]
+
+
+def test_a_task_says_what_it_is(task):
+    assert 0 < len(task.TITLE) <= 60
+    assert task.DESCRIPTION.endswith(".")
+    assert isinstance(task.DEFAULT, task.Config)
+    assert task.Config.__struct_config__.frozen
+    assert task.DEFAULT.version >= 1
+    assert msgspec.convert(msgspec.to_builtins(task.DEFAULT), task.Config) == task.DEFAULT
+    assert list(inspect.signature(task.label).parameters) == ["record", "config"]
+
+
+def test_a_task_gives_one_outcome_per_stay_with_a_reason_for_every_missing_label(task, many):
+    for rows in many:
+        record = record_from_events(table(rows), FOLLOWED)
+        found = task.label(record)
+        assert len(found) == len(record.stays)
+        assert all(isinstance(o, Outcome) for o in found)
+        for o in found:
+            assert bool(o.reason) == (o.value is None)
+            assert o.eligible or o.value is None
+            assert o.prediction_time is not None or not o.eligible
+
+
+def test_a_task_finds_both_outcomes_and_predicts_each_moment_once(task, many):
+    values = []
+    for rows in many:
+        found = [o for o in outcomes(task, rows) if o.value is not None]
+        assert len({o.prediction_time for o in found}) == len(found)
+        values += [o.value for o in found]
+    assert set(values) == {True, False}
+    assert all(type(v) is bool for v in values)
+
+
+def test_eligibility_needs_no_hindsight(task, many):
+    assert seeing_hindsight(task, many) == 0
+
+
+def test_the_check_for_hindsight_catches_at_least_two_visits():
+    class TwoVisits:
+        @staticmethod
+        def label(record):
+            found = find("tasks", "readmission_30d").label(record)
+            return found[:-1] if len(found) > 1 else []
+
+    rng = np.random.default_rng(3)
+    assert seeing_hindsight(TwoVisits, [history(rng) for _ in range(150)]) > 50
+
+
+def test_a_later_stay_removes_and_changes_no_earlier_label(task, many):
+    later = stay(99, T0 + 4000 * DAY, T0 + 4003 * DAY)
+    for rows in many:
+        if not any(kind == "death" for _, _, kind, _ in rows):
+            before, after = labels(task, rows), labels(task, rows + later)
+            assert before.items() <= after.items()
+
+
+def test_a_record_without_stays_has_no_labels(task):
+    assert outcomes(task, [(T0, "LOINC//1", "lab", None)]) == []
+
+
+def test_row_order_and_the_rest_of_the_record_change_no_label(task, many):
+    for rows in many[:30]:
+        noise = [(t + DAY / 7, "LOINC//2345-7", "lab", e) for t, _, kind, e in rows if kind == "admission"]
+        rng = np.random.default_rng(0)
+        shuffled = table(rows + noise).take(rng.permutation(len(rows) + len(noise)))
+        assert task.label(record_from_events(shuffled, FOLLOWED)) == outcomes(task, rows)

@@ -1,0 +1,225 @@
+"""The report holds every number, asks the network for nothing, and runs nobody's script but its own."""
+
+import json
+import re
+import shutil
+import subprocess
+from html.parser import HTMLParser
+
+import msgspec
+import pytest
+
+from chartscan.evaluation import (
+    Coverage,
+    DatasetFacts,
+    Evaluation,
+    PredictionSet,
+    ReportSections,
+    TrainingCurve,
+    evaluate,
+    text_table,
+    write_report,
+)
+from chartscan.evaluation.report import accounting_rows, report_html
+
+SCRIPT = "<script>alert(1)</script>"
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+SECTIONS = ReportSections(
+    title="A report",
+    version="0.1.0",
+    code_version="0123456789abcdef",
+    dataset=DatasetFacts(
+        name="a hospital",
+        subjects=600,
+        simulated=True,
+        follow_up={"rule": "export_time", "time": "2021-12-31"},
+    ),
+    accounting={
+        "lines": [
+            {
+                "file": f"{n}.ndjson",
+                "type": "Observation",
+                "lines_in": 10 + n,
+                "accepted": 7,
+                "merged_duplicates": n,
+                "filtered": {"entered in error": 2},
+                "quarantined": {"B02 malformed_json": 1},
+            }
+            for n in (1, 2)
+        ],
+        "events_out": 14,
+    },
+    coverage=[Coverage("LOINC", 100, 7)],
+    training=[TrainingCurve("pretraining", [1, 2, 3], [3.0, 2.0, 1.5])],
+    settings={"model": {"d_model": 64}},
+    environment={"python": "3.11"},
+)
+
+
+class Elements(HTMLParser):
+    """Start tags with attributes, outside scripts."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.found = []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.found.append((tag, dict(attrs)))
+
+
+@pytest.fixture(scope="module")
+def evaluation(make_models):
+    first, ceiling = make_models()
+    second, other = make_models(task="mortality_30d", seed=5)
+    return evaluate([*first, *second], ceiling={ceiling.task: ceiling, other.task: other}, bootstrap=30)
+
+
+@pytest.fixture(scope="module")
+def page(evaluation):
+    return report_html(evaluation, SECTIONS)
+
+
+def own_text(page):
+    """The page without Plotly's code."""
+    return re.sub(r"<script>/\*\*.*?</script>", "", page, flags=re.DOTALL)
+
+
+def test_the_page_is_one_file_that_loads_nothing(page):
+    assert 4e6 < len(page) < 6e6
+    elements = Elements(own_text(page)).found
+    assert not [tag for tag, _ in elements if tag in ("link", "img", "iframe", "object", "embed", "base")]
+    targets = [
+        value for _, attrs in elements for name, value in attrs.items() if name in ("src", "href", "action")
+    ]
+    assert targets
+    assert all(target.startswith("#") for target in targets)
+    policy = [attrs for tag, attrs in elements if tag == "meta" and "http-equiv" in attrs]
+    assert policy[0]["content"].startswith("default-src 'none'")
+    assert page.count("plotly.js v") == 1
+
+
+def test_every_auroc_of_the_evaluation_stands_in_the_page(page, evaluation):
+    for task in evaluation.tasks:
+        for model in [*task.models, task.ceiling]:
+            auroc = model.estimates["auroc"]
+            assert f"{auroc.value:.3f}" in page
+            assert f"[{auroc.low:.3f}, {auroc.high:.3f}]" in page
+
+
+def test_every_figure_has_data_and_stays_small(page, evaluation):
+    data = json.loads(re.search(r'id="figure-data">(.*?)</script>', page, re.DOTALL).group(1))
+    places = re.findall(r'data-figure="([^"]+)"', page)
+    assert sorted(places) == sorted(data)
+    assert len(places) == 4 * len(evaluation.tasks) + 2
+    for figure in data.values():
+        assert all(len(trace["x"]) == len(trace["y"]) <= 202 for trace in figure["data"])
+
+
+def test_names_from_outside_are_inert_wherever_they_appear(make_models):
+    (model, _), _ = make_models(n=300)
+    cohort = {SCRIPT: 5, "excluded": {SCRIPT: 2}, "settings": {SCRIPT: SCRIPT}}
+    sets = [
+        PredictionSet(SCRIPT, f"{name}{SCRIPT}", model.table, cohort, {"calibration": SCRIPT, SCRIPT: SCRIPT})
+        for name in ("a", "b")
+    ]
+    line = {"file": SCRIPT, "type": SCRIPT, "lines_in": 3, "accepted": 1, "merged_duplicates": 0}
+    sections = ReportSections(
+        title=SCRIPT,
+        version=SCRIPT,
+        code_version=SCRIPT,
+        created=SCRIPT,
+        dataset=DatasetFacts(SCRIPT, 1, 1, SCRIPT, SCRIPT, True, {"rule": SCRIPT}, SCRIPT),
+        accounting={
+            "lines": [{**line, "filtered": {SCRIPT: 1}, "quarantined": {SCRIPT: 1}}],
+            "flagged": {SCRIPT: 1},
+        },
+        coverage=[Coverage(SCRIPT, 10, 1)],
+        training=[TrainingCurve(SCRIPT, [1], [1.0])],
+        settings={SCRIPT: SCRIPT},
+        environment={SCRIPT: [SCRIPT]},
+    )
+    page = report_html(evaluate(sets, bootstrap=10), sections)
+    assert "alert(1)" in page
+    assert not re.search(r"<\s*/?\s*script[^>]*>\s*alert", page)
+    scripts = [attrs for tag, attrs in Elements(own_text(page)).found if tag == "script"]
+    assert len(scripts) == 2  # the data and our own few lines
+
+
+def test_what_is_not_known_is_said_and_the_empty_report_still_renders(evaluation):
+    page = own_text(report_html(evaluation, ReportSections()))
+    for words in (
+        "The accounting of the ingest: not available",
+        "The coverage of the vocabulary: not available",
+        "Training curves: not available",
+        "Dataset name not available",
+        "Nothing says whether the data are simulated or real",
+        "How long subjects were followed is not available",
+    ):
+        assert words in page
+
+
+def test_a_report_of_one_class_and_no_baseline_renders(make_table):
+    table = make_table([1, 2], [1, 2], [True, True], [0.2, 0.4])
+    page = own_text(report_html(evaluate([PredictionSet("t", "m", table)], bootstrap=5), ReportSections()))
+    assert "nothing can be estimated" in page
+    assert "no curve to draw" in page
+    assert "No baseline was scored" in page
+
+
+def test_the_accounting_adds_up_over_files(make_models):
+    (row,) = accounting_rows(SECTIONS.accounting)
+    assert (row["lines_in"], row["accepted"], row["merged_duplicates"]) == (23, 14, 3)
+    assert row["filtered"] == {"entered in error": 4}
+    lost = {"lines": [{**SECTIONS.accounting["lines"][0], "accepted": 6}]}
+    evaluation = evaluate(make_models(n=63)[0], bootstrap=5)
+    no = '<b class="worse">no</b>'
+    assert no in own_text(report_html(evaluation, ReportSections(accounting=lost)))
+    assert no not in own_text(report_html(evaluation, ReportSections(accounting=SECTIONS.accounting)))
+
+
+def test_the_metrics_file_is_the_whole_evaluation(tmp_path, evaluation):
+    assert write_report(evaluation, tmp_path / "new" / "report", sections=SECTIONS).is_file()
+    found = msgspec.json.decode((tmp_path / "new" / "report" / "metrics.json").read_bytes(), type=Evaluation)
+    assert found == evaluation
+
+
+def test_a_failed_report_leaves_the_older_one(tmp_path, evaluation, monkeypatch):
+    write_report(evaluation, tmp_path, sections=SECTIONS)
+    (tmp_path / "notes.txt").write_text("mine")
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+
+    def broken(*_):
+        raise RuntimeError("no figures today")
+
+    monkeypatch.setattr("chartscan.evaluation.report._figures", broken)
+    with pytest.raises(RuntimeError):
+        write_report(evaluation, tmp_path, sections=ReportSections(title="newer"))
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_the_text_table_has_a_line_for_every_model(evaluation):
+    lines = text_table(evaluation).splitlines()
+    assert len(lines) == 1 + 3 * len(evaluation.tasks)
+    assert f"{evaluation.tasks[0].models[0].estimates['auroc'].value:.3f}" in lines[1]
+    assert max(map(len, lines)) <= 110
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
+def test_a_browser_draws_every_figure_without_an_error(tmp_path, evaluation):
+    path = write_report(evaluation, tmp_path / "report", sections=SECTIONS)
+    command = [
+        str(CHROMIUM),
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        f"--user-data-dir={tmp_path / 'profile'}",
+        "--virtual-time-budget=10000",
+        "--enable-logging=stderr",
+        "--dump-dom",
+        path.as_uri(),
+    ]
+    shown = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    assert len(re.findall(r'class="plot js-plotly-plot"', shown.stdout)) == 4 * len(evaluation.tasks) + 2
+    assert "CONSOLE" not in shown.stderr  # neither errors of scripts nor refusals of the security policy

@@ -1,0 +1,222 @@
+"""The edges of every label rule, one by one, readable by a clinician."""
+
+from datetime import datetime, timedelta
+
+import pytest
+from synthetic_records import DAY, HOUR, US, History, end_of_day
+
+from chartscan.cohort import record_from_events
+from chartscan.cohort.code_groups import FLUID_DISORDER, HYPERTENSION, LIPID_DISORDER
+from chartscan.find import find
+
+IN = datetime(2150, 3, 1, 10)
+OUT = datetime(2150, 3, 5, 14)
+LONG_AGO_EXPORT = {"rule": "export_time", "time": "2160-01-01T00:00:00Z"}
+MINUTE = timedelta(minutes=1)
+
+
+def one_stay(disposition="//HOME", end=OUT, follow_up=LONG_AGO_EXPORT):
+    return History(7, follow_up=follow_up).stay(IN, end, "a", disposition)
+
+
+def outcomes(task, history, **config):
+    module = find("tasks", task)
+    settings = type(module.DEFAULT)(**config) if config else module.DEFAULT
+    return module.label(record_from_events(history.events(), history.follow_up), settings)
+
+
+def first(task, history, **config):
+    return outcomes(task, history, **config)[0]
+
+
+@pytest.mark.parametrize(
+    ("gap", "value"),
+    [
+        (US, True),
+        (28 * DAY, True),
+        (29 * DAY, True),
+        (30 * DAY - MINUTE, True),
+        (30 * DAY, True),
+        (30 * DAY + US, False),
+        (31 * DAY, False),
+        (59 * DAY, False),
+    ],
+)
+def test_readmission_counts_up_to_and_including_thirty_days(gap, value):
+    history = one_stay().stay(OUT + gap, OUT + gap + DAY, "b")
+    outcome = first("readmission_30d", history)
+    assert (outcome.prediction_time, outcome.value) == (OUT, value)
+
+
+@pytest.mark.parametrize("gap", [timedelta(0), -HOUR, -10 * DAY])
+def test_a_transfer_is_no_readmission(gap):
+    history = one_stay().stay(OUT + gap, OUT + 2 * DAY, "b")
+    (outcome,) = outcomes("readmission_30d", history)
+    assert (outcome.prediction_time, outcome.value) == (OUT + 2 * DAY, False)
+
+
+def test_a_planned_admission_counts_unless_the_config_says_otherwise():
+    history = one_stay().stay(OUT + DAY, OUT + 2 * DAY, "b", admission="HOSPITAL_ADMISSION//ELECTIVE//HOME")
+    assert first("readmission_30d", history).value is True
+    assert first("readmission_30d", history, planned_classes=("ELECTIVE",)).value is False
+
+
+def test_a_death_before_any_readmission_is_negative_and_flagged_or_excluded():
+    history = one_stay().add(OUT + 3 * DAY, "MEDS_DEATH", "death")
+    history.follow_up = {"rule": "days_after_last_event", "days": 0}
+    assert first("readmission_30d", history).value is False
+    assert first("readmission_30d", history).flags == ("dies within 30 d without readmission",)
+    assert not first("readmission_30d", history, exclude_deaths=True).eligible
+
+
+@pytest.mark.parametrize(("followed", "value"), [(30 * DAY - US, None), (30 * DAY, False)])
+def test_readmission_is_absent_unless_followed_for_thirty_days(followed, value):
+    rule = {"rule": "export_time", "time": (OUT + followed).isoformat()}
+    assert first("readmission_30d", one_stay(follow_up=rule)).value is value
+
+
+def test_without_a_follow_up_rule_only_events_are_known():
+    assert first("readmission_30d", one_stay(follow_up={})).value is None
+    assert first("readmission_30d", one_stay(follow_up={}).stay(OUT + DAY, None, "b")).value is True
+
+
+@pytest.mark.parametrize(
+    ("death", "value"),
+    [
+        (end_of_day(OUT), True),  # date only, on the day of discharge
+        (end_of_day(OUT + 30 * DAY), True),
+        (OUT + 30 * DAY + US, True),  # still the thirtieth day
+        (end_of_day(OUT + 30 * DAY) + US, False),
+        (OUT + 300 * DAY, False),
+    ],
+)
+def test_death_counts_up_to_the_end_of_the_thirtieth_day(death, value):
+    assert first("mortality_30d", one_stay().add(death, "MEDS_DEATH", "death")).value is value
+
+
+@pytest.mark.parametrize(
+    ("gap", "value"), [(30 * DAY - MINUTE, True), (30 * DAY, True), (30 * DAY + US, False)]
+)
+def test_death_by_instant_counts_up_to_and_including_thirty_days(gap, value):
+    history = one_stay().add(OUT + gap, "MEDS_DEATH", "death")
+    assert first("mortality_30d", history, resolution="instant").value is value
+
+
+def test_death_is_negative_only_when_followed_to_the_end_of_the_thirtieth_day():
+    last = end_of_day(OUT + 30 * DAY)
+    for followed, value in ((last - US, None), (last, False)):
+        rule = {"rule": "export_time", "time": followed.isoformat()}
+        assert first("mortality_30d", one_stay(follow_up=rule)).value is value
+
+
+@pytest.mark.parametrize("task", ["mortality_30d", "readmission_30d", "hypertension_1y"])
+@pytest.mark.parametrize(
+    ("disposition", "death", "reason"),
+    [
+        ("//EXPIRED", None, "died in hospital"),
+        ("//EXPIRED", OUT + 90 * DAY, "died in hospital"),  # the disposition decides
+        ("", end_of_day(OUT), "died in hospital"),
+        ("//UNK", OUT - HOUR, "died in hospital"),
+        ("//HOME", OUT - HOUR, "death recorded before discharge"),
+    ],
+)
+def test_who_does_not_leave_alive_is_not_predicted_at_discharge(task, disposition, death, reason):
+    history = one_stay(disposition)
+    if death:
+        history.add(death, "MEDS_DEATH", "death")
+    assert (first(task, history).eligible, first(task, history).reason) == (False, reason)
+
+
+def test_the_day_after_discharge_without_disposition_is_not_in_hospital():
+    history = one_stay("").add(end_of_day(OUT + DAY), "MEDS_DEATH", "death")
+    assert first("in_hospital_mortality", history).value is False
+    assert first("mortality_30d", history).value is True
+
+
+@pytest.mark.parametrize(("length", "eligible"), [(DAY - US, False), (DAY, True), (DAY + US, True)])
+@pytest.mark.parametrize("task", ["long_stay_7d", "in_hospital_mortality"])
+def test_predictions_after_a_day_need_a_stay_of_a_day(task, length, eligible):
+    outcome = first(task, one_stay(end=IN + length))
+    assert (outcome.prediction_time, outcome.eligible) == (IN + DAY, eligible)
+    assert ("discharged at the prediction time" in outcome.flags) == (length == DAY)
+
+
+def test_who_is_dead_after_a_day_is_not_predicted():
+    history = one_stay("//EXPIRED").add(IN + DAY, "MEDS_DEATH", "death")
+    assert first("in_hospital_mortality", history).reason == "not alive at the prediction time"
+    tie = one_stay("//EXPIRED", end=IN + DAY)
+    assert first("in_hospital_mortality", tie).reason == "not alive at the prediction time"
+
+
+def test_death_in_hospital_is_positive():
+    assert first("in_hospital_mortality", one_stay("//EXPIRED")).value is True
+    assert first("in_hospital_mortality", one_stay("")).value is False
+
+
+@pytest.mark.parametrize(("length", "value"), [(7 * DAY, False), (7 * DAY + US, True)])
+def test_a_long_stay_is_longer_than_seven_days(length, value):
+    assert first("long_stay_7d", one_stay(end=IN + length)).value is value
+    died = one_stay("//EXPIRED", end=IN + length)
+    assert "stay ends in death" in first("long_stay_7d", died).flags
+    assert not first("long_stay_7d", died, exclude_deaths=True).eligible
+
+
+@pytest.mark.parametrize("task", ["long_stay_7d", "in_hospital_mortality"])
+def test_a_stay_without_an_end_has_no_outcome(task):
+    outcome = first(task, one_stay(end=None))
+    assert (outcome.eligible, outcome.value) == (True, None)
+
+
+@pytest.mark.parametrize(
+    ("gap", "value"), [(US, True), (365 * DAY, True), (365 * DAY + US, False), (800 * DAY, False)]
+)
+def test_new_onset_counts_encounters_that_start_within_a_year(gap, value):
+    start = OUT + gap
+    history = one_stay().add(start, "ENCOUNTER_START//AMB", "visit_start", "v")
+    history.add(start + 40 * DAY, "ICD10CM//I10", "diagnosis", "v")  # coded long after the visit began
+    assert first("hypertension_1y", history).value is value
+    assert first("lipid_disorder_1y", history).value is False
+
+
+@pytest.mark.parametrize("delay", [-DAY, timedelta(0), 3 * DAY])
+def test_a_code_of_the_index_stay_excludes_even_if_coded_after_discharge(delay):
+    history = one_stay().add(OUT + delay, "ICD10CM//E785", "diagnosis", "a")
+    assert first("lipid_disorder_1y", history).reason == "condition already coded"
+
+
+def test_a_condition_of_unknown_time_excludes():
+    history = one_stay().add(None, "ICD10CM//E871", "diagnosis")
+    assert first("fluid_disorder_1y", history).reason == "condition coded at an unknown time"
+
+
+@pytest.mark.parametrize(("life", "value"), [(365 * DAY - US, None), (365 * DAY, False)])
+def test_new_onset_is_absent_when_life_ends_within_the_year(life, value):
+    history = one_stay().add(OUT + life, "MEDS_DEATH", "death")
+    assert first("hypertension_1y", history).value is value
+
+
+def test_a_death_in_doubt_gives_no_labels():
+    history = one_stay().add(OUT + DAY, "MEDS_DEATH", "death").add(OUT + 61 * DAY + US, "LOINC//1", "lab")
+    for task in ("mortality_30d", "readmission_30d", "long_stay_7d", "lipid_disorder_1y"):
+        assert first(task, history).reason == "death doubtful: events long after it"
+    sooner = one_stay().add(OUT + DAY, "MEDS_DEATH", "death").add(OUT + 61 * DAY, "LOINC//1", "lab")
+    assert first("mortality_30d", sooner).value is True
+
+
+@pytest.mark.parametrize(
+    ("group", "inside", "outside"),
+    [
+        (HYPERTENSION, ["ICD9CM//4019", "ICD9CM//405", "ICD10CM//I10", "ICD10CM//I16.9"], ["ICD9CM//4060"]),
+        (HYPERTENSION, ["SNOMED//59621000"], ["ICD10CM//O10", "ICD9CM//64201", "ICD10CM//4019", "I10"]),
+        (
+            HYPERTENSION,
+            [],
+            ["ICD10CM//I1", "ICD10CM//I17", "ICD9CM//I10", "ICD10PCS//I10", "SNOMED//5962100"],
+        ),
+        (FLUID_DISORDER, ["ICD9CM//2761", "ICD10CM//E86", "ICD10CM//E876"], ["ICD10CM//E88", "ICD9CM//277"]),
+        (LIPID_DISORDER, ["ICD9CM//2724", "ICD10CM//E78.5"], ["ICD10CM//E77", "ICD10CM//E7"]),
+    ],
+)
+def test_code_groups_match_by_system_and_prefix(group, inside, outside):
+    assert all(group.matches(code) for code in inside)
+    assert not any(group.matches(code) for code in outside)

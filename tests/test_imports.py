@@ -1,0 +1,118 @@
+"""Who may import whom: the architecture as a test, relative and lazy imports included."""
+
+import ast
+from pathlib import Path
+
+import chartscan
+
+SOURCE = Path(chartscan.__file__).parent
+
+# part -> the parts of ours it may import beside `errors` and itself
+ALLOWED = {
+    "errors": set(),
+    "schema": set(),
+    "metrics": set(),
+    "find": set(),
+    "files": set(),
+    "console": set(),
+    "settings": set(),
+    "batch": set(),
+    "kernels": set(),
+    "tabular": set(),
+    "sources": {"schema", "store"},
+    "simulate": {"schema"},
+    "store": {"schema", "files"},
+    "sequences": {"schema"},
+    "features": {"schema"},
+    "cohort": {"schema", "files"},
+    "tasks": {"schema", "cohort"},
+    "layers": {"batch", "kernels"},
+    "batches": {"batch", "sequences"},
+    "models": {"batch", "layers"},
+    "objectives": {"batch", "layers"},
+    "training": {"batch", "files"},
+    "artifact": {"find", "batch", "sequences", "files"},
+    "predict": {"schema", "artifact", "sequences", "batches", "features"},
+    "evaluation": {"schema", "metrics", "files"},
+}
+ANYTHING = {"recipes", "cli", "__init__"}
+NO_TORCH = {
+    "schema",
+    "errors",
+    "sources",
+    "simulate",
+    "store",
+    "cohort",
+    "tasks",
+    "features",
+    "metrics",
+    "evaluation",
+    "sequences",
+}
+
+
+def imported(source: str, package: str) -> set[str]:
+    """Full dotted names that a module of `package` imports, wherever in the file."""
+    names = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                parents = package.split(".")[: len(package.split(".")) - node.level + 1]
+                base = ".".join([*parents, base]).rstrip(".")
+            names |= {f"{base}.{alias.name}" for alias in node.names}
+    return names
+
+
+def parts_of(names: set[str]) -> set[str]:
+    """Top-level parts of chartscan among `names`."""
+    return {n.split(".")[1] for n in names if n.startswith("chartscan.") and n.count(".")} - {"__version__"}
+
+
+def violations(part: str, source: str, package: str) -> list[str]:
+    """What a module of `part` imports and must not."""
+    names = imported(source, package)
+    bad = [] if part in ANYTHING else sorted(parts_of(names) - ALLOWED[part] - {"errors", part})
+    if part in NO_TORCH and any(n.split(".")[0] == "torch" for n in names):
+        bad.append("torch")
+    return bad
+
+
+def modules() -> list[tuple[str, Path, str]]:
+    """(part, file, dotted package) of every module."""
+    found = []
+    for file in sorted(SOURCE.rglob("*.py")):
+        relative = file.relative_to(SOURCE)
+        package = ".".join(["chartscan", *relative.parts[:-1]])
+        found.append((relative.parts[0].removesuffix(".py"), file, package))
+    return found
+
+
+def test_every_part_imports_only_what_it_may():
+    assert len(modules()) > 5
+    wrong = {str(f): v for part, f, package in modules() if (v := violations(part, f.read_text(), package))}
+    assert not wrong
+
+
+def test_a_planted_violation_is_found():
+    assert violations("models", "from chartscan.tasks import readmission_30d", "chartscan.models") == [
+        "tasks"
+    ]
+    assert violations("models", "def f():\n    from ..store import dataset", "chartscan.models") == ["store"]
+    assert violations("store", "import torch.nn", "chartscan.store") == ["torch"]
+    assert violations("models", "from ..batch import Batch\nimport torch", "chartscan.models") == []
+
+
+def test_the_parts_form_no_cycle():
+    graph = {part: set(needs) for part, needs in ALLOWED.items()}
+    while leaves := {part for part, needs in graph.items() if not needs}:
+        graph = {part: needs - leaves for part, needs in graph.items() if part not in leaves}
+    assert not graph
+
+
+def test_public_names_are_exactly_those_in_all():
+    public = {n for n in vars(chartscan) if not n.startswith("_")} - {p for p, _, _ in modules()}
+    assert public <= set(chartscan.__all__)
+    assert all(hasattr(chartscan, name) for name in chartscan.__all__)
