@@ -32,6 +32,9 @@ def main() -> None:
     except ChartscanError as err:
         print(f"error: {err}", file=sys.stderr)
         sys.exit(err.exit_code)
+    except OSError as err:
+        print(f"error: {err.filename or 'a file'}: {err.strerror}", file=sys.stderr)
+        sys.exit(1)
 
 
 def threads_of(threads: int) -> int:

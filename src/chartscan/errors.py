@@ -4,6 +4,8 @@
     ├── DataError        the user's data: where, expected, found, what to do (exit code 5)
     │   └── BudgetError  too many records had to be put into quarantine    (exit code 4)
     ├── ConfigError      a setting is wrong                               (exit code 2)
+    ├── NonFinite        training met an infinite loss or gradient        (in training.update)
+    ├── Interrupted      training was asked to stop, and saved            (exit code 143, in recipes)
     └── MissingExtra     an optional package is needed, with its install command
 
 Messages name files, lines, columns and counts, never the content of a record.

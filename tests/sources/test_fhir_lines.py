@@ -31,6 +31,7 @@ GOOD = json.dumps(observation()).encode()
         (GOOD[:-1] + b',"x":' + b'{"x":' * 70 + b"1" + b"}" * 71, "B11 nested_too_deep"),
         (GOOD[:-1] + b',"x":' + b"[" * 99_999 + b"]" * 99_999 + b"}", "B11 nested_too_deep"),
         (b"{}", "B17 no_resource_type"),
+        (b'{"resourceType":"Mrs Ana Smith"}', "B17 no_resource_type"),
         (b"[1]", "B17 no_resource_type"),
         (b'"text"', "B17 no_resource_type"),
         (GOOD.replace(b'"o1"', b"1"), "B17 field_of_wrong_type"),

@@ -35,6 +35,5 @@ def test_sorting_needs_far_less_memory_than_the_data(tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parent, check=True)
     assert done.stderr == ""
     found = json.loads(done.stdout)
-    print(found)
     assert found["input_mib"] > 650
-    assert found["grown_mib"] < 300
+    assert found["grown_mib"] < 300  # 64 of it for counting, the rest Arrow and compression

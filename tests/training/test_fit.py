@@ -39,8 +39,8 @@ def scripted(values: list[float], seen: list[list[torch.Tensor]]):
 @pytest.mark.parametrize(
     ("direction", "values"),
     [
-        ("max", [0.5, 0.7, 0.6, 0.7, math.nan, 0.9]),  # an equal value is no improvement, NaN neither
-        ("min", [0.5, 0.3, 0.6, 0.3, 0.4, 0.1]),
+        ("max", [0.5, 0.4, 0.7, 0.6, 0.7, math.nan, 0.9]),  # an equal value is no improvement, NaN neither
+        ("min", [0.5, 0.6, 0.3, 0.6, 0.3, 0.4, 0.1]),
     ],
 )
 def test_training_stops_after_patience_and_keeps_the_best_weights(tmp_path, direction, values):
@@ -48,12 +48,12 @@ def test_training_stops_after_patience_and_keeps_the_best_weights(tmp_path, dire
     config = msgspec.structs.replace(ONE_EACH, metric="auroc", direction=direction)
     module = toy_model()
     result = fit(module, ToyBatches(4), toy_loss, config, folder=tmp_path, evaluate=scripted(values, seen))
-    assert len(seen) == 5
+    assert len(seen) == 6  # patience begins anew with each improvement
     assert result.stopped_early
-    assert (result.best_step, result.metrics["auroc"]) == (9, values[1])  # epochs of 4 and 5 steps
+    assert (result.best_step, result.metrics["auroc"]) == (13, values[2])  # epochs of 4 and 5 steps
     assert not module.training
-    assert all(torch.equal(a, b) for a, b in zip(module.state_dict().values(), seen[1], strict=True))
-    assert not torch.equal(seen[1][0], seen[4][0])
+    assert all(torch.equal(a, b) for a, b in zip(module.state_dict().values(), seen[2], strict=True))
+    assert not torch.equal(seen[2][0], seen[5][0])
 
 
 def test_without_patience_all_epochs_run_and_the_best_weights_still_win(tmp_path):

@@ -4,6 +4,7 @@ Every part that learns from data sees train subjects; tuning subjects choose the
 and the thresholds; held-out subjects are not touched. Checkpoints live beside the run until it is complete.
 """
 
+import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,6 +13,7 @@ from typing import Any
 
 import msgspec
 import numpy as np
+import pyarrow as pa
 import torch
 from torch import nn
 
@@ -222,9 +224,17 @@ class SequenceRun:
 
     def _fingerprint(self) -> str:
         """Whatever decides the losses beside the settings of the training loop."""
-        settings = msgspec.json.encode(self.recipe).decode()
-        labels = [f"{t}:{table.num_rows}" for t, (table, _) in sorted(self.job.labels.items())]
-        return "|".join([self.job.dataset.fingerprint, self.vocabulary.hash, settings, *labels])
+        labels = {
+            task: hashlib.sha256(_content(table)).hexdigest() for task, (table, _) in self.job.labels.items()
+        }
+        facts = [self.job.dataset.fingerprint, self.vocabulary.hash, labels, self.recipe]
+        return hashlib.sha256(msgspec.json.encode(facts, order="sorted")).hexdigest()
+
+
+def _content(labels: pa.Table) -> bytes:
+    """What a hash of labels is made of."""
+    columns = [labels[name].to_numpy(zero_copy_only=False) for name in labels.column_names]
+    return b"".join(np.ascontiguousarray(column).tobytes() for column in columns)
 
 
 class Interrupted(ChartscanError):

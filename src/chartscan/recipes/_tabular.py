@@ -7,9 +7,11 @@ from typing import Any
 import msgspec
 import numpy as np
 import pyarrow as pa
+from scipy.sparse import csr_matrix
 
 from chartscan import artifact
 from chartscan.artifact import TabularArtifact
+from chartscan.errors import DataError
 from chartscan.find import find
 from chartscan.predict import encode, logit, token_features
 from chartscan.recipes._calibration import fit_calibration
@@ -18,7 +20,9 @@ from chartscan.recipes._run_record import run_record
 from chartscan.recipes._tokens import coverage_table, fit_tokens
 from chartscan.recipes._work import finished
 from chartscan.schema import TRAIN, TUNING
-from chartscan.sequences import Encoder, SequenceConfig
+from chartscan.sequences import Encoded, Encoder, SequenceConfig, Vocabulary
+
+Tokens = tuple[list[tuple[int, Encoded]], dict[int, np.datetime64]]
 
 
 class TabularRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -45,21 +49,33 @@ def train_tabular(recipe: TabularRecipe, job: Job) -> Path:
     calibration: dict[str, artifact.Calibration] = {}
     with job.watcher.progress(f"Training {recipe.name}", "tasks") as progress:
         for number, task in enumerate(job.tasks):
-            parts = {}
-            for split, (encoded, births) in tokens.items():
-                labels = _limited(labels_of(job.dataset, job.labels[task][0], split), recipe, split)
-                features = token_features(encoded, births, labels, vocabulary)
-                parts[split] = features.matrix, labels["boolean_value"].to_numpy(zero_copy_only=False)
+            parts = {split: _matrix(job, task, split, recipe, tokens[split], vocabulary) for split in tokens}
+            if len(np.unique(parts[TRAIN][1])) < 2:
+                job.watcher.say(f"{task}: the train labels are all of one class; left out")
+                continue
             models[task] = _fitted(module, recipe, parts, job.threads)
             matrix, y = parts[TUNING]
-            log_odds = logit(models[task].predict_proba(matrix))
-            calibration |= fit_calibration([task], np.zeros(len(y), int), y, log_odds)
+            if len(y):
+                log_odds = logit(models[task].predict_proba(matrix))
+                calibration |= fit_calibration([task], np.zeros(len(y), int), y, log_odds)
             progress(number + 1, len(job.tasks))
+    if not models:
+        raise DataError("No task has train labels of both classes. Label more subjects.")
     run = run_record(job, recipe) | {"coverage": coverage_table(job.dataset, encoder)}
     found = TabularArtifact(recipe.name, models, vocabulary, bins, calibration, run)
     artifact.save(job.out, found)
     finished(job)
     return job.out
+
+
+def _matrix(
+    job: Job, task: str, split: str, recipe: TabularRecipe, tokens: Tokens, vocabulary: Vocabulary
+) -> tuple[csr_matrix, np.ndarray]:
+    """Counts and answers of one task's labels in one split."""
+    encoded, births = tokens
+    labels = _limited(labels_of(job.dataset, job.labels[task][0], split), recipe, split)
+    features = token_features(encoded, births, labels, vocabulary)
+    return features.matrix, labels["boolean_value"].to_numpy(zero_copy_only=False)
 
 
 def _fitted(module: ModuleType, recipe: TabularRecipe, parts: dict[str, Any], threads: int) -> Any:

@@ -140,6 +140,7 @@ def _observe(mode: str, scratch: Path) -> dict[str, Any]:
         "mode": mode,
         "rows": rows,
         "seconds": round(seconds, 2),
+        "cpu_seconds": round(time.process_time(), 2),  # of all threads: what other work on the machine hides
         "per_second": round(rows / seconds),
         "peak_mb": round(_peak_bytes() / MEGABYTE),
     }
@@ -244,7 +245,8 @@ def _duckdb(scratch: Path) -> int:
     """Peer: DuckDB on one thread, with the columns given."""
     with duckdb.connect(config={"threads": 1}) as connection:
         found = connection.execute(_DUCKDB, [str(scratch / "export" / "Observation.ndjson")])
-        return sum(batch.num_rows for batch in found.to_arrow_reader(ROWS))
+        reader: Any = found.to_arrow_reader(ROWS)
+        return sum(batch.num_rows for batch in reader)
 
 
 MODES: dict[str, Callable[[Path], int]] = {"read": _read, "json": _json, "duckdb": _duckdb, "whole": _whole}

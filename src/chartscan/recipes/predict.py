@@ -26,9 +26,16 @@ def run_predict(
         raise ConfigError(f"--split {split}: expected one of {', '.join(SPLITS)}.")
     torch.set_num_threads(threads)
     model, data, found = artifacts.load(artifact), Dataset.open(dataset), load_labels(labels)
-    wanted = {t: labels_of(data, table, None if split == "all" else split) for t, (table, _) in found.items()}
-    empty = sorted(task for task, table in wanted.items() if not table.num_rows)
-    if len(empty) == len(wanted):
+    known = {task: table for task, (table, _) in found.items() if task in model.tasks}
+    if labels.is_dir() and known:
+        yield from (
+            f"{task}: not learned by {artifact}, left out" for task in sorted(set(found) - set(known))
+        )
+    else:
+        known = {task: table for task, (table, _) in found.items()}
+    asked = {t: labels_of(data, table, None if split == "all" else split) for t, table in known.items()}
+    wanted = {task: table for task, table in asked.items() if table.num_rows}
+    if not wanted:
         raise DataError(f"No labels for subjects of the split {split}. Try --split all.")
     with watcher.progress("Predicting", "batches") as progress:
         answers = predict(model, lambda: map(data.read_shard, data.shards()), wanted, progress)

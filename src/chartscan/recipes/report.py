@@ -93,7 +93,7 @@ def _facts(dataset: Dataset, simulated: bool) -> DatasetFacts:
         events=counts["events"],
         first_event=first,
         last_event=last,
-        simulated=simulated or None,
+        simulated=simulated,
         follow_up=dataset.follow_up,
         fingerprint=dataset.fingerprint,
     )

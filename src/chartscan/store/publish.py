@@ -9,6 +9,7 @@ run die between the two renames, and the next run puts it back. All of it happen
 
 import ctypes
 import os
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -30,8 +31,8 @@ def recover(out: Path) -> None:
     previous = _previous(out)
     if previous.exists() and not out.exists():
         os.rename(previous, out)
-    leftovers = [p for p in out.parent.iterdir() if p.name.startswith(f"{out.name}.staging-")]
-    for path in leftovers:
+    ours = re.compile(re.escape(out.name) + r"\.staging-\d+")
+    for path in [p for p in out.parent.iterdir() if ours.fullmatch(p.name)]:
         shutil.rmtree(path)
     if previous.exists():
         _discard(previous, make_staging(out))

@@ -48,9 +48,10 @@ class _PartWriter:
 
 
 def scatter(tables: Iterable[pa.Table], key: str, bounds: np.ndarray, folder: Path) -> list[Part]:
-    """The rows of `tables` in one part per range of `key`, in the order of the ranges; none for an empty range.
+    """The rows of `tables` in one part per range of `key`, in the order of the ranges.
 
-    `bounds` (sorted, int64) are the first values of all ranges but the first; nulls are in the first.
+    `bounds` (sorted, int64) are the first values of all ranges but the first; nulls are in the first. A
+    range without rows gives no part.
     """
     folder.mkdir()
     writers: list[_PartWriter] = []
@@ -61,9 +62,8 @@ def scatter(tables: Iterable[pa.Table], key: str, bounds: np.ndarray, folder: Pa
         at = np.searchsorted(bounds, key_values(table, key), side="right")
         order = np.argsort(at, kind="stable")
         ends = np.searchsorted(at[order], np.arange(len(writers) + 1))
-        rows = table.take(order)
         for i in np.flatnonzero(np.diff(ends)):
-            writers[i].write(rows.slice(ends[i], ends[i + 1] - ends[i]))
+            writers[i].write(table.take(order[ends[i] : ends[i + 1]]))  # a slice would keep the whole table
     return [part for part in (writer.close() for writer in writers) if part.size]
 
 

@@ -53,8 +53,9 @@ def range_bounds(sizes: pa.Table, bytes_at_once: int) -> np.ndarray:
 
 def _spooled(files: list[Path]) -> Iterator[pa.Table]:
     for file in files:
-        for batch in pq.ParquetFile(file).iter_batches(BATCH_ROWS):
-            yield pa.Table.from_batches([batch])
+        with pq.ParquetFile(file, pre_buffer=False) as spool:
+            for batch in spool.iter_batches(BATCH_ROWS, use_threads=False):
+                yield pa.Table.from_batches([batch])
 
 
 def _sorted_part(part: Part, bytes_at_once: int) -> Iterator[pa.Table]:

@@ -68,7 +68,7 @@ def _of_events(table: pa.Table, name: str) -> Iterator[str]:
     if split:
         yield f"{name}: rows of a subject are not contiguous ({split} breaks)."
     ours = "available_time" in table.column_names
-    if ours and not table.schema.equals(EVENTS, check_metadata=False):
+    if ours and (table.schema.names, table.schema.types) != (EVENTS.names, EVENTS.types):
         yield f"{name}: columns or types differ from schema.EVENTS."
     elif ours:
         yield from _of_our_events(table, ids, name)
@@ -132,7 +132,7 @@ def _of_description(folder: Path) -> list[str]:
         meds.DatasetMetadataSchema.validate(json.loads((folder / name).read_bytes()))
     except FileNotFoundError:
         return [f"{name}: missing."]
-    except (ValueError, SchemaValidationError) as err:
+    except (ValueError, TypeError, SchemaValidationError, TableValidationError) as err:
         return [f"{name}: not as MEDS wants it ({type(err).__name__})."]
     return []
 

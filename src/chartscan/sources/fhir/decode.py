@@ -29,6 +29,7 @@ from chartscan.store.accounting import UNROUTED
 
 _FAILURES = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _HEAD = msgspec.json.Decoder(Head)
+_NAME = re.compile("[A-Za-z]{1,40}")
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 _STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"')
 _NO_BRACKETS = bytes(set(range(256)) - set(b"{}[]"))
@@ -81,9 +82,12 @@ class LineDecoder:
         if not raw.strip():
             raise Filtered("blank")
         try:
-            return _HEAD.decode(raw).resourceType
+            name = _HEAD.decode(raw).resourceType
         except _FAILURES as err:
             raise Quarantined(_reason(err, raw, missing=NO_TYPE)) from err
+        if not _NAME.fullmatch(name):  # names go into reports; no other content of a record may
+            raise Quarantined(NO_TYPE)
+        return name
 
 
 def _reason(error: Exception, raw: bytes, missing: str = WRONG_TYPE) -> str:

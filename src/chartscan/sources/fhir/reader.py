@@ -50,7 +50,7 @@ class _Duplicate(Exception):
 
 
 class Reader:
-    """Reads files into a writer; `patients` maps ids of the export to subjects."""
+    """Reads files into a writer, one after the other; `finish` hands over what is left."""
 
     def __init__(self, config: Config, index: Index, codes: CodeBook, writer: DatasetWriter):
         self._config = config

@@ -1,0 +1,51 @@
+"""`chartscan bench`: measurements of this machine, as lines of text and, if wanted, as JSON."""
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from chartscan import files
+from chartscan.errors import ConfigError
+from chartscan.recipes import bench_ingest, bench_train
+from chartscan.settings import with_settings
+
+
+class IngestBench(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What `bench ingest` measures."""
+
+    sizes_mb: tuple[int, ...] = (200, 2000)
+    rounds: int = 1
+
+    def run(self) -> tuple[dict[str, Any], str]:
+        found = bench_ingest.run(self.sizes_mb, rounds=self.rounds)
+        return found, bench_ingest.table(found)
+
+
+class TrainBench(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What `bench train` measures."""
+
+    lengths: tuple[int, ...] = bench_train.LENGTHS
+    peer_lengths: tuple[int, ...] = bench_train.PEER_LENGTHS
+    threads: int = 1
+    repeats: int = 3
+
+    def run(self) -> tuple[dict[str, Any], str]:
+        found = bench_train.run(self.lengths, self.peer_lengths, self.threads, self.repeats)
+        return found, bench_train.table(found)
+
+
+BENCHES: dict[str, Callable[[], IngestBench | TrainBench]] = {"ingest": IngestBench, "train": TrainBench}
+
+
+def run_bench(what: str, out: Path | None, settings: list[str]) -> Iterator[str]:
+    """Measures, writes `out` as JSON where given, and gives a table of text."""
+    if what not in BENCHES:
+        raise ConfigError(f"No bench named '{what}'. Known: {', '.join(BENCHES)}.")
+    bench = with_settings(BENCHES[what](), settings)
+    found, table = bench.run()
+    if out:
+        files.write_bytes(out, json.dumps(found, indent=1).encode() + b"\n")
+    yield table

@@ -1,0 +1,139 @@
+"""The user's way, command by command, on a small simulated hospital."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from chartscan.evaluation import read_predictions
+from chartscan.find import names
+from chartscan.store.dataset import Dataset
+
+QUICK = ["pretrain.epochs=1", "finetune.epochs=2", "model.d_model=32", "tokens_per_batch=8192"]
+SETTINGS = [part for setting in QUICK for part in ("--set", setting)]
+
+
+def chartscan(*arguments: object, code: int = 0) -> subprocess.CompletedProcess[str]:
+    """Runs a command as a user does, and checks its exit code."""
+    command = [sys.executable, "-m", "chartscan.cli", *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr
+    return done
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with export, dataset, labels, a run and its predictions, and those of the trees."""
+    folder = tmp_path_factory.mktemp("hospital")
+    chartscan("simulate", folder / "export", "--subjects", 300, "--seed", 5)
+    chartscan("ingest", "fhir", folder / "export", folder / "data")
+    chartscan("label", "all", folder / "data", folder / "labels")
+    for recipe, settings in (("ehrmamba-tiny", SETTINGS), ("xgboost", [])):
+        chartscan(
+            "train", recipe, "--data", folder / "data", "--labels", folder / "labels",
+            "--out", folder / recipe, "--threads", 1, *settings,
+        )  # fmt: skip
+        chartscan("predict", folder / recipe, folder / "data", folder / "labels", folder / f"p-{recipe}")
+    return folder
+
+
+def test_predictions_are_of_held_out_subjects_only(place):
+    held_out = Dataset.open(place / "data").subject_ids("held_out")
+    for task in names("tasks"):
+        one = read_predictions(place / "p-ehrmamba-tiny" / f"{task}.parquet")
+        assert one.task == task
+        assert one.table.num_rows > 0
+        assert np.isin(one.table["subject_id"].to_numpy(), held_out).all()
+
+
+def test_a_single_label_file_gives_a_single_prediction_file(place, tmp_path):
+    chartscan("label", "readmission_30d", place / "data", tmp_path / "labels.parquet")
+    chartscan("predict", place / "xgboost", place / "data", tmp_path / "labels.parquet", tmp_path / "p.parquet")
+    alone = read_predictions(tmp_path / "p.parquet").table
+    assert alone.equals(read_predictions(place / "p-xgboost" / "readmission_30d.parquet").table)
+
+
+def test_the_report_holds_each_task_with_baseline_and_ceiling(place):
+    chartscan(
+        "evaluate", place / "p-ehrmamba-tiny", "--against", place / "p-xgboost", "--data", place / "data",
+        "--model", place / "ehrmamba-tiny", "--truth", place / "export" / "truth", "--bootstrap", 100,
+        "--out", place / "report",
+    )  # fmt: skip
+    metrics = json.loads((place / "report" / "metrics.json").read_bytes())
+    assert sorted(task["task"] for task in metrics["tasks"]) == names("tasks")
+    for task in metrics["tasks"]:
+        assert [one["model"] for one in task["models"]] == ["ehrmamba", "xgboost"]
+        assert task["ceiling"]["estimates"]["auroc"]["value"] is not None
+        table = read_predictions(place / "p-xgboost" / f"{task['task']}.parquet").table
+        expected = roc_auc_score(table["boolean_value"], table["predicted_boolean_probability"])
+        assert task["models"][1]["estimates"]["auroc"]["value"] == pytest.approx(expected)
+    html = (place / "report" / "report.html").read_text()
+    assert "Readmission within 30 days" in html
+    assert "MedicationAdministration" in html  # the data accounting
+
+
+def test_nothing_is_overwritten_and_the_remedy_is_named(place):
+    before = (place / "data" / "manifest.json").read_bytes()
+    again = chartscan("ingest", "fhir", place / "export", place / "data", code=2)
+    assert "--overwrite" in again.stderr
+    assert (place / "data" / "manifest.json").read_bytes() == before
+    run = chartscan("train", "xgboost", "--data", place / "data", "--out", place / "xgboost", code=2)
+    assert "not overwritten" in run.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (["ingest", "fihr", "in", "out"], 2, "Did you mean 'fhir'"),
+        (["train", "ehrmamba-tinny", "--data", "x", "--out", "y"], 2, "Did you mean 'ehrmamba_tiny'"),
+        (["label", "readmission_30d", "nowhere", "out.parquet"], 5, "chartscan ingest"),
+        (["predict", "nowhere", "nowhere", "nowhere", "out"], 5, "nowhere"),
+        (["evaluate", "nowhere", "--out", "out"], 5, "chartscan predict"),
+        (["bench", "coffee"], 2, "Known: ingest, train"),
+    ],
+)
+def test_a_wrong_word_is_answered_with_a_remedy(arguments, code, says, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert says in chartscan(*arguments, code=code).stderr
+
+
+def losses(run: Path) -> list[dict[str, float]]:
+    """Loss and gradient norm of every step of both phases, from the run's own record."""
+    curves = json.loads((run / "run.json").read_bytes())["curves"]
+    return [
+        {key: row[key] for key in ("step", "loss", "grad_norm")}
+        for phase in ("pretraining/losses", "fine-tuning/losses")
+        for row in curves[phase]
+    ]
+
+
+def test_a_killed_run_goes_on_with_the_same_losses_bit_for_bit(place, tmp_path):
+    arguments = [
+        "train", "ehrmamba-tiny", "--data", str(place / "data"), "--labels", str(place / "labels"), "--threads", "1",
+        *SETTINGS, "--set", "pretrain.checkpoint_every_steps=2", "--set", "finetune.checkpoint_every_steps=2",
+        "--out", str(tmp_path / "run"),
+    ]  # fmt: skip
+    command = [sys.executable, "-m", "chartscan.cli", *arguments]
+    for phase in ("pretraining", "fine-tuning"):
+        resume = ["--resume"] if (tmp_path / "run.work").exists() else []
+        process = subprocess.Popen([*command, *resume], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        wait_for(tmp_path / "run.work" / phase / "losses.jsonl", process, lines=5)
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+    chartscan(*arguments, "--resume")
+    assert losses(tmp_path / "run") == losses(place / "ehrmamba-tiny")
+
+
+def wait_for(file: Path, process: subprocess.Popen[bytes], lines: int) -> None:
+    """Until `file` has so many lines."""
+    while not file.exists() or file.read_bytes().count(b"\n") < lines:
+        assert process.poll() is None, "the run ended before it could be killed"
+        time.sleep(0.01)
