@@ -56,8 +56,9 @@ def test_predictions_are_of_held_out_subjects_only(place):
 
 def test_a_single_label_file_gives_a_single_prediction_file(place, tmp_path):
     chartscan("label", "readmission_30d", place / "data", tmp_path / "labels.parquet")
-    chartscan("predict", place / "xgboost", place / "data", tmp_path / "labels.parquet", tmp_path / "p.parquet")
-    alone = read_predictions(tmp_path / "p.parquet").table
+    labels, out = tmp_path / "labels.parquet", tmp_path / "p.parquet"
+    chartscan("predict", place / "xgboost", place / "data", labels, out)
+    alone = read_predictions(out).table
     assert alone.equals(read_predictions(place / "p-xgboost" / "readmission_30d.parquet").table)
 
 
@@ -117,10 +118,10 @@ def losses(run: Path) -> list[dict[str, float]]:
 
 def test_a_killed_run_goes_on_with_the_same_losses_bit_for_bit(place, tmp_path):
     arguments = [
-        "train", "ehrmamba-tiny", "--data", str(place / "data"), "--labels", str(place / "labels"), "--threads", "1",
-        *SETTINGS, "--set", "pretrain.checkpoint_every_steps=2", "--set", "finetune.checkpoint_every_steps=2",
-        "--out", str(tmp_path / "run"),
-    ]  # fmt: skip
+        *("train", "ehrmamba-tiny", "--data", str(place / "data"), "--labels", str(place / "labels")),
+        *("--out", str(tmp_path / "run"), "--threads", "1", *SETTINGS),
+        *("--set", "pretrain.checkpoint_every_steps=2", "--set", "finetune.checkpoint_every_steps=2"),
+    ]
     command = [sys.executable, "-m", "chartscan.cli", *arguments]
     for phase in ("pretraining", "fine-tuning"):
         resume = ["--resume"] if (tmp_path / "run.work").exists() else []

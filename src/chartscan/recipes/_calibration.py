@@ -8,15 +8,22 @@ from chartscan.artifact import Calibration
 from chartscan.evaluation import apply_platt, fit_platt
 from chartscan.metrics.f1 import best_f1_threshold
 
+LEAST_EVENTS = 10
+
 
 def fit_calibration(
     tasks: Sequence[str], task_of: np.ndarray, labels: np.ndarray, logits: np.ndarray
 ) -> dict[str, Calibration]:
-    """Platt scaling and the threshold of greatest F1 for each task that has tuning samples."""
+    """Platt scaling and the threshold of greatest F1 for each task with enough tuning samples.
+
+    A task with fewer than LEAST_EVENTS tuning samples of either class is left out: its answers stay raw, and
+    predictions say so. A line through a handful of points could turn the ranking round.
+    """
     found = {}
     for index, task in enumerate(tasks):
         rows = task_of == index
-        if rows.any():
+        positives = int(np.sum(labels[rows] > 0.5))
+        if min(positives, int(rows.sum()) - positives) >= LEAST_EVENTS:
             found[task] = _task_calibration(labels[rows] > 0.5, logits[rows])
     return found
 
@@ -25,9 +32,4 @@ def _task_calibration(labels: np.ndarray, logits: np.ndarray) -> Calibration:
     raw = 1 / (1 + np.exp(-logits))
     platt = fit_platt(labels, raw)
     threshold = best_f1_threshold(labels, apply_platt(platt, raw))
-    return Calibration(
-        intercept=platt.intercept,
-        slope=platt.slope,
-        threshold=0.5 if np.isnan(threshold) else threshold,
-        rows=len(labels),
-    )
+    return Calibration(platt.intercept, platt.slope, threshold, rows=len(labels))

@@ -55,9 +55,8 @@ def train_tabular(recipe: TabularRecipe, job: Job) -> Path:
                 continue
             models[task] = _fitted(module, recipe, parts, job.threads)
             matrix, y = parts[TUNING]
-            if len(y):
-                log_odds = logit(models[task].predict_proba(matrix))
-                calibration |= fit_calibration([task], np.zeros(len(y), int), y, log_odds)
+            log_odds = logit(models[task].predict_proba(matrix))
+            calibration |= fit_calibration([task], np.zeros(len(y), int), y, log_odds)
             progress(number + 1, len(job.tasks))
     if not models:
         raise DataError("No task has train labels of both classes. Label more subjects.")

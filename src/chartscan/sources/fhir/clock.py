@@ -88,7 +88,7 @@ class Clock:
 
 @functools.cache
 def _clock_table() -> dict[str, int]:
-    """Every time of day there is, leap seconds and the end of the day included: a look-up beats any parsing."""
+    """Every time of day, leap seconds and the end of the day included: a look-up beats any parsing."""
     times = itertools.product(range(24), range(60), range(61))
     table = {f"T{h:02}:{m:02}:{s:02}": (h * 3600 + m * 60 + s) * SECOND for h, m, s in times}
     return table | {"T24:00:00": DAY}

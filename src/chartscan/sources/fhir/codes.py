@@ -100,7 +100,11 @@ class CodeBook:
 
     def code(self, concept: Concept | None, kind: str) -> str:
         """The code of a concept, by the priority of systems; NO-CODE//kind, flagged, where it has none."""
-        found = self.find(concept)
+        if concept is not None and len(concept.coding) == 1:  # nearly always, so without another call
+            coding = concept.coding[0]
+            found = self._codes.get((coding.system, coding.code)) or self.find(concept)
+        else:
+            found = self.find(concept)
         if found is None:
             self.flags["no_code"] += 1
             return f"{NO_CODE}//{kind}"
@@ -111,8 +115,7 @@ class CodeBook:
         if concept is None:
             return None
         if len(concept.coding) == 1:
-            coding = concept.coding[0]
-            found = self._codes.get((coding.system, coding.code)) or self.coding(coding)
+            found = self.coding(concept.coding[0])
         else:
             found = min(filter(None, map(self.coding, concept.coding)), key=self._rank, default=None)
         if found is None and self._keep_text and concept.text and concept.text.strip():

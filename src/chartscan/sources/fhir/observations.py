@@ -18,21 +18,20 @@ def map_observation(observation: Observation, context: Context) -> None:
         raise Filtered(f"status {observation.status}")
     subject = context.subject(observation.subject)
     visit = context.visit(observation.encounter)
-    issued = context.known(observation.issued)
+    issued = context.clock.instant(observation.issued) if observation.issued else None
     written = observation.effectiveDateTime or observation.effectiveInstant
     written = written or first_time(None, observation.effectivePeriod) or observation.issued
     time = context.time(written, visit, issued)
     available = time if issued is None else issued
     event_type = _event_type(observation.category)
-    for part in _parts(observation):
+    visit_id = visit.id if visit else None
+    for part in _parts(observation) if observation.component else (observation,):
         code = context.codes.code(part.code, "Observation")
         value = context.values.read(part)
-        context.events.add(subject, time, code, event_type, available, visit.id if visit else None, value)
+        context.events.add(subject, time, code, event_type, available, visit_id, value)
 
 
 def _parts(observation: Observation) -> list[Value]:
-    if not observation.component:
-        return [observation]
     own = observation.valueQuantity or observation.valueCodeableConcept or observation.valueString
     return [observation, *observation.component] if own is not None else list(observation.component)
 

@@ -97,18 +97,19 @@ class Reader:
             lines.pop()
         self._decoder.begin(block.data or b"")
         accepted: Counter[str] = Counter()
-        for number, raw in enumerate(lines):
+        offset = block.offset
+        for number, raw in enumerate(lines, block.line):
             rows = len(self._events.rows)
             try:
                 if broken or block.data is None:
                     self._decoder.kind = UNROUTED
                     raise Quarantined(broken or OVERSIZE)
-                self._line(raw, file, block.line + number)
+                self._line(raw, file, number)
                 accepted[self._decoder.kind] += 1
             except (Filtered, Quarantined, _Duplicate) as err:
                 self._events.drop_after(rows)
-                offset = block.offset + sum(map(len, lines[:number])) + number
-                self._count(err, file, (block.line + number, offset), raw)
+                self._count(err, file, (number, offset), raw)
+            offset += len(raw) + 1
         self._count_accepted(file, accepted)
         if block.data is not None and (crlf := block.data.count(b"\r\n")):
             self._writer.accounting.normalised("crlf_line_end", crlf)
