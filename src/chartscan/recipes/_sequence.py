@@ -30,7 +30,7 @@ from chartscan.batches import (
     samples_in,
     samples_of,
 )
-from chartscan.errors import ChartscanError, DataError
+from chartscan.errors import ChartscanError, ConfigError, DataError
 from chartscan.models import ehrmamba
 from chartscan.objectives.next_event import NextEvent
 from chartscan.objectives.prompted import Prompted
@@ -50,8 +50,9 @@ class SequenceRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     architecture: str  # of the file in models/
     model: ehrmamba.Config
     sequence: SequenceConfig
-    pretrain: TrainConfig | None  # None: fine-tune from random weights
-    finetune: TrainConfig
+    pretrain: TrainConfig | None  # None: no pretraining here
+    finetune: TrainConfig | None  # None: stop after pretraining
+    start_from: str | None = None  # a trained artifact whose weights and vocabulary to begin with
     tokens_per_batch: int = 8192  # padding included
     label_limit: int | None = None  # train subjects whose labels fine-tuning sees; None: all
     head_dropout: float = 0.1
@@ -107,7 +108,11 @@ class SequenceRun:
 
     def __init__(self, recipe: SequenceRecipe, job: Job):
         self.recipe, self.job = recipe, job
-        self.vocabulary, self.bins = fit_tokens(job, recipe.sequence)
+        self.start = starting_point(recipe)
+        if self.start:
+            self.vocabulary, self.bins = self.start.vocabulary.with_tasks(job.tasks), self.start.bins
+        else:
+            self.vocabulary, self.bins = fit_tokens(job, recipe.sequence)
         self.encoder = Encoder(self.vocabulary, self.bins)
         torch.set_num_threads(job.threads)
 
@@ -120,21 +125,28 @@ class SequenceRun:
         return token_store(self.job.dataset, self.encoder, TUNING, self.job.watcher)
 
     def train(self) -> Path:
-        """Pretraining (where the recipe has it), fine-tuning, calibration, artifact."""
+        """Pretraining and fine-tuning, as far as the recipe has them; calibration; the artifact."""
         forecast = self.pretrain()
-        trainee, samples, logits, metrics = self.finetune(forecast.model)
+        if self.recipe.finetune is None:
+            return self.save(forecast, None, {}, {})
+        trainee, samples, logits, metrics = self.finetune(forecast.model, self.recipe.finetune)
         calibration = fit_calibration(self.job.tasks, samples.tasks, samples.labels, logits)
-        return self.save(trainee, forecast.head, calibration, metrics)
+        return self.save(forecast, trainee.head, calibration, metrics)
 
-    def new_model(self) -> nn.Module:
-        """The recipe's model with weights drawn from its seed."""
+    def new_trainee(self) -> Trainee:
+        """Model and forecasting head: weights of the starting point, or drawn from the recipe's seed."""
         torch.manual_seed(self.recipe.seed)
-        return ehrmamba.Model(self.recipe.model, len(self.vocabulary))
+        size = len(self.vocabulary)
+        trainee = Trainee(ehrmamba.Model(self.recipe.model, size), NextEvent(self.recipe.model.d_model, size))
+        if self.start:
+            copy_weights(self.start.model, trainee.model)
+            if self.start.forecast:
+                copy_weights(self.start.forecast, trainee.head)
+        return trainee
 
     def pretrain(self) -> Trainee:
         """A model that predicts the next event, with its forecasting head."""
-        model = self.new_model()
-        trainee = Trainee(model, NextEvent(self.recipe.model.d_model, len(self.vocabulary)))
+        trainee = self.new_trainee()
         config = self.recipe.pretrain
         if config is None:
             return trainee
@@ -144,23 +156,26 @@ class SequenceRun:
         self._fit("Pretraining", trainee, data, config, lambda _: {"loss": mean_loss(trainee, tuning)})
         return trainee
 
-    def finetune(self, model: nn.Module) -> tuple[Trainee, Samples, np.ndarray, dict[str, float]]:
+    def finetune(
+        self, model: nn.Module, config: TrainConfig
+    ) -> tuple[Trainee, Samples, np.ndarray, dict[str, float]]:
         """The model with the prompted head; tuning samples and their logits, for calibration."""
         trainee = Trainee(
             model, Prompted(self.recipe.model.d_model, len(self.job.tasks), self.recipe.head_dropout)
         )
         data, _ = self._questions(self.train_store, TRAIN, self.recipe.label_limit)
-        tuning, samples = self._questions(self.tuning_store, TUNING, None)
+        limit = self.recipe.label_limit
+        tuning, samples = self._questions(self.tuning_store, TUNING, None if limit is None else limit // 4)
         _set_base_rates(trainee.head, data.rows)
         result = self._fit(
-            "Fine-tuning", trainee, data, self.recipe.finetune, lambda _: {"loss": mean_loss(trainee, tuning)}
+            "Fine-tuning", trainee, data, config, lambda _: {"loss": mean_loss(trainee, tuning)}
         )
         return trainee, samples, logits_of(trainee, tuning, len(samples.labels)), result.metrics
 
     def save(
         self,
-        trainee: Trainee,
-        forecast: nn.Module,
+        pretrained: Trainee,
+        head: nn.Module | None,
         calibration: dict[str, artifact.Calibration],
         metrics: dict[str, float],
     ) -> Path:
@@ -169,17 +184,17 @@ class SequenceRun:
             "coverage": coverage_table(self.job.dataset, self.encoder),
             "tuning": metrics,
             "curves": loss_curves(self.job.work),
-            "parameters": sum(p.numel() for p in trainee.model.parameters()),
+            "parameters": sum(p.numel() for p in pretrained.model.parameters()),
         }
         found = artifact.SequenceArtifact(
             name=self.recipe.architecture,
             config=self.recipe.model,
-            model=trainee.model,
+            model=pretrained.model,
             vocabulary=self.vocabulary,
             bins=self.bins,
-            tasks=tuple(self.job.tasks),
-            head=trainee.head,
-            forecast=forecast,
+            tasks=tuple(self.job.tasks) if head else (),
+            head=head,
+            forecast=pretrained.head,
             calibration=calibration,
             run=run,
         )
@@ -241,6 +256,28 @@ class Interrupted(ChartscanError):
     """Training was asked to stop and has saved its state."""
 
     exit_code = 143
+
+
+def starting_point(recipe: SequenceRecipe) -> artifact.SequenceArtifact | None:
+    """The artifact that `start_from` names; ConfigError where it is of another kind or size."""
+    if recipe.start_from is None:
+        return None
+    found = artifact.load(Path(recipe.start_from))
+    if not isinstance(found, artifact.SequenceArtifact) or found.name != recipe.architecture:
+        raise ConfigError(f"start_from: {recipe.start_from} is a {found.name}, not a {recipe.architecture}.")
+    if found.config != recipe.model:
+        raise ConfigError(
+            f"start_from: {recipe.start_from} has other model settings. Set them to {found.config}."
+        )
+    return found
+
+
+@torch.no_grad()
+def copy_weights(source: nn.Module, target: nn.Module) -> None:
+    """Weights of `source` into `target`, which may have more rows (new tokens), kept as they were drawn."""
+    given = source.state_dict()
+    for name, tensor in target.state_dict().items():
+        tensor[: len(given[name])] = given[name]
 
 
 def _text(record: StepRecord) -> str:

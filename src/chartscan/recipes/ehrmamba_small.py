@@ -1,4 +1,4 @@
-"""EHRMamba for a CPU: 4 blocks of width 128, some 600,000 parameters."""
+"""EHRMamba for a CPU: 2 blocks of width 128, about 400,000 parameters."""
 
 from chartscan.models import ehrmamba
 from chartscan.recipes._sequence import SequenceRecipe
@@ -7,9 +7,9 @@ from chartscan.training import TrainConfig
 
 RECIPE = SequenceRecipe(
     architecture="ehrmamba",
-    model=ehrmamba.Config(d_model=128, n_layers=4, d_state=16, d_conv=4, time_dim=16),
+    model=ehrmamba.Config(d_model=128, n_layers=2, d_state=16, d_conv=4, time_dim=16),
     sequence=SequenceConfig(context=2048),
-    pretrain=TrainConfig(learning_rate=2e-3, epochs=2, betas=(0.9, 0.98)),
-    finetune=TrainConfig(learning_rate=1e-3, epochs=4, patience=2, betas=(0.9, 0.98)),
+    pretrain=TrainConfig(learning_rate=2e-3, epochs=3, betas=(0.9, 0.98)),
+    finetune=TrainConfig(learning_rate=2e-3, epochs=5, patience=2, betas=(0.9, 0.98)),
     tokens_per_batch=8192,
 )
