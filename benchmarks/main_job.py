@@ -27,7 +27,7 @@ from chartscan.store.dataset import Dataset
 
 MODEL = "ehrmamba-small"
 LIMITS = (250, 1000, None)  # labels a task
-FEW = ("--set", "finetune.epochs=15", "--set", "finetune.patience=4")  # more passes over fewer labels
+EPOCHS = {250: 12, 1000: 6}  # more passes over fewer labels; early stopping as in the recipe
 
 
 def main() -> None:
@@ -56,25 +56,26 @@ def name_of(kind: str, limit: int | None) -> str:
 
 def train_all(out: Path, jobs: int) -> None:
     """Pretraining, and every model that does without it, side by side; then those that start from it."""
+    without = [("scratch", None), *(("xgboost", limit) for limit in LIMITS)]
+    after = [("ehrmamba", None), ("ehrmamba", 1000), ("scratch", 1000), ("ehrmamba", 250), ("scratch", 250)]
     with ThreadPoolExecutor(jobs) as pool:
         pretrained = pool.submit(train, out, "pretrained", MODEL, "--set", "finetune=null")
-        scratch = [pool.submit(model, out, "scratch", limit) for limit in reversed(LIMITS)]
-        trees = [pool.submit(model, out, "xgboost", limit) for limit in LIMITS]
+        running = [pool.submit(model, out, kind, limit) for kind, limit in without]
         pretrained.result()
-        tuned = [pool.submit(model, out, "ehrmamba", limit) for limit in reversed(LIMITS)]
-        for one in [*scratch, *trees, *tuned]:
+        running += [pool.submit(model, out, kind, limit) for kind, limit in after]
+        for one in running:
             one.result()
 
 
 def model(out: Path, kind: str, limit: int | None) -> None:
     """One model, trained and asked about the held-out subjects."""
     few = ["--set", f"label_limit={limit}"] if limit else []
+    epochs = ["--set", f"finetune.epochs={EPOCHS[limit]}"] if limit in EPOCHS else []
     if kind == "xgboost":
         train(out, name_of(kind, limit), "xgboost", *few)
     else:
         start = ["--set", f"start_from={out / 'pretrained'}"] if kind == "ehrmamba" else []
-        more = FEW if limit else ()
-        train(out, name_of(kind, limit), MODEL, "--set", "pretrain=null", *start, *few, *more)
+        train(out, name_of(kind, limit), MODEL, "--set", "pretrain=null", *start, *few, *epochs)
     run = out / name_of(kind, limit)
     step(
         predictions(out, kind, limit),

@@ -155,6 +155,9 @@ def train(
     resume: Annotated[bool, typer.Option(help="Go on with an interrupted run.")] = False,
     threads: Threads = 0,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    track: Annotated[
+        Path | None, typer.Option(help="Folder for TensorBoard curves (needs the extra 'track').")
+    ] = None,
     quiet: Quiet = False,
 ) -> None:
     """Train a model of all tasks at once. Only subjects of the train split teach it.
@@ -164,7 +167,7 @@ def train(
     from chartscan.recipes.train import run_train
 
     display = Display(quiet)
-    run_train(recipe, data, out, labels, settings or [], display, resume, threads_of(threads), device)
+    run_train(recipe, data, out, labels, settings or [], display, resume, threads_of(threads), device, track)
     display.say(f"{out}: trained. Next: chartscan predict {out} {data} LABELS OUT.parquet")
 
 

@@ -55,13 +55,28 @@ class Display:
         )
         with Progress(*columns, console=self.console) as bars:
             task = bars.add_task(title, total=None, rate="")
-            begin = time.monotonic()
+            pace = Pace()
 
             def update(done: int, total: int | None, words: str = "") -> None:
-                rate = f"{rate_text(done, begin, unit)} {words}"
+                rate = f"{pace.rate(done):,.0f} {unit}/s {words}"
                 bars.update(task, completed=done, total=total, rate=rate)
 
             yield update
+
+
+class Pace:
+    """Work per second since the first count seen, so that resumed work does not look fast."""
+
+    def __init__(self) -> None:
+        self._first: tuple[float, int] | None = None
+
+    def rate(self, done: int) -> float:
+        """Work per second; 0 until there are two counts."""
+        now = time.monotonic()
+        if self._first is None:
+            self._first = now, done
+        begin, before = self._first
+        return (done - before) / (now - begin) if now > begin else 0.0
 
 
 class PlainProgress:
@@ -69,20 +84,15 @@ class PlainProgress:
 
     def __init__(self, title: str, unit: str):
         self.title, self.unit = title, unit
-        self.begin = self.last = time.monotonic()
+        self.last = time.monotonic()
+        self.pace = Pace()
 
     def __call__(self, done: int, total: int | None, words: str = "") -> None:
-        now = time.monotonic()
+        rate, now = self.pace.rate(done), time.monotonic()
         if now - self.last < PLAIN_SECONDS:
             return
         self.last = now
-        left = f"{(now - self.begin) * (total - done) / done:,.0f} s left" if total and done else ""
+        left = f"{(total - done) / rate:,.0f} s left" if total and rate else ""
         amount = f"{done:,} of {total:,}" if total else f"{done:,}"
-        parts = [amount, rate_text(done, self.begin, self.unit), left, words]
+        parts = [amount, f"{rate:,.0f} {self.unit}/s", left, words]
         print(f"{self.title}: {', '.join(part for part in parts if part)}", file=sys.stderr, flush=True)
-
-
-def rate_text(done: int, begin: float, unit: str) -> str:
-    """Work per second since `begin`, in words."""
-    seconds = max(time.monotonic() - begin, 1e-9)
-    return f"{done / seconds:,.0f} {unit}/s"

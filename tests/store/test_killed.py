@@ -7,9 +7,9 @@ import pytest
 from hospital import random_events, write
 
 from chartscan.errors import DataError
+from chartscan.lock import OutputLock
 from chartscan.store import publish
 from chartscan.store.dataset import Dataset
-from chartscan.store.lock import OutputLock
 
 SCRIPT = Path(__file__).parent / "publish_and_die.py"
 OLD, NEW, NONE = "old", "new", "none"

@@ -8,13 +8,13 @@ import pytest
 from hospital import random_events, write
 
 from chartscan.errors import ConfigError
+from chartscan.lock import OutputLock
 from chartscan.store.dataset import Dataset
-from chartscan.store.lock import OutputLock
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from chartscan.store.lock import OutputLock
+from chartscan.lock import OutputLock
 OutputLock(Path(sys.argv[1])).acquire()
 print("held", flush=True)
 time.sleep(60)

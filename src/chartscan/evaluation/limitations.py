@@ -6,6 +6,7 @@ import msgspec
 
 from chartscan.evaluation.result import Evaluation, TaskResult
 from chartscan.evaluation.sections import ReportSections
+from chartscan.schema import HELD_OUT
 
 FEWEST_EVENTS = 100  # Collins et al. 2016, Statistics in Medicine 35:214: at least 100, better 200
 ENOUGH_EVENTS = 200
@@ -25,6 +26,7 @@ def limitations(evaluation: Evaluation, sections: ReportSections) -> list[Limita
     found = [
         *(one for task in evaluation.tasks for one in _sample_size(task, title(sections, task.task))),
         *(one for task in evaluation.tasks for one in _baselines(task, title(sections, task.task))),
+        *_seen(evaluation),
         _calibration(evaluation),
         _data(sections),
         _follow_up(sections.dataset.follow_up if sections.dataset else None),
@@ -68,6 +70,19 @@ def _baselines(task: TaskResult, name: str) -> list[Limitation]:
         "No baseline was scored on the same rows, so the result cannot say whether the model earns its keep."
     )
     return [Limitation(f"{name}: no baseline", text, True)]
+
+
+def _seen(evaluation: Evaluation) -> list[Limitation]:
+    """A warning when predictions say that they are not of held-out subjects."""
+    splits = {str(m.run["split"]) for task in evaluation.tasks for m in task.models if "split" in m.run}
+    seen = sorted(splits - {HELD_OUT})
+    if not seen:
+        return []
+    text = (
+        f"These are predictions for the split {', '.join(seen)}: subjects that taught the models, or that "
+        "chose their weights, calibration and thresholds. Results on held-out subjects will be worse."
+    )
+    return [Limitation("Not held out", text, True)]
 
 
 def _calibration(evaluation: Evaluation) -> Limitation:

@@ -33,6 +33,7 @@ class Job:
     resume: bool = False
     threads: int = 1
     device: str = "cpu"
+    track: Path | None = None  # folder for TensorBoard's event files
 
     @property
     def work(self) -> Path:

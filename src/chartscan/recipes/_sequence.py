@@ -6,6 +6,7 @@ and the thresholds; held-out subjects are not touched. Checkpoints live beside t
 
 import hashlib
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -42,6 +43,7 @@ from chartscan.recipes._work import finished
 from chartscan.schema import TRAIN, TUNING
 from chartscan.sequences import Encoder, SequenceConfig
 from chartscan.training import FitResult, StepRecord, TrainConfig, fit
+from chartscan.training.tracking import tensorboard
 
 
 class SequenceRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -220,17 +222,25 @@ class SequenceRun:
         self, title: str, trainee: Trainee, data: Epochs, config: TrainConfig, evaluate: Callable[..., Any]
     ) -> FitResult:
         """One phase, in a folder of its own under the working folder."""
-        with self.job.watcher.progress(title, "steps") as progress:
+        job = self.job
+        tracking = tensorboard(job.track / title.lower()) if job.track else nullcontext()
+        with job.watcher.progress(title, "steps") as progress, tracking as track:
+
+            def report(record: StepRecord) -> None:
+                progress(record.step, record.total_steps, _text(record))
+                if track:
+                    track(record)
+
             result = fit(
                 trainee,
                 data,
                 lambda _, batch: trainee.head.loss(trainee.model, batch),
                 config,
-                folder=self.job.work / title.lower(),
+                folder=job.work / title.lower(),
                 evaluate=evaluate,
-                resume=self.job.resume,
-                report=lambda record: progress(record.step, record.total_steps, _text(record)),
-                device=self.job.device,
+                resume=job.resume,
+                report=report,
+                device=job.device,
                 fingerprint=self._fingerprint(),
             )
         if result.interrupted:

@@ -34,6 +34,7 @@ def run_train(
     resume: bool = False,
     threads: int = 1,
     device: str = "cpu",
+    track: Path | None = None,
 ) -> Path:
     """Trains recipe `name` on the train subjects of `data` and publishes the artifact at `out`."""
     recipe = recipe_of(name, settings)
@@ -41,6 +42,6 @@ def run_train(
     found = load_labels(labels) if labels else make_labels(dataset, None, watcher)
     for line in cohort_lines(found):
         watcher.say(line)
-    job = Job(dataset, out, found, watcher, resume, threads, device)
+    job = Job(dataset, out, found, watcher, resume, threads, device, track)
     _work.begin(job)
     return recipe.train(job)

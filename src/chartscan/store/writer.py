@@ -19,11 +19,11 @@ import pyarrow as pa
 
 from chartscan.errors import ConfigError, DataError
 from chartscan.files import MANIFEST
+from chartscan.lock import OutputLock
 from chartscan.schema import SPLITS, check
 from chartscan.store import manifest, metadata, publish
 from chartscan.store.accounting import Accounting
 from chartscan.store.config import DaysAfterLastEvent, FollowUp, StoreConfig
-from chartscan.store.lock import OutputLock
 from chartscan.store.quarantine import Quarantine, clear_quarantine, quarantine_folder
 from chartscan.store.shards import write_shards
 from chartscan.store.sort import sorted_events

@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from chartscan.errors import ConfigError
+from chartscan.lock import OutputLock
 from chartscan.training import random_state
 from chartscan.training.averaging import Average, copied, weights_of
 from chartscan.training.checkpoint import Checkpoint, Checkpoints, Plain, State
@@ -23,7 +24,6 @@ from chartscan.training.config import TrainConfig, uses_bf16
 from chartscan.training.early_stopping import judged, out_of_patience
 from chartscan.training.identity import check_same, environment, identity, warn_if_moved
 from chartscan.training.interruption import Interrupted, Interruption, interruption
-from chartscan.training.lock import locked
 from chartscan.training.optimiser import adamw, restore_state, state_tensors
 from chartscan.training.plan import Batches, plan
 from chartscan.training.record import Log, Reporter, StepRecord, smoothed
@@ -68,7 +68,7 @@ def fit(
     Raises NonFinite, and ConfigError where another process trains in `folder`.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with locked(folder), interruption() as wish:
+    with OutputLock(folder), interruption() as wish:
         run = _Run(module, data, loss_fn, config, folder, torch.device(device), evaluate, report)
         run.begin(resume, fingerprint)
         return run.to_the_end(wish)

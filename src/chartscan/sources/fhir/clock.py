@@ -4,20 +4,19 @@ A full dateTime is one instant. A partial one (year, month or day) is an interva
 its END, so that nothing is seen before it can have happened. Offsets are resolved and forgotten.
 """
 
-import functools
-import itertools
 import re
 from datetime import date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from chartscan.sources.fhir.outcomes import BAD_TIME, Quarantined
+from chartscan.sources.fhir.remember import remember
 
 SECOND = 1_000_000
 DAY = 86_400 * SECOND
 _EPOCH = date(1970, 1, 1).toordinal()
-_CACHED = 100_000  # entries of a cache
 _PARTIAL = re.compile(r"(\d{4})(?:-(\d\d)(?:-(\d\d))?)?", re.ASCII)
-_TAIL = re.compile(r"(?:\.(\d+))?(Z|z|[+-]\d\d:\d\d)?", re.ASCII)
+_MINUTE = re.compile(r"[Tt]([01]\d|2[0-3]):([0-5]\d)", re.ASCII)
+_TAIL = re.compile(r":([0-5]\d|60)(?:\.(\d+))?(Z|z|[+-]\d\d:\d\d)?", re.ASCII)
 
 
 class Clock:
@@ -27,13 +26,13 @@ class Clock:
         self.naive = 0
         self._zone = ZoneInfo(time_zone)
         self._days: dict[str, int] = {}  # "2180-05-06" -> midnight of that date, offset unknown
-        self._clocks = _clock_table()  # "T22:23:00"
-        self._tails: dict[str, int] = {}  # ".5-04:00" -> what brings the time to UTC
+        self._minutes: dict[str, int] = {}  # "T22:23" -> since midnight
+        self._tails: dict[str, int] = {}  # ":00.5-04:00" -> the seconds, and what brings the time to UTC
 
     def instant(self, text: str) -> int:
         """The instant of a dateTime, or the last microsecond of a partial one; Quarantined if it is none."""
         try:
-            return self._days[text[:10]] + self._clocks[text[10:19]] + self._tails[text[19:]]
+            return self._days[text[:10]] + self._minutes[text[10:16]] + self._tails[text[16:]]
         except KeyError:
             return self._read(text)
 
@@ -57,25 +56,26 @@ class Clock:
         """The slow way: checks everything, and remembers the parts that will come again."""
         if len(text) <= 10:
             return self.interval(text)[1]
-        local = self._midnight(text[:10]) + self._clock(text[10:19])
-        tail = _TAIL.fullmatch(text, 19)
+        end_of_day = text[10:19].upper() == "T24:00:00"  # seldom, so not remembered
+        local = self._midnight(text[:10]) + (DAY if end_of_day else self._minute(text[10:16]))
+        tail = _TAIL.fullmatch(text, 16)
         if tail is None:
             raise Quarantined(BAD_TIME)
-        fraction = int((tail[1] or "0")[:6].ljust(6, "0"))
-        if tail[2] is None:
+        seconds = int(tail[1]) * SECOND + int((tail[2] or "0")[:6].ljust(6, "0"))
+        if tail[3] is None:
             self.naive += 1
-            return self._utc(local + fraction)
-        return local + _remember(self._tails, text[19:], fraction - _offset(tail[2]))
+            return self._utc(local + seconds)
+        return local + remember(self._tails, text[16:], seconds - _offset(tail[3]))
 
     def _midnight(self, text: str) -> int:
         known = self._days.get(text)
-        return _remember(self._days, text, _interval(text)[0]) if known is None else known
+        return remember(self._days, text, _interval(text)[0]) if known is None else known
 
-    def _clock(self, text: str) -> int:
-        known = self._clocks.get(text.upper())
-        if known is None:
+    def _minute(self, text: str) -> int:
+        match = _MINUTE.fullmatch(text)
+        if match is None:
             raise Quarantined(BAD_TIME)
-        return known
+        return remember(self._minutes, text, (int(match[1]) * 60 + int(match[2])) * 60 * SECOND)
 
     def _utc(self, local: int) -> int:
         """A local time of the site as UTC. A time in the hour that comes twice is its first."""
@@ -84,22 +84,6 @@ class Clock:
         except OverflowError:
             return local
         return local - (moment.utcoffset() or timedelta()) // timedelta(microseconds=1)
-
-
-@functools.cache
-def _clock_table() -> dict[str, int]:
-    """Every time of day, leap seconds and the end of the day included: a look-up beats any parsing."""
-    times = itertools.product(range(24), range(60), range(61))
-    table = {f"T{h:02}:{m:02}:{s:02}": (h * 3600 + m * 60 + s) * SECOND for h, m, s in times}
-    return table | {"T24:00:00": DAY}
-
-
-def _remember(cache: dict[str, int], text: str, value: int) -> int:
-    """`value`, kept in a cache that never grows beyond `_CACHED`."""
-    if len(cache) >= _CACHED:
-        cache.clear()
-    cache[text] = value
-    return value
 
 
 def _interval(text: str) -> tuple[int, int]:

@@ -6,8 +6,12 @@ Free text never becomes a code unless the site asks for it. This module knows te
 import re
 from collections import Counter
 
+import msgspec
+from msgspec import Raw
+
 from chartscan.errors import DataError
 from chartscan.sources.fhir.config import Config
+from chartscan.sources.fhir.remember import remember
 from chartscan.sources.fhir.resources import Coding, Concept
 
 # Names of the well-known systems, by URL (lower case, without version and closing slash) and by OID.
@@ -83,7 +87,8 @@ RESERVED = {
 }
 _WITHOUT_DOTS = {"ICD10CM", "ICD10PCS", "ICD10", "ICD9CM", "ICD9PROC"}
 _SPACE = re.compile(r"\s+")
-_Key = tuple[str | None, str | None]
+_Key = tuple[str | None, str | None, str | None]
+_CONCEPT = msgspec.json.Decoder(Concept | None)
 
 
 class CodeBook:
@@ -97,18 +102,27 @@ class CodeBook:
         self._owners = dict.fromkeys({*self._names.values(), *RESERVED}, "")
         self._ranks = {name: rank for rank, name in enumerate(config.coding_priority)}
         self._codes: dict[_Key, str | None] = {}
+        self._raws: dict[bytes, str] = {}
 
     def code(self, concept: Concept | None, kind: str) -> str:
         """The code of a concept, by the priority of systems; NO-CODE//kind, flagged, where it has none."""
-        if concept is not None and len(concept.coding) == 1:  # nearly always, so without another call
-            coding = concept.coding[0]
-            found = self._codes.get((coding.system, coding.code)) or self.find(concept)
-        else:
-            found = self.find(concept)
+        found = self.find(concept)
         if found is None:
             self.flags["no_code"] += 1
             return f"{NO_CODE}//{kind}"
         return found
+
+    def raw(self, written: Raw, kind: str) -> str:
+        """`code` of a concept that is not decoded: the same bytes need be understood only once."""
+        text = bytes(written)
+        return self._raws.get(text) or self._new_raw(text, kind)
+
+    def _new_raw(self, text: bytes, kind: str) -> str:
+        flagged = self.flags.total()
+        code = self.code(_CONCEPT.decode(text) if text else None, kind)
+        if self.flags.total() == flagged:  # what is flagged is counted every time, so not remembered
+            remember(self._raws, text, code)
+        return code
 
     def find(self, concept: Concept | None) -> str | None:
         """The code of a concept, or None where it has none that may be used."""
@@ -124,7 +138,7 @@ class CodeBook:
 
     def coding(self, coding: Coding) -> str | None:
         """The code of one coding, or None where it names none."""
-        key = coding.system, coding.code
+        key = coding.system, coding.code, coding.display
         try:
             return self._codes[key]
         except KeyError:
@@ -134,7 +148,7 @@ class CodeBook:
         value = _SPACE.sub(" ", (coding.code or "").replace("\x00", "").strip())
         url = _plain_url(coding.system or "")
         if not value or url in ABSENT:
-            return self._codes.setdefault(key, None)
+            return remember(self._codes, key, None)
         if not url:
             self.flags["code_without_system"] += 1  # counted every time, so not remembered
             return f"{UNKNOWN_SYSTEM}//{value}"
@@ -143,9 +157,13 @@ class CodeBook:
             value = value.replace(".", "").upper()
         code = f"{name}//{value}"
         if coding.display:
-            self.descriptions.setdefault(code, coding.display.strip())
-        self._codes[key] = code
-        return code
+            self.describe(code, coding.display)
+        return remember(self._codes, key, code)
+
+    def describe(self, code: str, display: str) -> None:
+        """Tell what a code means; of several texts the first in the order of text is kept."""
+        text = display.strip()
+        self.descriptions[code] = min(self.descriptions.get(code, text), text)
 
     def system(self, url: str) -> str:
         """Name of a code system: the well-known one, or the last part of its URL.

@@ -9,11 +9,10 @@ from chartscan.sources.fhir.events import EventBuffer
 from chartscan.sources.fhir.index import Index
 from chartscan.sources.fhir.outcomes import NO_SUBJECT, UNKNOWN_PATIENT, Filtered, Quarantined
 from chartscan.sources.fhir.references import Visit, target
+from chartscan.sources.fhir.remember import remember
 from chartscan.sources.fhir.resources import Period, Reference
 from chartscan.sources.fhir.values import ValueReader
 from chartscan.store.subjects import subject_id_of
-
-_CACHED = 200_000  # references remembered at once
 
 
 class Context:
@@ -28,6 +27,7 @@ class Context:
         self.values = ValueReader(codes, config.max_text_characters)
         self.flags: Counter[str] = Counter()
         self.placeholders: dict[str, int] = {}  # patients that are only referred to, where that is allowed
+        self.event_types: dict[bytes, str] = {}  # of Observations, by their categories as written
         self._subjects: dict[str, int] = {}
         self._visits: dict[str, Visit | None] = {}
 
@@ -50,10 +50,7 @@ class Context:
                 raise Quarantined(UNKNOWN_PATIENT)
             self.flags["placeholder_patient"] += patient_id not in self.placeholders
             self.placeholders[patient_id] = subject
-        if len(self._subjects) >= _CACHED:
-            self._subjects.clear()
-        self._subjects[text] = subject
-        return subject
+        return remember(self._subjects, text, subject)
 
     def visit(self, reference: Reference | None) -> Visit | None:
         """The encounter of an event; None, flagged, where the reference leads nowhere."""
@@ -63,9 +60,7 @@ class Context:
         try:
             found = self._visits[text]
         except KeyError:
-            if len(self._visits) >= _CACHED:
-                self._visits.clear()
-            found = self._visits[text] = self.index.visit(text)
+            found = remember(self._visits, text, self.index.visit(text))
         if found is None:
             self.flags["unknown_encounter"] += 1
         return found

@@ -27,7 +27,7 @@ from chartscan.sources.fhir.outcomes import (
 from chartscan.sources.fhir.resources import DECODERS, Head
 from chartscan.store.accounting import UNROUTED
 
-_FAILURES = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+FAILURES = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _HEAD = msgspec.json.Decoder(Head)
 _NAME = re.compile("[A-Za-z]{1,40}")
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
@@ -41,41 +41,46 @@ class LineDecoder:
     def __init__(self, line_limit: int, nesting_limit: int):
         self.kind = UNROUTED
         self._guess = "Observation"
-        self._decoder = DECODERS[self._guess]
+        self._decode = DECODERS[self._guess].decode
         self._line_limit = line_limit
         self._nesting_limit = nesting_limit
-        self._many_brackets = True
+        self._check = True
 
-    def begin(self, data: bytes) -> None:
-        """Look over the lines that come next: only where brackets abound must their nesting be counted."""
-        self._many_brackets = _most_brackets(data) > self._nesting_limit
+    def begin(self, data: bytes, ends: np.ndarray) -> None:
+        """Look over the lines that come next: most need no look at their length and nesting one by one."""
+        self._check = len(data) > self._line_limit or _most_brackets(data, ends) > self._nesting_limit
 
-    def decode(self, raw: bytes) -> Any:
+    def decode(self, line: memoryview) -> Any:
         """The resource of a line; Filtered or Quarantined where there is none to use."""
-        self.kind = UNROUTED
-        if len(raw) > self._line_limit:
-            raise Quarantined(OVERSIZE)
-        if self._many_brackets and _depth(raw, self._nesting_limit) > self._nesting_limit:
-            self.kind = self._type(raw)
-            raise Quarantined(NESTING)
+        if self._check:
+            self._refuse_excess(bytes(line))
         try:
-            resource = self._decoder.decode(raw)
-        except _FAILURES:
-            return self._decode_otherwise(raw.removeprefix(BOM))
+            resource = self._decode(line)
+        except FAILURES:
+            return self._decode_otherwise(bytes(line).removeprefix(BOM))
         self.kind = self._guess
         return resource
 
+    def _refuse_excess(self, raw: bytes) -> None:
+        self.kind = UNROUTED
+        if len(raw) > self._line_limit:
+            raise Quarantined(OVERSIZE)
+        if _depth(raw, self._nesting_limit) > self._nesting_limit:
+            self.kind = self._type(raw)
+            raise Quarantined(NESTING)
+
     def _decode_otherwise(self, raw: bytes) -> Any:
         """A line that is not of the type guessed; its own is the guess for the next."""
+        self.kind = UNROUTED
         self.kind = self._type(raw)
         if self.kind not in DECODERS:
             raise Filtered("unsupported type")
         self._guess = self.kind
-        self._decoder = DECODERS[self.kind]
+        self._decode = DECODERS[self.kind].decode
         try:
-            return self._decoder.decode(raw)
-        except _FAILURES as err:
-            raise Quarantined(_reason(err, raw)) from err
+            return self._decode(raw)
+        except FAILURES as err:
+            raise Quarantined(reason_of(err, raw)) from err
 
     def _type(self, raw: bytes) -> str:
         """The type a line says it is; Filtered if it is blank, Quarantined if it says none."""
@@ -83,14 +88,14 @@ class LineDecoder:
             raise Filtered("blank")
         try:
             name = _HEAD.decode(raw).resourceType
-        except _FAILURES as err:
-            raise Quarantined(_reason(err, raw, missing=NO_TYPE)) from err
+        except FAILURES as err:
+            raise Quarantined(reason_of(err, raw, missing=NO_TYPE)) from err
         if not _NAME.fullmatch(name):  # names go into reports; no other content of a record may
             raise Quarantined(NO_TYPE)
         return name
 
 
-def _reason(error: Exception, raw: bytes, missing: str = WRONG_TYPE) -> str:
+def reason_of(error: Exception, raw: bytes, missing: str = WRONG_TYPE) -> str:
     """The reason of the catalogue for what a decoder refused."""
     if isinstance(error, RecursionError):
         return NESTING
@@ -105,11 +110,10 @@ def _reason(error: Exception, raw: bytes, missing: str = WRONG_TYPE) -> str:
     return TRUNCATED if "truncated" in str(error) else MALFORMED
 
 
-def _most_brackets(data: bytes) -> int:
+def _most_brackets(data: bytes, ends: np.ndarray) -> int:
     """Opening brackets in the line that has most of them; a tenth of the time that counting by line takes."""
     octets = np.frombuffer(data, np.uint8)
     brackets = np.flatnonzero((octets | 0x20) == ord("{"))  # [ and { differ by that bit
-    ends = np.append(np.flatnonzero(octets == ord("\n")), len(octets))
     return int(np.diff(np.searchsorted(brackets, ends), prepend=0).max())
 
 

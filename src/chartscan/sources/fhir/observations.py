@@ -1,10 +1,15 @@
 """Observations -> one event each, or one for each component."""
 
+import msgspec
+from msgspec import Raw
+
 from chartscan.sources.fhir.context import Context, first_time
 from chartscan.sources.fhir.outcomes import Filtered
+from chartscan.sources.fhir.remember import remember
 from chartscan.sources.fhir.resources import Concept, Observation, Value
 
 LEFT_OUT = {"cancelled", "entered-in-error"}
+_CATEGORIES = msgspec.json.Decoder(list[Concept])
 _EVENT_TYPES = {"laboratory": "lab", "LAB": "lab", "vital-signs": "vital"}
 
 
@@ -17,18 +22,21 @@ def map_observation(observation: Observation, context: Context) -> None:
     if observation.status in LEFT_OUT:
         raise Filtered(f"status {observation.status}")
     subject = context.subject(observation.subject)
-    visit = context.visit(observation.encounter)
+    visit = context.visit(observation.encounter) if observation.encounter else None
     issued = context.clock.instant(observation.issued) if observation.issued else None
-    written = observation.effectiveDateTime or observation.effectiveInstant
-    written = written or first_time(None, observation.effectivePeriod) or observation.issued
-    time = context.time(written, visit, issued)
+    time = context.time(observation.effectiveDateTime or _other_time(observation), visit, issued)
     available = time if issued is None else issued
-    event_type = _event_type(observation.category)
+    event_type = _event_type(observation.category, context)
     visit_id = visit.id if visit else None
     for part in _parts(observation) if observation.component else (observation,):
-        code = context.codes.code(part.code, "Observation")
+        code = context.codes.raw(part.code, "Observation")
         value = context.values.read(part)
         context.events.add(subject, time, code, event_type, available, visit_id, value)
+
+
+def _other_time(observation: Observation) -> str | None:
+    period = first_time(None, observation.effectivePeriod)
+    return observation.effectiveInstant or period or observation.issued
 
 
 def _parts(observation: Observation) -> list[Value]:
@@ -36,8 +44,15 @@ def _parts(observation: Observation) -> list[Value]:
     return [observation, *observation.component] if own is not None else list(observation.component)
 
 
-def _event_type(categories: list[Concept]) -> str:
-    for category in categories:
+def _event_type(categories: Raw, context: Context) -> str:
+    """The type that the first category known here stands for."""
+    text = bytes(categories)
+    known = context.event_types.get(text)
+    return remember(context.event_types, text, _type_of(text)) if known is None else known
+
+
+def _type_of(categories: bytes) -> str:
+    for category in _CATEGORIES.decode(categories) if categories else []:
         for coding in category.coding:
             if coding.code in _EVENT_TYPES:
                 return _EVENT_TYPES[coding.code]

@@ -35,7 +35,7 @@ def _static(patient: Patient, subject: int, context: Context) -> None:
             if part.url == _CATEGORY and part.valueCoding and part.valueCoding.code:
                 code = f"{name}//{part.valueCoding.code.strip()}"
                 if part.valueCoding.display:
-                    context.codes.descriptions.setdefault(code, part.valueCoding.display.strip())
+                    context.codes.describe(code, part.valueCoding.display)
                 context.events.add(subject, None, code, "static", None)
 
 

@@ -10,7 +10,7 @@ from chartscan.sources.fhir.clinical import map_allergy, map_condition, map_immu
 from chartscan.sources.fhir.codes import CodeBook
 from chartscan.sources.fhir.config import Config
 from chartscan.sources.fhir.context import Context
-from chartscan.sources.fhir.decode import LineDecoder
+from chartscan.sources.fhir.decode import FAILURES, LineDecoder, reason_of
 from chartscan.sources.fhir.encounters import map_encounter
 from chartscan.sources.fhir.events import EventBuffer
 from chartscan.sources.fhir.index import Index, Report, place_of
@@ -70,7 +70,7 @@ class Reader:
                 self._block(file, block, broken)
                 self._events.flush_if_full()
                 report(file, block.done)
-                line, offset = block.line + (block.data or b"").count(b"\n"), block.offset
+                line, offset = block.line + len(block.ends), block.offset
         except BrokenFile as err:
             if err.reason == BAD_GZIP:  # what could not be unpacked counts as one line
                 self._decoder.kind = UNROUTED
@@ -92,37 +92,43 @@ class Reader:
             accounting.flagged("time_without_offset", context.clock.naive)
 
     def _block(self, file: InputFile, block: Block, broken: str | None) -> None:
-        lines = block.data.split(b"\n") if block.data is not None else [b"", b""]
-        if not lines[-1]:
-            lines.pop()
-        self._decoder.begin(block.data or b"")
+        if broken or block.data is None:
+            self._refuse(file, block, broken or OVERSIZE)
+            return
+        self._decoder.begin(block.data, block.ends)
         accepted: Counter[str] = Counter()
-        offset = block.offset
-        for number, raw in enumerate(lines, block.line):
-            rows = len(self._events.rows)
+        view, begin = memoryview(block.data), 0
+        for number, end in enumerate(block.ends.tolist(), block.line):
+            line, rows = view[begin:end], len(self._events.rows)
             try:
-                if broken or block.data is None:
-                    self._decoder.kind = UNROUTED
-                    raise Quarantined(broken or OVERSIZE)
-                self._line(raw, file, number)
+                self._line(line, file, number)
                 accepted[self._decoder.kind] += 1
-            except (Filtered, Quarantined, _Duplicate) as err:
+            except (Filtered, Quarantined, _Duplicate, *FAILURES) as err:
                 self._events.drop_after(rows)
-                self._count(err, file, (number, offset), raw)
-            offset += len(raw) + 1
+                self._count(err, file, (number, block.offset + begin), bytes(line))
+            begin = end + 1
         self._count_accepted(file, accepted)
-        if block.data is not None and (crlf := block.data.count(b"\r\n")):
+        if b"\r" in block.data and (crlf := block.data.count(b"\r\n")):
             self._writer.accounting.normalised("crlf_line_end", crlf)
         self._hand_over_patients(self._patients)
         self._patients = {}
 
-    def _line(self, raw: bytes, file: InputFile, line: int) -> None:
-        resource = self._decoder.decode(raw)
+    def _refuse(self, file: InputFile, block: Block, reason: str) -> None:
+        """All lines of a broken file, or the one that is too long to keep."""
+        self._decoder.kind = UNROUTED
+        begin = 0
+        for number, end in enumerate(block.ends.tolist() or [0], block.line):
+            raw = (block.data or b"")[begin:end]
+            self._count(Quarantined(reason), file, (number, block.offset + begin), raw)
+            begin = end + 1
+
+    def _line(self, line: memoryview, file: InputFile, number: int) -> None:
+        resource = self._decoder.decode(line)
         kind = self._decoder.kind
         if not resource.id:
             raise Quarantined(NO_ID)
         if kind in self._index.tables:
-            self._refuse_other_versions(kind, resource.id, place_of(file, line))
+            self._refuse_other_versions(kind, resource.id, place_of(file, number))
         MAPPERS[kind](resource, self._context)
         if kind == "Patient":
             self._patients[resource.id] = subject_id_of(self._config.namespace, resource.id)
@@ -137,6 +143,8 @@ class Reader:
         """One line that gave nothing, in the accounting and, if it is bad, in quarantine."""
         kind, accounting = self._decoder.kind, self._writer.accounting
         accounting.line(file.name, kind)
+        if isinstance(outcome, FAILURES):  # in a part that the mapper decodes itself
+            outcome = Quarantined(reason_of(outcome, raw))
         if isinstance(outcome, Filtered):
             accounting.filter(file.name, kind, outcome.reason)
         elif isinstance(outcome, Quarantined):

@@ -131,9 +131,9 @@ class Procedure(Struct, gc=False):
 
 
 class Value(Struct, gc=False):
-    """value[x] of an Observation or a component."""
+    """value[x] of an Observation or a component; what comes again and again is left undecoded."""
 
-    code: Concept | None = None
+    code: Raw = Raw()  # Concept, for CodeBook.raw
     valueQuantity: Quantity | None = None
     valueString: str | None = None
     valueCodeableConcept: Concept | None = None
@@ -153,7 +153,7 @@ class Observation(Value, gc=False, kw_only=True):
     resourceType: Literal["Observation"]
     id: str | None = None
     status: str | None = None
-    category: list[Concept] = []
+    category: Raw = Raw()  # list[Concept]
     subject: Reference | None = None
     encounter: Reference | None = None
     effectiveDateTime: str | None = None

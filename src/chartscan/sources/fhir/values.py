@@ -57,6 +57,8 @@ class ValueReader:
         """Number, unit and comparator; the unit as people read it, else its code."""
         unit, comparator = quantity.unit or quantity.code, quantity.comparator
         number = self._number(quantity.value)
+        if comparator is None and isinstance(number, float):
+            return number, None, unit, None
         if isinstance(number, str):  # a number written as text, against the standard
             number, text, _, written = self._string(number)
             return number, text, unit, COMPARATORS.get(comparator or "", written)
@@ -65,7 +67,7 @@ class ValueReader:
     def _number(self, raw: Raw) -> float | str | None:
         """What was written: a number, or text, or null for nothing and for what no float32 holds."""
         try:
-            number = float(bytes(raw))
+            number = float(raw)
         except ValueError:
             text = bytes(raw)[:1] == b'"'
             return str(msgspec.json.decode(raw)) if text else None

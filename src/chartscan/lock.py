@@ -2,13 +2,14 @@
 
 import fcntl
 import os
+import socket
 from pathlib import Path
 
 from chartscan.errors import ConfigError
 
 
 class OutputLock:
-    """Holds `<out>.lock` from `acquire` to `release`; the file names the process, and goes away."""
+    """Holds `<out>.lock` from `acquire` to `release`, or as a context. The file names the process."""
 
     def __init__(self, out: Path):
         self._out = out
@@ -22,10 +23,10 @@ class OutputLock:
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                holder = os.pread(handle, 20, 0).decode(errors="replace").strip() or "unknown"
+                holder = os.pread(handle, 200, 0).decode(errors="replace").strip() or "unknown"
                 os.close(handle)
                 raise ConfigError(
-                    f"{self._out} is being written by another run (process {holder}). Wait for it to end, or "
+                    f"{self._out} is in use by another run (process {holder}). Wait for it to end, or "
                     "choose another output folder."
                 ) from None
             if _same_file(handle, self._path):
@@ -33,7 +34,7 @@ class OutputLock:
             else:  # the last holder removed the file between our open and our lock: take the new one
                 os.close(handle)
         os.ftruncate(self._handle, 0)
-        os.pwrite(self._handle, str(os.getpid()).encode(), 0)
+        os.pwrite(self._handle, f"{os.getpid()} on {socket.gethostname()}".encode(), 0)
 
     def release(self) -> None:
         """Give the lock back; harmless when it is not held."""
@@ -41,6 +42,13 @@ class OutputLock:
             self._path.unlink(missing_ok=True)
             os.close(self._handle)
             self._handle = None
+
+    def __enter__(self) -> "OutputLock":
+        self.acquire()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
 
 
 def _same_file(handle: int, path: Path) -> bool:
