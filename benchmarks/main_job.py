@@ -1,6 +1,6 @@
 """The headline: how far EHRMamba gets on 20,000 simulated subjects, beside XGBoost and the best possible.
 
-    python benchmarks/main_job.py OUT [--subjects 20000] [--seed 1] [--jobs 2]
+    python benchmarks/main_job.py OUT [--subjects 20000] [--seed 2] [--jobs 2]
 
 Runs the commands a user runs, independent ones side by side, each with one thread, and skips what OUT
 already holds, so that an interrupted benchmark goes on. Ends with OUT/report/report.html (all labels) and
@@ -25,8 +25,9 @@ from chartscan.recipes._truth import ceilings
 from chartscan.schema import LABELS
 from chartscan.store.dataset import Dataset
 
-MODEL = "ehrmamba-small"
+MODEL = "ehrmamba-tiny"
 LIMITS = (250, 1000, None)  # labels a task
+TABULAR = ("xgboost", "logistic")
 EPOCHS = {250: 12, 1000: 6}  # more passes over fewer labels; early stopping as in the recipe
 
 
@@ -35,7 +36,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("out", type=Path)
     parser.add_argument("--subjects", type=int, default=20_000)
-    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--seed", type=int, default=2)
     parser.add_argument("--jobs", type=int, default=2)
     options = parser.parse_args()
     out: Path = options.out
@@ -56,7 +57,7 @@ def name_of(kind: str, limit: int | None) -> str:
 
 def train_all(out: Path, jobs: int) -> None:
     """Pretraining, and every model that does without it, side by side; then those that start from it."""
-    without = [("scratch", None), *(("xgboost", limit) for limit in LIMITS)]
+    without = [("scratch", None), *((kind, limit) for kind in TABULAR for limit in LIMITS)]
     after = [("ehrmamba", None), ("ehrmamba", 1000), ("scratch", 1000), ("ehrmamba", 250), ("scratch", 250)]
     with ThreadPoolExecutor(jobs) as pool:
         pretrained = pool.submit(train, out, "pretrained", MODEL, "--set", "finetune=null")
@@ -71,8 +72,8 @@ def model(out: Path, kind: str, limit: int | None) -> None:
     """One model, trained and asked about the held-out subjects."""
     few = ["--set", f"label_limit={limit}"] if limit else []
     epochs = ["--set", f"finetune.epochs={EPOCHS[limit]}"] if limit in EPOCHS else []
-    if kind == "xgboost":
-        train(out, name_of(kind, limit), "xgboost", *few)
+    if kind in TABULAR:
+        train(out, name_of(kind, limit), kind, *few)
     else:
         start = ["--set", f"start_from={out / 'pretrained'}"] if kind == "ehrmamba" else []
         train(out, name_of(kind, limit), MODEL, "--set", "pretrain=null", *start, *few, *epochs)
@@ -134,17 +135,17 @@ def results(out: Path) -> str:
     """Both tables as Markdown."""
     main_result = compared(out, [("ehrmamba", None), ("xgboost", None)])
     lines = [
-        "| task | n | events | EHRMamba | XGBoost | ceiling | of the way | EHRMamba - XGBoost |",
+        "| task | n | events | EHRMamba | XGBoost on counts | ceiling | of the way | EHRMamba - XGBoost |",
         "|---|---|---|---|---|---|---|---|",
     ]
     lines += [main_row(task) for task in main_result.tasks]
     lines += [
         "",
-        "| task | labels | pretrained | from random weights | XGBoost | gain of pretraining |",
-        "|---|---|---|---|---|---|",
+        "| task | labels a task | pretrained | random weights | XGBoost | logistic | gain of pretraining |",
+        "|---|---|---|---|---|---|---|",
     ]
     for limit in LIMITS:
-        found = compared(out, [("ehrmamba", limit), ("scratch", limit), ("xgboost", limit)])
+        found = compared(out, [(kind, limit) for kind in ("ehrmamba", "scratch", *TABULAR)])
         lines += [few_row(task, limit) for task in found.tasks]
     return "\n".join(lines) + "\n"
 

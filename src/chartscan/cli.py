@@ -27,7 +27,7 @@ Seed = Annotated[int, typer.Option(help="Seed of everything random.")]
 
 def main() -> None:
     """Entry point: errors of ours are one line on standard error and an exit code, never a traceback."""
-    # Threads that wait without spinning: on a busy machine two spinning ones were three times slower than one.
+    # Threads that wait without spinning: on a busy machine two spinning ones were thrice as slow as one.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     try:
         app()

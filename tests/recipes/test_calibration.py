@@ -1,6 +1,7 @@
 import numpy as np
 
-from chartscan.recipes._calibration import LEAST_EVENTS, fit_calibration
+from chartscan.recipes._calibration import fit_calibration
+from chartscan.recipes._few import LEAST_EVENTS
 
 
 def test_overconfident_answers_are_drawn_back():
@@ -27,3 +28,11 @@ def test_each_task_is_calibrated_on_its_own_rows():
     again = fit_calibration(["a", "b"], tasks, labels, changed)
     assert again["a"] == both["a"]
     assert again["b"] != both["b"]
+
+
+def test_calibration_never_turns_the_ranking_round():
+    random = np.random.default_rng(2)
+    for _ in range(50):
+        labels, logits = (random.random(60) < 0.3).astype(float), random.normal(size=60)
+        found = fit_calibration(["a"], np.zeros(60, int), labels, logits)
+        assert all(one.slope > 0 for one in found.values())

@@ -6,6 +6,7 @@ from scipy import integrate, stats
 
 from chartscan.simulate import aftermath, severity
 from chartscan.simulate.channels import Channel, Level, direction_evidence, positions
+from chartscan.simulate.life import live
 from chartscan.simulate.onset import CONDITIONS, FIDELITY, Onset
 from chartscan.simulate.onset import Level as OnsetLevel
 from chartscan.simulate.person import ENROLMENT_CLOSE, Person
@@ -83,3 +84,15 @@ def test_nobody_is_readmitted_after_enrolment_has_closed():
     risks = aftermath.outlook(hazard, ENROLMENT_CLOSE + DAY, aftermath.NextStay(0.05, 0.04))
     assert risks.readmission == 0.0
     assert risks.mortality > 0.05
+
+
+def test_nothing_of_the_next_stay_begins_before_the_discharge():
+    visits = [live(1, subject).encounters for subject in range(1500)]
+    emergencies = 0
+    for encounters in visits:
+        stays = sorted((e.start, e.end) for e in encounters if e.kind == "IMP")
+        for emergency in (e for e in encounters if e.kind == "EMER"):
+            before = [end for start, end in stays if start < emergency.end]
+            assert not before or emergency.start > max(before)
+            emergencies += bool(before)
+    assert emergencies > 100

@@ -111,7 +111,7 @@ def test_a_partial_date_is_placed_where_it_is_known_to_have_happened():
 
 
 def test_caches_stay_bounded(monkeypatch):
-    monkeypatch.setattr("chartscan.sources.fhir.clock._CACHED", 10)
+    monkeypatch.setattr("chartscan.sources.fhir.remember.LIMIT", 10)
     clock = Clock()
     for millisecond in range(100):
         clock.instant(f"2020-01-01T00:00:00.{millisecond:03d}Z")

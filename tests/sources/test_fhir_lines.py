@@ -3,6 +3,7 @@
 import gzip
 import json
 
+import numpy as np
 import pytest
 from fhir_export import PATIENT, encounter, ingest, ingest_lines, observation, resource
 
@@ -10,6 +11,7 @@ from chartscan.errors import DataError
 from chartscan.sources import fhir
 from chartscan.sources.fhir import lines as lines_module
 from chartscan.sources.fhir.decode import _depth, _most_brackets
+from chartscan.sources.fhir.lines import line_ends
 from chartscan.store.dataset import Dataset
 from chartscan.store.writer import DatasetWriter
 
@@ -35,6 +37,10 @@ GOOD = json.dumps(observation()).encode()
         (b"[1]", "B17 no_resource_type"),
         (b'"text"', "B17 no_resource_type"),
         (GOOD.replace(b'"o1"', b"1"), "B17 field_of_wrong_type"),
+        (GOOD.replace(b'{"coding"', b'{"coding": 1, "x"'), "B17 field_of_wrong_type"),
+        (GOOD[:-1] + b',"category":1}', "B17 field_of_wrong_type"),
+        (GOOD[:-1] + b',"category":[{"text":"\\ud800"}]}', "B08 lone_surrogate"),
+        (GOOD[:-1] + b',"valueRange":{"low":"x"}}', "B17 field_of_wrong_type"),
         (GOOD.replace(b'"o1"', b'""'), "B23 missing_id"),
     ],
 )
@@ -51,7 +57,9 @@ def test_64_levels_are_not_too_deep(tmp_path):
     line = GOOD[:-1] + b',"x":' + b"[" * 63 + b"]" * 63 + b',"y":"' + b"{[" * 99 + b'"}'
     assert len(ingest_lines(tmp_path, line).of("observation")) == 1
     assert _depth(line) == 64
-    assert _most_brackets(b"\n" + line + b"\n{}") == line.count(b"{") + line.count(b"[")
+    data = b"\n" + line + b"\n{}"
+    space = np.empty(len(data) + 1, np.uint8)
+    assert _most_brackets(data, line_ends(data), space) == line.count(b"{") + line.count(b"[")
 
 
 def test_blank_lines_crlf_and_byte_order_marks_are_no_harm_b05_b06(tmp_path):

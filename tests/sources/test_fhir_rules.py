@@ -122,6 +122,21 @@ def test_a_code_carries_its_system_b32(tmp_path, system, code, expected):
     )
 
 
+@pytest.mark.parametrize("system", [None, "http://terminology.hl7.org/CodeSystem/v3-NullFlavor"])
+def test_what_is_odd_about_a_code_is_counted_every_time(tmp_path, system):
+    lines = [observation(id=str(i), code=concept("UNK", system)) for i in range(3)]
+    flag = "no_code" if system else "code_without_system"
+    assert ingest_lines(tmp_path, *lines).accounting["flagged"][flag] == 3
+
+
+def test_of_several_displays_of_a_code_the_first_in_the_order_of_text_is_kept(tmp_path):
+    displays = ["Glucose, blood", "Blood sugar", "Glucose"]
+    codings = [{"system": LOINC, "code": "2345-7", "display": text} for text in displays]
+    lines = [observation(id=str(i), code={"coding": [c]}) for i, c in enumerate(codings)]
+    for order in (lines, lines[::-1]):
+        assert ingest_lines(tmp_path, *order).writer.codes == {"LOINC//2345-7": "Blood sugar"}
+
+
 def test_of_several_codings_the_first_by_priority_is_taken_b32(tmp_path):
     codings = [
         {"system": "http://here.org/local", "code": "1"},

@@ -1,12 +1,13 @@
 """Platt scaling: making probabilities right by a line on the log odds, fitted on tuning predictions.
 
-Never fitted on the rows that are reported. The ranking does not change (unless the slope is not positive,
-which says that the model is worse than chance on the tuning rows).
+Never fitted on the rows that are reported. The ranking does not change: where the best slope is not positive
+(few rows, or a model worse than chance on them) only the intercept is fitted.
 """
 
 import msgspec
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy.optimize import brentq
 
 from chartscan.errors import DataError
 from chartscan.evaluation.bootstrap import Floats
@@ -44,12 +45,19 @@ def fit_platt(labels: ArrayLike, probabilities: ArrayLike) -> Platt:
         beta = beta + step
         if np.abs(step).max() < 1e-10:
             break
+    if beta[1] <= 0:
+        return Platt(_intercept(z, float(targets.mean())), 1.0)
     return Platt(float(beta[0]), float(beta[1]))
 
 
 def apply_platt(platt: Platt, probabilities: ArrayLike) -> Floats:
     """Calibrated probabilities."""
     return sigmoid(platt.intercept + platt.slope * log_odds(probabilities))
+
+
+def _intercept(z: Floats, mean: float) -> float:
+    """The intercept with which the mean probability is `mean`, at slope 1."""
+    return float(brentq(lambda a: float(np.mean(sigmoid(a + z))) - mean, -50.0, 50.0))
 
 
 def _newton_step(beta: Floats, z: Floats, targets: Floats) -> Floats:

@@ -7,8 +7,7 @@ import numpy as np
 from chartscan.artifact import Calibration
 from chartscan.evaluation import apply_platt, fit_platt
 from chartscan.metrics.f1 import best_f1_threshold
-
-LEAST_EVENTS = 10
+from chartscan.recipes._few import enough
 
 
 def fit_calibration(
@@ -16,14 +15,13 @@ def fit_calibration(
 ) -> dict[str, Calibration]:
     """Platt scaling and the threshold of greatest F1 for each task with enough tuning samples.
 
-    A task with fewer than LEAST_EVENTS tuning samples of either class is left out: its answers stay raw, and
+    A task with fewer than ten tuning samples of either class is left out: its answers stay raw, and
     predictions say so. A line through a handful of points could turn the ranking round.
     """
     found = {}
     for index, task in enumerate(tasks):
         rows = task_of == index
-        positives = int(np.sum(labels[rows] > 0.5))
-        if min(positives, int(rows.sum()) - positives) >= LEAST_EVENTS:
+        if enough(labels[rows]):
             found[task] = _task_calibration(labels[rows] > 0.5, logits[rows])
     return found
 

@@ -36,6 +36,7 @@ from chartscan.models import ehrmamba
 from chartscan.objectives.next_event import NextEvent
 from chartscan.objectives.prompted import Prompted
 from chartscan.recipes._calibration import fit_calibration
+from chartscan.recipes._few import limited
 from chartscan.recipes._job import Job, labels_of
 from chartscan.recipes._run_record import run_record
 from chartscan.recipes._tokens import coverage_table, fit_tokens, token_store
@@ -56,7 +57,7 @@ class SequenceRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     finetune: TrainConfig | None  # None: stop after pretraining
     start_from: str | None = None  # a trained artifact whose weights and vocabulary to begin with
     tokens_per_batch: int = 8192  # padding included
-    label_limit: int | None = None  # train subjects whose labels fine-tuning sees; None: all
+    label_limit: int | None = None  # train labels of a task (and a quarter as many of tuning); None: all
     head_dropout: float = 0.1
     seed: int = 0
 
@@ -165,9 +166,8 @@ class SequenceRun:
         trainee = Trainee(
             model, Prompted(self.recipe.model.d_model, len(self.job.tasks), self.recipe.head_dropout)
         )
-        data, _ = self._questions(self.train_store, TRAIN, self.recipe.label_limit)
-        limit = self.recipe.label_limit
-        tuning, samples = self._questions(self.tuning_store, TUNING, None if limit is None else limit // 4)
+        data, _ = self._questions(self.train_store, TRAIN)
+        tuning, samples = self._questions(self.tuning_store, TUNING)
         _set_base_rates(trainee.head, data.rows)
         result = self._fit(
             "Fine-tuning", trainee, data, config, lambda _: {"loss": mean_loss(trainee, tuning)}
@@ -207,11 +207,14 @@ class SequenceRun:
     def _epochs(self, store: TokenStore, rows: Rows) -> Epochs:
         return Epochs(store, rows, Sampler(rows.lengths, self.recipe.tokens_per_batch, self.recipe.seed))
 
-    def _questions(self, store: TokenStore, split: str, limit: int | None) -> tuple[Epochs, Samples]:
+    def _questions(self, store: TokenStore, split: str) -> tuple[Epochs, Samples]:
         """The labelled samples of a split as batches of prompts."""
         tasks = self.job.tasks
-        tables = {t: labels_of(self.job.dataset, self.job.labels[t][0], split) for t in tasks}
-        samples = limited(samples_of(tables, tasks), limit, self.recipe.seed)
+        tables = {}
+        for task in tasks:
+            labels = labels_of(self.job.dataset, self.job.labels[task][0], split)
+            tables[task] = limited(labels, task, split, self.recipe.label_limit, self.recipe.seed)
+        samples = samples_of(tables, tasks)
         if not len(samples.labels):
             raise DataError(
                 f"No labels for subjects of the {split} split. Label the dataset that is trained on."
@@ -295,23 +298,6 @@ def _text(record: StepRecord) -> str:
     loss = "" if record.loss is None else f"loss {record.loss:.4f}, "
     tuning = f", tuning {record.metrics['loss']:.4f}" if "loss" in record.metrics else ""
     return f"{loss}{record.tokens_per_second:,.0f} targets/s{tuning}"
-
-
-def limited(samples: Samples, limit: int | None, seed: int) -> Samples:
-    """At most `limit` samples of each task, drawn by `seed`."""
-    if limit is None:
-        return samples
-    random = np.random.default_rng(seed)
-    kept = np.concatenate(
-        [
-            random.permutation(np.flatnonzero(samples.tasks == task))[:limit]
-            for task in np.unique(samples.tasks)
-        ]
-    )
-    kept.sort()
-    return Samples(
-        samples.subject_ids[kept], samples.prediction_times[kept], samples.tasks[kept], samples.labels[kept]
-    )
 
 
 def mean_loss(trainee: Trainee, data: Epochs) -> float:

@@ -6,7 +6,6 @@ from typing import Any
 
 import msgspec
 import numpy as np
-import pyarrow as pa
 from scipy.sparse import csr_matrix
 
 from chartscan import artifact
@@ -15,6 +14,7 @@ from chartscan.errors import DataError
 from chartscan.find import find
 from chartscan.predict import encode, logit, token_features
 from chartscan.recipes._calibration import fit_calibration
+from chartscan.recipes._few import enough, limited
 from chartscan.recipes._job import Job, labels_of, split_tables
 from chartscan.recipes._run_record import run_record
 from chartscan.recipes._tokens import coverage_table, fit_tokens
@@ -72,7 +72,8 @@ def _matrix(
 ) -> tuple[csr_matrix, np.ndarray]:
     """Counts and answers of one task's labels in one split."""
     encoded, births = tokens
-    labels = _limited(labels_of(job.dataset, job.labels[task][0], split), recipe, split)
+    labels = labels_of(job.dataset, job.labels[task][0], split)
+    labels = limited(labels, task, split, recipe.label_limit, recipe.seed)
     features = token_features(encoded, births, labels, vocabulary)
     return features.matrix, labels["boolean_value"].to_numpy(zero_copy_only=False)
 
@@ -80,14 +81,5 @@ def _matrix(
 def _fitted(module: ModuleType, recipe: TabularRecipe, parts: dict[str, Any], threads: int) -> Any:
     config = msgspec.convert(recipe.model, module.Config)
     matrix, y = parts[TRAIN]
-    return module.fit(matrix, y, tuning=parts[TUNING], config=config, seed=recipe.seed, threads=threads)
-
-
-def _limited(labels: pa.Table, recipe: TabularRecipe, split: str) -> pa.Table:
-    """At most `label_limit` rows of the train split, and a quarter as many of tuning, drawn by the seed."""
-    limit = recipe.label_limit
-    if limit is None:
-        return labels
-    most = limit if split == TRAIN else limit // 4
-    order = np.random.default_rng(recipe.seed).permutation(labels.num_rows)[:most]
-    return labels.take(np.sort(order))
+    tuning = parts[TUNING] if enough(parts[TUNING][1]) else None
+    return module.fit(matrix, y, tuning=tuning, config=config, seed=recipe.seed, threads=threads)

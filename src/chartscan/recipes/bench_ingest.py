@@ -62,6 +62,34 @@ def run(
     return found
 
 
+def table(found: dict[str, Any]) -> str:
+    """What `run` found as lines of text: the median round of every size and mode, beside the peers.
+
+    `x json` and `x duckdb` are our Observations a second over theirs.
+    """
+    medians = _medians(found["results"])
+    lines = [("mode", "MB", "Obs/s", "Obs/CPU s", "seconds", "peak MB", *(f"x {peer}" for peer in PEERS))]
+    for (size_mb, mode), row in medians.items():
+        speeds = (row["per_second"], row["per_cpu_second"])
+        ratios = (
+            "" if mode in PEERS else f"{speeds[0] / medians[size_mb, peer]['per_second']:.2f}"
+            for peer in PEERS
+        )
+        numbers = (*(f"{speed:,}" for speed in speeds), f"{row['seconds']:.2f}", f"{row['peak_mb']:,}")
+        lines.append((mode, str(size_mb), *numbers, *ratios))
+    return "\n".join(f"{line[0]:<8}" + "".join(f"{cell:>11}" for cell in line[1:]).rstrip() for line in lines)
+
+
+def _medians(results: list[dict[str, Any]]) -> dict[tuple[int, str], dict[str, Any]]:
+    """The middle round of every size and mode, by its speed."""
+    rounds: dict[tuple[int, str], list[dict[str, Any]]] = {}
+    for result in results:
+        rounds.setdefault((result["size_mb"], result["mode"]), []).append(result)
+    return {
+        key: sorted(rows, key=lambda row: row["per_second"])[len(rows) // 2] for key, rows in rounds.items()
+    }
+
+
 def generate(folder: Path, size_mb: int, seed: int = 0) -> int:
     """Write an export of about `size_mb` megabytes of Observations; gives their number."""
     folder.mkdir(parents=True)
@@ -133,15 +161,16 @@ def _measured(mode: str, scratch: Path) -> dict[str, Any]:
 
 def _observe(mode: str, scratch: Path) -> dict[str, Any]:
     """Run a mode here: Observations a second, and the peak memory of this process."""
-    start = time.perf_counter()
+    start, cpu_start = time.perf_counter(), time.process_time()
     rows = MODES[mode](scratch)
-    seconds = time.perf_counter() - start
+    seconds, cpu_seconds = time.perf_counter() - start, time.process_time() - cpu_start
     return {
         "mode": mode,
         "rows": rows,
         "seconds": round(seconds, 2),
-        "cpu_seconds": round(time.process_time(), 2),  # of all threads: what other work on the machine hides
+        "cpu_seconds": round(cpu_seconds, 2),  # of all threads: hardly depends on other work on the machine
         "per_second": round(rows / seconds),
+        "per_cpu_second": round(rows / cpu_seconds),
         "peak_mb": round(_peak_bytes() / MEGABYTE),
     }
 
@@ -244,11 +273,12 @@ FROM read_json(?, format = 'newline_delimited', columns = {
 def _duckdb(scratch: Path) -> int:
     """Peer: DuckDB on one thread, with the columns given."""
     with duckdb.connect(config={"threads": 1}) as connection:
-        found = connection.execute(_DUCKDB, [str(scratch / "export" / "Observation.ndjson")])
-        reader: Any = found.to_arrow_reader(ROWS)
+        file = str(scratch / "export" / "Observation.ndjson")
+        reader: Any = connection.sql(_DUCKDB, params=[file]).to_arrow_reader(ROWS)
         return sum(batch.num_rows for batch in reader)
 
 
+PEERS = ("json", "duckdb")
 MODES: dict[str, Callable[[Path], int]] = {"read": _read, "json": _json, "duckdb": _duckdb, "whole": _whole}
 
 if __name__ == "__main__":

@@ -94,17 +94,28 @@ S22.41XA S42.201A S82.001A T81.4XXA T78.40XA T50.901A W19.XXXA Y92.009 Z79.4 Z79
 Z96.651 Z85.3 Z86.73 Z99.81 Z66 Z91.19 Z88.0 Z23
 """
 OTHER_CONDITIONS = tuple(_OTHER_CONDITIONS.split())
+# Procedures are SNOMED CT, as clinicians chart them at the time; billing codes come after discharge.
 OPERATIONS = (
-    "0DTJ4ZZ",
-    "0FT44ZZ",
-    "0SRC0J9",
-    "0SR90J9",
-    "02703ZZ",
-    "0DB68ZX",
-    "0JH606Z",
-    "0HBFXZZ",
-)  # operations
-BEDSIDE = ("5A1935Z", "02HV33Z", "30233N1", "4A023N7", "B2111ZZ", "0W9B3ZZ", "3E0436Z", "5A09357", "BW28ZZZ")
+    "80146002",  # appendectomy
+    "38102005",  # cholecystectomy
+    "609588000",  # knee replacement
+    "52734007",  # hip replacement
+    "415070008",  # percutaneous coronary intervention
+    "232717009",  # coronary artery bypass
+    "307280005",  # pacemaker
+    "26390003",  # colectomy
+)
+BEDSIDE = (
+    "40617009",  # ventilation
+    "116859006",  # transfusion
+    "40701008",  # echocardiography
+    "16310003",  # ultrasonography
+    "91602002",  # thoracentesis
+    "302497006",  # haemodialysis
+    "77477000",  # computed tomography
+    "399208008",  # chest radiograph
+    "29303009",  # electrocardiogram
+)
 VACCINES = (("140", "Influenza, seasonal"), ("133", "Pneumococcal conjugate PCV 13"), ("115", "Tdap"))
 ALLERGENS = (("7980", "penicillin"), ("10831", "sulfamethoxazole"), ("7804", "oxycodone"))
 

@@ -36,7 +36,7 @@ _LOINC = "http://loinc.org"
 _UCUM = "http://unitsofmeasure.org"
 _RXNORM = "http://www.nlm.nih.gov/research/umls/rxnorm"
 _ICD10CM = "http://hl7.org/fhir/sid/icd-10-cm"
-_ICD10PCS = "http://www.cms.gov/Medicare/Coding/ICD10"
+_SNOMED = "http://snomed.info/sct"
 _CVX = "http://hl7.org/fhir/sid/cvx"
 _HL7 = "http://terminology.hl7.org/CodeSystem"
 _RACE_URL = "http://hl7.org/fhir/us/core/StructureDefinition/us-core-race"
@@ -219,7 +219,7 @@ def _pressures(record: Record, subject: str) -> list[str]:
 
 @cache
 def _procedure_head(code: str) -> str:
-    return f'"status":"completed","code":{_compact(_concept(_ICD10PCS, code))}'
+    return f'"status":"completed","code":{_compact(_concept(_SNOMED, code))}'
 
 
 def _procedures(record: Record, subject: str) -> list[str]:

@@ -18,6 +18,7 @@ from chartscan.simulate.person import ENROLMENT_CLOSE, EXPORT, Person, fading, n
 from chartscan.simulate.record import DAY, HOUR, Coded, Prediction, Record
 from chartscan.simulate.stay import Stay, plan_stay, write_stay
 
+EARLIEST_RETURN = 8 * HOUR  # an emergency visit lasts at most 7 h and must not begin before the discharge
 _FOLLOW_UP_RATE = 0.55  # chance of one more clinic visit
 
 
@@ -118,7 +119,7 @@ class Life:
         return self._next_stay(now, *next_times(hazard, self.draws))
 
     def _next_stay(self, now: int, readmission_days: float, death_days: float) -> int | None:
-        next_start = now + max(2 * HOUR, int(min(readmission_days, 1e5) * DAY))
+        next_start = now + max(EARLIEST_RETURN, int(min(readmission_days, 1e5) * DAY))
         death = now + max(HOUR, int(min(death_days, 1e5) * DAY))
         if next_start < death and next_start < ENROLMENT_CLOSE:
             return next_start

@@ -12,9 +12,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from meds import DataSchema
 
-from chartscan.schema import EVENTS
+from chartscan.schema import EVENTS, TIME
 
 GROUP_ROWS = 32_768
+# A dictionary of times, which hardly repeat, made files a quarter larger and their writing a third slower.
+_DICTIONARIES = [field.name for field in EVENTS if field.type != TIME]
 
 
 def write_shards(tables: Iterable[pa.Table], folder: Path, shard_rows: int) -> None:
@@ -54,7 +56,7 @@ class _Shard:
 
     def __init__(self, path: Path):
         self.rows = 0
-        self._file = pq.ParquetWriter(path, EVENTS, compression="zstd")
+        self._file = pq.ParquetWriter(path, EVENTS, compression="zstd", use_dictionary=_DICTIONARIES)
         self._waiting: list[pa.Table] = []
         self._waiting_rows = 0
 

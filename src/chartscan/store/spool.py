@@ -4,6 +4,7 @@ A source may write from several processes, each with its own Spool in the same f
 """
 
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -14,6 +15,9 @@ from chartscan.schema import EVENT_TYPES, EVENTS, check
 
 _TYPES = pa.array(EVENT_TYPES, pa.string())
 SPOOLED = EVENTS.set(EVENTS.names.index("event_type"), pa.field("event_rank", pa.int8(), nullable=False))
+
+# Numbers and times hardly repeat within a row group; looking for repetitions took half of the writing.
+_DICTIONARIES = [f.name for f in SPOOLED if f.type in (pa.string(), pa.large_string())]
 
 
 class Spool:
@@ -43,7 +47,8 @@ class Spool:
 
     def _flush(self) -> None:
         if self._file is None:
-            self._file = pq.ParquetWriter(self.path, SPOOLED, compression="lz4", write_statistics=False)
+            options: dict[str, Any] = {"compression": "lz4", "write_statistics": False}
+            self._file = pq.ParquetWriter(self.path, SPOOLED, use_dictionary=_DICTIONARIES, **options)
         self._file.write_table(pa.concat_tables(self._waiting))
         self._waiting, self._waiting_bytes = [], 0
 

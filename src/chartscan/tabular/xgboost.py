@@ -23,7 +23,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Settings of the trees; defaults do well from some hundred to some ten thousand rows."""
 
     max_trees: int = 3000  # with a tuning split, stopped early
-    trees: int = 400  # without one
+    trees: int = 200  # without one
     patience: int = 50  # trees without a better tuning log loss
     learning_rate: float = 0.05
     max_depth: int = 6

@@ -43,7 +43,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     allow_missing: bool = False  # read an export that has no Patient at all, or lacks some of them
     line_limit_mb: int = 16
     nesting_limit: int = 64
-    batch_rows: int = 50_000  # events handed to the writer at once
+    batch_rows: int = 10_000  # events handed to the writer at once
 
     def __post_init__(self) -> None:
         """Refuse what cannot work; msgspec turns ValueError into its own validation error."""

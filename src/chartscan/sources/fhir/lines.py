@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import IO, NamedTuple
 
 import msgspec
-import numpy as np
 
 from chartscan.errors import DataError
 from chartscan.sources.fhir.outcomes import BAD_GZIP, ENCODING
@@ -34,7 +33,7 @@ class Block(NamedTuple):
     """Whole lines of a file; `data` is None for one line over the limit, which is not kept."""
 
     data: bytes | None
-    ends: np.ndarray  # where in `data` each line ends, its b"\n" not included
+    ends: list[int]  # where in `data` each line ends, its b"\n" not included
     line: int  # 1-based number of the first line
     offset: int  # of its first byte in the decompressed file
     done: int  # bytes of the file on disk read so far
@@ -103,14 +102,18 @@ def _blocks(stream: IO[bytes] | gzip.GzipFile, disk: IO[bytes], limit: int) -> I
             yield Block(whole, ends, line, offset, disk.tell())
         line, offset = line + len(ends), offset + len(whole)
         if len(rest) > limit:
-            yield Block(None, ends[:0], line, offset, disk.tell())
+            yield Block(None, [], line, offset, disk.tell())
             line, offset = line + 1, offset + len(data) - start + len(rest) + _skip_line(stream, rest)
 
 
-def line_ends(data: bytes) -> np.ndarray:
+def line_ends(data: bytes) -> list[int]:
     """Where each line ends: at its b"\\n", the last one perhaps at the end of the data."""
-    ends = np.flatnonzero(np.frombuffer(data, np.uint8) == ord("\n"))
-    return ends if not data or data.endswith(b"\n") else np.append(ends, len(data))
+    ends, begin = [], 0
+    while begin < len(data):
+        end = data.find(b"\n", begin)
+        ends.append(end if end >= 0 else len(data))
+        begin = ends[-1] + 1
+    return ends
 
 
 def _skip_line(stream: IO[bytes] | gzip.GzipFile, read: bytes) -> int:

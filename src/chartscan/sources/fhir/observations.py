@@ -24,7 +24,11 @@ def map_observation(observation: Observation, context: Context) -> None:
     subject = context.subject(observation.subject)
     visit = context.visit(observation.encounter) if observation.encounter else None
     issued = context.clock.instant(observation.issued) if observation.issued else None
-    time = context.time(observation.effectiveDateTime or _other_time(observation), visit, issued)
+    written = observation.effectiveDateTime or _other_time(observation)
+    if written and len(written) > 10:  # nearly always, so without another call
+        time = context.clock.instant(written)
+    else:
+        time = context.time(written, visit, issued)
     available = time if issued is None else issued
     event_type = _event_type(observation.category, context)
     visit_id = visit.id if visit else None

@@ -95,19 +95,19 @@ class Reader:
         if broken or block.data is None:
             self._refuse(file, block, broken or OVERSIZE)
             return
-        self._decoder.begin(block.data, block.ends)
-        accepted: Counter[str] = Counter()
+        decoder, accepted = self._decoder, []
+        decoder.begin(block.data, block.ends)
         view, begin = memoryview(block.data), 0
-        for number, end in enumerate(block.ends.tolist(), block.line):
+        for number, end in enumerate(block.ends, block.line):
             line, rows = view[begin:end], len(self._events.rows)
             try:
-                self._line(line, file, number)
-                accepted[self._decoder.kind] += 1
+                self._map(decoder.decode(line), decoder.kind, file, number)
+                accepted.append(decoder.kind)
             except (Filtered, Quarantined, _Duplicate, *FAILURES) as err:
                 self._events.drop_after(rows)
                 self._count(err, file, (number, block.offset + begin), bytes(line))
             begin = end + 1
-        self._count_accepted(file, accepted)
+        self._count_accepted(file, Counter(accepted))
         if b"\r" in block.data and (crlf := block.data.count(b"\r\n")):
             self._writer.accounting.normalised("crlf_line_end", crlf)
         self._hand_over_patients(self._patients)
@@ -117,18 +117,16 @@ class Reader:
         """All lines of a broken file, or the one that is too long to keep."""
         self._decoder.kind = UNROUTED
         begin = 0
-        for number, end in enumerate(block.ends.tolist() or [0], block.line):
+        for number, end in enumerate(block.ends or [0], block.line):
             raw = (block.data or b"")[begin:end]
             self._count(Quarantined(reason), file, (number, block.offset + begin), raw)
             begin = end + 1
 
-    def _line(self, line: memoryview, file: InputFile, number: int) -> None:
-        resource = self._decoder.decode(line)
-        kind = self._decoder.kind
+    def _map(self, resource: Any, kind: str, file: InputFile, line: int) -> None:
         if not resource.id:
             raise Quarantined(NO_ID)
         if kind in self._index.tables:
-            self._refuse_other_versions(kind, resource.id, place_of(file, number))
+            self._refuse_other_versions(kind, resource.id, place_of(file, line))
         MAPPERS[kind](resource, self._context)
         if kind == "Patient":
             self._patients[resource.id] = subject_id_of(self._config.namespace, resource.id)

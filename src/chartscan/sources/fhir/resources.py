@@ -160,7 +160,7 @@ class Observation(Value, gc=False, kw_only=True):
     effectiveInstant: str | None = None
     effectivePeriod: Period | None = None
     issued: str | None = None
-    component: list[Value] = []
+    component: tuple[Value, ...] = ()  # where there is none, nothing is made
 
 
 class Ingredient(Struct, gc=False):

@@ -57,7 +57,7 @@ class ValueReader:
         """Number, unit and comparator; the unit as people read it, else its code."""
         unit, comparator = quantity.unit or quantity.code, quantity.comparator
         number = self._number(quantity.value)
-        if comparator is None and isinstance(number, float):
+        if comparator is None and type(number) is float:
             return number, None, unit, None
         if isinstance(number, str):  # a number written as text, against the standard
             number, text, _, written = self._string(number)
