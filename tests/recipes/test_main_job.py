@@ -138,3 +138,45 @@ def wait_for(file: Path, process: subprocess.Popen[bytes], lines: int) -> None:
     while not file.exists() or file.read_bytes().count(b"\n") < lines:
         assert process.poll() is None, "the run ended before it could be killed"
         time.sleep(0.01)
+
+
+def test_labels_of_another_dataset_are_refused(place, again, tmp_path):
+    wrong = chartscan("predict", place / "xgboost", again, place / "labels", tmp_path / "p", code=2)
+    assert "made from another dataset" in wrong.stderr
+
+
+@pytest.fixture(scope="module")
+def again(place: Path) -> Path:
+    """The same patients, split otherwise, with labels of their own."""
+    chartscan("ingest", "fhir", place / "export", place / "again", "--store", "seed=7")
+    chartscan("label", "all", place / "again", place / "labels-again")
+    return place / "again"
+
+
+def test_subjects_that_taught_a_model_are_not_held_out_under_another_split(place, again, tmp_path):
+    labels = place / "labels-again"
+    wrong = chartscan("predict", place / "xgboost", again, labels, tmp_path / "p", code=2)
+    assert "have taught the model" in wrong.stderr
+    body = ["--set", f"start_from={place / 'ehrmamba-tiny'}", "--set", "model.d_model=32"]
+    start = ["train", "ehrmamba-tiny", "--labels", labels, "--out", tmp_path / "run", *body]
+    assert "has learned from" in chartscan(*start, "--data", again, code=2).stderr
+
+
+def test_a_pretrained_model_is_fine_tuned_later(place, tmp_path):
+    common = ["--data", place / "data", "--labels", place / "labels", "--threads", 1, *SETTINGS[2:]]
+    chartscan("train", "ehrmamba-tiny", "--out", tmp_path / "body", *common, "--set", "finetune=null")
+    asked = chartscan("predict", tmp_path / "body", place / "data", place / "labels", tmp_path / "p", code=2)
+    assert "pretrained only" in asked.stderr
+    start = ["--set", "pretrain=null", "--set", f"start_from={tmp_path / 'body'}"]
+    chartscan("train", "ehrmamba-tiny", "--out", tmp_path / "run", *common, *start)
+    chartscan("predict", tmp_path / "run", place / "data", place / "labels", tmp_path / "p")
+    assert len(list((tmp_path / "p").glob("*.parquet"))) == len(names("tasks"))
+
+
+def test_a_run_is_resumed_only_as_it_was_begun(place, tmp_path):
+    (tmp_path / "run.work").mkdir()
+    (tmp_path / "run.work" / "job.json").write_text(json.dumps({"recipe": "SequenceRecipe"}))
+    common = ["--data", place / "data", "--labels", place / "labels", "--out", tmp_path / "run"]
+    wrong = chartscan("train", "xgboost", *common, "--resume", code=2)
+    assert "differs in" in wrong.stderr
+    assert "recipe" in wrong.stderr

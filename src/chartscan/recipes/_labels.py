@@ -8,6 +8,7 @@ import pyarrow as pa
 from chartscan.cohort import Counts, label_dataset, read_labels, write_labels
 from chartscan.errors import ConfigError, DataError
 from chartscan.find import find, names
+from chartscan.recipes._belonging import stamped
 from chartscan.recipes._job import Watcher
 from chartscan.store.dataset import Dataset
 
@@ -23,7 +24,7 @@ def make_labels(dataset: Dataset, wanted: list[str] | None, watcher: Watcher) ->
     """LABELS and cohort counts of tasks, computed from the events."""
     with watcher.progress("Labels", "subjects") as progress:
         found = label_dataset(dataset, task_modules(wanted), progress)
-    return dict(found)
+    return {task: (table, stamped(counts, dataset)) for task, (table, counts) in found.items()}
 
 
 def save_labels(labels: Labels, out: Path, as_folder: bool) -> None:
@@ -31,6 +32,18 @@ def save_labels(labels: Labels, out: Path, as_folder: bool) -> None:
     for task, (table, counts) in labels.items():
         assert counts is not None
         write_labels(out / f"{task}.parquet" if as_folder else out, table, task, counts)
+
+
+def check_out(out: Path, as_folder: bool, names: str = "OUT") -> None:
+    """ConfigError where a folder would be written over the file `out`, or a file over the folder."""
+    if as_folder and out.exists() and not out.is_dir():
+        raise ConfigError(
+            f"{out} is a file. With several tasks {names} is a folder: name a new one, or one that exists."
+        )
+    if not as_folder and out.is_dir():
+        raise ConfigError(
+            f"{out} is a folder. With one task {names} is a file: name one in it, such as {out}/TASK.parquet."
+        )
 
 
 def cohort_lines(labels: Labels) -> list[str]:
@@ -53,9 +66,8 @@ def load_labels(path: Path) -> Labels:
     """LABELS by task from one file, or from every parquet file of a folder."""
     files = [path] if path.is_file() else sorted(path.glob("*.parquet"))
     if not files:
-        raise DataError(
-            f"{path}: no label files. Make some: chartscan label TASK DATASET {path}/TASK.parquet"
-        )
+        what = "no label files in this folder" if path.is_dir() else "no such file or folder of labels"
+        raise DataError(f"{path}: {what}. Make some: chartscan label all DATASET LABELS")
     found: Labels = {}
     for file in files:
         table, task, counts = read_labels(file)

@@ -4,43 +4,44 @@ Every part that learns from data sees train subjects; tuning subjects choose the
 and the thresholds; held-out subjects are not touched. Checkpoints live beside the run until it is complete.
 """
 
-import hashlib
-from collections.abc import Callable, Iterator
+import json
+from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import numpy as np
-import pyarrow as pa
 import torch
 from torch import nn
 
 from chartscan import artifact
-from chartscan.batch import Batch
 from chartscan.batches import (
     Rows,
     Sampler,
     Samples,
     TokenStore,
-    collate,
     pretraining_windows,
     prompt_rows,
-    samples_in,
     samples_of,
 )
 from chartscan.errors import ChartscanError, ConfigError, DataError
+from chartscan.find import find
 from chartscan.models import ehrmamba
 from chartscan.objectives.next_event import NextEvent
 from chartscan.objectives.prompted import Prompted
 from chartscan.recipes._calibration import fit_calibration
+from chartscan.recipes._curves import loss_curves
+from chartscan.recipes._epochs import Epochs
 from chartscan.recipes._few import limited
 from chartscan.recipes._job import Job, labels_of
 from chartscan.recipes._run_record import run_record
+from chartscan.recipes._seen import seen_record
+from chartscan.recipes._start import copy_weights, starting_point
 from chartscan.recipes._tokens import coverage_table, fit_tokens, token_store
-from chartscan.recipes._work import finished
+from chartscan.recipes._trainee import Trainee, logits_of, mean_loss
+from chartscan.recipes._work import finished, identity
 from chartscan.schema import TRAIN, TUNING
 from chartscan.sequences import Encoder, SequenceConfig
 from chartscan.training import FitResult, StepRecord, TrainConfig, fit
@@ -50,7 +51,6 @@ from chartscan.training.tracking import tensorboard
 class SequenceRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Everything that decides what a trained sequence model is."""
 
-    architecture: str  # of the file in models/
     model: ehrmamba.Config
     sequence: SequenceConfig
     pretrain: TrainConfig | None  # None: no pretraining here
@@ -61,49 +61,25 @@ class SequenceRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     head_dropout: float = 0.1
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        sound = {
+            "tokens_per_batch": self.tokens_per_batch >= 1,
+            "label_limit": self.label_limit is None or self.label_limit >= 1,
+            "head_dropout": 0 <= self.head_dropout < 1,
+            "seed": self.seed >= 0,
+        }
+        wrong = [name for name, holds in sound.items() if not holds]
+        if wrong:
+            raise ConfigError(f"Settings out of range: {', '.join(wrong)}.")
+
+    @property
+    def architecture(self) -> str:
+        """The file in models/ that the settings belong to."""
+        return type(self.model).__module__.rpartition(".")[2]
+
     def train(self, job: Job) -> Path:
         """The whole run; gives the artifact's folder."""
         return SequenceRun(self, job).train()
-
-
-class Trainee(nn.Module):
-    """A sequence model with the head of one objective."""
-
-    model: Any
-    head: Any
-
-    def __init__(self, model: nn.Module, head: nn.Module):
-        super().__init__()
-        self.model, self.head = model, head
-
-
-@dataclass(frozen=True)
-class Epochs:
-    """Rows of a store as training batches; a pure function of (epoch, index)."""
-
-    store: TokenStore
-    rows: Rows
-    sampler: Sampler
-
-    @cached_property
-    def _cache(self) -> dict[int, list[np.ndarray]]:
-        return {}
-
-    def _batches(self, epoch: int) -> list[np.ndarray]:
-        if epoch not in self._cache:
-            self._cache[epoch] = self.sampler.epoch(epoch)
-        return self._cache[epoch]
-
-    def n_batches(self, epoch: int) -> int:
-        return len(self._batches(epoch))
-
-    def batch(self, epoch: int, index: int) -> Batch:
-        return collate(self.store, self.rows, self._batches(epoch)[index])
-
-    def in_order(self) -> Iterator[tuple[np.ndarray, Batch]]:
-        """Every row once, shortest first, with the samples that its prompts answer."""
-        for indices in self.sampler.in_order():
-            yield samples_in(self.rows, indices), collate(self.store, self.rows, indices)
 
 
 class SequenceRun:
@@ -111,7 +87,7 @@ class SequenceRun:
 
     def __init__(self, recipe: SequenceRecipe, job: Job):
         self.recipe, self.job = recipe, job
-        self.start = starting_point(recipe)
+        self.start = starting_point(recipe, job)
         if self.start:
             self.vocabulary, self.bins = self.start.vocabulary.with_tasks(job.tasks), self.start.bins
         else:
@@ -140,12 +116,15 @@ class SequenceRun:
         """Model and forecasting head: weights of the starting point, or drawn from the recipe's seed."""
         torch.manual_seed(self.recipe.seed)
         size = len(self.vocabulary)
-        trainee = Trainee(ehrmamba.Model(self.recipe.model, size), NextEvent(self.recipe.model.d_model, size))
+        trainee = Trainee(self._model(size), NextEvent(self.recipe.model.d_model, size))
         if self.start:
             copy_weights(self.start.model, trainee.model)
             if self.start.forecast:
                 copy_weights(self.start.forecast, trainee.head)
         return trainee
+
+    def _model(self, vocabulary_size: int) -> nn.Module:
+        return find("models", self.recipe.architecture).Model(self.recipe.model, vocabulary_size)
 
     def pretrain(self) -> Trainee:
         """A model that predicts the next event, with its forecasting head."""
@@ -183,6 +162,7 @@ class SequenceRun:
     ) -> Path:
         """The artifact, published whole; then the working folder goes."""
         run = run_record(self.job, self.recipe) | {
+            "seen": seen_record(self.job.dataset, self.start.run if self.start else None),
             "coverage": coverage_table(self.job.dataset, self.encoder),
             "tuning": metrics,
             "curves": loss_curves(self.job.work),
@@ -244,25 +224,11 @@ class SequenceRun:
                 resume=job.resume,
                 report=report,
                 device=job.device,
-                fingerprint=self._fingerprint(),
+                fingerprint=json.dumps(identity(job, self.recipe), sort_keys=True),
             )
         if result.interrupted:
             raise Interrupted(f"{title} was interrupted and saved. Go on with the same command and --resume.")
         return result
-
-    def _fingerprint(self) -> str:
-        """Whatever decides the losses beside the settings of the training loop."""
-        labels = {
-            task: hashlib.sha256(_content(table)).hexdigest() for task, (table, _) in self.job.labels.items()
-        }
-        facts = [self.job.dataset.fingerprint, self.vocabulary.hash, labels, self.recipe]
-        return hashlib.sha256(msgspec.json.encode(facts, order="sorted")).hexdigest()
-
-
-def _content(labels: pa.Table) -> bytes:
-    """What a hash of labels is made of."""
-    columns = [labels[name].to_numpy(zero_copy_only=False) for name in labels.column_names]
-    return b"".join(np.ascontiguousarray(column).tobytes() for column in columns)
 
 
 class Interrupted(ChartscanError):
@@ -271,52 +237,11 @@ class Interrupted(ChartscanError):
     exit_code = 143
 
 
-def starting_point(recipe: SequenceRecipe) -> artifact.SequenceArtifact | None:
-    """The artifact that `start_from` names; ConfigError where it is of another kind or size."""
-    if recipe.start_from is None:
-        return None
-    found = artifact.load(Path(recipe.start_from))
-    if not isinstance(found, artifact.SequenceArtifact) or found.name != recipe.architecture:
-        raise ConfigError(f"start_from: {recipe.start_from} is a {found.name}, not a {recipe.architecture}.")
-    if found.config != recipe.model:
-        raise ConfigError(
-            f"start_from: {recipe.start_from} has other model settings. Set them to {found.config}."
-        )
-    return found
-
-
-@torch.no_grad()
-def copy_weights(source: nn.Module, target: nn.Module) -> None:
-    """Weights of `source` into `target`, which may have more rows (new tokens), kept as they were drawn."""
-    given = source.state_dict()
-    for name, tensor in target.state_dict().items():
-        tensor[: len(given[name])] = given[name]
-
-
 def _text(record: StepRecord) -> str:
     """What is shown beside the bar."""
     loss = "" if record.loss is None else f"loss {record.loss:.4f}, "
     tuning = f", tuning {record.metrics['loss']:.4f}" if "loss" in record.metrics else ""
     return f"{loss}{record.tokens_per_second:,.0f} targets/s{tuning}"
-
-
-def mean_loss(trainee: Trainee, data: Epochs) -> float:
-    """Mean loss over all rows."""
-    total, count = 0.0, 0.0
-    for _, batch in data.in_order():
-        loss, weight = trainee.head.loss(trainee.model, batch)
-        total, count = total + float(loss), count + float(weight)
-    return total / max(count, 1.0)
-
-
-@torch.no_grad()
-def logits_of(trainee: Trainee, data: Epochs, n: int) -> np.ndarray:
-    """Logits of all samples, in their order."""
-    trainee.eval()
-    logits = np.zeros(n)
-    for samples, batch in data.in_order():
-        logits[samples] = trainee.head.predict(trainee.model, batch).double().numpy()
-    return logits
 
 
 def _set_base_rates(head: Prompted, rows: Rows) -> None:
@@ -329,12 +254,3 @@ def _set_base_rates(head: Prompted, rows: Rows) -> None:
             answers = labels[tasks == task]
             positives = float(answers.sum()) + 0.5
             bias[task] = float(np.log(positives / (len(answers) + 1 - positives)))
-
-
-def loss_curves(work: Path) -> dict[str, list[dict[str, float]]]:
-    """At most 400 points of each phase's losses, and every evaluation."""
-    curves = {}
-    for file in sorted(work.glob("*/*.jsonl")):
-        rows = [msgspec.json.decode(line) for line in file.read_bytes().splitlines()]
-        curves[f"{file.parent.name}/{file.stem}"] = rows[:: max(1, len(rows) // 400)]
-    return curves

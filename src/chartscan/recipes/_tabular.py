@@ -10,37 +10,61 @@ from scipy.sparse import csr_matrix
 
 from chartscan import artifact
 from chartscan.artifact import TabularArtifact
-from chartscan.errors import DataError
+from chartscan.errors import ConfigError, DataError
 from chartscan.find import find
 from chartscan.predict import encode, logit, token_features
 from chartscan.recipes._calibration import fit_calibration
 from chartscan.recipes._few import enough, limited
 from chartscan.recipes._job import Job, labels_of, split_tables
 from chartscan.recipes._run_record import run_record
+from chartscan.recipes._seen import seen_record
 from chartscan.recipes._tokens import coverage_table, fit_tokens
 from chartscan.recipes._work import finished
 from chartscan.schema import TRAIN, TUNING
 from chartscan.sequences import Encoded, Encoder, SequenceConfig, Vocabulary
+from chartscan.tabular import logistic, xgboost
 
 Tokens = tuple[list[tuple[int, Encoded]], dict[int, np.datetime64]]
 
 
-class TabularRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Everything that decides what the trained baselines are."""
+class TabularRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Everything that decides what the trained baselines are; `model` is the Config of a file in tabular/."""
 
-    name: str  # of the file in tabular/
+    model: xgboost.Config | logistic.Config
     sequence: SequenceConfig = SequenceConfig()
-    model: dict[str, Any] = {}  # fields of that file's Config; the rest as it has them
     label_limit: int | None = None  # train labels a task may use; None: all
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.seed < 0 or (self.label_limit is not None and self.label_limit < 1):
+            raise ConfigError("Settings out of range: seed must not be negative, label_limit at least 1.")
+
+    @property
+    def name(self) -> str:
+        """The file in tabular/ that the settings belong to."""
+        return type(self.model).__module__.rpartition(".")[2]
 
     def train(self, job: Job) -> Path:
         """The whole run; gives the artifact's folder."""
         return train_tabular(self, job)
 
 
+class XGBoostRecipe(TabularRecipe, frozen=True, kw_only=True):
+    """Trees."""
+
+    model: xgboost.Config = xgboost.Config()
+
+
+class LogisticRecipe(TabularRecipe, frozen=True, kw_only=True):
+    """Logistic regression."""
+
+    model: logistic.Config = logistic.Config()
+
+
 def train_tabular(recipe: TabularRecipe, job: Job) -> Path:
     """One model a task, stopped by and calibrated on the tuning subjects."""
+    if job.track:
+        raise ConfigError("--track follows the steps of sequence models; this recipe has none.")
     module = find("tabular", recipe.name)
     vocabulary, bins = fit_tokens(job, recipe.sequence)
     encoder = Encoder(vocabulary, bins)
@@ -60,7 +84,10 @@ def train_tabular(recipe: TabularRecipe, job: Job) -> Path:
             progress(number + 1, len(job.tasks))
     if not models:
         raise DataError("No task has train labels of both classes. Label more subjects.")
-    run = run_record(job, recipe) | {"coverage": coverage_table(job.dataset, encoder)}
+    run = run_record(job, recipe) | {
+        "seen": seen_record(job.dataset),
+        "coverage": coverage_table(job.dataset, encoder),
+    }
     found = TabularArtifact(recipe.name, models, vocabulary, bins, calibration, run)
     artifact.save(job.out, found)
     finished(job)
@@ -79,7 +106,6 @@ def _matrix(
 
 
 def _fitted(module: ModuleType, recipe: TabularRecipe, parts: dict[str, Any], threads: int) -> Any:
-    config = msgspec.convert(recipe.model, module.Config)
     matrix, y = parts[TRAIN]
     tuning = parts[TUNING] if enough(parts[TUNING][1]) else None
-    return module.fit(matrix, y, tuning=tuning, config=config, seed=recipe.seed, threads=threads)
+    return module.fit(matrix, y, tuning=tuning, config=recipe.model, seed=recipe.seed, threads=threads)

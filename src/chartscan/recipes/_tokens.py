@@ -16,6 +16,8 @@ from chartscan.sequences import (
 )
 from chartscan.store.dataset import Dataset
 
+OTHER = "other"
+
 
 def fit_tokens(job: Job, config: SequenceConfig) -> tuple[Vocabulary, NumericBins]:
     """Bins and vocabulary of the train subjects, with a token for every task of the job.
@@ -50,13 +52,20 @@ def token_store(dataset: Dataset, encoder: Encoder, split: str, watcher: Watcher
 
 
 def coverage_table(dataset: Dataset, encoder: Encoder) -> dict[str, dict[str, Any]]:
-    """Events, unknown events and share of [UNK] per code system, by split."""
-    splits = (TRAIN, TUNING, HELD_OUT)
-    found = {split: coverage(encoder, split_tables(dataset, split)) for split in splits}
-    return {
-        split: {
-            system: {"events": c.events, "unknown": c.unknown, "unknown_rate": c.unknown_rate}
-            for system, c in by_system.items()
+    """Events, unknown events and share of [UNK] per code system, by split.
+
+    Systems without a token in the vocabulary are "other": the name of a system that few patients have may
+    tell who they are.
+    """
+    known = {token.partition("//")[0] for token in encoder.vocabulary.codes}
+    found: dict[str, dict[str, Any]] = {}
+    for split in (TRAIN, TUNING, HELD_OUT):
+        sums: dict[str, list[int]] = {}
+        for system, c in coverage(encoder, split_tables(dataset, split)).items():
+            before = sums.get(system if system in known else OTHER, [0, 0])
+            sums[system if system in known else OTHER] = [before[0] + c.events, before[1] + c.unknown]
+        found[split] = {
+            system: {"events": events, "unknown": unknown, "unknown_rate": unknown / max(events, 1)}
+            for system, (events, unknown) in sorted(sums.items())
         }
-        for split, by_system in found.items()
-    }
+    return found

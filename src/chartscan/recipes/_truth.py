@@ -5,36 +5,62 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from chartscan.errors import DataError
 from chartscan.evaluation import PredictionSet
 from chartscan.evaluation.predictions import TRUE_RISK
 from chartscan.schema import PREDICTIONS, check
+from chartscan.simulate import TRUTH
 from chartscan.store.dataset import Dataset
 
-FILE = "risk.parquet"
+FOLDER, FILE = "truth", "risk.parquet"
+KEYS = ["subject_id", "prediction_time"]
 
 
 def ceilings(truth: Path, dataset: Dataset, labels: dict[str, pa.Table]) -> dict[str, PredictionSet]:
     """True risk of every labelled prediction, by task; DataError where the truth lacks one.
 
-    `truth` is the simulator's side file (or its folder); its patients are found through the dataset's
-    subject map.
+    `truth` is the simulator's side file, its folder, or the export that holds it; its patients are found
+    through the dataset's subject map.
     """
-    path = truth / FILE if truth.is_dir() else truth
-    if not path.exists():
-        raise DataError(f"{path}: no such file. The simulator writes it to EXPORT/truth/{FILE}.")
     subjects = pl.DataFrame(dataset.subject_map())
-    risks = pl.read_parquet(path).join(subjects, on="patient_id")
+    risks = pl.DataFrame(_read(truth_file(truth))).join(subjects, on="patient_id")
     return {
         task: _ceiling(task, risks.filter(pl.col("task") == task), table) for task, table in labels.items()
     }
 
 
+def truth_file(truth: Path) -> Path:
+    """The file of true risks that `truth` is or holds; DataError where there is none."""
+    for path in (truth, truth / FILE, truth / FOLDER / FILE):
+        if path.is_file():
+            return path
+    raise DataError(
+        f"{truth}: no true risks. The simulator writes them to EXPORT/{FOLDER}/{FILE}; name EXPORT or that file."
+    )
+
+
+def _read(path: Path) -> pa.Table:
+    try:
+        table = pq.read_table(path)
+    except (OSError, pa.ArrowException) as err:
+        raise DataError(
+            f"{path}: expected the simulator's {FILE}, and could not read it as parquet."
+        ) from err
+    if set(table.column_names) != set(TRUTH.names):
+        raise DataError(
+            f"{path}: not true risks. Expected the columns {', '.join(TRUTH.names)} of the simulator's {FILE}, "
+            f"found {', '.join(table.column_names)}."
+        )
+    return check(table, TRUTH, str(path))
+
+
 def _ceiling(task: str, risks: pl.DataFrame, labels: pa.Table) -> PredictionSet:
     asked = pl.DataFrame(labels)
-    keys = ["subject_id", "prediction_time"]
-    found = asked.join(risks.select(*keys, "true_risk"), on=keys, how="left", maintain_order="left")
+    if risks.select(KEYS).is_duplicated().any():
+        raise DataError(f"{task}: the truth gives two risks for one prediction. Simulate the export again.")
+    found = asked.join(risks.select(*KEYS, "true_risk"), on=KEYS, how="left", maintain_order="left")
     missing = found["true_risk"].null_count()
     if missing:
         raise DataError(

@@ -9,6 +9,7 @@ import msgspec
 
 from chartscan import files
 from chartscan.errors import ConfigError
+from chartscan.find import unknown
 from chartscan.recipes import bench_ingest, bench_train
 from chartscan.settings import with_settings
 
@@ -18,6 +19,11 @@ class IngestBench(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     sizes_mb: tuple[int, ...] = (200, 2000)
     rounds: int = 1
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot work; msgspec turns ValueError into its own validation error."""
+        if not self.sizes_mb or min(*self.sizes_mb, self.rounds) < 1:
+            raise ValueError("sizes_mb must hold at least one size, and each size and rounds be at least 1")
 
     def run(self) -> tuple[dict[str, Any], str]:
         found = bench_ingest.run(self.sizes_mb, rounds=self.rounds)
@@ -32,6 +38,13 @@ class TrainBench(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     threads: int = 1
     repeats: int = 3
 
+    def __post_init__(self) -> None:
+        """Refuse what cannot work; msgspec turns ValueError into its own validation error."""
+        if not self.lengths or min(*self.lengths, *self.peer_lengths, self.threads, self.repeats) < 1:
+            raise ValueError(
+                "lengths must hold at least one length, and each length, threads and repeats be at least 1"
+            )
+
     def run(self) -> tuple[dict[str, Any], str]:
         found = bench_train.run(self.lengths, self.peer_lengths, self.threads, self.repeats)
         return found, bench_train.table(found)
@@ -43,9 +56,12 @@ BENCHES: dict[str, Callable[[], IngestBench | TrainBench]] = {"ingest": IngestBe
 def run_bench(what: str, out: Path | None, settings: list[str]) -> Iterator[str]:
     """Measures, writes `out` as JSON where given, and gives a table of text."""
     if what not in BENCHES:
-        raise ConfigError(f"No bench named '{what}'. Known: {', '.join(BENCHES)}.")
+        raise ConfigError(unknown("bench", what, list(BENCHES)))
     bench = with_settings(BENCHES[what](), settings)
+    if out and out.is_dir():
+        raise ConfigError(f"--out {out} is a folder; expected a file, such as {out}/{what}.json.")
     found, table = bench.run()
     if out:
+        out.parent.mkdir(parents=True, exist_ok=True)
         files.write_bytes(out, json.dumps(found, indent=1).encode() + b"\n")
     yield table

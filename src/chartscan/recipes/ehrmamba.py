@@ -9,7 +9,6 @@ from chartscan.sequences import SequenceConfig
 from chartscan.training import TrainConfig
 
 RECIPE = SequenceRecipe(
-    architecture="ehrmamba",
     model=ehrmamba.Config(d_model=768, n_layers=32, d_state=16, d_conv=4),
     sequence=SequenceConfig(context=2048),
     pretrain=TrainConfig(learning_rate=5e-5, epochs=15, precision="auto", patience=3),

@@ -6,7 +6,6 @@ from chartscan.sequences import SequenceConfig
 from chartscan.training import TrainConfig
 
 RECIPE = SequenceRecipe(
-    architecture="ehrmamba",
     model=ehrmamba.Config(d_model=128, n_layers=2, d_state=16, d_conv=4, time_dim=16),
     sequence=SequenceConfig(context=2048),
     pretrain=TrainConfig(learning_rate=2e-3, epochs=3, betas=(0.9, 0.98)),

@@ -1,5 +1,5 @@
 """Logistic regression on token counts and ages."""
 
-from chartscan.recipes._tabular import TabularRecipe
+from chartscan.recipes._tabular import LogisticRecipe
 
-RECIPE = TabularRecipe(name="logistic")
+RECIPE = LogisticRecipe()

@@ -4,14 +4,19 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
+import numpy as np
+import pyarrow as pa
 import torch
 
 from chartscan import artifact as artifacts
+from chartscan import files
 from chartscan.errors import ConfigError, DataError
 from chartscan.evaluation import write_predictions
 from chartscan.predict import predict
+from chartscan.recipes._belonging import check_labels
 from chartscan.recipes._job import Watcher, labels_of
 from chartscan.recipes._labels import load_labels
+from chartscan.recipes._seen import seen
 from chartscan.schema import COHORT_KEY, HELD_OUT, TRAIN, TUNING
 from chartscan.store.dataset import Dataset
 
@@ -26,6 +31,11 @@ def run_predict(
         raise ConfigError(f"--split {split}: expected one of {', '.join(SPLITS)}.")
     torch.set_num_threads(threads)
     model, data, found = artifacts.load(artifact), Dataset.open(dataset), load_labels(labels)
+    check_labels(found, data)
+    if not model.tasks:
+        raise ConfigError(
+            f"{artifact} was pretrained only and answers no task. Fine-tune it: --set start_from=..."
+        )
     known = {task: table for task, (table, _) in found.items() if task in model.tasks}
     if labels.is_dir() and known:
         yield from (
@@ -37,25 +47,40 @@ def run_predict(
     wanted = {task: table for task, table in asked.items() if table.num_rows}
     if not wanted:
         raise DataError(f"No labels for subjects of the split {split}. Try --split all.")
+    _check_held_out(model, wanted, split)
     with watcher.progress("Predicting", "batches") as progress:
         answers = predict(model, lambda: map(data.read_shard, data.shards()), wanted, progress)
+    facts = {
+        "split": split,
+        "dataset": data.fingerprint,
+        "artifact": files.sha256(artifact / files.MANIFEST),
+    }
     for task, table in answers.items():
         counts = found[task][1]
         metadata = {COHORT_KEY: msgspec.json.encode(counts)} if counts else None
         path = out / f"{task}.parquet" if labels.is_dir() else out
-        write_predictions(
-            path, table.replace_schema_metadata(metadata), task, model.name, _extra(model, task, split)
-        )
+        extra = _extra(model, task) | facts
+        write_predictions(path, table.replace_schema_metadata(metadata), task, model.name, extra)
         yield f"{path}: {table.num_rows:,} predictions of {task} by {model.name}, split {split}"
 
 
-def _extra(model: artifacts.Artifact, task: str, split: str) -> dict[str, object]:
+def _check_held_out(model: artifacts.Artifact, labels: dict[str, pa.Table], split: str) -> None:
+    """ConfigError where subjects said to be held out have taught the model, under another split of them."""
+    asked = np.unique(np.concatenate([table["subject_id"].to_numpy() for table in labels.values()]))
+    known = seen(model.run, asked) if split == HELD_OUT else 0
+    if known:
+        raise ConfigError(
+            f"{known} of {len(asked)} held-out subjects of this dataset have taught the model: it was "
+            "trained on another split of them. Train on this dataset, or say --split all, which reports tell."
+        )
+
+
+def _extra(model: artifacts.Artifact, task: str) -> dict[str, object]:
     """What a report should know about how these predictions were made."""
     calibration = model.calibration.get(task)
     return {
-        "split": split,
         "calibration": "platt" if calibration else "none",
         "threshold": calibration.threshold if calibration else 0.5,
-        "data": model.run.get("data", {}),
+        "trained_on": model.run.get("data", {}),
         "versions": model.run.get("versions", {}),
     }

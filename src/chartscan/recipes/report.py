@@ -10,17 +10,21 @@ import pyarrow.compute as pc
 
 import chartscan
 from chartscan import artifact as artifacts
-from chartscan.errors import ConfigError, DataError
-from chartscan.evaluation import PredictionSet, evaluate, read_predictions, text_table
+from chartscan.errors import ConfigError
+from chartscan.evaluation import evaluate, text_table
 from chartscan.evaluation.report import write_report
 from chartscan.evaluation.sections import Coverage, DatasetFacts, ReportSections, TrainingCurve
 from chartscan.find import find, names
+from chartscan.recipes._given import check_artifact, check_dataset, read_given, told_apart
 from chartscan.recipes._groups import groups_of
 from chartscan.recipes._job import Watcher
 from chartscan.recipes._run_record import commit
 from chartscan.recipes._truth import ceilings
-from chartscan.schema import LABELS
+from chartscan.schema import HELD_OUT, LABELS
 from chartscan.store.dataset import Dataset
+
+FEWEST_EVENTS = 10  # of a code system that is named
+OTHER = "other"
 
 
 @dataclass(frozen=True)
@@ -38,11 +42,22 @@ class ReportPlan:
 
 
 def run_evaluate(plan: ReportPlan, watcher: Watcher) -> tuple[Path, str]:
-    """Writes the report; gives its path and a table of text."""
-    sets = [*_read(plan.predictions), *_read(plan.against)]
+    """Writes the report; gives its path and a table of text.
+
+    ConfigError where predictions say that another model or dataset than those of the plan was behind them.
+    """
     if plan.truth and not plan.data:
         raise ConfigError("--truth needs --data, which knows which patient is which subject.")
+    if plan.out.exists() and not plan.out.is_dir():
+        raise ConfigError(f"--out {plan.out} is a file; expected a folder for report.html and metrics.json.")
+    given = read_given([*plan.predictions, *plan.against])
+    sets = told_apart(given)
     dataset = Dataset.open(plan.data) if plan.data else None
+    if dataset:
+        check_dataset(given, dataset)
+    shown = sections(dataset, plan)
+    if plan.model:
+        check_artifact([one for one in given if one.path in plan.predictions], plan.model)
     labels = {one.task: one.table.select(LABELS.names) for one in sets}
     ceiling = ceilings(plan.truth, dataset, labels) if plan.truth and dataset else None
     groups = groups_of(dataset, labels) if dataset else None
@@ -50,18 +65,7 @@ def run_evaluate(plan: ReportPlan, watcher: Watcher) -> tuple[Path, str]:
         result = evaluate(
             sets, ceiling=ceiling, groups=groups, bootstrap=plan.bootstrap, seed=plan.seed, progress=progress
         )
-    report = write_report(result, plan.out, sections=sections(dataset, plan))
-    return report, text_table(result)
-
-
-def _read(paths: Sequence[Path]) -> list[PredictionSet]:
-    found = []
-    for path in paths:
-        files = [path] if path.is_file() else sorted(path.glob("*.parquet"))
-        if not files:
-            raise DataError(f"{path}: no predictions. Make some: chartscan predict RUN DATASET LABELS {path}")
-        found += [read_predictions(file) for file in files]
-    return found
+    return write_report(result, plan.out, sections=shown), text_table(result)
 
 
 def sections(dataset: Dataset | None, plan: ReportPlan) -> ReportSections:
@@ -112,11 +116,19 @@ def _span(dataset: Dataset) -> tuple[str | None, str | None]:
 
 
 def _coverage(found: dict[str, dict[str, dict[str, Any]]] | None) -> list[Coverage] | None:
-    """Coverage of the held-out subjects."""
-    if not found:
+    """Coverage of the held-out subjects, rare code systems together as 'other'.
+
+    A system of a handful of events may be one patient's, and its name text that somebody typed.
+    """
+    if not found or HELD_OUT not in found:
         return None
-    by_system = found["held_out"]
-    return [Coverage(system, c["events"], c["unknown"]) for system, c in sorted(by_system.items())]
+    shown, rare = [], []
+    for system, counts in sorted(found[HELD_OUT].items()):
+        one = Coverage(system, counts["events"], counts["unknown"])
+        (shown if one.events >= FEWEST_EVENTS else rare).append(one)
+    if rare:
+        shown.append(Coverage(OTHER, sum(one.events for one in rare), sum(one.unknown for one in rare)))
+    return shown
 
 
 def _curves(found: dict[str, list[dict[str, float]]]) -> list[TrainingCurve]:

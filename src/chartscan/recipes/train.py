@@ -5,6 +5,7 @@ from pathlib import Path
 from chartscan.errors import ConfigError
 from chartscan.find import find, names
 from chartscan.recipes import _work
+from chartscan.recipes._belonging import check_labels
 from chartscan.recipes._job import Job, Watcher
 from chartscan.recipes._labels import cohort_lines, load_labels, make_labels
 from chartscan.recipes._sequence import SequenceRecipe
@@ -40,8 +41,9 @@ def run_train(
     recipe = recipe_of(name, settings)
     dataset = Dataset.open(data)
     found = load_labels(labels) if labels else make_labels(dataset, None, watcher)
+    check_labels(found, dataset)
     for line in cohort_lines(found):
         watcher.say(line)
     job = Job(dataset, out, found, watcher, resume, threads, device, track)
-    _work.begin(job)
+    _work.begin(job, recipe)
     return recipe.train(job)

@@ -1,5 +1,5 @@
 """Gradient-boosted trees on token counts and ages: the baseline every sequence model has to beat."""
 
-from chartscan.recipes._tabular import TabularRecipe
+from chartscan.recipes._tabular import XGBoostRecipe
 
-RECIPE = TabularRecipe(name="xgboost")
+RECIPE = XGBoostRecipe()

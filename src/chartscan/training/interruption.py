@@ -1,11 +1,14 @@
-"""SIGTERM and SIGUSR1 (a scheduler's warning) as a wish to stop that the loop grants at a safe point."""
+"""SIGTERM, SIGUSR1 (a scheduler's warning) and Ctrl-C as a wish to stop, granted at a safe point.
+
+A second Ctrl-C does not wait.
+"""
 
 import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
+SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
 
 
 class Interrupted(BaseException):
@@ -31,6 +34,8 @@ class Interruption:
             self._at_once = False
 
     def _on_signal(self, number: int, frame: object) -> None:
+        if self.requested and number == signal.SIGINT:
+            raise KeyboardInterrupt
         self.requested = True
         if self._at_once:
             self._at_once = False
