@@ -126,6 +126,8 @@ def load(folder: Path) -> Artifact:
     Raises DataError naming the file that is missing, damaged or does not fit the others, and ConfigError for
     a model that this version does not know.
     """
+    if folder.exists() and not (folder / MODEL).is_file():
+        raise DataError(f"{folder} is not a trained model: it has no {MODEL}. Train one: chartscan train")
     names = files.verify(folder)
     _require(folder, names, MODEL, VOCABULARY, BINS, CALIBRATION, RUN)
     about = _read(folder / MODEL, _Description)

@@ -1,60 +1,229 @@
 """The command line: each command reads its arguments, calls one function, and says what came out.
 
-Exit codes: 0 clean, 2 wrong usage, 3 finished with quarantined records, 4 error budget exceeded (nothing
-published), 5 input unusable (nothing published), 143 interrupted and saved.
+What can be refused before work begins (numbers out of range, a device that is not there, a file where a
+folder is meant) is refused here. `main` turns every error into one line and an exit code.
 """
 
 import os
 import sys
+import textwrap
+import traceback
+from itertools import pairwise
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
+import chartscan
 from chartscan.console import Display
-from chartscan.errors import ChartscanError
+from chartscan.errors import ChartscanError, ConfigError
+from chartscan.find import described
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+HELP = """From a hospital's FHIR export to a sequence model it can run itself, and a report it can believe.
+
+Try it:
+
+  chartscan demo OUT
+
+Your own data, in this order:
+
+  chartscan ingest fhir EXPORT DATASET
+  chartscan label all DATASET LABELS
+  chartscan train ehrmamba-small --data DATASET --labels LABELS --out RUN
+  chartscan predict RUN DATASET LABELS P
+  chartscan evaluate P --data DATASET --model RUN --out REPORT
+
+A baseline beside it: train xgboost, predict with that, evaluate --against.
+
+Exit codes:
+    0  done
+    1  unexpected error, or a file that cannot be read or written
+    2  wrong usage or setting, or an optional package is missing
+    3  done, and some input lines are in quarantine (ingest)
+    4  too many lines for quarantine; nothing was published (ingest)
+    5  the data cannot be used; nothing was published
+  130  interrupted with Ctrl-C
+  143  training was interrupted and saved; go on with --resume
+
+CHARTSCAN_DEBUG=1 in the environment shows where an unexpected error came from.
+"""
+DEBUG = "CHARTSCAN_DEBUG"
+FEW_RESAMPLES = 100
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    help=HELP,
+)
+
+
+class WithTasks(TyperCommand):
+    """A command whose help lists the built-in tasks."""
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        self.help = (self.help or "") + _listed("Tasks", described("tasks", "TITLE"))
+        super().format_help(ctx, formatter)
+
+
+class WithRecipes(TyperCommand):
+    """A command whose help lists the recipes."""
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        found = {name.replace("_", "-"): text for name, text in described("recipes", "RECIPE").items()}
+        self.help = (self.help or "") + _listed("Recipes", found)
+        super().format_help(ctx, formatter)
+
+
+def _listed(heading: str, found: dict[str, str]) -> str:
+    """Names with the first sentence about each, as a block that keeps its lines."""
+    width = max(map(len, found))
+    lines = [
+        textwrap.fill(
+            text.partition(". ")[0].rstrip("."),
+            78,
+            initial_indent=f"  {name:<{width}}  ",
+            subsequent_indent=" " * (width + 4),
+        )
+        for name, text in found.items()
+    ]
+    return "\n\n" + "\n".join([f"{heading}:", *lines])
+
+
+def settings_option(example: str) -> Any:
+    """The option --set, with an example that suits the command."""
+    return typer.Option(
+        "--set",
+        metavar="NAME=VALUE",
+        help=f"Change one setting, for example {example}. May be given several times; a wrong name is "
+        "answered with those there are.",
+    )
+
 
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
-Settings = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="NAME=VALUE", help="Change one setting, for example model.d_model=256."),
+Threads = Annotated[int, typer.Option(min=0, help="Processor threads; 0 means all.")]
+Seed = Annotated[int, typer.Option(min=0, help="Seed of everything random: the same seed, the same result.")]
+Subjects = Annotated[
+    int, typer.Option(min=1, help="Simulated patients; patient i is the same in any number.")
 ]
-Threads = Annotated[int, typer.Option(help="Processor threads; 0 means all.")]
-Seed = Annotated[int, typer.Option(help="Seed of everything random.")]
+DatasetFolder = Annotated[
+    Path, typer.Argument(metavar="DATASET", help="Folder of the dataset, made by chartscan ingest.")
+]
 
 
 def main() -> None:
-    """Entry point: errors of ours are one line on standard error and an exit code, never a traceback."""
+    """Entry point: an error is one line on standard error and an exit code, never a traceback."""
     # Threads that wait without spinning: on a busy machine two spinning ones were thrice as slow as one.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     try:
         app()
     except ChartscanError as err:
-        print(f"error: {err}", file=sys.stderr)
-        sys.exit(err.exit_code)
+        _end(str(err), err.exit_code)
+    except KeyboardInterrupt:
+        _end("interrupted", 130)
+    except SystemExit as err:
+        if err.code == 130:  # how typer passes on Ctrl-C
+            print("error: interrupted", file=sys.stderr)
+        raise
     except OSError as err:
-        print(f"error: {err.filename or 'a file'}: {err.strerror}", file=sys.stderr)
-        sys.exit(1)
+        place = err.filename or f"a file or device used by {_command()}"
+        _end(f"{place}: {err.strerror or err}", 1)
+    except Exception as err:
+        if os.environ.get(DEBUG):
+            raise
+        _end(unexpected(err, sys.argv[1:]), 1)
+
+
+def _end(message: str, code: int) -> None:
+    print(f"error: {message}", file=sys.stderr)
+    sys.exit(code)
+
+
+def _command() -> str:
+    """The command that runs, as far as the arguments tell."""
+    return (
+        f"chartscan {sys.argv[1]}" if len(sys.argv) > 1 and not sys.argv[1].startswith("-") else "chartscan"
+    )
+
+
+def unexpected(err: Exception, arguments: list[str]) -> str:
+    """What to say of an error nobody foresaw: its kind and place, and the settings that may have caused it.
+
+    Its text is told only where it comes from the numerics (torch, memory): readers of data quote records.
+    """
+    frames = [
+        f for f in traceback.extract_tb(err.__traceback__) if f"{os.sep}chartscan{os.sep}" in f.filename
+    ]
+    place = f" at {Path(frames[-1].filename).name}, line {frames[-1].lineno}" if frames else ""
+    numeric = type(err) in (RuntimeError, MemoryError) or type(err).__module__.partition(".")[0] == "torch"
+    words = f": {str(err).partition(chr(10))[0]}" if numeric and str(err) else ""
+    message = f"unexpected {type(err).__name__}{place}{words}."
+    given = [b for a, b in pairwise(arguments) if a in ("--set", "--store")]
+    if given:
+        message += f" The cause may be a setting: {', '.join(given)}."
+    return f"{message} {DEBUG}=1 shows where it came from (the output may hold values of records)."
 
 
 def threads_of(threads: int) -> int:
-    """The number of threads to use."""
-    return threads or len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else threads or 1
+    """The number of threads to use: all that this process may have, if 0."""
+    if threads:
+        return threads
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def device_of(name: str) -> str:
+    """The device `name`; ConfigError where there is none such, or this machine lacks it."""
+    if name not in ("cpu", "cuda"):
+        raise ConfigError(f"--device {name}: expected cpu or cuda.")
+    if name == "cuda":
+        import torch
+
+        if not torch.cuda.is_available():
+            why = (
+                "this PyTorch was built for the CPU" if not torch.version.cuda else "no usable GPU was found"
+            )
+            raise ConfigError(
+                f"--device cuda: {why}. Leave --device out to train on the CPU, or install a PyTorch with "
+                "CUDA (https://pytorch.org/get-started) on a machine with an NVIDIA GPU and driver."
+            )
+    return name
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        print(f"chartscan {chartscan.__version__}")
+        raise typer.Exit()
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """Options of chartscan itself."""
 
 
 @app.command()
 def demo(
-    out: Path,
-    subjects: Annotated[int, typer.Option(help="Simulated subjects.")] = 2000,
+    out: Annotated[
+        Path, typer.Argument(metavar="OUT", help="A new folder for everything the demonstration makes.")
+    ],
+    subjects: Subjects = 2000,
     seed: Seed = 0,
     threads: Threads = 0,
     quiet: Quiet = False,
 ) -> None:
     """The main job on a simulated hospital: simulate, ingest, label, train, predict, evaluate.
 
-    Ends with the path of OUT/report.html. Takes a few minutes on two cores.
+    Ends with the path of OUT/report/report.html. Takes a few minutes on two cores.
+
+    Example:
+      chartscan demo demo --subjects 1000
     """
     from chartscan.recipes.demo import run_demo
 
@@ -64,15 +233,19 @@ def demo(
 
 @app.command()
 def simulate(
-    out: Path,
-    subjects: Annotated[
-        int, typer.Option(help="Number of subjects; subject i is the same in any size.")
-    ] = 1000,
+    out: Annotated[
+        Path, typer.Argument(metavar="OUT", help="A new folder for the export: NDJSON files and truth/.")
+    ],
+    subjects: Subjects = 1000,
     seed: Seed = 0,
     compress: Annotated[bool, typer.Option(help="Write .ndjson.gz.")] = False,
     quiet: Quiet = False,
 ) -> None:
-    """Write a synthetic hospital as FHIR R4 bulk NDJSON, with the true risk of every prediction beside it."""
+    """Write a synthetic hospital as FHIR R4 bulk NDJSON, with the true risk of every prediction beside it.
+
+    Example:
+      chartscan simulate EXPORT --subjects 2000 --seed 1
+    """
     from chartscan.simulate import SimulateConfig
     from chartscan.simulate import simulate as run
 
@@ -86,29 +259,46 @@ def simulate(
 
 @app.command()
 def ingest(
-    source: Annotated[str, typer.Argument(help="What IN is: fhir.")],
-    input_path: Annotated[Path, typer.Argument(metavar="IN")],
-    out: Path,
+    source: Annotated[str, typer.Argument(metavar="SOURCE", help="What IN is: fhir.")],
+    input_path: Annotated[
+        Path, typer.Argument(metavar="IN", help="The export: a folder of .ndjson or .ndjson.gz files.")
+    ],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="A new folder for the dataset.")],
     follow_up_end: Annotated[
         str | None,
-        typer.Option(help="Date until which everybody was followed; FHIR exports usually say it themselves."),
+        typer.Option(
+            metavar="DATE",
+            help="Date until which everybody was followed, such as 2024-12-31; FHIR exports usually say it "
+            "themselves.",
+        ),
     ] = None,
     follow_up_days: Annotated[
-        int | None, typer.Option(help="Days each subject was followed after the last event (MIMIC-IV: 365).")
+        int | None,
+        typer.Option(min=0, help="Days each subject was followed after the last event (MIMIC-IV: 365)."),
     ] = None,
     strict: Annotated[bool, typer.Option(help="No line may be unusable.")] = False,
     overwrite: Annotated[
         bool, typer.Option(help="Replace OUT if it is a dataset; it stays readable until then.")
     ] = False,
     store: Annotated[
-        list[str] | None, typer.Option("--store", metavar="NAME=VALUE", help="Change a setting of the store.")
+        list[str] | None,
+        typer.Option(
+            "--store",
+            metavar="NAME=VALUE",
+            help="Change a setting of how the dataset is written, for example train_fraction=0.8 or seed=1 "
+            "(of the splits).",
+        ),
     ] = None,
-    settings: Settings = None,
+    settings: Annotated[list[str] | None, settings_option("time_zone=Europe/Vienna")] = None,
     quiet: Quiet = False,
 ) -> None:
     """Turn records into a MEDS dataset: sorted, sharded, described, every input line accounted for.
 
     Lines that cannot be used go to OUT.quarantine with file, line and reason. Exit code 3: there are some.
+
+    Examples:
+      chartscan ingest fhir EXPORT DATASET
+      chartscan ingest fhir EXPORT DATASET --follow-up-end 2024-12-31
     """
     from chartscan.recipes.ingest import IngestPlan, accounting_lines, run_ingest
 
@@ -124,17 +314,25 @@ def ingest(
         raise typer.Exit(3)
 
 
-@app.command()
+@app.command(cls=WithTasks)
 def label(
-    task: Annotated[str, typer.Argument(help="A built-in task, or 'all' (then OUT is a folder).")],
-    dataset: Path,
-    out: Path,
+    task: Annotated[str, typer.Argument(metavar="TASK", help="A task of the list above, or 'all'.")],
+    dataset: DatasetFolder,
+    out: Annotated[
+        Path, typer.Argument(metavar="OUT", help="Parquet file of the labels; with 'all' a folder of them.")
+    ],
     quiet: Quiet = False,
 ) -> None:
-    """Label every index stay of a dataset; unknown outcomes are absent, with counts and reasons."""
-    from chartscan.recipes._labels import cohort_lines, make_labels, save_labels
+    """Label every index stay of a dataset; unknown outcomes are absent, with counts and reasons.
+
+    Examples:
+      chartscan label readmission_30d DATASET labels.parquet
+      chartscan label all DATASET LABELS
+    """
+    from chartscan.recipes._labels import check_out, cohort_lines, make_labels, save_labels
     from chartscan.store.dataset import Dataset
 
+    check_out(out, as_folder=task == "all")
     display = Display(quiet)
     labels = make_labels(Dataset.open(dataset), None if task == "all" else [task], display)
     save_labels(labels, out, as_folder=task == "all")
@@ -142,18 +340,16 @@ def label(
         display.say(line)
 
 
-@app.command()
+@app.command(cls=WithRecipes)
 def train(
-    recipe: Annotated[
-        str, typer.Argument(help="A recipe: ehrmamba, ehrmamba-small, ehrmamba-tiny, xgboost, logistic.")
-    ],
-    data: Annotated[Path, typer.Option(help="The dataset.")],
-    out: Annotated[Path, typer.Option(help="Where the trained model goes.")],
+    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="A recipe of the list above.")],
+    data: Annotated[Path, typer.Option(help="Folder of the dataset.")],
+    out: Annotated[Path, typer.Option(help="A new folder for the trained model.")],
     labels: Annotated[
         Path | None,
         typer.Option(help="Label file or folder of them; default: all built-in tasks, labelled now."),
     ] = None,
-    settings: Settings = None,
+    settings: Annotated[list[str] | None, settings_option("model.d_model=256")] = None,
     resume: Annotated[bool, typer.Option(help="Go on with an interrupted run.")] = False,
     threads: Threads = 0,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
@@ -165,35 +361,53 @@ def train(
     """Train a model of all tasks at once. Only subjects of the train split teach it.
 
     An interrupted run (Ctrl-C, SIGTERM, power cut) goes on with --resume and gives the same losses.
+
+    Examples:
+      chartscan train ehrmamba-small --data DATASET --labels LABELS --out RUN
+      chartscan train xgboost --data DATASET --labels LABELS --out TREES
     """
+    device = device_of(device)
     from chartscan.recipes.train import run_train
 
     display = Display(quiet)
     run_train(recipe, data, out, labels, settings or [], display, resume, threads_of(threads), device, track)
-    display.say(f"{out}: trained. Next: chartscan predict {out} {data} LABELS OUT.parquet")
+    display.say(f"{out}: trained. Next: chartscan predict {out} {data} {labels or 'LABELS'} PREDICTIONS")
 
 
 @app.command()
 def predict(
-    artifact: Path,
-    dataset: Path,
-    labels: Annotated[Path, typer.Argument(help="Label file, or a folder of them.")],
-    out: Annotated[Path, typer.Argument(help="Parquet file; a folder when LABELS is one.")],
+    artifact: Annotated[
+        Path,
+        typer.Argument(metavar="ARTIFACT", help="Folder of the trained model: --out of chartscan train."),
+    ],
+    dataset: DatasetFolder,
+    labels: Annotated[Path, typer.Argument(metavar="LABELS", help="Label file, or a folder of them.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Parquet file; a folder when LABELS is one.")],
     split: Annotated[str, typer.Option(help="held_out, tuning, train or all.")] = "held_out",
     threads: Threads = 0,
     quiet: Quiet = False,
 ) -> None:
-    """Predict the labelled outcomes of a split: for each, a calibrated probability and a decision."""
+    """Predict the labelled outcomes of a split: for each, a calibrated probability and a decision.
+
+    Examples:
+      chartscan predict RUN DATASET labels.parquet p.parquet
+      chartscan predict RUN DATASET LABELS P
+    """
+    from chartscan.recipes._labels import check_out
     from chartscan.recipes.predict import run_predict
 
-    for line in run_predict(artifact, dataset, labels, out, split, threads_of(threads), Display(quiet)):
-        Display(quiet).say(line)
+    if labels.exists():
+        check_out(out, as_folder=labels.is_dir())
+    display = Display(quiet)
+    for line in run_predict(artifact, dataset, labels, out, split, threads_of(threads), display):
+        display.say(line)
 
 
 @app.command()
 def evaluate(
     predictions: Annotated[
-        list[Path], typer.Argument(help="Prediction files, or folders of them, of one model.")
+        list[Path],
+        typer.Argument(metavar="PREDICTIONS", help="Prediction files, or folders of them, of one model."),
     ],
     out: Annotated[Path, typer.Option(help="Folder of report.html and metrics.json.")],
     against: Annotated[
@@ -203,32 +417,54 @@ def evaluate(
         Path | None, typer.Option(help="The dataset: adds data accounting and age and sex groups.")
     ] = None,
     model: Annotated[
-        Path | None, typer.Option(help="The trained model: adds settings, coverage and training curves.")
+        Path | None,
+        typer.Option(help="The trained model of PREDICTIONS: adds settings, coverage and training curves."),
     ] = None,
     truth: Annotated[
-        Path | None, typer.Option(help="True risks of a simulated export (needs --data): adds the ceiling.")
+        Path | None,
+        typer.Option(help="A simulated export with its true risks (needs --data): adds the ceiling."),
     ] = None,
-    bootstrap: Annotated[int, typer.Option(help="Resamples of subjects behind every interval.")] = 1000,
+    bootstrap: Annotated[
+        int,
+        typer.Option(min=1, help="Resamples of subjects behind every interval; at least 1000 to publish."),
+    ] = 1000,
     seed: Seed = 0,
     quiet: Quiet = False,
 ) -> None:
-    """Write report.html and metrics.json: discrimination and calibration with intervals, side by side."""
+    """Write report.html and metrics.json: discrimination and calibration with intervals, side by side.
+
+    Examples:
+      chartscan evaluate p.parquet --out REPORT
+      chartscan evaluate P --against P-TREES --data DATASET --out REPORT
+    """
     from chartscan.recipes.report import ReportPlan, run_evaluate
 
     plan = ReportPlan(predictions, out, against or [], data, model, truth, bootstrap, seed)
     display = Display(quiet)
     report, table = run_evaluate(plan, display)
     display.say(table)
+    if bootstrap < FEW_RESAMPLES:
+        print(
+            f"warning: intervals of {bootstrap} resamples mean nothing; give --bootstrap 1000",
+            file=sys.stderr,
+        )
     display.say(str(report))
 
 
 @app.command()
 def bench(
-    what: Annotated[str, typer.Argument(help="ingest or train.")],
-    out: Annotated[Path | None, typer.Option(help="Also write the numbers as JSON.")] = None,
-    settings: Settings = None,
+    what: Annotated[str, typer.Argument(metavar="WHAT", help="ingest or train.")],
+    out: Annotated[Path | None, typer.Option(help="JSON file to write the numbers to as well.")] = None,
+    settings: Annotated[
+        list[str] | None, settings_option("sizes_mb=[200] (ingest) or lengths=[512,1024] (train)")
+    ] = None,
 ) -> None:
-    """Measure speed and memory beside a peer in one run, on this machine."""
+    """Measure speed and memory beside a peer in one run, on this machine.
+
+    Examples:
+      chartscan bench ingest --set sizes_mb=[200]
+      chartscan bench train --set lengths=[512,1024] --out train.json
+    """
     from chartscan.recipes.bench import run_bench
 
     for line in run_bench(what, out, settings or []):

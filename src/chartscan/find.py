@@ -4,9 +4,13 @@
 model means adding a file; there is no list to edit. Files that begin with an underscore are private.
 """
 
+import ast
 import difflib
 import importlib
+import importlib.util
 import pkgutil
+from collections.abc import Sequence
+from pathlib import Path
 from types import ModuleType
 
 from chartscan.errors import ConfigError
@@ -23,7 +27,26 @@ def find(package: str, name: str) -> ModuleType:
     module = name.replace("-", "_")
     known = names(package)
     if module not in known:
-        near = difflib.get_close_matches(module, known, n=1)
-        hint = f" Did you mean '{near[0]}'?" if near else ""
-        raise ConfigError(f"No {package} named '{name}'.{hint} Known: {', '.join(known)}.")
+        raise ConfigError(unknown(package.removesuffix("s"), module, known))
     return importlib.import_module(f"chartscan.{package}.{module}")
+
+
+def unknown(kind: str, name: str, known: Sequence[str]) -> str:
+    """What to say of a `kind` that does not exist: the nearest right name, and all of them."""
+    near = difflib.get_close_matches(name, known, n=1)
+    hint = f" Did you mean '{near[0]}'?" if near else ""
+    return f"No {kind} named '{name}'.{hint} Known: {', '.join(known)}."
+
+
+def described(package: str, having: str) -> dict[str, str]:
+    """Public modules that assign the name `having` -> the first line of their docstring; none is imported."""
+    found = {}
+    for name in names(package):
+        spec = importlib.util.find_spec(f"chartscan.{package}.{name}")
+        assert spec is not None
+        assert spec.origin is not None
+        source = ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
+        targets = [t for node in source.body if isinstance(node, ast.Assign) for t in node.targets]
+        if any(isinstance(t, ast.Name) and t.id == having for t in targets):
+            found[name] = (ast.get_docstring(source) or "").partition("\n")[0]
+    return found

@@ -4,6 +4,7 @@ A wrong name is refused with the nearest right one, a wrong type with what was e
 """
 
 import difflib
+import re
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
@@ -14,36 +15,81 @@ from chartscan.errors import ConfigError
 S = TypeVar("S", bound=msgspec.Struct)
 
 
-def with_settings(config: S, assignments: Sequence[str]) -> S:
-    """`config` with each `path.to.field=value` applied; values are JSON, or else plain text."""
+def with_settings(config: S, assignments: Sequence[str], flag: str = "--set") -> S:
+    """`config` with each `path.to.field=value` applied; values are JSON, or else plain text.
+
+    All are applied before the result is checked, so that two fields that bound each other can change
+    together. ConfigError names the `flag` the user gave them with.
+    """
     data = msgspec.to_builtins(config)
     for assignment in assignments:
         path, equals, text = assignment.partition("=")
-        if not equals:
-            raise ConfigError(f"--set {assignment}: expected name=value, for example model.d_model=256.")
-        _assign(data, path.strip().split("."), _value(text.strip()))
+        if not equals or not path.strip():
+            example = "model.d_model=256" if flag == "--set" else "seed=1"
+            raise ConfigError(f"{flag} {assignment}: expected NAME=VALUE, for example {flag} {example}.")
+        names = path.strip().split(".")
+        _assign(data, names, _value(text.strip()), flag, _is_free(config, names[:-1]))
     try:
         return msgspec.convert(data, type(config))
     except msgspec.ValidationError as err:
-        raise ConfigError(f"--set: {err}.") from None
+        raise ConfigError(_text(flag, str(err))) from None
+    except ConfigError as err:
+        raise ConfigError(f"{flag}: {err}") from None
 
 
 def _value(text: str) -> Any:
     try:
         return msgspec.json.decode(text.encode())
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):
         return text
+    except UnicodeError:  # bytes of another encoding in the command
+        return text.encode(errors="replace").decode()
 
 
-def _assign(data: dict[str, Any], path: list[str], value: Any) -> None:
+def _assign(data: dict[str, Any], path: list[str], value: Any, flag: str, free: bool) -> None:
+    """Puts `value` at `path`, where there must be a field unless the group is `free` to grow."""
     *parents, last = path
-    for depth, name in enumerate([*parents, last]):
-        if name not in data or (name != last and not isinstance(data[name], dict)):
-            near = difflib.get_close_matches(name, data, n=1)
-            hint = f" Did you mean '{'.'.join([*path[:depth], near[0]])}'?" if near else ""
-            raise ConfigError(
-                f"--set {'.'.join(path)}: no field '{name}'.{hint} Known: {', '.join(sorted(data))}."
-            )
-        if depth < len(parents):
-            data = data[name]
-    data[last] = value
+    group = data
+    for depth, name in enumerate(parents):
+        _check_known(group, path, depth, flag)
+        if not isinstance(group[name], dict):
+            raise ConfigError(_no_group(flag, path, depth, group[name]))
+        group = group[name]
+    if not free:
+        _check_known(group, path, len(parents), flag)
+    group[last] = value
+
+
+def _check_known(group: dict[str, Any], path: list[str], depth: int, flag: str) -> None:
+    name = path[depth]
+    if name in group:
+        return
+    near = difflib.get_close_matches(name, group, n=1)
+    hint = f" Did you mean '{'.'.join([*path[:depth], near[0]])}'?" if near else ""
+    where = f" in '{'.'.join(path[:depth])}'" if depth else ""
+    raise ConfigError(
+        f"{flag} {'.'.join(path)}: no field '{name}'{where}.{hint} Known: {', '.join(sorted(group))}."
+    )
+
+
+def _no_group(flag: str, path: list[str], depth: int, found: Any) -> str:
+    """Why nothing can be set below a field that holds `found`."""
+    name = ".".join(path[: depth + 1])
+    if found is None:
+        return f"{flag} {'.'.join(path)}: '{name}' is null, so there is nothing in it to set."
+    return f"{flag} {'.'.join(path)}: '{name}' is one value, not a group of settings. Set it as {name}=VALUE."
+
+
+def _is_free(config: Any, parents: Sequence[str]) -> bool:
+    """Whether the group at `parents` is a mapping, which takes any name, and not a set of fields."""
+    for name in parents:
+        config = config.get(name) if isinstance(config, dict) else getattr(config, name, None)
+    return isinstance(config, dict)
+
+
+def _text(flag: str, found: str) -> str:
+    """msgspec's complaint with the name of the setting first: `Expected ..., got ... - at `$.a.b``."""
+    match = re.fullmatch(r"(.*) - at `\$\.?([^`]*)`", found, re.DOTALL)
+    if not match or not match[2]:
+        return f"{flag}: {found.rstrip('.')}."
+    return f"{flag} {match[2]}: {match[1].rstrip('.')}."

@@ -37,9 +37,8 @@ def subject(subject_id, rng):
     types = [TIME, pa.string(), pa.string(), pa.string()]
     arrays = [pa.array(c, t) for c, t in zip(columns, types, strict=True)]
     ids = pa.array([subject_id] * len(rows), pa.int64())
-    return subject_id, pa.table(
-        [ids, *arrays], names=["subject_id", "time", "code", "event_type", "encounter_id"]
-    )
+    names = ["subject_id", "time", "code", "event_type", "encounter_id", "available_time"]
+    return subject_id, pa.table([ids, *arrays, arrays[0]], names=names)
 
 
 @pytest.fixture(scope="module")

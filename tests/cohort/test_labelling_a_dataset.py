@@ -62,6 +62,7 @@ def merged(admissions):
         start=pl.col("admittime").min(),
         end=pl.col("dischtime").max(),
         died=pl.col("hospital_expire_flag").max() == 1,
+        said=pl.col("discharge_location").is_not_null().sort_by("dischtime").last(),
     )
 
 
@@ -76,7 +77,10 @@ def test_real_admissions_get_the_labels_of_plain_queries(admissions):
     assert {counts.index_stays for _, counts in found.values()} == {274}
 
     deaths = found["in_hospital_mortality"][1]
-    assert (deaths.positive, deaths.negative) == (day_long["died"].sum(), (~day_long["died"]).sum())
+    told = day_long.filter(pl.col("said") | pl.col("died"))
+    assert (deaths.positive, deaths.negative) == (told["died"].sum(), (~told["died"]).sum())
+    # these rows hold no dates of death, so a missing discharge_location leaves the outcome unknown
+    assert deaths.absent == {"no disposition and no death": len(day_long) - len(told)}
     assert found["long_stay_7d"][1].positive == len(stays.filter(length > timedelta(days=7)))
 
     gap = pl.col("start").shift(-1).over("subject_id", order_by="start") - pl.col("end")

@@ -25,7 +25,8 @@ def events(*rows):
     types = [TIME, pa.string(), pa.string(), pa.string()]
     timed = [(None if r[0] is None else T0 + r[0] * DAY, *r[1:]) for r in rows]
     columns = [pa.array([r[i] for r in timed], t) for i, t in enumerate(types)]
-    return pa.table([pa.array([1] * len(rows)), *columns], names=["subject_id", *names])
+    names = ["subject_id", *names, "available_time"]
+    return pa.table([pa.array([1] * len(rows)), *columns, columns[0]], names=names)
 
 
 def spans(stays):

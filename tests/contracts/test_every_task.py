@@ -23,7 +23,8 @@ def table(rows):
     rows = sorted(rows, key=lambda r: r[0])
     types = [TIME, pa.string(), pa.string(), pa.string()]
     arrays = [pa.array([r[i] for r in rows], t) for i, t in enumerate(types)]
-    return pa.table([pa.array([1] * len(rows)), *arrays], names=["subject_id", *COLUMNS])
+    names = ["subject_id", *COLUMNS, "available_time"]
+    return pa.table([pa.array([1] * len(rows)), *arrays, arrays[0]], names=names)
 
 
 def stay(number, start, end, disposition="HOME"):

@@ -68,3 +68,11 @@ def test_warnings_come_first(make_models):
         one.warning for one in limitations(evaluate(make_models(n=200)[0], bootstrap=10), ReportSections())
     ]
     assert flags == sorted(flags, reverse=True)
+
+
+def test_intervals_of_fewer_than_a_hundred_resamples_are_said_to_mean_nothing(make_models):
+    models, _ = make_models(n=300)
+    few, more = (found(evaluate(models, bootstrap=n))["Intervals"] for n in (99, 100))
+    assert few.warning
+    assert "mean nothing" in few.text
+    assert "mean nothing" not in more.text

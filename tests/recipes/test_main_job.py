@@ -94,7 +94,7 @@ def test_nothing_is_overwritten_and_the_remedy_is_named(place):
     ("arguments", "code", "says"),
     [
         (["ingest", "fihr", "in", "out"], 2, "Did you mean 'fhir'"),
-        (["train", "ehrmamba-tinny", "--data", "x", "--out", "y"], 2, "Did you mean 'ehrmamba_tiny'"),
+        (["train", "ehrmamba-tinny", "--data", "x", "--out", "y"], 2, "Did you mean 'ehrmamba-tiny'"),
         (["label", "readmission_30d", "nowhere", "out.parquet"], 5, "chartscan ingest"),
         (["predict", "nowhere", "nowhere", "nowhere", "out"], 5, "nowhere"),
         (["evaluate", "nowhere", "--out", "out"], 5, "chartscan predict"),

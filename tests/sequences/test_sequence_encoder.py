@@ -112,6 +112,17 @@ def test_cutting_the_future_leaves_exactly_the_visible_prefix(made, found, hours
         same(whole.prefix(visible(whole, at(hours))), made.encode(table(seen)))
 
 
+def test_a_death_without_a_time_is_never_a_token():
+    lab, death = event("lab", 0 * HOUR), event("death", None)
+    same(PLAIN.encode(table([death, lab])), PLAIN.encode(table([lab])))
+    assert names(PLAIN, PLAIN.encode(table([death]))) == ["[CLS]"]
+    stream = PLAIN.start()
+    pushed = [token for row in events_in_known_order(table([death, lab])) for token in stream.push(row)]
+    same(encoded_from(pushed), PLAIN.encode(table([lab])))
+    made = encoder([table([death, lab])])
+    assert not any(token.startswith("MEDS_DEATH") for token in made.vocabulary.tokens)
+
+
 def test_an_order_by_time_of_happening_would_show_what_is_not_known():
     late = event("lab", 1 * HOUR, known=50 * HOUR)
     found = [event("lab", 0 * HOUR), late, event("lab", 2 * HOUR)]

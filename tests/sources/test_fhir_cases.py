@@ -41,6 +41,7 @@ def test_three_patients_give_the_events_a_clinician_expects(tmp_path):
         "unsupported type": 1,
     }
     assert result.accounting["flagged"] == {
+        "availability_assumed": 4,
         "birth_partial": 1,
         "death_without_date": 1,
         "encounter_without_end": 1,

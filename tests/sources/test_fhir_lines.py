@@ -97,6 +97,26 @@ def test_the_block_size_changes_nothing(tmp_path, monkeypatch, block):
     assert found.accounting == expected.accounting
 
 
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("closed", [False, True])
+def test_a_line_lost_while_reading_stops_the_run(tmp_path, monkeypatch, packed, closed):
+    folder = tmp_path / "export"
+    folder.mkdir()
+    lines = [json.dumps(line).encode() for line in (PATIENT, observation(), observation(id="o2"))]
+    data = b"\n".join(lines) + b"\n" * closed
+    (folder / "all.ndjson").write_bytes(gzip.compress(data) if packed else data)
+    assert len(ingest(folder, tmp_path).of("observation")) == 2
+    monkeypatch.setattr(lines_module, "line_ends", lambda data: line_ends(data)[:-1])
+    with pytest.raises(DataError, match=r"all\.ndjson: 3 lines in the file, 2 accounted for"):
+        ingest(folder, tmp_path)
+
+
+def test_an_invented_type_is_counted_without_its_name(tmp_path):
+    result = ingest_lines(tmp_path, resource("MrsAnaSmith"), resource("Specimen"))
+    types = {row["type"]: row["filtered"] for row in result.accounting["lines"] if row["filtered"]}
+    assert types == {"unknown type": {"unsupported type": 1}, "Specimen": {"unsupported type": 1}}
+
+
 def test_types_may_be_mixed_and_stand_anywhere_in_the_line_b17(tmp_path):
     nested = {"contained": [resource("Patient", id="inner")], **observation(id="n")}
     last = {k: v for k, v in observation(id="l").items() if k != "resourceType"} | {

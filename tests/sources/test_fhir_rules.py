@@ -1,5 +1,6 @@
 """One rule of the FHIR source a test; names of cases (B..) are those of the catalogue of bad input."""
 
+import re
 from datetime import datetime
 
 import pytest
@@ -15,6 +16,8 @@ from fhir_export import (
 )
 
 from chartscan.errors import DataError
+from chartscan.settings import with_settings
+from chartscan.sources import fhir
 
 END_OF_STAY = datetime(2020, 1, 5, 12)
 RATIO = {"numerator": {"value": 1}, "denominator": {"value": 80}}
@@ -151,20 +154,22 @@ def test_of_several_codings_the_first_by_priority_is_taken_b32(tmp_path):
     assert chosen.one("observation")["code"] == "local//1"
 
 
-def test_two_systems_with_one_name_are_refused_until_named_apart(tmp_path):
-    lines = [
-        observation(id=str(i), code=concept("1", url))
-        for i, url in enumerate(["http://a.org/codes", "http://b.org/codes"])
-    ]
-    with pytest.raises(DataError, match=r"both be called 'codes'.*systems"):
-        ingest_lines(tmp_path, *lines)
-    named = ingest_lines(tmp_path, *lines, systems={"http://b.org/codes": "b-codes"})
-    assert [e["code"] for e in named.of("observation")] == ["codes//1", "b-codes//1"]
-
-
-def test_a_system_cannot_take_the_name_of_our_own_codes(tmp_path):
-    with pytest.raises(DataError, match="one of our own"):
-        ingest_lines(tmp_path, observation(code=concept("1", "http://a.org/MEDS_DEATH")))
+def test_all_systems_that_would_share_a_name_are_told_at_once_with_the_setting_that_mends_it(tmp_path):
+    urls = ["http://b.org/codes", "http://a.org/codes", "http://c.org/x/codes", "http://a.org/loinc/LOINC"]
+    urls += ["http://a.org/MEDS_DEATH", "http://a.org/tests", "http://b.org/tests", "http://a.org/alone"]
+    lines = [observation(id=str(i), code=concept("1", url)) for i, url in enumerate(urls)]
+    with pytest.raises(DataError, match=r"4 names of code systems") as told:
+        ingest_lines(tmp_path, *lines, systems={"http://d.org/y": "y"})
+    for url in urls[:-1]:
+        assert url.lower() in str(told.value)
+    assert "alone" not in str(told.value)
+    (setting,) = re.findall(r"--set '(systems=.*)'", str(told.value))
+    config = with_settings(fhir.Config(), [setting])
+    assert config.systems["http://d.org/y"] == "y"
+    named = ingest_lines(tmp_path, *lines, systems=config.systems)
+    systems = [e["code"].removesuffix("//1") for e in named.of("observation")]
+    assert systems[:3] == ["b.org-codes", "codes", "c.org-codes"]
+    assert systems[3:] == ["a.org-LOINC", "a.org-MEDS_DEATH", "tests", "b.org-tests", "alone"]
 
 
 def test_text_becomes_a_code_only_where_the_site_asks_for_it_b33(tmp_path):
@@ -369,15 +374,14 @@ def test_a_date_of_death_is_its_last_moment_and_not_before_the_deadly_stay_ends_
     assert ingest_lines(tmp_path, line, night).one("death")["time"] == datetime(2020, 1, 6, 3)
 
 
-def test_death_without_a_date_is_the_end_of_the_deadly_stay_or_unknown_b48(tmp_path):
+def test_death_without_a_date_is_the_end_of_the_deadly_stay_b48(tmp_path):
     line = {"resourceType": "Patient", "id": "bo", "deceasedBoolean": True}
-    alone = ingest_lines(tmp_path, line)
-    assert not alone.of("death")
-    assert alone.accounting["flagged"]["death_without_date"] == 1
     stay = encounter(
         subject={"reference": "Patient/bo"}, hospitalization={"dischargeDisposition": concept("exp")}
     )
-    assert ingest_lines(tmp_path, line, stay).one("death")["time"] == END_OF_STAY
+    result = ingest_lines(tmp_path, line, stay)
+    assert result.one("death")["time"] == END_OF_STAY
+    assert result.accounting["flagged"]["death_without_date"] == 1
 
 
 def test_a_patient_without_birth_date_is_kept_and_flagged_b49(tmp_path):

@@ -1,5 +1,7 @@
 import json
 import shutil
+from hashlib import file_digest
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -7,7 +9,9 @@ import pytest
 from hospital import random_events, write
 
 from chartscan.errors import DataError
+from chartscan.store import dataset as reading
 from chartscan.store.dataset import Dataset
+from chartscan.store.manifest import read_manifest
 
 EVENTS_IN = random_events(2_000, 50)
 
@@ -113,8 +117,78 @@ def test_damaged_events_are_a_data_error_without_content(published, tmp_path):
     copy = tmp_path / "copy"
     shutil.copytree(published, copy)
     (copy / "data" / "0.parquet").write_bytes(b"PAR1")
-    with pytest.raises(DataError, match=r"0\.parquet: cannot be read"):
+    with pytest.raises(DataError, match=r"0\.parquet: damaged"):
         list(Dataset.open(copy).subjects())
+
+
+def read_all(folder):
+    """Everything a reader may ask for."""
+    dataset = Dataset.open(folder)
+    list(dataset.subjects())
+    dataset.codes(), dataset.splits(), dataset.subject_map()
+    return dataset
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_one_flipped_bit_is_a_data_error_when_the_file_is_read(published, tmp_path, seed):
+    rng = np.random.default_rng(seed)
+    copy = Path(shutil.copytree(published, tmp_path / "copy"))
+    files = [path for path in sorted(copy.rglob("*")) if path.is_file()]
+    assert {"manifest.json", "dataset.json", "0.parquet", "codes.parquet"} <= {path.name for path in files}
+    for path in files:
+        whole = path.read_bytes()
+        content = bytearray(whole)
+        content[rng.integers(len(content))] ^= 1 << int(rng.integers(8))
+        path.write_bytes(content)
+        with pytest.raises(DataError):
+            read_all(copy).verify()  # of dataset.json, which nothing here reads
+        if path.name != "dataset.json":
+            with pytest.raises(DataError, match=path.name.replace(".", r"\.")):
+                read_all(copy)
+        path.write_bytes(whole)
+    read_all(copy)
+
+
+def test_every_flipped_bit_of_a_manifest_is_a_data_error(tmp_path):
+    write(tmp_path / "out", EVENTS_IN.slice(0, 3))
+    path = tmp_path / "out" / "manifest.json"
+    whole = path.read_bytes()
+    for position in range(len(whole)):
+        content = bytearray(whole)
+        content[position] ^= 1 << position % 8
+        path.write_bytes(content)
+        with pytest.raises(DataError):
+            read_manifest(tmp_path / "out")
+
+
+def test_a_file_is_verified_once(published, monkeypatch):
+    calls = []
+    monkeypatch.setattr(reading, "file_digest", lambda *args: calls.append(args) or file_digest(*args))
+    dataset = Dataset.open(published)
+    for _ in range(3):
+        dataset.codes()
+    assert len(calls) == 1
+
+
+OTHERS = {
+    "a trained model": ({"manifest.json": '{"sha256": {"model.json": "00"}}'}, "This is a trained model"),
+    "an export": ({"manifest.json": '{"transactionTime": "2022", "output": []}'}, "chartscan ingest fhir"),
+    "lines alone": ({"Patient.ndjson": ""}, "chartscan ingest fhir"),
+    "a MEDS dataset": ({"metadata/dataset.json": '{"etl_name": "MIMIC"}', "data/0": ""}, "from elsewhere"),
+    "anything": ({"thesis.txt": ""}, "chartscan ingest SOURCE IN OUT"),
+    "nothing": ({}, "chartscan ingest SOURCE IN OUT"),
+}
+
+
+@pytest.mark.parametrize("kind", OTHERS)
+def test_what_is_no_dataset_is_called_what_it_is(tmp_path, kind):
+    files, says = OTHERS[kind]
+    for name, content in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(content)
+    with pytest.raises(DataError, match=says) as raised:
+        Dataset.open(tmp_path)
+    assert "ingest meds" not in str(raised.value)
 
 
 def test_the_manifest_holds_settings_versions_and_sizes(published):

@@ -1,7 +1,9 @@
 import datetime as dt
+import gc
 import json
+import resource
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 
 import duckdb
@@ -16,8 +18,10 @@ from hospital import random_events, write
 
 from chartscan.errors import BudgetError, ConfigError, DataError
 from chartscan.schema import EVENTS, SPLITS
+from chartscan.store import scatter
 from chartscan.store.config import DaysAfterLastEvent, ExportTime, StoreConfig
 from chartscan.store.dataset import Dataset
+from chartscan.store.quarantine import Quarantine
 from chartscan.store.spool import Spool
 from chartscan.store.subjects import SUBJECTS
 from chartscan.store.writer import DatasetWriter
@@ -273,6 +277,134 @@ def test_a_folder_that_is_no_dataset_is_never_replaced(tmp_path):
     Dataset.open(tmp_path / "empty").verify()
 
 
+@pytest.mark.parametrize(
+    "manifest",
+    [
+        '{"transactionTime": "2022-03-04T05:06:07Z", "output": [], "error": []}',  # a bulk export
+        '{"sha256": {"model.json": "00", "weights.safetensors": "00"}}',  # a trained model
+        '{"format": 1}',
+        "not JSON",
+    ],
+)
+def test_a_folder_of_another_kind_with_a_manifest_is_never_replaced(tmp_path, manifest):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "manifest.json").write_text(manifest)
+    (tmp_path / "out" / "Patient.ndjson").write_text("years of work")
+    before = file_bytes(tmp_path)
+    with pytest.raises(ConfigError, match="not a chartscan dataset"):
+        write(tmp_path / "out", EVENTS_IN, overwrite=True)
+    assert file_bytes(tmp_path) == before
+
+
+def test_a_published_dataset_is_for_its_owner_only(tmp_path):
+    for overwrite in (False, True):
+        write(tmp_path / "out", EVENTS_IN, overwrite=overwrite)
+        assert (tmp_path / "out").stat().st_mode & 0o777 == 0o700
+        (tmp_path / "out").chmod(0o755)
+
+
+@contextmanager
+def files_of_at_most(size: int) -> Iterator[None]:
+    """A disk on which no file may be larger: what is written beyond fails, as it does on a full one."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.mark.parametrize("when", ["while reading", "at the end of reading", "while sorting", "in the shards"])
+def test_a_full_disk_leaves_no_staging_and_the_first_error_is_the_one_seen(tmp_path, monkeypatch, when):
+    if when == "while reading":
+        monkeypatch.setattr(Spool.__init__, "__defaults__", ("main", 1 << 20))
+    write(tmp_path / "out", EVENTS_IN)
+    before = file_bytes(tmp_path / "out")
+    config = StoreConfig(memory_mb=64, threads=1)
+    events = random_events(60_000, 200)
+    pieces = [events.slice(i, 10_000) for i in range(0, 60_000, 10_000)]
+    limit = ExitStack()
+    with limit, pytest.raises(OSError, match="cannot be written: File too large") as raised:  # noqa: PT012, SIM117
+        with DatasetWriter(tmp_path / "out", source="test", config=config, overwrite=True) as writer:
+            if when in ("while reading", "at the end of reading"):
+                limit.enter_context(files_of_at_most(100_000))
+            for piece in pieces:
+                writer.write(piece)
+            if when == "while sorting":
+                monkeypatch.setattr(StoreConfig, "bytes_at_once", 2 << 20)
+                monkeypatch.setattr(scatter, "BUFFER_BYTES", 1 << 20)
+            if when in ("while sorting", "in the shards"):
+                writer._spool.close()
+                limit.enter_context(files_of_at_most(20_000))
+    gc.collect()  # nothing fails later, where nobody can catch it
+    part = {"while sorting": "/scratch/subjects/", "in the shards": "/dataset/data/0.parquet"}
+    assert part.get(when, "/spool/main.parquet") in raised.value.filename
+    assert file_bytes(tmp_path / "out") == before
+    assert beside(tmp_path / "out") == []
+
+
+def test_when_tidying_up_fails_too_the_first_error_is_shown_and_the_rest_is_done(tmp_path, monkeypatch):
+    def broken(self, counts):
+        raise OSError("no space for the quarantine")
+
+    monkeypatch.setattr(Quarantine, "finish", broken)
+    with pytest.raises(ZeroDivisionError) as raised:  # noqa: SIM117
+        with DatasetWriter(tmp_path / "out", source="test"):
+            raise ZeroDivisionError
+    assert "no space for the quarantine" in raised.value.__notes__[0]
+    assert list(tmp_path.iterdir()) == []
+
+
+def bad_run(out: Path, reason: str, fails: bool) -> None:
+    """A run with one line in quarantine, which fails at its end or does not."""
+    with DatasetWriter(out, source="test", overwrite=True) as writer:
+        writer.write(EVENTS_IN)
+        writer.quarantine.put(reason, "a.ndjson", 1, 0, b"{")
+        if fails:
+            raise ZeroDivisionError
+
+
+def reasons(folder: Path) -> list[str]:
+    lines = (folder / "records-main.jsonl").read_bytes().splitlines()
+    return [json.loads(line)["reason"] for line in lines]
+
+
+def test_the_quarantine_of_a_dataset_stays_as_long_as_the_dataset(tmp_path):
+    out, kept = tmp_path / "out", tmp_path / "out.quarantine"
+    failed = tmp_path / "out.quarantine.failed"
+    bad_run(out, "first", fails=False)
+    before = file_bytes(kept)
+    with pytest.raises(ZeroDivisionError):
+        bad_run(out, "second", fails=True)
+    assert file_bytes(kept) == before
+    assert reasons(failed) == ["second"]
+    assert failed.stat().st_mode & 0o777 == 0o700
+    assert (failed / "key").read_bytes() == (kept / "key").read_bytes()
+    with pytest.raises(ConfigError):
+        DatasetWriter(out, source="test").__enter__()
+    assert file_bytes(kept) == before
+    bad_run(out, "third", fails=False)
+    assert reasons(kept) == ["third"]
+    assert beside(out) == ["out.quarantine"]
+    write(out, EVENTS_IN, overwrite=True)
+    assert beside(out) == []
+
+
+def test_files_of_the_user_in_the_quarantine_folder_are_never_removed(tmp_path):
+    out, kept = tmp_path / "out", tmp_path / "out.quarantine"
+    (kept / "looked at").mkdir(parents=True)
+    (kept / "looked at" / "records-1.jsonl").write_text("{}")
+    (kept / "notes.txt").write_text("ask the hospital")
+    mine = file_bytes(kept)
+    bad_run(out, "first", fails=False)
+    bad_run(out, "second", fails=False)
+    assert reasons(kept) == ["second"]
+    assert mine.items() <= file_bytes(kept).items()
+    write(out, EVENTS_IN, overwrite=True)
+    assert mine.items() <= file_bytes(kept).items()
+    assert not (kept / "records-main.jsonl").exists()
+
+
 def test_no_events_at_all_is_an_error(tmp_path):
     with pytest.raises(DataError, match="no events"):
         write(tmp_path / "out", EVENTS_IN.slice(0, 0))
@@ -280,7 +412,8 @@ def test_no_events_at_all_is_an_error(tmp_path):
 
 def test_progress_ends_at_the_number_of_rows(tmp_path):
     steps = []
-    with DatasetWriter(tmp_path / "out", source="test", progress=lambda *step: steps.append(step)) as writer:
+    bar = nullcontext(lambda *step: steps.append(step))
+    with DatasetWriter(tmp_path / "out", source="test", sorting=lambda: bar) as writer:
         writer.write(EVENTS_IN)
     assert steps[-1] == (5_000, 5_000)
 
@@ -291,3 +424,9 @@ def test_progress_ends_at_the_number_of_rows(tmp_path):
 def test_settings_that_cannot_work_are_refused(wrong):
     with pytest.raises(ValueError, match="must"):
         StoreConfig(**wrong)
+
+
+def test_a_follow_up_that_ends_before_the_last_event_is_refused():
+    with pytest.raises(ValueError, match="must not be negative"):
+        DaysAfterLastEvent(days=-5)
+    assert DaysAfterLastEvent(days=0).days == 0

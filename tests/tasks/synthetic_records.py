@@ -29,14 +29,14 @@ DISPOSITIONS = ["//HOME", "//HOME", "//SNF", "//EXPIRED", "//UNK", ""]
 
 @dataclass
 class History:
-    """Rows (time, code, event_type, encounter_id) of one subject, and the dataset's follow-up rule."""
+    """Rows (time, code, event_type, encounter_id, available_time) of one subject, and the follow-up rule."""
 
     subject_id: int
     rows: list[tuple] = field(default_factory=list)
     follow_up: dict = field(default_factory=lambda: {"rule": "days_after_last_event", "days": 0})
 
-    def add(self, time, code, event_type, encounter=None):
-        self.rows.append((time, code, event_type, encounter))
+    def add(self, time, code, event_type, encounter=None, known=None):
+        self.rows.append((time, code, event_type, encounter, known or time))
         return self
 
     def stay(self, start, end, encounter, disposition="//HOME", admission="HOSPITAL_ADMISSION//EMERGENCY"):
@@ -46,8 +46,8 @@ class History:
     def events(self, order=None):
         """EVENTS columns that labelling reads, rows by time or in the given order."""
         rows = sorted(self.rows, key=lambda r: r[0] or datetime.min) if order is None else order
-        names = ["time", "code", "event_type", "encounter_id"]
-        types = [TIME, pa.string(), pa.string(), pa.string()]
+        names = ["time", "code", "event_type", "encounter_id", "available_time"]
+        types = [TIME, pa.string(), pa.string(), pa.string(), TIME]
         columns = [pa.array([r[i] for r in rows], t) for i, t in enumerate(types)]
         ids = pa.array([self.subject_id] * len(rows), pa.int64())
         return pa.table([ids, *columns], names=["subject_id", *names])
@@ -78,7 +78,8 @@ def random_history(subject_id, rng):
         own = None if rng.random() < 0.3 else f"v{number}"
         delay = GAPS[rng.integers(len(GAPS))] if own else timedelta(0)
         time = None if own is None and rng.random() < 0.05 else start + delay
-        history.add(time, CODES[rng.integers(len(CODES))], "diagnosis", own)
+        known = time + GAPS[rng.integers(len(GAPS))] if time and rng.random() < 0.5 else None
+        history.add(time, CODES[rng.integers(len(CODES))], "diagnosis", own, known)
     return _with_end(history, anchors, rng)
 
 
@@ -115,7 +116,7 @@ class Facts:
     """What the rules need of a history, found by plain loops over its rows."""
 
     def __init__(self, history):
-        rows = [(micros(t), code, kind, enc) for t, code, kind, enc in history.rows]
+        rows = [(micros(t), code, kind, enc, micros(known)) for t, code, kind, enc, known in history.rows]
         timed = [r[0] for r in rows if r[0] is not None]
         deaths = [r[0] for r in rows if r[2] == "death"]
         self.dead = bool(deaths)
@@ -127,14 +128,14 @@ class Facts:
         else:
             self.followed = max(timed) + rule["days"] * D
         self.parts = []
-        for t, _, kind, enc in rows:
+        for t, _, kind, enc, _ in rows:
             if kind == "admission":
                 closing = [r for r in rows if r[2] == "discharge" and r[3] == enc]
                 end, code = (closing[0][0], closing[0][1]) if closing else (None, "")
                 self.parts.append((t, end, code.partition("//")[2]))
         self.stays = [self._stay(group) for group in self._groups()]
         started = {r[3]: r[0] for r in rows if r[2] in ("admission", "visit_start")}
-        self.codes = [(started.get(r[3], r[0]), r[1]) for r in rows if r[2] == "diagnosis"]
+        self.codes = [(started.get(r[3], r[4]), r[1]) for r in rows if r[2] == "diagnosis"]
 
     def _groups(self):
         """Encounters joined as long as any two groups overlap or touch."""
@@ -197,7 +198,7 @@ def brute_force(task, history):
             elif task == "long_stay_7d":
                 found[at] = end - start > 7 * D
             else:
-                found[at] = None if (unsaid and facts.dead and facts.death is None) else died
+                found[at] = None if (unsaid and not died and facts.death is None) else died
             continue
         left_alive = end is not None and not died and (facts.death is None or facts.death > end)
         if left_alive and not (facts.dead and facts.death is None and unsaid):

@@ -150,7 +150,18 @@ def test_who_is_dead_after_a_day_is_not_predicted():
 
 def test_death_in_hospital_is_positive():
     assert first("in_hospital_mortality", one_stay("//EXPIRED")).value is True
-    assert first("in_hospital_mortality", one_stay("")).value is False
+    assert first("in_hospital_mortality", one_stay("//HOME")).value is False
+
+
+@pytest.mark.parametrize("disposition", ["", "//UNK", "//UNKNOWN"])
+def test_a_stay_that_nobody_says_how_it_ended_has_no_outcome(disposition):
+    outcome = first("in_hospital_mortality", one_stay(disposition))
+    assert (outcome.eligible, outcome.value) == (True, None)
+    assert outcome.reason == "no disposition and no death"
+    undated = one_stay(disposition).add(None, "MEDS_DEATH", "death")
+    assert first("in_hospital_mortality", undated).value is None
+    later = one_stay(disposition).add(OUT + 9 * DAY, "MEDS_DEATH", "death")
+    assert first("in_hospital_mortality", later).value is False
 
 
 @pytest.mark.parametrize(("length", "value"), [(7 * DAY, False), (7 * DAY + US, True)])
@@ -182,6 +193,13 @@ def test_new_onset_counts_encounters_that_start_within_a_year(gap, value):
 def test_a_code_of_the_index_stay_excludes_even_if_coded_after_discharge(delay):
     history = one_stay().add(OUT + delay, "ICD10CM//E785", "diagnosis", "a")
     assert first("lipid_disorder_1y", history).reason == "condition already coded"
+
+
+def test_a_diagnosis_without_an_encounter_counts_from_when_it_was_recorded():
+    old = one_stay().add(OUT - 900 * DAY, "ICD10CM//I10", "diagnosis", known=OUT + 5 * DAY)
+    assert first("hypertension_1y", old).value is True  # nobody knew of it at discharge
+    known = one_stay().add(OUT - 900 * DAY, "ICD10CM//I10", "diagnosis", known=OUT)
+    assert first("hypertension_1y", known).reason == "condition already coded"
 
 
 def test_a_condition_of_unknown_time_excludes():

@@ -16,18 +16,21 @@ from chartscan.cohort.follow_up import FollowUp, follow_up_rule
 from chartscan.cohort.stays import DEFAULT, Encounter, Stay, StayConfig, merged_stays
 from chartscan.schema import EVENT_RANK
 
-COLUMNS = ["subject_id", "time", "code", "event_type", "encounter_id"]  # all that labels are made from
+# All that labels are made from.
+COLUMNS = ["subject_id", "time", "code", "event_type", "encounter_id", "available_time"]
 
 _STARTS = {"admission": True, "visit_start": False}  # event type -> is a hospital stay
 _ENDS = {"discharge": True, "visit_end": False}
 _KEPT = pa.array([*_STARTS, *_ENDS, "diagnosis", "birth", "death"])
 
-Row = tuple[datetime | None, str, str, str | None]  # time, code, event_type, encounter_id
+# time, code, event_type, encounter_id, available_time
+Row = tuple[datetime | None, str, str, str | None, datetime | None]
 
 
 @dataclass(frozen=True, slots=True)
 class Diagnosis:
-    """A coded diagnosis. `time` is when its encounter started, or its own time if it has no encounter."""
+    """A coded diagnosis. `time` is when its encounter started; without an encounter, when it was recorded:
+    its onset may lie years before anybody knew of it."""
 
     code: str
     time: datetime | None  # None: coded at an unknown time
@@ -91,13 +94,13 @@ def record_from_events(
 
 
 def _rows(table: pa.Table) -> list[Row]:
-    columns = [table[name].to_pylist() for name in ("time", "code", "event_type", "encounter_id")]
+    columns = [table[name].to_pylist() for name in COLUMNS[1:]]
     return sorted(zip(*columns, strict=True), key=_row_order)
 
 
-def _row_order(row: Row) -> tuple[datetime, int, str, str]:
-    time, code, event_type, encounter_id = row
-    return time or datetime.min, EVENT_RANK[event_type], code, encounter_id or ""
+def _row_order(row: Row) -> tuple[datetime, int, str, str, datetime]:
+    time, code, event_type, encounter_id, known = row
+    return time or datetime.min, EVENT_RANK[event_type], code, encounter_id or "", known or datetime.min
 
 
 def _encounters(rows: Iterable[Row]) -> tuple[tuple[Encounter, ...], int]:
@@ -111,7 +114,7 @@ def _encounters(rows: Iterable[Row]) -> tuple[tuple[Encounter, ...], int]:
     open_starts: dict[bool, list[int]] = {True: [], False: []}
     unpaired = 0
     for number, row in enumerate(rows):
-        time, _, event_type, encounter_id = row
+        time, _, event_type, encounter_id, _ = row
         if time is None:
             continue
         if event_type in _STARTS:
@@ -133,7 +136,7 @@ def _encounters(rows: Iterable[Row]) -> tuple[tuple[Encounter, ...], int]:
 
 
 def _encounter(start_row: Row, end_row: Row | None, hospital: bool) -> Encounter:
-    start, code, _, encounter_id = start_row
+    start, code, _, encounter_id, _ = start_row
     end = end_row[0] if end_row else None
     assert start is not None
     return Encounter(
@@ -157,7 +160,7 @@ def _diagnoses(rows: Iterable[Row], encounters: tuple[Encounter, ...]) -> tuple[
         if encounter.id is not None:
             starts.setdefault(encounter.id, encounter.start)
     return tuple(
-        Diagnosis(code, starts.get(encounter_id, time) if encounter_id else time, encounter_id)
-        for time, code, event_type, encounter_id in rows
+        Diagnosis(code, starts.get(encounter_id or "", known), encounter_id)
+        for _, code, event_type, encounter_id, known in rows
         if event_type == "diagnosis"
     )

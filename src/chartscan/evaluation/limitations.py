@@ -10,6 +10,8 @@ from chartscan.schema import HELD_OUT
 
 FEWEST_EVENTS = 100  # Collins et al. 2016, Statistics in Medicine 35:214: at least 100, better 200
 ENOUGH_EVENTS = 200
+FEWEST_RESAMPLES = 100  # below, the 2.5 % ends of an interval are one or two resamples
+ENOUGH_RESAMPLES = 1000
 UNCALIBRATED = (None, "none", "")
 
 
@@ -126,6 +128,13 @@ def _follow_up(rule: dict[str, Any] | None) -> Limitation:
             f"Every subject is assumed to be followed up to the time of the export ({rule.get('time')}). "
             "Events outside this hospital count as not having happened."
         )
+    elif rule.get("rule") == "days_after_last_event" and not rule.get("days"):
+        text = (
+            "Nothing says how long subjects were followed, so follow-up ends with each one's last record. "
+            "Only subjects who came back or died count as negatives: a selection by the future. Tell how "
+            "long they were followed when ingesting (--follow-up-end or --follow-up-days)."
+        )
+        return Limitation(heading, text, True)
     elif rule.get("rule") == "days_after_last_event":
         text = (
             f"Every subject is assumed to be followed up to {rule.get('days')} days after the last record, "
@@ -144,9 +153,11 @@ def _intervals(evaluation: Evaluation) -> Limitation:
     )
     if undefined:
         text += f" {undefined:,} resamples lacked a class and were left out."
-    if evaluation.replicates < 1000:
-        text += " Fewer than 1,000 resamples make the ends of the intervals uncertain."
-    return Limitation("Intervals", text, evaluation.replicates < 1000)
+    if evaluation.replicates < FEWEST_RESAMPLES:
+        text += f" Intervals of fewer than {FEWEST_RESAMPLES} resamples mean nothing: do not read them."
+    elif evaluation.replicates < ENOUGH_RESAMPLES:
+        text += f" Fewer than {ENOUGH_RESAMPLES:,} resamples make the ends of the intervals uncertain."
+    return Limitation("Intervals", text, evaluation.replicates < ENOUGH_RESAMPLES)
 
 
 def _multiplicity(evaluation: Evaluation) -> Limitation:

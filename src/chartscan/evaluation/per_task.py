@@ -178,5 +178,6 @@ def _check_names(sets: list[PredictionSet]) -> None:
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise DataError(
-            f"{sets[0].task}: more than one set of predictions by {twice}. Give each model a name of its own."
+            f"{sets[0].task}: more than one set of predictions by {', '.join(twice)}. "
+            "Give each model a name of its own."
         )

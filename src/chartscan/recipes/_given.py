@@ -32,7 +32,10 @@ class Given:
 
 
 def read_given(paths: Sequence[Path]) -> list[Given]:
-    """Every file of `paths`, in order; DataError for a path without any, ConfigError for a file given twice."""
+    """Every file of `paths`, in order.
+
+    DataError for a path without any, ConfigError for a file given twice.
+    """
     found = [Given(path, file, read_predictions(file)) for path in paths for file in _files(path)]
     places = [one.file.resolve() for one in found]
     twice = [one.file for k, one in enumerate(found) if places[k] in places[:k]]
@@ -57,8 +60,8 @@ def check_artifact(given: Sequence[Given], model: Path) -> None:
     for one in given:
         if one.artifact not in (None, expected):
             raise ConfigError(
-                f"--model {model} did not make {one.file} (by '{one.predictions.model}'). Name the trained model "
-                "that chartscan predict was given for it, or leave --model out."
+                f"--model {model} did not make {one.file} (by '{one.predictions.model}'). Name the trained "
+                "model that chartscan predict was given for it, or leave --model out."
             )
 
 
@@ -67,8 +70,8 @@ def check_dataset(given: Sequence[Given], dataset: Dataset) -> None:
     for one in given:
         if one.dataset not in (None, dataset.fingerprint):
             raise ConfigError(
-                f"--data {dataset.path} is not the dataset that {one.file} was predicted on. Name that one, or "
-                "predict again on this one."
+                f"--data {dataset.path} is not the dataset that {one.file} was predicted on. Name that one, "
+                "or predict again on this one."
             )
 
 
@@ -118,8 +121,8 @@ class _Model:
         for other in self.given:
             if other.predictions.task == one.predictions.task:
                 raise ConfigError(
-                    f"{other.file} and {one.file} both hold predictions of {one.predictions.task} by the same "
-                    "trained model. Give one of them."
+                    f"{other.file} and {one.file} both hold predictions of {one.predictions.task} by the "
+                    "same trained model. Give one of them."
                 )
         self.given.append(one)
 

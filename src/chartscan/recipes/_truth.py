@@ -37,7 +37,8 @@ def truth_file(truth: Path) -> Path:
         if path.is_file():
             return path
     raise DataError(
-        f"{truth}: no true risks. The simulator writes them to EXPORT/{FOLDER}/{FILE}; name EXPORT or that file."
+        f"{truth}: no true risks. The simulator writes them to EXPORT/{FOLDER}/{FILE}; "
+        "name EXPORT or that file."
     )
 
 
@@ -50,8 +51,8 @@ def _read(path: Path) -> pa.Table:
         ) from err
     if set(table.column_names) != set(TRUTH.names):
         raise DataError(
-            f"{path}: not true risks. Expected the columns {', '.join(TRUTH.names)} of the simulator's {FILE}, "
-            f"found {', '.join(table.column_names)}."
+            f"{path}: not true risks. Expected the columns {', '.join(TRUTH.names)} of the simulator's "
+            f"{FILE}, found {', '.join(table.column_names)}."
         )
     return check(table, TRUTH, str(path))
 

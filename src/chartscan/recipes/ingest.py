@@ -35,21 +35,38 @@ def run_ingest(plan: IngestPlan, watcher: Watcher) -> tuple[Dataset, Accounting]
     """Reads `plan.path` and publishes `plan.out`; on any error what was at `plan.out` stays as it was."""
     source = find("sources", plan.source)
     config = with_settings(source.Config(), plan.settings)
-    store = msgspec.structs.replace(
-        with_settings(StoreConfig(), plan.store), strict=plan.strict, follow_up=follow_up(plan)
+    store = store_config(plan)
+    check_places(plan)
+    writer = DatasetWriter(
+        plan.out,
+        source=plan.source,
+        settings=msgspec.to_builtins(config),
+        config=store,
+        overwrite=plan.overwrite,
+        sorting=lambda: watcher.progress("Sorting", "events"),
     )
-    with watcher.progress("Sorting", "events") as sorting:
-        writer = DatasetWriter(
-            plan.out,
-            source=plan.source,
-            settings=msgspec.to_builtins(config),
-            config=store,
-            overwrite=plan.overwrite,
-            progress=sorting,
-        )
-        with writer, watcher.progress("Reading", "bytes") as reading:
-            source.read(plan.path, writer, config, reading)
+    with writer, watcher.progress("Reading", "bytes") as reading:  # ends before the writer sorts
+        source.read(plan.path, writer, config, reading)
     return Dataset.open(plan.out), writer.accounting
+
+
+def store_config(plan: IngestPlan) -> StoreConfig:
+    """Settings of the store: those of --store, and over them what has a flag of its own and was given."""
+    config = with_settings(StoreConfig(), plan.store)
+    rule = follow_up(plan)
+    return msgspec.structs.replace(
+        config, strict=plan.strict or config.strict, follow_up=config.follow_up if rule is None else rule
+    )
+
+
+def check_places(plan: IngestPlan) -> None:
+    """ConfigError when IN and OUT are one folder, or one lies in the other: the input is never written to."""
+    taken, made = plan.path.resolve(), plan.out.resolve()
+    if taken == made or taken in made.parents or made in taken.parents:
+        raise ConfigError(
+            f"{plan.out} and {plan.path} must not be the same folder, nor one inside the other. "
+            "Choose another output folder."
+        )
 
 
 def follow_up(plan: IngestPlan) -> FollowUp | None:
@@ -57,7 +74,10 @@ def follow_up(plan: IngestPlan) -> FollowUp | None:
     if plan.follow_up_end is not None and plan.follow_up_days is not None:
         raise ConfigError("Give --follow-up-end or --follow-up-days, not both.")
     if plan.follow_up_days is not None:
-        return DaysAfterLastEvent(plan.follow_up_days)
+        try:
+            return DaysAfterLastEvent(plan.follow_up_days)
+        except ValueError as err:
+            raise ConfigError(f"--follow-up-days: {err}.") from None
     if plan.follow_up_end is None:
         return None
     try:

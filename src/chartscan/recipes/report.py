@@ -122,7 +122,8 @@ def _coverage(found: dict[str, dict[str, dict[str, Any]]] | None) -> list[Covera
     """
     if not found or HELD_OUT not in found:
         return None
-    shown, rare = [], []
+    shown: list[Coverage] = []
+    rare: list[Coverage] = []
     for system, counts in sorted(found[HELD_OUT].items()):
         one = Coverage(system, counts["events"], counts["unknown"])
         (shown if one.events >= FEWEST_EVENTS else rare).append(one)

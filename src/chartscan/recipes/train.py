@@ -2,12 +2,11 @@
 
 from pathlib import Path
 
-from chartscan.errors import ConfigError
-from chartscan.find import find, names
 from chartscan.recipes import _work
 from chartscan.recipes._belonging import check_labels
 from chartscan.recipes._job import Job, Watcher
 from chartscan.recipes._labels import cohort_lines, load_labels, make_labels
+from chartscan.recipes._names import find_recipe
 from chartscan.recipes._sequence import SequenceRecipe
 from chartscan.recipes._tabular import TabularRecipe
 from chartscan.settings import with_settings
@@ -18,11 +17,7 @@ Recipe = SequenceRecipe | TabularRecipe
 
 def recipe_of(name: str, settings: list[str]) -> Recipe:
     """The recipe `name` with settings changed; ConfigError with the known recipes where there is none."""
-    module = find("recipes", name)
-    if not hasattr(module, "RECIPE"):
-        known = [n for n in names("recipes") if hasattr(find("recipes", n), "RECIPE")]
-        raise ConfigError(f"'{name}' is no recipe to train. Known: {', '.join(known)}.")
-    return with_settings(module.RECIPE, settings)
+    return with_settings(find_recipe(name).RECIPE, settings)
 
 
 def run_train(

@@ -78,7 +78,7 @@ class Stream:
         self._gap_from: int | None = None  # time of the last attributed token
 
     def push(self, event: Event) -> list[Token]:
-        """The tokens that `event` adds; none for a birth.
+        """The tokens that `event` adds; none for a birth, nor for a death without a time.
 
         Events come in the order in which they became known, static facts first (`events_in_known_order`);
         DataError otherwise, since tokens already given cannot change.
@@ -94,7 +94,7 @@ class Stream:
             self._birth = time if self._birth is None else self._birth
         elif time is not None:
             tokens += self._timed(event, _Moment(time, known, self._age(time)))
-        elif self._config.static_tokens:
+        elif self._config.static_tokens and event.event_type != "death":  # undated: as in token_rows
             tokens.append(_plain(self._code(event), T.STATIC, ALWAYS))
         return tokens
 

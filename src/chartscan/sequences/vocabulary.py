@@ -135,8 +135,10 @@ def text_result(config: SequenceConfig) -> pl.Expr:
 
 
 def token_rows(frame: pl.DataFrame, config: SequenceConfig) -> pl.DataFrame:
-    """Rows that become tokens: all but births, and static facts where the settings leave them out."""
-    kept = pl.col("event_type") != "birth"
+    """Rows that become tokens: all but births, deaths without a time (nobody knows from when they may be
+    seen), and static facts where the settings leave them out."""
+    undated_death = (pl.col("event_type") == "death") & pl.col("time").is_null()
+    kept = (pl.col("event_type") != "birth") & ~undated_death
     return frame.filter(kept if config.static_tokens else kept & pl.col("time").is_not_null())
 
 

@@ -116,8 +116,11 @@ class Accounting:
                 "Lines were lost or counted twice while reading; nothing is published. " + _list(wrong)
             )
 
-    def check_budget(self, budget: float) -> None:
-        """Raise BudgetError when more than the share `budget` of the lines of a type is in quarantine."""
+    def check_budget(self, budget: float, place: str = "the quarantine folder") -> None:
+        """Raise BudgetError when more than the share `budget` of the lines of a type is in quarantine.
+
+        `place` is where the user will find them.
+        """
         lines: defaultdict[str, int] = defaultdict(int)
         bad: defaultdict[str, int] = defaultdict(int)
         for (_, kind, outcome, _), n in self._counts.items():
@@ -132,7 +135,7 @@ class Accounting:
         if over:
             raise BudgetError(
                 f"More than {budget:.2%} of the lines of a type had to be put into quarantine; nothing is "
-                f"published. {_list(over)} See the quarantine folder; mend the export, or raise error_budget."
+                f"published. {_list(over)} See {place}; mend the export, or raise error_budget."
             )
 
 

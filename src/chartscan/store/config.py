@@ -24,6 +24,11 @@ class DaysAfterLastEvent(
 
     days: int = 0
 
+    def __post_init__(self) -> None:
+        """Refuse a follow-up that ends before the last event."""
+        if self.days < 0:
+            raise ValueError("days after the last event must not be negative")
+
 
 FollowUp = ExportTime | DaysAfterLastEvent
 

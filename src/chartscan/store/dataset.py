@@ -1,10 +1,13 @@
 """Dataset: reading a published dataset, one subject or one shard at a time.
 
 It belongs to the moment it was opened: when a later run replaces the folder, reading on raises DataError
-instead of mixing two datasets.
+instead of mixing two datasets. A file is compared with its SHA-256 when it is first read (120 MB take 0.2 s),
+so that damage on the disk is an error and never another number.
 """
 
 from collections.abc import Iterator, Sequence
+from hashlib import file_digest
+from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +32,7 @@ class Dataset:
         self.path = path
         self.manifest = manifest
         self._inode = path.stat().st_ino
+        self._verified: set[str] = set()  # files that were as written when they were first read
 
     @classmethod
     def open(cls, path: Path | str) -> "Dataset":
@@ -119,9 +123,7 @@ class Dataset:
 
     def verify(self) -> None:
         """Read every file and compare its SHA-256; DataError naming those that changed."""
-        wrong = [
-            name for name in self.files if sha256(self.path / name) != self.manifest["files"][name]["sha256"]
-        ]
+        wrong = [name for name in self.files if not self._as_written(name)]
         if wrong:
             raise DataError(f"{self.path}: changed since written: {', '.join(wrong)}. Ingest the data again.")
 
@@ -135,10 +137,30 @@ class Dataset:
         try:
             with path.open("rb") as file:
                 self._check_not_replaced()
+                self._verify_once(path, file)
                 return pq.ParquetFile(file).read(None if columns is None else list(columns))
         except (OSError, pa.ArrowInvalid) as err:
             self._check_not_replaced()
             raise DataError(f"{path}: cannot be read; damaged or removed. Ingest the data again.") from err
+
+    def _verify_once(self, path: Path, file: BufferedReader) -> None:
+        """DataError when a file of the dataset, open as `file`, is not as it was written; first time only."""
+        name = path.relative_to(self.path).as_posix()
+        if name in self._verified:
+            return
+        if file_digest(file, "sha256").hexdigest() != self._digest(name):
+            raise DataError(f"{path}: damaged, its SHA-256 is not the one written. Ingest the data again.")
+        file.seek(0)
+        self._verified.add(name)
+
+    def _as_written(self, name: str) -> bool:
+        try:
+            return sha256(self.path / name) == self._digest(name)
+        except OSError:
+            return False
+
+    def _digest(self, name: str) -> str:
+        return self.manifest["files"][name]["sha256"]
 
     def _check_not_replaced(self) -> None:
         """Called after a file was opened: the folder still being ours then means the file is ours too."""

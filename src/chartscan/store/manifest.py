@@ -1,4 +1,8 @@
-"""`manifest.json`: what a dataset holds, what it was made from, and the SHA-256 of every file."""
+"""`manifest.json`: what a dataset holds, what it was made from, and the SHA-256 of every file.
+
+The manifest is sealed: its last entry `sha256` is that of its own text without it, so that one changed bit,
+in a file or here, is found before anything is believed.
+"""
 
 import hashlib
 import json
@@ -7,10 +11,16 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import meds
+
 from chartscan.errors import DataError
 from chartscan.files import MANIFEST, sha256
+from chartscan.store.writing import writing
 
 FORMAT = 1
+_OURS = {"format", "fingerprint", "files"}
+_SEAL = "sha256"
+_AGAIN = "Ingest the data again."
 
 
 def file_table(folder: Path) -> dict[str, dict[str, Any]]:
@@ -40,22 +50,81 @@ def write_manifest(folder: Path, facts: dict[str, Any]) -> None:
         **facts,
         "files": files,
     }
-    (folder / MANIFEST).write_text(json.dumps(content, indent=1) + "\n")
+    with writing(folder / MANIFEST):
+        (folder / MANIFEST).write_bytes(_sealed(content))
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
-    """The manifest of a dataset; DataError with the remedy when there is none that can be read."""
+    """The manifest of a dataset, without its seal.
+
+    DataError with the remedy when `folder` is something else, or a single bit is not as it was written.
+    """
     path = folder / MANIFEST
     if not path.is_file():
-        raise DataError(
-            f"{folder}: no {MANIFEST}. Expected a dataset written by chartscan; a MEDS dataset from "
-            "elsewhere is taken in with: chartscan ingest meds FOLDER OUT"
-        )
+        raise DataError(f"{folder}: no {MANIFEST}. " + (_something_else(folder, {}) or _no_dataset()))
+    raw = path.read_bytes()
     try:
-        content = json.loads(path.read_bytes())
-        found = content["format"]
-    except (ValueError, KeyError, TypeError) as err:
-        raise DataError(f"{path}: not a manifest that can be read. Ingest the data again.") from err
-    if found != FORMAT:
-        raise DataError(f"{path}: format {found}, expected {FORMAT}. Ingest the data again.")
-    return content
+        content = json.loads(raw)
+    except (ValueError, RecursionError):
+        content = None
+    if not isinstance(content, dict) or not content.keys() >= _OURS:
+        other = _something_else(folder, content) if isinstance(content, dict) else None
+        raise DataError(f"{folder}: {other}" if other else _damaged(path))
+    if content["format"] != FORMAT:
+        raise DataError(f"{path}: format {content['format']}, expected {FORMAT}. {_AGAIN}")
+    if not _whole(raw, content):
+        raise DataError(_damaged(path))
+    return {key: value for key, value in content.items() if key != _SEAL}
+
+
+def _sealed(content: dict[str, Any]) -> bytes:
+    return _text({**content, _SEAL: hashlib.sha256(_text(content)).hexdigest()})
+
+
+def _text(content: dict[str, Any]) -> bytes:
+    return json.dumps(content, indent=1).encode() + b"\n"
+
+
+def _whole(raw: bytes, content: dict[str, Any]) -> bool:
+    """Whether the text `raw` is what was written, byte by byte, and its fingerprint that of its files."""
+    unsealed = {key: value for key, value in content.items() if key != _SEAL}
+    if raw != _sealed(unsealed):
+        return False
+    try:
+        return fingerprint(content["files"]) == content["fingerprint"]
+    except (KeyError, TypeError):
+        return False
+
+
+def _damaged(path: Path) -> str:
+    return f"{path}: damaged, or not the manifest of a dataset. {_AGAIN}"
+
+
+def _no_dataset() -> str:
+    return "Expected a dataset written by chartscan; make one with: chartscan ingest SOURCE IN OUT"
+
+
+def _something_else(folder: Path, manifest: dict[str, Any]) -> str | None:
+    """What a folder that is no dataset of ours is, with the remedy; None when it cannot be told."""
+    sealed_files = manifest.get(_SEAL)
+    if isinstance(sealed_files, dict):
+        kind = "a trained model" if "model.json" in sealed_files else "a folder of a training run"
+        return f"This is {kind}, not a dataset. Give the dataset: the OUT of chartscan ingest"
+    if "transactionTime" in manifest or any(folder.glob("*.ndjson*")):
+        return f"This is a bulk export, not a dataset yet. Make one with: chartscan ingest fhir {folder} OUT"
+    if not manifest and (folder / meds.data_subdirectory).is_dir():
+        return f"This is a dataset of ours that lost it. {_AGAIN}" if _by_us(folder) else _FOREIGN
+    return None
+
+
+_FOREIGN = (
+    "This is a MEDS dataset from elsewhere, which chartscan cannot read yet. Expected one written by "
+    "chartscan ingest, from the records it was made of."
+)
+
+
+def _by_us(folder: Path) -> bool:
+    try:
+        return json.loads((folder / meds.dataset_metadata_filepath).read_bytes())["etl_name"] == "chartscan"
+    except (OSError, ValueError, KeyError, TypeError):
+        return False

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 
 from chartscan.schema import EVENTS, SPLITS
 from chartscan.store.subjects import SUBJECTS
+from chartscan.store.writing import writing
 
 CODES = pa.schema(
     [
@@ -50,19 +51,19 @@ class CodeBook:
 def write_codes(folder: Path, codes: pa.Table) -> None:
     """`metadata/codes.parquet`."""
     meds.CodeMetadataSchema.validate(codes)
-    pq.write_table(codes, folder / meds.code_metadata_filepath)
+    _write(codes, folder / meds.code_metadata_filepath)
 
 
 def write_splits(folder: Path, subject_ids: np.ndarray, splits: np.ndarray) -> None:
     """`metadata/subject_splits.parquet`."""
     table = pa.table([pa.array(subject_ids, pa.int64()), pa.array(splits, pa.string())], schema=SPLITS)
     meds.SubjectSplitSchema.validate(table)
-    pq.write_table(table, folder / meds.subject_splits_filepath)
+    _write(table, folder / meds.subject_splits_filepath)
 
 
 def write_subjects(folder: Path, subjects: pa.Table) -> None:
     """`metadata/subjects.parquet`: which patient of the source is which subject."""
-    pq.write_table(subjects.cast(SUBJECTS), folder / "metadata" / "subjects.parquet")
+    _write(subjects.cast(SUBJECTS), folder / "metadata" / "subjects.parquet")
 
 
 def write_description(folder: Path, source: str) -> None:
@@ -78,4 +79,11 @@ def write_description(folder: Path, source: str) -> None:
         "other_extension_columns": [n for n in extensions if n not in ("encounter_id", "unit")],
     }
     meds.DatasetMetadataSchema.validate(content)
-    (folder / meds.dataset_metadata_filepath).write_text(json.dumps(content, indent=1) + "\n")
+    path = folder / meds.dataset_metadata_filepath
+    with writing(path):
+        path.write_text(json.dumps(content, indent=1) + "\n")
+
+
+def _write(table: pa.Table, path: Path) -> None:
+    with writing(path):
+        pq.write_table(table, path)

@@ -5,6 +5,9 @@ rename. A replacement exchanges the two names in one system call (Linux, macOS).
 no exchange, the old folder is moved aside as `<out>.previous` first: `published` finds it there should the
 run die between the two renames, and the next run puts it back. All of it happens under the OutputLock of
 `out`, so that whatever staging lies about belongs to a run that died.
+
+A published dataset holds patient ids: its folder has mode 0700, whatever the one it replaces had. Who shares
+it with a group widens that by hand.
 """
 
 import ctypes
@@ -46,12 +49,15 @@ def make_staging(out: Path) -> Path:
 
 
 def remove_staging(staging: Path) -> None:
-    """Remove what this process built or replaced."""
-    shutil.rmtree(staging)
+    """Remove what this process built or replaced: all that can be, and then an OSError for the rest."""
+    shutil.rmtree(staging, ignore_errors=True)
+    if staging.exists():
+        shutil.rmtree(staging)
 
 
 def publish(folder: Path, out: Path) -> None:
     """Put `folder`, complete, in the place of `out`; what was there ends up inside the staging folder."""
+    folder.chmod(0o700)
     _sync(folder)
     if not out.exists() or not any(out.iterdir()):
         os.rename(folder, out)

@@ -3,8 +3,12 @@
 The folder lies beside the dataset as `<dataset>.quarantine`, never inside it: publishing replaces the
 dataset as a whole, and an aborted run, which publishes nothing, must still be able to say why. It holds
 `records-<part>.jsonl`, `content-<part>.ndjson` (when content is kept), `accounting.json` and `key`, the
-random key of the digests. The folder has mode 0700, its files 0600. It appears with the first bad line; the
-next run on the same output empties it but for the key, so that the same bad line keeps its digest.
+random key of the digests. The folder has mode 0700, its files 0600.
+
+A run gathers its bad lines in its staging folder and puts them in place at its end, so that the quarantine
+beside a dataset is always that of the run which made the dataset: when a run fails and an older dataset
+stays, its lines go to `<dataset>.quarantine.failed`, until the next run. The key is handed on, so that the
+same bad line keeps its digest. Only files of the names above are ever removed.
 """
 
 import hashlib
@@ -12,11 +16,12 @@ import hmac
 import json
 import os
 import secrets
-import shutil
 from pathlib import Path
 from typing import IO, Any
 
+KEY = "key"
 KEY_BYTES = 32
+_OURS = ("records-*.jsonl", "content-*.ndjson", "accounting.json")
 
 
 def quarantine_folder(out: Path) -> Path:
@@ -24,13 +29,45 @@ def quarantine_folder(out: Path) -> Path:
     return out.with_name(out.name + ".quarantine")
 
 
+def failed_quarantine_folder(out: Path) -> Path:
+    """Where a run that failed to replace the dataset `out` leaves its bad lines."""
+    return out.with_name(out.name + ".quarantine.failed")
+
+
 def clear_quarantine(folder: Path) -> None:
-    """Remove the records of an earlier run; its key stays."""
-    if not folder.is_dir():
+    """Remove the records of an earlier run; its key stays, and so does whatever is not ours."""
+    if folder.is_dir():
+        for path in [path for pattern in _OURS for path in folder.glob(pattern)]:
+            if path.is_file():
+                path.unlink()
+
+
+def remove_quarantine(folder: Path) -> None:
+    """Remove the records and the key of an earlier run, and the folder unless it holds anything else."""
+    clear_quarantine(folder)
+    if folder.is_dir() and {path.name for path in folder.iterdir()} <= {KEY}:
+        (folder / KEY).unlink(missing_ok=True)
+        folder.rmdir()
+
+
+def hand_on_key(earlier: Path, run: Path) -> None:
+    """Give the folder of a new run the key of an earlier one, if there is any."""
+    if (earlier / KEY).is_file():
+        run.mkdir(mode=0o700)
+        with _private(run / KEY) as file:
+            file.write((earlier / KEY).read_bytes())
+
+
+def keep_quarantine(run: Path, folder: Path) -> None:
+    """Put what a finished run gathered in `run` into `folder`, in place of what an earlier one left there."""
+    if not run.is_dir():
+        remove_quarantine(folder)
         return
-    for path in folder.iterdir():
-        if path.name != "key":
-            path.unlink()
+    clear_quarantine(folder)
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    folder.chmod(0o700)
+    for path in sorted(run.iterdir()):
+        os.replace(path, folder / path.name)
 
 
 class Quarantine:
@@ -67,7 +104,7 @@ class Quarantine:
     def _open(self) -> None:
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.folder.chmod(0o700)
-        self._key = _read_or_make_key(self.folder / "key")
+        self._key = _read_or_make_key(self.folder / KEY)
         self._records = _private(self.folder / f"records-{self.part}.jsonl")
         if self.keep_content:
             self._content = _private(self.folder / f"content-{self.part}.ndjson")
@@ -85,7 +122,7 @@ class Quarantine:
             with _private(self.folder / "accounting.json") as file:
                 file.write(json.dumps(counts, indent=1).encode())
         else:
-            shutil.rmtree(self.folder)
+            remove_quarantine(self.folder)
 
     def close(self) -> None:
         """Flush and close the files."""

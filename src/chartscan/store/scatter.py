@@ -7,6 +7,8 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
+from chartscan.store.writing import writing
+
 BUFFER_BYTES = 32 << 20  # of all files together
 _OPTIONS = pa.ipc.IpcWriteOptions(compression="lz4")
 
@@ -23,8 +25,9 @@ class _PartWriter:
         self.path = path
         self.size = 0
         self._buffer_bytes = buffer_bytes
-        self._sink = pa.OSFile(str(path), "wb")
-        self._file = pa.ipc.new_stream(self._sink, schema, options=_OPTIONS)
+        with writing(path):
+            self._sink = pa.OSFile(str(path), "wb")
+            self._file = pa.ipc.new_stream(self._sink, schema, options=_OPTIONS)
         self._waiting: list[pa.Table] = []
         self._waiting_bytes = 0
 
@@ -35,15 +38,18 @@ class _PartWriter:
             self._flush()
 
     def _flush(self) -> None:
-        self._file.write_table(pa.concat_tables(self._waiting).combine_chunks())
+        rows = pa.concat_tables(self._waiting).combine_chunks()
+        with writing(self.path):
+            self._file.write_table(rows)
         self.size += self._waiting_bytes
         self._waiting, self._waiting_bytes = [], 0
 
     def close(self) -> Part:
         if self._waiting:
             self._flush()
-        self._file.close()
-        self._sink.close()
+        with writing(self.path):
+            self._file.close()
+            self._sink.close()
         return Part(self.path, self.size)
 
 

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from meds import DataSchema
 
 from chartscan.schema import EVENTS, TIME
+from chartscan.store.writing import let_go, writing
 
 GROUP_ROWS = 32_768
 # A dictionary of times, which hardly repeat, made files a quarter larger and their writing a third slower.
@@ -25,18 +26,22 @@ def write_shards(tables: Iterable[pa.Table], folder: Path, shard_rows: int) -> N
     `tables` are sorted EVENTS. A file is closed at the first subject that ends at or after `shard_rows` rows.
     """
     shard, number, last = _Shard(folder / "0.parquet"), 0, None
-    for table in tables:
-        ids = table["subject_id"].to_numpy()
-        starts = subject_starts(ids, last)
-        begin = 0
-        while (cut := _cut(starts, begin, shard_rows - shard.rows)) is not None:
-            shard.write(table.slice(begin, cut - begin))
-            shard.close()
-            number += 1
-            shard, begin = _Shard(folder / f"{number}.parquet"), cut
-        shard.write(table.slice(begin))
-        last = ids[-1]
-    shard.close()
+    try:
+        for table in tables:
+            ids = table["subject_id"].to_numpy()
+            starts = subject_starts(ids, last)
+            begin = 0
+            while (cut := _cut(starts, begin, shard_rows - shard.rows)) is not None:
+                shard.write(table.slice(begin, cut - begin))
+                shard.close()
+                number += 1
+                shard, begin = _Shard(folder / f"{number}.parquet"), cut
+            shard.write(table.slice(begin))
+            last = ids[-1]
+        shard.close()
+    except BaseException:
+        shard.abandon()
+        raise
 
 
 def subject_starts(ids: np.ndarray, previous: int | None = None) -> np.ndarray:
@@ -56,7 +61,9 @@ class _Shard:
 
     def __init__(self, path: Path):
         self.rows = 0
-        self._file = pq.ParquetWriter(path, EVENTS, compression="zstd", use_dictionary=_DICTIONARIES)
+        self._path = path
+        with writing(path):
+            self._file = pq.ParquetWriter(path, EVENTS, compression="zstd", use_dictionary=_DICTIONARIES)
         self._waiting: list[pa.Table] = []
         self._waiting_rows = 0
 
@@ -70,11 +77,17 @@ class _Shard:
     def _write_group(self) -> None:
         rows = pa.concat_tables(self._waiting)
         group = DataSchema.align(rows.slice(0, GROUP_ROWS).combine_chunks()).cast(EVENTS)
-        self._file.write_table(group, row_group_size=GROUP_ROWS)
+        with writing(self._path):
+            self._file.write_table(group, row_group_size=GROUP_ROWS)
         self._waiting = [rows.slice(GROUP_ROWS)]
         self._waiting_rows -= group.num_rows
 
     def close(self) -> None:
         if self._waiting_rows:
             self._write_group()
-        self._file.close()
+        with writing(self._path):
+            self._file.close()
+
+    def abandon(self) -> None:
+        """Let go of the file after an error."""
+        let_go(self._file)

@@ -4,6 +4,7 @@ A source may write from several processes, each with its own Spool in the same f
 """
 
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import pyarrow as pa
@@ -12,6 +13,7 @@ import pyarrow.parquet as pq
 
 from chartscan.errors import DataError
 from chartscan.schema import EVENT_TYPES, EVENTS, check
+from chartscan.store.writing import let_go, writing
 
 _TYPES = pa.array(EVENT_TYPES, pa.string())
 SPOOLED = EVENTS.set(EVENTS.names.index("event_type"), pa.field("event_rank", pa.int8(), nullable=False))
@@ -48,8 +50,10 @@ class Spool:
     def _flush(self) -> None:
         if self._file is None:
             options: dict[str, Any] = {"compression": "lz4", "write_statistics": False}
-            self._file = pq.ParquetWriter(self.path, SPOOLED, use_dictionary=_DICTIONARIES, **options)
-        self._file.write_table(pa.concat_tables(self._waiting))
+            with writing(self.path):
+                self._file = pq.ParquetWriter(self.path, SPOOLED, use_dictionary=_DICTIONARIES, **options)
+        with writing(self.path):
+            self._file.write_table(pa.concat_tables(self._waiting))
         self._waiting, self._waiting_bytes = [], 0
 
     def close(self) -> None:
@@ -57,14 +61,28 @@ class Spool:
         if self._waiting:
             self._flush()
         if self._file is not None:
-            self._file.close()
+            with writing(self.path):
+                self._file.close()
+        self._file = None
+
+    def abandon(self) -> None:
+        """Drop what waits and let go of the file, after an error; harmless when it is closed."""
+        self._waiting, self._waiting_bytes = [], 0
+        if self._file is not None:
+            let_go(self._file)
         self._file = None
 
     def __enter__(self) -> "Spool":
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self.close()
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if kind is None:
+                self.close()
+        finally:
+            self.abandon()
 
 
 def spooled(table: pa.Table) -> pa.Table:

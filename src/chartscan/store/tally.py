@@ -1,5 +1,6 @@
 """Counts over the spooled events, by DuckDB in bounded memory: what the codes are, how large subjects are."""
 
+import errno
 import re
 from pathlib import Path
 
@@ -27,6 +28,7 @@ class Tally:
     """Questions to the files of a spool. A context manager; what needs more memory spills to `scratch`."""
 
     def __init__(self, files: list[Path], scratch: Path, memory_mb: int, threads: int = 0):
+        self._scratch = scratch
         self._source = "read_parquet([" + ", ".join(_quoted(path) for path in files) + "])"
         self._database = duckdb.connect(":memory:", config={"temp_directory": str(scratch)})
         self._database.execute(f"SET memory_limit = '{memory_mb}MiB'")
@@ -43,7 +45,11 @@ class Tally:
         return self._query(_SIZES)
 
     def _query(self, query: str) -> pa.Table:
-        return self._database.sql(query.format(source=self._source)).arrow().read_all()
+        try:
+            return self._database.sql(query.format(source=self._source)).arrow().read_all()
+        except (duckdb.IOException, duckdb.OutOfMemoryException) as err:
+            what = "the events cannot be counted: too little disk here, or too small a memory_mb"
+            raise OSError(errno.EIO, what, str(self._scratch)) from err
 
     def __enter__(self) -> "Tally":
         return self

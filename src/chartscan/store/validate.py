@@ -50,7 +50,8 @@ def _read(path: Path, name: str, schema: Any) -> tuple[pa.Table | None, list[str
     """The table of a file (None when it cannot be read), and what `schema` of meds says against it."""
     try:
         table = pq.ParquetFile(path).read()
-    except (OSError, pa.ArrowInvalid):
+        table.validate(full=True)  # damaged text would fail later, with its content in the message
+    except (OSError, pa.ArrowException):
         return None, [f"{name}: missing or damaged."]
     try:
         schema.validate(table)

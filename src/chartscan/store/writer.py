@@ -9,6 +9,7 @@ stays as it was.
 """
 
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -18,13 +19,20 @@ import numpy as np
 import pyarrow as pa
 
 from chartscan.errors import ConfigError, DataError
-from chartscan.files import MANIFEST
 from chartscan.lock import OutputLock
 from chartscan.schema import SPLITS, check
-from chartscan.store import manifest, metadata, publish
+from chartscan.store import metadata, publish
 from chartscan.store.accounting import Accounting
 from chartscan.store.config import DaysAfterLastEvent, FollowUp, StoreConfig
-from chartscan.store.quarantine import Quarantine, clear_quarantine, quarantine_folder
+from chartscan.store.manifest import read_manifest, write_manifest
+from chartscan.store.quarantine import (
+    Quarantine,
+    failed_quarantine_folder,
+    hand_on_key,
+    keep_quarantine,
+    quarantine_folder,
+    remove_quarantine,
+)
 from chartscan.store.shards import write_shards
 from chartscan.store.sort import sorted_events
 from chartscan.store.splits import assign_split
@@ -33,13 +41,15 @@ from chartscan.store.subjects import identity_map, subject_map
 from chartscan.store.tally import Tally
 
 Progress = Callable[[int, int | None], None]
+Bar = Callable[[], AbstractContextManager[Progress]]
 
 
 class DatasetWriter:
     """Gathers events, codes and subjects, then sorts, shards, describes and publishes them as one dataset.
 
     `settings` are those of the source, for the manifest. ConfigError before any work when `out` exists and
-    may not be replaced, or when another run is writing it. `progress(rows, of)` follows the sorting.
+    may not be replaced, or when another run is writing it. `sorting()` is entered when the sorting
+    begins, not before, and gives a function `(rows, of)` that follows it.
     """
 
     def __init__(
@@ -50,16 +60,15 @@ class DatasetWriter:
         settings: dict[str, Any] | None = None,
         config: StoreConfig | None = None,
         overwrite: bool = False,
-        progress: Progress | None = None,
+        sorting: Bar | None = None,
     ):
         self.out = Path(out).resolve()
         self.config = config or StoreConfig()
         self.accounting = Accounting()
-        self.quarantine = Quarantine(quarantine_folder(self.out), self.config.keep_quarantine_content)
         self._source = source
         self._settings = settings or {}
         self._overwrite = overwrite
-        self._progress = progress
+        self._sorting = sorting or (lambda: nullcontext(_nobody))
         self._lock = OutputLock(self.out)
         self._book = metadata.CodeBook()
         self._subjects: list[pa.Table] = []
@@ -71,25 +80,34 @@ class DatasetWriter:
         self._lock.acquire()
         try:
             publish.recover(self.out)
-            _check_replaceable(self.out, self._overwrite)
-            clear_quarantine(self.quarantine.folder)
+            self._replaces = _check_replaceable(self.out, self._overwrite)
             self._staging = publish.make_staging(self.out)
         except BaseException:
             self._lock.release()
             raise
         self.spool_folder = self._staging / "spool"  # workers put their own Spool here
-        self.spool_folder.mkdir()
         self._spool = Spool(self.spool_folder)
+        self.quarantine = Quarantine(self._staging / "quarantine", self.config.keep_quarantine_content)
+        try:
+            self.spool_folder.mkdir()
+            hand_on_key(quarantine_folder(self.out), self.quarantine.folder)
+        except BaseException as err:
+            self._leave(err)
+            raise
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        failure = error
         try:
-            if kind is None:
+            if error is None:
                 self._publish()
+        except BaseException as err:
+            failure = err
+            raise
         finally:
-            self._close()
+            self._leave(failure)
 
     def write(self, events: pa.Table) -> None:
         """Add rows of schema.EVENTS in any order; DataError when they break a rule of the contract."""
@@ -125,12 +143,12 @@ class DatasetWriter:
     def _publish(self) -> None:
         self._spool.close()
         self.accounting.check()
-        self.accounting.check_budget(self.config.budget)
+        self.accounting.check_budget(self.config.budget, str(self._quarantine_after_failure()))
         folder = self._staging / "dataset"
         for name in ("data", "metadata"):
             (folder / name).mkdir(parents=True)
         counts = self._write_files(folder)
-        manifest.write_manifest(folder, self._facts(counts))
+        write_manifest(folder, self._facts(counts))
         publish.publish(folder, self.out)
 
     def _write_files(self, folder: Path) -> dict[str, int]:
@@ -142,13 +160,12 @@ class DatasetWriter:
             )
         scratch = self._staging / "scratch"
         scratch.mkdir()
-        with Tally(files, scratch, self.config.memory_mb, self.config.threads) as tally:
-            codes, sizes = self._book.table(tally.codes()), tally.sizes()
-        rows = sum(codes["event_count"].to_pylist())
-        events = _followed(
-            sorted_events(files, sizes, scratch, self.config.bytes_at_once), rows, self._progress
-        )
-        write_shards(events, folder / "data", self.config.shard_rows)
+        with self._sorting() as progress:
+            with Tally(files, scratch, self.config.memory_mb, self.config.threads) as tally:
+                codes, sizes = self._book.table(tally.codes()), tally.sizes()
+            rows = sum(codes["event_count"].to_pylist())
+            events = sorted_events(files, sizes, scratch, self.config.bytes_at_once)
+            write_shards(_followed(events, rows, progress), folder / "data", self.config.shard_rows)
         found = sizes["subject_id"].to_numpy()
         subjects = self._subject_map(found)
         self._write_metadata(folder, codes, subjects)
@@ -199,31 +216,63 @@ class DatasetWriter:
             "accounting": self.accounting.as_dict(),
         }
 
-    def _close(self) -> None:
-        try:
-            self._spool.close()
-            self.quarantine.finish(self.accounting.as_dict())
-            publish.remove_staging(self._staging)
-        finally:
-            self._lock.release()
+    def _leave(self, failure: BaseException | None) -> None:
+        """Tidy up, every step whatever becomes of the others; the first error of all is the one seen."""
+        late = None
+        for step in (
+            self._spool.abandon,
+            lambda: self._keep_quarantine(failure is not None),
+            lambda: publish.remove_staging(self._staging),
+            self._lock.release,
+        ):
+            try:
+                step()
+            except BaseException as err:
+                late = late or err
+        if late is not None and failure is None:
+            raise late
+        if late is not None and failure is not None:
+            failure.add_note(f"Tidying up failed too: {late}")
+
+    def _keep_quarantine(self, failed: bool) -> None:
+        self.quarantine.finish(self.accounting.as_dict())
+        beside = self._quarantine_after_failure() if failed else quarantine_folder(self.out)
+        keep_quarantine(self.quarantine.folder, beside)
+        if beside != failed_quarantine_folder(self.out):
+            remove_quarantine(failed_quarantine_folder(self.out))
+
+    def _quarantine_after_failure(self) -> Path:
+        """Apart from the quarantine of the dataset that then stays, if there is one."""
+        return failed_quarantine_folder(self.out) if self._replaces else quarantine_folder(self.out)
 
 
-def _check_replaceable(out: Path, overwrite: bool) -> None:
-    """ConfigError unless `out` is free, empty, or a dataset that may be replaced."""
+def _check_replaceable(out: Path, overwrite: bool) -> bool:
+    """Whether `out` holds a dataset; ConfigError unless it is free, empty, or a dataset to be replaced."""
+    beside = quarantine_folder(out)
+    if beside.exists() and not beside.is_dir():
+        raise ConfigError(f"{beside} is in the way of the quarantine folder. Choose another output folder.")
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
-        return
-    if not (out / MANIFEST).is_file():
-        raise ConfigError(f"{out} exists and is not a chartscan dataset. Choose another output folder.")
+        return False
+    try:
+        read_manifest(out)
+    except DataError as err:
+        raise ConfigError(
+            f"{out} exists and is not a chartscan dataset. Choose another output folder. ({err})"
+        ) from None
     if not overwrite:
         raise ConfigError(
             f"{out} already holds a dataset. Choose another folder, or allow replacing: --overwrite"
         )
+    return True
 
 
-def _followed(tables: Iterable[pa.Table], total: int, progress: Progress | None) -> Iterable[pa.Table]:
+def _followed(tables: Iterable[pa.Table], total: int, progress: Progress) -> Iterable[pa.Table]:
     done = 0
     for table in tables:
         yield table
         done += table.num_rows
-        if progress:
-            progress(done, total)
+        progress(done, total)
+
+
+def _nobody(rows: int, of: int | None) -> None:
+    """Where progress goes that nobody follows."""

@@ -1,7 +1,7 @@
 """New onset of a condition within a year of discharge, shared by the tasks that differ in codes alone.
 
-A code counts from the start of its encounter, or from its own time if it has none: a diagnosis coded
-after discharge for the index stay belongs to the index stay.
+A code counts from the start of its encounter, or from when it was recorded if it has none: a diagnosis coded
+after discharge for the index stay belongs to the index stay, and an old one told later was not known before.
 """
 
 from datetime import datetime, timedelta

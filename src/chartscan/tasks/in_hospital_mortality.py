@@ -29,7 +29,7 @@ def label(record: Record, config: Config = DEFAULT) -> list[Outcome]:
 
     Eligible: the stay lasts at least `hours`, patient alive then. Positive: died in hospital (by
     disposition; where it is missing, by a death date not after the discharge date). Negative: discharged
-    alive. Absent: the stay has no end, or neither disposition nor time of death is known.
+    alive. Absent: the stay has no end, or neither its disposition nor a time of death is known.
     """
     return [_outcome(record, stay, config) for stay in record.stays]
 
@@ -41,6 +41,7 @@ def _outcome(record: Record, stay: Stay, config: Config) -> Outcome:
         return excluded(at, reason)
     if stay.end is None:
         return absent(at, "stay has no end")
-    if record.death_without_time and not stay.has_disposition:
-        return absent(at, "death without a time, stay without a disposition")
+    if not (stay.died_in_hospital or stay.has_disposition or record.death):
+        dead = "death without a time, stay without a disposition"
+        return absent(at, dead if record.death_without_time else "no disposition and no death")
     return Outcome(at, stay.died_in_hospital, flags=flags(stay, at))

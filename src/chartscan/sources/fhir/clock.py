@@ -12,10 +12,12 @@ from chartscan.sources.fhir.outcomes import BAD_TIME, Quarantined
 from chartscan.sources.fhir.remember import remember
 
 SECOND = 1_000_000
+HOUR = 3_600 * SECOND
 DAY = 86_400 * SECOND
 _EPOCH = date(1970, 1, 1).toordinal()
 _PARTIAL = re.compile(r"(\d{4})(?:-(\d\d)(?:-(\d\d))?)?", re.ASCII)
 _MINUTE = re.compile(r"[Tt]([01]\d|2[0-3]):([0-5]\d)", re.ASCII)
+_MIDNIGHT = re.compile(r"[Tt]00:00:00(?:\.0*)?(?:Z|z|[+-]|$)", re.ASCII)
 _TAIL = re.compile(r":([0-5]\d|60)(?:\.(\d+))?(Z|z|[+-]\d\d:\d\d)?", re.ASCII)
 
 
@@ -50,6 +52,14 @@ class Clock:
         if len(text) > 10:
             return self.instant(text)
         first, last = self.interval(text)
+        return min((b for b in bounds if b is not None and first <= b <= last), default=last)
+
+    def placed_date(self, text: str, *bounds: int | None) -> int:
+        """`placed`, where a midnight (as written) is no time of day but stands for its date."""
+        if _MIDNIGHT.match(text, 10) is None:
+            return self.placed(text, *bounds)
+        first = self.instant(text)
+        last = first + DAY - 1
         return min((b for b in bounds if b is not None and first <= b <= last), default=last)
 
     def _read(self, text: str) -> int:

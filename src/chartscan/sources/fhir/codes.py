@@ -3,7 +3,9 @@
 Free text never becomes a code unless the site asks for it. This module knows terminologies, not resources.
 """
 
+import json
 import re
+import shlex
 from collections import Counter
 
 import msgspec
@@ -97,6 +99,8 @@ class CodeBook:
     def __init__(self, config: Config):
         self.flags: Counter[str] = Counter()
         self.descriptions: dict[str, str] = {}
+        self._shared: dict[str, set[str]] = {}  # name -> systems that would have it; "" is one of our own
+        self._systems = config.systems
         self._keep_text = config.keep_text_codes
         self._names = KNOWN | {_plain_url(url): name for url, name in config.systems.items()}
         self._owners = dict.fromkeys({*self._names.values(), *RESERVED}, "")
@@ -168,7 +172,7 @@ class CodeBook:
     def system(self, url: str) -> str:
         """Name of a code system: the well-known one, or the last part of its URL.
 
-        DataError where two systems would get one name: what their codes mean cannot depend on chance.
+        Systems that would share a name are noted, for `refuse_shared_names` once all are known.
         """
         key = _plain_url(url)
         if key in self._names:
@@ -176,12 +180,38 @@ class CodeBook:
         name = _SPACE.sub("-", _last_part(url))
         owner = self._owners.setdefault(name, key)
         if owner != key:
-            raise DataError(
-                f"Two code systems would both be called '{name}': {key} and {owner or 'one of our own'}. "
-                "Give one of them a name in `systems`."
-            )
+            self._shared.setdefault(name, {owner}).add(key)
         self._names[key] = name
         return name
+
+    def refuse_shared_names(self) -> None:
+        """DataError where systems would share a name, with the setting that gives each its own.
+
+        What a code means cannot depend on which system was met first.
+        """
+        if not self._shared:
+            return
+        told, settings = [], dict(self._systems)
+        for name, urls in sorted(self._shared.items()):
+            owned = [url or "a name that is taken" for url in sorted(urls)]
+            told.append(f"'{name}' ({', '.join(owned)})")
+            for url in sorted(urls)[1:]:  # the first keeps the name; "" comes first
+                settings[url] = self._own_name(url, name)
+        setting = shlex.quote("systems=" + json.dumps(settings, separators=(",", ":")))
+        raise DataError(
+            f"{len(told)} names of code systems would mean more than one: {'; '.join(told)}. "
+            f"Name them apart, for example with --set {setting}"
+        )
+
+    def _own_name(self, url: str, name: str) -> str:
+        """A name that no other system has: the host before it, and a number where that is not enough."""
+        host = url.partition("//")[2].partition("/")[0]
+        proposed = base = "-".join(filter(None, [_SPACE.sub("-", host), name]))
+        number = 2
+        while proposed in self._owners:
+            proposed, number = f"{base}-{number}", number + 1
+        self._owners[proposed] = url
+        return proposed
 
     def _rank(self, code: str) -> tuple[int, int]:
         """Systems with a declared priority first, then any named one, then those without a system."""

@@ -19,6 +19,14 @@ PRIORITY = (
     "CPT",
     "HCPCS",
 )
+# Cultures grow for days. MIMIC-IV on FHIR leaves out when their results were stored; by its tables the median
+# is 73 hours and the 90th percentile 147; a week (168) is too early for one result in twenty.
+MICROBIOLOGY = {
+    "mimic-microbiology-test": 168.0,
+    "mimic-microbiology-organism": 168.0,
+    "mimic-microbiology-antibiotic": 168.0,
+}
+MOST_HOURS = 100_000  # more than eleven years: no delay, but a mistake
 
 
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -35,6 +43,13 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     emergency_classes: tuple[str, ...] = ("EMER",)
     expired_dispositions: tuple[str, ...] = ("EXP", "EXPIRED", "DIED", "DEAD", "DECEASED")
 
+    # When records became known that do not say so. Code system -> hours from the draw to the result:
+    result_delay_hours: dict[str, float] = msgspec.field(default_factory=MICROBIOLOGY.copy)
+    default_result_delay_hours: float = 24.0  # of all other laboratory results
+    billing_systems: tuple[str, ...] = ("ICD9PROC", "ICD10PCS")  # of procedures that are coded for billing
+    coding_lag_hours: float = 0.0  # from the end of the encounter to its codes; 0: known at discharge
+
+    keep_undated_dispenses: bool = False  # at the end of their encounter, hundreds at one moment
     coding_priority: tuple[str, ...] = PRIORITY
     systems: dict[str, str] = {}  # URL of a code system -> the name it gets; decides where two would collide
     keep_text_codes: bool = False  # TEXT//... where a concept has words only; words may identify a person
@@ -51,6 +66,9 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             ZoneInfo(self.time_zone)
         except (ZoneInfoNotFoundError, ValueError) as err:
             raise ValueError(f"time_zone: '{self.time_zone}' is no time zone such as Europe/Berlin") from err
+        delays = self.default_result_delay_hours, self.coding_lag_hours, *self.result_delay_hours.values()
+        if not all(0 <= hours <= MOST_HOURS for hours in delays):
+            raise ValueError(f"delays and lags are hours from 0 to {MOST_HOURS}")
         if min(self.line_limit_mb, self.nesting_limit, self.batch_rows, self.max_text_characters) < 1:
             raise ValueError(
                 "line_limit_mb, nesting_limit, batch_rows, max_text_characters must be at least 1"

@@ -2,7 +2,7 @@
 
 from collections import Counter
 
-from chartscan.sources.fhir.clock import Clock
+from chartscan.sources.fhir.clock import HOUR, Clock
 from chartscan.sources.fhir.codes import CodeBook
 from chartscan.sources.fhir.config import Config
 from chartscan.sources.fhir.events import EventBuffer
@@ -26,6 +26,9 @@ class Context:
         self.clock = Clock(config.time_zone)
         self.values = ValueReader(codes, config.max_text_characters)
         self.flags: Counter[str] = Counter()
+        self.coding_lag = round(config.coding_lag_hours * HOUR)
+        self.result_delay = round(config.default_result_delay_hours * HOUR)
+        self.result_delays = {name: round(h * HOUR) for name, h in config.result_delay_hours.items()}
         self.placeholders: dict[str, int] = {}  # patients that are only referred to, where that is allowed
         self.event_types: dict[bytes, str] = {}  # of Observations, by their categories as written
         self._subjects: dict[str, int] = {}
@@ -80,6 +83,14 @@ class Context:
             raise Filtered("undated")
         self.flags["time_from_encounter_end"] += 1
         return end
+
+    def assumed(self, time: int, visit: Visit | None, lag: int = 0) -> int:
+        """When something of `time` became known that does not say so: at the end of its encounter, and
+        `lag` microseconds later. Without such an end the time itself is all there is, and it is flagged."""
+        if visit and visit.end is not None:
+            return visit.end + lag
+        self.flags["availability_assumed"] += 1
+        return max(time, (visit.start if visit else None) or time) + lag
 
     def known(self, text: str | None) -> int | None:
         """When something was recorded, None if that is not said."""

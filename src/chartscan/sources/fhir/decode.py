@@ -24,10 +24,12 @@ from chartscan.sources.fhir.outcomes import (
     Filtered,
     Quarantined,
 )
+from chartscan.sources.fhir.resource_types import R4
 from chartscan.sources.fhir.resources import DECODERS, Head
 from chartscan.store.accounting import UNROUTED
 
 FAILURES = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+UNKNOWN_TYPE = "unknown type"
 _HEAD = msgspec.json.Decoder(Head)
 _NAME = re.compile("[A-Za-z]{1,40}")
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
@@ -87,7 +89,10 @@ class LineDecoder:
             raise Quarantined(reason_of(err, raw)) from err
 
     def _type(self, raw: bytes) -> str:
-        """The type a line says it is; Filtered if it is blank, Quarantined if it says none."""
+        """The type a line says it is, UNKNOWN_TYPE where FHIR has none of that name.
+
+        Filtered if the line is blank, Quarantined if it says none.
+        """
         if not raw.strip():
             raise Filtered("blank")
         try:
@@ -96,7 +101,7 @@ class LineDecoder:
             raise Quarantined(reason_of(err, raw, missing=NO_TYPE)) from err
         if not _NAME.fullmatch(name):  # names go into reports; no other content of a record may
             raise Quarantined(NO_TYPE)
-        return name
+        return name if name in R4 else UNKNOWN_TYPE
 
 
 def reason_of(error: Exception, raw: bytes, missing: str = WRONG_TYPE) -> str:

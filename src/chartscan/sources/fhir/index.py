@@ -80,9 +80,11 @@ class Index:
             return None
         return self._medications.get(self.tables["Medication"].row(medication_id))
 
-    def expired_ends(self, patient_id: str) -> list[int]:
-        """Ends of the stays that this patient did not survive, earliest first."""
-        return sorted(self._expired.get(key_of("Patient", patient_id)[0], ()))
+    def expired_ends(self, patient_id: str) -> list[int] | None:
+        """Ends, as far as they are known, of the stays that this patient did not survive, earliest first;
+        None where there was no such stay."""
+        found = self._expired.get(key_of("Patient", patient_id)[0])
+        return None if found is None else sorted(found)
 
     def read(self, files: list[InputFile], report: Report) -> None:
         """Read the files; a broken one is left out as if it were not there."""
@@ -97,8 +99,8 @@ class Index:
                 return
         table = self.tables["Encounter"].columns
         for patient, end in zip(table["expired_patient"], table["end"], strict=True):
-            if patient and end != _NO_TIME:
-                self._expired[patient].append(end)
+            if patient:
+                self._expired[patient] += [] if end == _NO_TIME else [end]
 
     def _block(self, file: InputFile, data: bytes, line: int) -> None:
         if line == 1:

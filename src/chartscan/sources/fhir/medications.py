@@ -51,9 +51,15 @@ def map_administration(administration: MedicationAdministration, context: Contex
 
 
 def map_dispense(dispense: MedicationDispense, context: Context) -> None:
-    """A drug handed over."""
+    """A drug handed over.
+
+    One without a time is left out: placed at the end of its encounter, with all the others of the stay, it
+    would be taken for something that happened at the discharge.
+    """
     when = dispense.whenHandedOver or dispense.whenPrepared
-    _use(dispense, dispense.context, (when, None), "medication_dispense", context)
+    placed = when or context.config.keep_undated_dispenses
+    encounter = dispense.context if placed else None  # which leaves it without any time: undated
+    _use(dispense, encounter, (when, None), "medication_dispense", context)
 
 
 def map_statement(statement: MedicationStatement, context: Context) -> None:

@@ -5,6 +5,7 @@ from msgspec import Raw
 
 from chartscan.sources.fhir.context import Context, first_time
 from chartscan.sources.fhir.outcomes import Filtered
+from chartscan.sources.fhir.references import Visit
 from chartscan.sources.fhir.remember import remember
 from chartscan.sources.fhir.resources import Concept, Observation, Value
 
@@ -14,7 +15,7 @@ _EVENT_TYPES = {"laboratory": "lab", "LAB": "lab", "vital-signs": "vital"}
 
 
 def map_observation(observation: Observation, context: Context) -> None:
-    """A measurement: its code and value, seen from when it was issued.
+    """A measurement: its code and value, seen from when it was issued, else as `_known` assumes.
 
     Without a time of its own it is placed where it was issued. Components stand for themselves; the whole
     gets an event only where it has a value, or no components.
@@ -29,13 +30,30 @@ def map_observation(observation: Observation, context: Context) -> None:
         time = context.clock.instant(written)
     else:
         time = context.time(written, visit, issued)
-    available = time if issued is None else issued
     event_type = _event_type(observation.category, context)
     visit_id = visit.id if visit else None
+    over = _over(observation, time, visit, context) if issued is None else time
     for part in _parts(observation) if observation.component else (observation,):
         code = context.codes.raw(part.code, "Observation")
         value = context.values.read(part)
+        available = _known(code, event_type, over, context) if issued is None else issued
         context.events.add(subject, time, code, event_type, available, visit_id, value)
+
+
+def _over(observation: Observation, time: int, visit: Visit | None, context: Context) -> int:
+    """When a measurement that was never issued was over: the end of its period, else its time."""
+    context.flags["availability_assumed"] += 1
+    period = None if observation.effectiveDateTime else observation.effectivePeriod
+    return context.time(period.end, visit) if period and period.end else time
+
+
+def _known(code: str, event_type: str, over: int, context: Context) -> int:
+    """When a result that was never issued became known. What is measured at the bedside is known at once;
+    a laboratory takes its time, microbiology days."""
+    delay = context.result_delays.get(code.partition("//")[0])
+    if delay is None:
+        delay = context.result_delay if event_type == "lab" else 0
+    return over + delay
 
 
 def _other_time(observation: Observation) -> str | None:

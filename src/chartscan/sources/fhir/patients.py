@@ -21,8 +21,8 @@ def map_patient(patient: Patient, context: Context) -> None:
     subject = context.subject(Reference(f"Patient/{patient.id}"))
     _static(patient, subject, context)
     _birth(patient, subject, context)
-    death = _death_time(patient, context)
-    if death is not None:
+    dead, death = _death(patient, context)
+    if dead:
         context.events.add(subject, death, "MEDS_DEATH", "death", death)
 
 
@@ -50,21 +50,24 @@ def _birth(patient: Patient, subject: int, context: Context) -> None:
     context.events.add(subject, birth, "MEDS_BIRTH", "birth", birth)
 
 
-def _death_time(patient: Patient, context: Context) -> int | None:
-    """The moment of death, None for the living and where nobody knows when.
+def _death(patient: Patient, context: Context) -> tuple[bool, int | None]:
+    """Whether the patient is dead, and the moment of death; None where nobody knows when.
 
     A date means its last moment, and not before the end of the stay that the patient died in. Where only
-    the fact is known, the end of the last stay with a deadly outcome is taken.
+    the fact is known, the end of the last stay with a deadly outcome is taken; such a stay is the fact too,
+    unless the patient is said to live.
     """
-    stays = context.index.expired_ends(patient.id or "")
+    expired = context.index.expired_ends(patient.id or "")
+    stays = expired or []
     if patient.deceasedDateTime:
         first, last = context.clock.interval(patient.deceasedDateTime)
         if first == last:
-            return last
-        return max([last, *(end for end in stays if first - _ZONES <= end <= last + _ZONES)])
-    if patient.deceasedBoolean:
-        context.flags["death_without_date"] += 1
-        return stays[-1] if stays else None
-    if stays:
-        context.flags["deadly_stay_of_a_living_patient"] += 1
-    return None
+            return True, last
+        return True, max([last, *(end for end in stays if first - _ZONES <= end <= last + _ZONES)])
+    if patient.deceasedBoolean is None and expired is None:
+        return False, None
+    if patient.deceasedBoolean is False:
+        context.flags["deadly_stay_of_a_living_patient"] += expired is not None
+        return False, None
+    context.flags["death_without_date" if patient.deceasedBoolean else "death_from_disposition"] += 1
+    return True, stays[-1] if stays else None

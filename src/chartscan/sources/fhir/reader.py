@@ -6,6 +6,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from chartscan.errors import DataError
 from chartscan.sources.fhir.clinical import map_allergy, map_condition, map_immunization, map_procedure
 from chartscan.sources.fhir.codes import CodeBook
 from chartscan.sources.fhir.config import Config
@@ -14,7 +15,7 @@ from chartscan.sources.fhir.decode import FAILURES, LineDecoder, reason_of
 from chartscan.sources.fhir.encounters import map_encounter
 from chartscan.sources.fhir.events import EventBuffer
 from chartscan.sources.fhir.index import Index, Report, place_of
-from chartscan.sources.fhir.lines import Block, BrokenFile, InputFile, blocks
+from chartscan.sources.fhir.lines import Block, BrokenFile, InputFile, LineCount, blocks
 from chartscan.sources.fhir.medications import (
     map_administration,
     map_dispense,
@@ -60,13 +61,14 @@ class Reader:
         self._context = Context(config, index, codes, self._events)
         self._decoder = LineDecoder(config.line_limit_mb << 20, config.nesting_limit)
         self._patients: dict[str, int] = {}
+        self._lines: dict[str, int] = {}  # of every file, by its bytes; of a broken archive nobody knows
 
     def read(self, file: InputFile, report: Report) -> None:
         """All lines of one file."""
         broken = self._index.broken.get(file.number)
-        line, offset = 1, 0
+        line, offset, count = 1, 0, LineCount()
         try:
-            for block in blocks(file, self._config.line_limit_mb << 20):
+            for block in blocks(file, self._config.line_limit_mb << 20, count):
                 self._block(file, block, broken)
                 self._events.flush_if_full()
                 report(file, block.done)
@@ -75,9 +77,14 @@ class Reader:
             if err.reason == BAD_GZIP:  # what could not be unpacked counts as one line
                 self._decoder.kind = UNROUTED
                 self._count(Quarantined(err.reason), file, (line, offset), b"")
+                return
+        self._lines[file.name] = count.lines
 
     def finish(self) -> None:
-        """Hand over what is left: events, descriptions, subjects and flags."""
+        """Hand over what is left: events, descriptions, subjects and flags. DataError where a line was lost,
+        or where code systems share a name."""
+        self._refuse_lost_lines()
+        self._context.codes.refuse_shared_names()
         self._events.flush()
         self._hand_over_patients(self._context.placeholders)
         context, accounting = self._context, self._writer.accounting
@@ -150,6 +157,23 @@ class Reader:
             self._writer.quarantine.put(outcome.reason, file.name, *place, raw)
         else:
             accounting.merge_duplicate(file.name, kind)
+
+    def _refuse_lost_lines(self) -> None:
+        """Every line of a file must have one outcome: those counted here against those in its bytes."""
+        found: Counter[str] = Counter()
+        for row in self._writer.accounting.table():
+            reasons = [*row["filtered"].values(), *row["quarantined"].values()]
+            found[row["file"]] += row["accepted"] + row["merged_duplicates"] + sum(reasons)
+        wrong = [
+            f"{name}: {lines} lines in the file, {found[name]} accounted for"
+            for name, lines in self._lines.items()
+            if lines != found[name]
+        ]
+        if wrong:
+            raise DataError(
+                f"Lines were lost or counted twice; nothing is published. {'; '.join(wrong)}. "
+                "If the files were not changed meanwhile, this is a fault of chartscan: please report it."
+            )
 
     def _count_accepted(self, file: InputFile, accepted: Counter[str]) -> None:
         for kind, lines in accepted.items():

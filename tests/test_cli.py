@@ -1,0 +1,178 @@
+"""What a user meets before any work begins: help, refusals and exit codes."""
+
+import inspect
+import re
+import sys
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import typer
+
+from chartscan import cli
+from chartscan.errors import ConfigError
+from chartscan.find import described, find, names
+from chartscan.recipes._names import find_recipe, recipe_names
+
+COMMANDS = ("demo", "simulate", "ingest", "label", "train", "predict", "evaluate", "bench")
+
+
+@pytest.fixture
+def run(monkeypatch, capsys, tmp_path):
+    """Runs a command in this process, in an empty folder; gives its exit code, output and errors."""
+
+    def run_(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["chartscan", *map(str, arguments)])
+        code = 0
+        try:
+            cli.main()
+        except SystemExit as end:
+            code = end.code if isinstance(end.code, int) else 1
+        said = capsys.readouterr()
+        return code, said.out, said.err
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+    return run_
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_argument_has_help_and_every_command_an_example(command):
+    found = typer.main.get_command(cli.app).commands[command]
+    for parameter in found.params:
+        assert parameter.help, f"{command} {parameter.name}"
+    assert re.search(rf"\n  chartscan {command} .*\Z", inspect.cleandoc(found.help))
+    assert all(len(line) <= 78 for line in inspect.cleandoc(found.help).splitlines() if line[:2] == "  ")
+
+
+def test_help_names_the_commands_in_their_order_and_every_exit_code(run):
+    code, out, _ = run("--help")
+    assert code == 0
+    steps = [
+        out.index(f"chartscan {command} ") for command in ("ingest", "label", "train", "predict", "evaluate")
+    ]
+    assert steps == sorted(steps)
+    assert [int(n) for n in re.findall(r"^ +(\d+)  \w", out, re.MULTILINE)] == [0, 1, 2, 3, 4, 5, 130, 143]
+    assert "\b" not in out
+
+
+def test_help_lists_tasks_and_recipes_from_their_files(run):
+    tasks, recipes = run("label", "--help")[1], run("train", "--help")[1]
+    assert list(described("tasks", "TITLE")) == names("tasks")
+    assert all(f"  {name} " in tasks for name in names("tasks"))
+    assert all(f"  {name} " in recipes for name in recipe_names())
+
+
+def test_the_version_is_shown(run):
+    assert run("--version")[:2] == (0, "chartscan 0.1.0\n")
+
+
+def test_only_real_recipes_are_known():
+    real = [n.replace("_", "-") for n in names("recipes") if hasattr(find("recipes", n), "RECIPE")]
+    assert recipe_names() == sorted(real)
+    assert find_recipe("ehrmamba_tiny") is find_recipe("ehrmamba-tiny")
+    for wrong in ("train", "bench_train", "ehrmamba-tinny", "_job"):
+        with pytest.raises(ConfigError, match="No recipe named") as caught:
+            find_recipe(wrong)
+        known = str(caught.value).partition("Known: ")[2]
+        assert known == "ehrmamba, ehrmamba-small, ehrmamba-tiny, logistic, xgboost."
+    with pytest.raises(ConfigError, match="Did you mean 'ehrmamba-tiny'"):
+        find_recipe("ehrmamba-tinny")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("demo", "out", "--threads", -1),
+        ("demo", "out", "--subjects", 0),
+        ("simulate", "out", "--subjects", 0),
+        ("simulate", "out", "--seed", -1),
+        ("ingest", "fhir", "in", "out", "--follow-up-days", -1),
+        ("train", "xgboost", "--data", "d", "--out", "o", "--threads", -1),
+        ("train", "xgboost", "--data", "d", "--out", "o", "--device", "gpu"),
+        ("predict", "a", "d", "l", "o", "--threads", -1),
+        ("evaluate", "p", "--out", "o", "--bootstrap", 0),
+        ("evaluate", "p", "--out", "o", "--seed", -1),
+        ("bench", "train", "--set", "threads=0"),
+        ("bench", "train", "--set", "lengths=[]"),
+        ("bench", "ingest", "--set", "sizes_mb=[0]"),
+        ("bench", "ingest", "--out", "."),
+        ("bench", "coffee"),
+    ],
+)
+def test_what_cannot_work_is_refused_before_any_work(run, arguments, tmp_path):
+    code, _, err = run(*arguments)
+    assert code == 2, err
+    assert "Traceback" not in err
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_gpu_that_is_not_there_is_answered_with_a_remedy(monkeypatch):
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ConfigError, match="Leave --device out"):
+        cli.device_of("cuda")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert cli.device_of("cuda") == "cuda"
+
+
+def test_a_folder_where_a_file_is_meant_is_said_so_and_the_reverse(run, tmp_path):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").write_text("")
+    for arguments, says in (
+        (("label", "readmission_30d", "d", "folder"), "folder is a folder. With one task"),
+        (("label", "all", "d", "file"), "file is a file. With several tasks"),
+        (("predict", "a", "d", "file", "folder"), "folder is a folder. With one task"),
+        (("predict", "a", "d", "folder", "file"), "file is a file. With several tasks"),
+    ):
+        code, _, err = run(*arguments)
+        assert (code, err.count("\n")) == (2, 1)
+        assert says in err
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "says"),
+    [
+        (KeyboardInterrupt(), 130, "interrupted"),
+        (PermissionError(13, "Permission denied", "/data/x"), 1, "/data/x: Permission denied"),
+        (OSError(28, "No space left on device"), 1, "used by chartscan label: No space left"),
+        (OSError("odd"), 1, "odd"),
+        (RuntimeError("sizes differ\nmore"), 1, "unexpected RuntimeError"),
+        (ValueError("patient Jane Doe"), 1, "unexpected ValueError"),
+    ],
+)
+def test_every_error_is_one_line_with_an_exit_code(run, monkeypatch, error, code, says):
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr("chartscan.recipes._labels.check_out", fail)
+    monkeypatch.delenv(cli.DEBUG, raising=False)
+    found, _, err = run("label", "all", "d", "o")
+    assert found == code
+    assert err.count("\n") == 1
+    assert says in err
+    assert "Jane" not in err
+
+
+def test_an_unexpected_error_names_the_settings_given():
+    arguments = ["train", "x", "--set", "model.d_state=7", "--set", "seed=1"]
+    assert "model.d_state=7, seed=1" in cli.unexpected(ValueError("secret"), arguments)
+    assert "sizes differ" in cli.unexpected(RuntimeError("sizes differ\nmore"), arguments)
+
+
+def test_a_wrong_truth_is_refused_without_reading_on(tmp_path):
+    from chartscan.errors import DataError
+    from chartscan.recipes._truth import _read, truth_file
+
+    (tmp_path / "truth").mkdir()
+    file = tmp_path / "truth" / "risk.parquet"
+    pq.write_table(pa.table({"subject_id": [1]}), file)
+    assert truth_file(tmp_path) == truth_file(tmp_path / "truth") == truth_file(file) == file
+    with pytest.raises(DataError, match="not true risks"):
+        _read(file)
+    file.write_text("words")
+    with pytest.raises(DataError, match="could not read it as parquet"):
+        _read(file)
+    with pytest.raises(DataError, match="name EXPORT or that file"):
+        truth_file(tmp_path / "elsewhere")
