@@ -319,7 +319,7 @@ def test_parts_that_do_not_belong_together_are_not_saved(tmp_path):
 
 
 def test_every_error_of_a_folder_that_is_none_is_one_a_user_can_meet(tmp_path):
-    with pytest.raises(DataError, match="has no manifest"):
+    with pytest.raises(DataError, match="is not a trained model"):
         load(tmp_path)
     with pytest.raises(ChartscanError):
         load(tmp_path / "nowhere")
