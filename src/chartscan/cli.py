@@ -371,7 +371,7 @@ def train(
 
     display = Display(quiet)
     run_train(recipe, data, out, labels, settings or [], display, resume, threads_of(threads), device, track)
-    display.say(f"{out}: trained. Next: chartscan predict {out} {data} {labels or 'LABELS'} PREDICTIONS")
+    display.say(f"{out}: trained. Predict with it, or fine-tune it further: --set start_from={out}")
 
 
 @app.command()

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import shutil
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -18,10 +19,14 @@ IDENTITY = "job.json"
 FREE = ("checkpoint_every_steps", "checkpoint_every_seconds", "keep_checkpoints")
 
 
+def refuse_existing(out: Path) -> None:
+    """ConfigError where a run would overwrite something."""
+    if out.exists():
+        raise ConfigError(f"{out} exists already and is not overwritten. Choose another --out.")
+
+
 def begin(job: Job, recipe: msgspec.Struct) -> None:
-    """Refuse what would overwrite a run, or mix with another one that was cut short."""
-    if job.out.exists():
-        raise ConfigError(f"{job.out} exists already and is not overwritten. Choose another --out.")
+    """Make the working folder; refuse to mix with another run that was cut short."""
     mine = identity(job, recipe)
     if job.work.exists():
         if not job.resume:

@@ -34,6 +34,7 @@ def run_train(
 ) -> Path:
     """Trains recipe `name` on the train subjects of `data` and publishes the artifact at `out`."""
     recipe = recipe_of(name, settings)
+    _work.refuse_existing(out)
     dataset = Dataset.open(data)
     found = load_labels(labels) if labels else make_labels(dataset, None, watcher)
     check_labels(found, dataset)
