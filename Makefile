@@ -5,7 +5,10 @@ DEMO ?= demo
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test lint unit clean
+SANITIZED := build/sanitized
+NATIVE := setup.py $(wildcard src/chartscan/kernels/native/src/*)
+
+.PHONY: demo test lint unit native sanitize clean
 
 demo: $(VENV)/.installed ## the main job: simulate, ingest, label, train, predict, evaluate
 	$(BIN)/chartscan demo $(DEMO)
@@ -20,6 +23,19 @@ lint: $(VENV)/.installed-test
 unit: $(VENV)/.installed-test
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile
 
+native: $(VENV)/.installed ## builds the C++ kernels anew, such as after a compiler was installed
+	$(PIP) --no-deps --force-reinstall --editable .
+	$(BIN)/python -m chartscan.kernels.native
+
+# The kernels' tests with another build of the extension, in which every access outside of an array is an error.
+sanitize: $(VENV)/.installed-test
+	CHARTSCAN_SANITIZE=1 CHARTSCAN_REQUIRE_NATIVE=1 $(BIN)/python setup.py --quiet build_ext \
+		--build-lib $(SANITIZED) --build-temp $(SANITIZED)/objects
+	CHARTSCAN_NATIVE=$$(echo $(SANITIZED)/chartscan/kernels/native/_native*.so) OMP_NUM_THREADS=2 \
+		LD_PRELOAD="$$(g++ -print-file-name=libasan.so) $$(g++ -print-file-name=libstdc++.so)" \
+		ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 \
+		$(BIN)/python -m pytest $(or $(TESTS),tests/kernels)
+
 $(VENV)/.made:
 	@$(if $(PYTHON),$(PYTHON),false) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "Python 3.11 or later is needed. Name one: make $(MAKECMDGOALS) PYTHON=/path/to/python3.11"; exit 1; }
@@ -28,12 +44,14 @@ $(VENV)/.made:
 	$(BIN)/python -m pip --version
 	touch $@
 
-$(VENV)/.installed: pyproject.toml constraints.txt | $(VENV)/.made
+$(VENV)/.installed: pyproject.toml constraints.txt $(NATIVE) | $(VENV)/.made
 	$(PIP) --editable .
+	$(BIN)/python -m chartscan.kernels.native
 	touch $@
 
-$(VENV)/.installed-test: pyproject.toml constraints.txt | $(VENV)/.made
+$(VENV)/.installed-test: pyproject.toml constraints.txt $(NATIVE) | $(VENV)/.made
 	$(PIP) --editable '.[test]'
+	$(BIN)/python -m chartscan.kernels.native
 	touch $@ $(VENV)/.installed
 
 clean:

@@ -6,7 +6,7 @@ python benchmarks/ingest.py [--sizes-mb 200 2000] [--rounds 3] [--out ingest.jso
 import argparse
 from pathlib import Path
 
-from chartscan.recipes import bench_ingest
+from chartscan.recipes.bench import ingest
 
 
 def main() -> None:
@@ -16,7 +16,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--out", type=Path, default=None)
     options = parser.parse_args()
-    bench_ingest.run(tuple(options.sizes_mb), options.out, options.rounds, report=print)
+    ingest.run(tuple(options.sizes_mb), options.out, options.rounds, report=print)
 
 
 if __name__ == "__main__":

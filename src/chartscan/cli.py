@@ -453,21 +453,32 @@ def evaluate(
 
 @app.command()
 def bench(
-    what: Annotated[str, typer.Argument(metavar="WHAT", help="ingest or train.")],
+    what: Annotated[str, typer.Argument(metavar="WHAT", help="ingest, scan, step or train.")],
     out: Annotated[Path | None, typer.Option(help="JSON file to write the numbers to as well.")] = None,
     settings: Annotated[
-        list[str] | None, settings_option("sizes_mb=[200] (ingest) or lengths=[512,1024] (train)")
+        list[str] | None, settings_option("sizes_mb=[200] (ingest), forward=[[4,2048]] (scan) or threads=1")
     ] = None,
+    quiet: Quiet = False,
 ) -> None:
-    """Measure speed and memory beside a peer in one run, on this machine.
+    """Measure speed and memory beside peers in one run, on this machine.
+
+    ingest: reading FHIR. scan: the selective scan. step: one event at a time.
+    train: tokens a second of training and inference, and cost by length.
+    Peers come with the extra 'bench'; those that are not installed are left out.
+    Nothing else should run meanwhile; the load is written beside the numbers.
 
     Examples:
       chartscan bench ingest --set sizes_mb=[200]
+      chartscan bench scan --set threads=1 --out scan.json
+      chartscan bench step --set rows=[1]
       chartscan bench train --set lengths=[512,1024] --out train.json
     """
-    from chartscan.recipes.bench import run_bench
+    from chartscan.recipes.bench.command import run_bench
 
-    for line in run_bench(what, out, settings or []):
+    display = Display(quiet)
+    with display.progress(f"Bench {what}", "measurements") as progress:
+        lines = list(run_bench(what, out, settings or [], progress))
+    for line in lines:
         print(line)
 
 

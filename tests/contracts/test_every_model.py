@@ -11,17 +11,24 @@ from safetensors.torch import load, save
 from torch.nn.functional import cross_entropy
 
 from chartscan.find import find, names
+from chartscan.kernels import BACKENDS, native
 from random_batches import VOCAB_SIZE, random_batch, rows_and_steps, some_prompts, with_padding, with_token
 
 MODELS = names("models")
 CAUSAL = [name for name in MODELS if hasattr(find("models", name).Model, "step")]
+SCANNING = [name for name in MODELS if "backend" in find("models", name).Config.__struct_fields__]
+RUNNABLE = [
+    name for name in BACKENDS if name in ("chunked", "reference") or (name == "native" and native.available())
+]
 CLOSE = {"rtol": 0, "atol": 1e-5}
 
 
-def tiny(name, seed=0):
+def tiny(name, seed=0, **settings):
     torch.manual_seed(seed)
     module = find("models", name)
-    return module.Model(module.Config(d_model=32, n_layers=2, dropout=0.0), VOCAB_SIZE)
+    return module.Model(
+        module.Config(**({"d_model": 32, "n_layers": 2, "dropout": 0.0} | settings)), VOCAB_SIZE
+    )
 
 
 def real(hidden, batch):
@@ -69,6 +76,37 @@ def test_folding_step_over_the_tokens_equals_forward(name):
         h, state = model.step(rows_and_steps(batch, steps=slice(step, step + 1)), state)
         hidden.append(h)
     torch.testing.assert_close(real(torch.stack(hidden, 1), batch), real(model(batch), batch), **CLOSE)
+
+
+def everything_of(model, batch):
+    """Hidden states, answers to prompts, the gradient of every parameter, and the last of the steps."""
+    hidden, answers = real(model(batch), batch), model.prompted(batch)
+    gradients = torch.autograd.grad(
+        hidden.square().sum() + answers.sum(), list(model.parameters()), allow_unused=True
+    )
+    with torch.no_grad():
+        state = model.init_state(3)
+        for step in range(5):
+            last, state = model.step(rows_and_steps(batch, steps=slice(step, step + 1)), state)
+    return [hidden, answers, last, *(g for g in gradients if g is not None)]
+
+
+@pytest.mark.parametrize("name", SCANNING)
+@pytest.mark.parametrize("backend", RUNNABLE)
+def test_every_implementation_of_the_scan_gives_the_same(name, backend):
+    batch = replace(random_batch(), prompts=some_prompts())
+    expected = everything_of(tiny(name, backend="auto"), batch)
+    for a, b in zip(everything_of(tiny(name, backend=backend), batch), expected, strict=True):
+        assert (a - b).abs().max() <= 1e-4 * b.abs().max().clamp(min=1)
+
+
+def test_the_native_scan_is_the_default_where_it_is_there():
+    assert "ehrmamba" in SCANNING
+    if not native.available():
+        pytest.skip(f"no native kernels: {native.why_not()}")
+    batch = random_batch()
+    assert torch.equal(tiny("ehrmamba")(batch), tiny("ehrmamba", backend="native")(batch))
+    assert not torch.equal(tiny("ehrmamba")(batch), tiny("ehrmamba", backend="reference")(batch))
 
 
 def prompted_one_by_one(model, batch):

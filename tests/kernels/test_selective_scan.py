@@ -1,49 +1,10 @@
-"""Every scan equals the written recurrence in float64: outputs, states, and the gradient of every input."""
+"""The scans in PyTorch equal the written recurrence in float64: outputs, states, every input's gradient."""
 
 import pytest
 import torch
 
 from chartscan.kernels import selective_scan
-
-NAMES = ("x", "dt", "A", "B", "C", "D", "z", "dt_bias", "state")
-
-
-def scan_inputs(rows=2, length=63, channels=5, states=16, dtype=torch.float32, seed=0):
-    g = torch.Generator().manual_seed(seed)
-
-    def normal(*shape):
-        return torch.randn(*shape, generator=g, dtype=torch.float64)
-
-    tensors = {
-        "x": normal(rows, length, channels),
-        "dt": normal(rows, length, channels),
-        "A": -torch.exp(normal(channels, states)),
-        "B": normal(rows, length, states),
-        "C": normal(rows, length, states),
-        "D": normal(channels),
-        "z": normal(rows, length, channels),
-        "dt_bias": normal(channels) - 2,
-        "state": normal(rows, channels, states),
-    }
-    return {name: t.to(dtype).requires_grad_() for name, t in tensors.items()}
-
-
-def reads(rows, length):
-    """Some states, one of them twice, the first and the last among them."""
-    return torch.tensor([0, rows - 1, 0, rows - 1]), torch.tensor([0, length - 1, length // 2, length - 1])
-
-
-def outputs_and_gradients(inputs, read, backend):
-    outputs = selective_scan(**inputs, read=read, backend=backend)
-    g = torch.Generator().manual_seed(1)
-    total = sum(
-        (o * torch.randn(o.shape, generator=g, dtype=torch.float64).to(o.dtype)).sum() for o in outputs
-    )
-    return outputs, torch.autograd.grad(total, list(inputs.values()))
-
-
-def largest_relative_error(found, expected):
-    return ((found.double() - expected).abs().max() / expected.abs().max().clamp(min=1e-3)).item()
+from scan_inputs import largest_relative_error, outputs_and_gradients, part, reads, scan_inputs
 
 
 @pytest.mark.parametrize("length", [1, 63, 64, 1000])
@@ -56,7 +17,7 @@ def test_chunked_equals_the_float64_loop_with_all_gradients(length, states):
     found, gradients = outputs_and_gradients(single, read, "chunked")
     for a, b in zip(found, expected, strict=True):
         assert largest_relative_error(a, b) < 1e-5
-    for name, a, b in zip(NAMES, gradients, expected_gradients, strict=True):
+    for name, a, b in zip(exact, gradients, expected_gradients, strict=True):
         assert largest_relative_error(a, b) < 1e-5, name
 
 
@@ -85,8 +46,7 @@ def test_scanning_in_pieces_equals_scanning_whole():
     whole, last, _ = selective_scan(**inputs)
     state, pieces = inputs["state"], []
     for start, end in ((0, 1), (1, 64), (64, 150)):
-        part = {k: v[:, start:end] if k in ("x", "dt", "B", "C", "z") else v for k, v in inputs.items()}
-        piece, state, _ = selective_scan(**(part | {"state": state}))
+        piece, state, _ = selective_scan(**(part(inputs, start, end) | {"state": state}))
         pieces.append(piece)
     torch.testing.assert_close(torch.cat(pieces, 1), whole, rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(state, last, rtol=1e-5, atol=1e-5)
@@ -95,8 +55,8 @@ def test_scanning_in_pieces_equals_scanning_whole():
 def test_a_state_read_is_the_last_state_of_the_sequence_cut_there():
     inputs = scan_inputs(length=70)
     _, _, states = selective_scan(**inputs, read=(torch.tensor([1]), torch.tensor([40])))
-    cut = {k: v[:, :41] if k in ("x", "dt", "B", "C", "z") else v for k, v in inputs.items()}
-    torch.testing.assert_close(states[0], selective_scan(**cut)[1][1], rtol=1e-5, atol=1e-5)
+    last = selective_scan(**part(inputs, 0, 41))[1]
+    torch.testing.assert_close(states[0], last[1], rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("bias", [-20.0, 0.0, 20.0])

@@ -42,12 +42,11 @@ def ours_with_weights_of(theirs):
     """Blocks with the weights of theirs, and for each of our parameters the one of theirs and its rows."""
     blocks, pairs = [], []
     for layer in theirs.layers:
-        mixer, inner = layer.mixer, EXPAND * WIDTH
+        mixer = layer.mixer
         block = MambaBlock(WIDTH, STATES, CONV, EXPAND, RANK)
         same = [
             (block.norm.weight, layer.norm.weight, slice(None)),
-            (block.in_proj.weight, mixer.in_proj.weight, slice(0, inner)),
-            (block.gate_proj.weight, mixer.in_proj.weight, slice(inner, None)),
+            (block.in_proj.weight, mixer.in_proj.weight, slice(None)),
             (block.conv_weight, mixer.conv1d.weight, slice(None)),
             (block.conv_bias, mixer.conv1d.bias, slice(None)),
             (block.x_proj.weight, mixer.x_proj.weight, slice(None)),

@@ -1,8 +1,12 @@
 """Next-event pretraining: the loss is the plain cross-entropy over real tokens, computed in chunks."""
 
+import math
+
 import pytest
 import torch
+from torch import nn
 from torch.nn.functional import cross_entropy
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from chartscan.models.ehrmamba import Config, Model
 from chartscan.objectives import _token_loss
@@ -90,3 +94,56 @@ def test_under_bf16_autocast_loss_and_gradients_are_close():
     torch.testing.assert_close(low_loss, loss, rtol=1e-3, atol=0)
     for a, b in zip(gradients(low_loss, objective), exact, strict=True):
         assert (a - b).abs().max() < 0.03 * b.abs().max()
+
+
+class LargestTensor(TorchDispatchMode):
+    """Remembers how many numbers the largest result of any operation has."""
+
+    def __init__(self):
+        super().__init__()
+        self.numbers = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        found = func(*args, **(kwargs or {}))
+        for tensor in found if isinstance(found, tuple | list) else (found,):
+            if isinstance(tensor, torch.Tensor):
+                self.numbers = max(self.numbers, tensor.numel())
+        return found
+
+
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("name", ["in chunks", "at once"])
+def test_the_logits_of_all_tokens_never_exist_at_once(monkeypatch, precision, name):
+    tokens, vocabulary, chunk = 300, 400, 2**14
+    monkeypatch.setattr(_token_loss, "_LOGITS", chunk)
+    monkeypatch.setattr(_token_loss, "_MIN_TOKENS", 1)
+    hidden, weight = torch.randn(tokens, 8, requires_grad=True), torch.randn(vocabulary, 8)
+    targets = torch.randint(vocabulary, (tokens,))
+    with torch.autocast("cpu", precision, enabled=precision != torch.float32), LargestTensor() as seen:
+        if name == "in chunks":
+            loss = _token_loss.token_loss(hidden, weight, torch.zeros(vocabulary), targets)
+        else:
+            loss = cross_entropy(hidden @ weight.t(), targets)
+        loss.backward()
+    assert (seen.numbers <= chunk) == (name == "in chunks")
+
+
+def test_float32_is_near_double_precision_with_a_large_vocabulary():
+    torch.manual_seed(0)
+    given = [torch.randn(1500, 48), torch.randn(3000, 48), torch.randn(3000)]
+    targets = torch.randint(3000, (1500,))
+    low = [v.clone().requires_grad_() for v in given]
+    exact = [v.double().requires_grad_() for v in given]
+    loss = _token_loss.token_loss(*low, targets)
+    expected = cross_entropy(nn.functional.linear(*exact), targets, reduction="sum")
+    torch.testing.assert_close(loss.double(), expected, rtol=1e-6, atol=0)
+    found = torch.autograd.grad(loss, low)
+    for a, b in zip(found, torch.autograd.grad(expected, exact), strict=True):
+        assert (a - b).abs().max() < 1e-5 * b.abs().max()
+
+
+def test_a_probability_below_the_smallest_number_has_its_loss():
+    hidden = torch.tensor([[1.0], [1.0], [0.0]])
+    weight = torch.tensor([[0.0], [95.0], [500.0]])
+    loss = _token_loss.token_loss(hidden, weight, torch.zeros(3), torch.tensor([0, 1, 2]))
+    assert float(loss) == pytest.approx(500 + 405 + math.log(3))

@@ -5,8 +5,9 @@ from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pytest
-from simulated_labels import EXPORT, GROUPS, chart, labels
 from sklearn.metrics import roc_auc_score
+
+from simulated_labels import EXPORT, GROUPS, chart, labels
 
 SUBJECTS, SEED = 2500, 11
 TASKS = ("in_hospital_mortality", "long_stay_7d", "mortality_30d", "readmission_30d", *GROUPS)

@@ -3,10 +3,10 @@
 from datetime import datetime, timedelta
 
 import pytest
-from fhir_export import LOINC, SNOMED, concept, encounter, ingest_lines, observation, resource
 
 from chartscan.cohort import record_from_events
 from chartscan.find import find
+from fhir_export import LOINC, SNOMED, concept, encounter, ingest_lines, observation, resource
 
 AT = {"encounter": {"reference": "Encounter/e1"}}
 END_OF_STAY = datetime(2020, 1, 5, 12)

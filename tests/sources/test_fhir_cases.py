@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from fhir_export import CASES, Result, ingest, subject
 
 from chartscan.store.config import ExportTime
+from fhir_export import CASES, Result, ingest, subject
 
 NAMES = {subject(patient): patient for patient in ("ana", "ben", "cleo")}
 

@@ -5,7 +5,6 @@ import json
 
 import numpy as np
 import pytest
-from fhir_export import PATIENT, encounter, ingest, ingest_lines, observation, resource
 
 from chartscan.errors import DataError
 from chartscan.sources import fhir
@@ -14,6 +13,7 @@ from chartscan.sources.fhir.decode import _depth, _most_brackets
 from chartscan.sources.fhir.lines import line_ends
 from chartscan.store.dataset import Dataset
 from chartscan.store.writer import DatasetWriter
+from fhir_export import PATIENT, encounter, ingest, ingest_lines, observation, resource
 
 GOOD = json.dumps(observation()).encode()
 

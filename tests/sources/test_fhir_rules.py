@@ -4,6 +4,10 @@ import re
 from datetime import datetime
 
 import pytest
+
+from chartscan.errors import DataError
+from chartscan.settings import with_settings
+from chartscan.sources import fhir
 from fhir_export import (
     LOINC,
     SNOMED,
@@ -14,10 +18,6 @@ from fhir_export import (
     resource,
     subject,
 )
-
-from chartscan.errors import DataError
-from chartscan.settings import with_settings
-from chartscan.sources import fhir
 
 END_OF_STAY = datetime(2020, 1, 5, 12)
 RATIO = {"numerator": {"value": 1}, "denominator": {"value": 80}}

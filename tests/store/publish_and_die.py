@@ -11,9 +11,8 @@ import signal
 import sys
 from pathlib import Path
 
-from hospital import random_events, write
-
 from chartscan.store import publish
+from hospital import random_events, write
 
 AUDITED = {"open", "os.rename", "os.mkdir", "os.remove", "os.rmdir", "os.truncate", "os.link"}
 EXCHANGE = publish._exchange

@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
-from hospital import random_events, write
 
 from chartscan.errors import DataError
 from chartscan.store import dataset as reading
 from chartscan.store.dataset import Dataset
 from chartscan.store.manifest import read_manifest
+from hospital import random_events, write
 
 EVENTS_IN = random_events(2_000, 50)
 

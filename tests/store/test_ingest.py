@@ -5,12 +5,12 @@ from contextlib import contextmanager
 
 import msgspec
 import pytest
-from hospital import random_events
 
 from chartscan.errors import ConfigError
 from chartscan.recipes import ingest
 from chartscan.recipes.ingest import IngestPlan, run_ingest, store_config
 from chartscan.store.config import DaysAfterLastEvent
+from hospital import random_events
 
 
 class Source:

@@ -4,12 +4,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hospital import random_events, write
 
 from chartscan.errors import DataError
 from chartscan.lock import OutputLock
 from chartscan.store import publish
 from chartscan.store.dataset import Dataset
+from hospital import random_events, write
 
 SCRIPT = Path(__file__).parent / "publish_and_die.py"
 OLD, NEW, NONE = "old", "new", "none"

@@ -5,11 +5,11 @@ import sys
 import time
 
 import pytest
-from hospital import random_events, write
 
 from chartscan.errors import ConfigError
 from chartscan.lock import OutputLock
 from chartscan.store.dataset import Dataset
+from hospital import random_events, write
 
 HOLD = """
 import sys, time

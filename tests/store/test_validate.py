@@ -8,11 +8,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
-from hospital import random_events, write
 
 from chartscan.errors import DataError
 from chartscan.store.dataset import Dataset
 from chartscan.store.validate import violations
+from hospital import random_events, write
 
 
 @pytest.fixture(scope="module")

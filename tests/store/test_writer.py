@@ -14,7 +14,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
-from hospital import random_events, write
 
 from chartscan.errors import BudgetError, ConfigError, DataError
 from chartscan.schema import EVENTS, SPLITS
@@ -25,6 +24,7 @@ from chartscan.store.quarantine import Quarantine
 from chartscan.store.spool import Spool
 from chartscan.store.subjects import SUBJECTS
 from chartscan.store.writer import DatasetWriter
+from hospital import random_events, write
 
 EVENTS_IN = random_events(5_000, 100)
 

@@ -3,11 +3,11 @@
 from datetime import datetime, timedelta
 
 import pytest
-from synthetic_records import DAY, HOUR, US, History, end_of_day
 
 from chartscan.cohort import record_from_events
 from chartscan.cohort.code_groups import FLUID_DISORDER, HYPERTENSION, LIPID_DISORDER
 from chartscan.find import find
+from synthetic_records import DAY, HOUR, US, History, end_of_day
 
 IN = datetime(2150, 3, 1, 10)
 OUT = datetime(2150, 3, 5, 14)

@@ -3,10 +3,10 @@
 from datetime import timedelta
 
 import pytest
-from synthetic_records import GROUPS, TASKS, brute_force, histories, micros
 
 from chartscan.cohort import Outcome, record_from_events
 from chartscan.find import find, names
+from synthetic_records import GROUPS, TASKS, brute_force, histories, micros
 
 NUMBER, SEED = 3000, 20
 

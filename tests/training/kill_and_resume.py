@@ -14,9 +14,9 @@ from pathlib import Path
 
 import msgspec
 import torch
-from toy_training import CONFIG, ToyBatches, toy_fit, trace
 
 from chartscan import files
+from toy_training import CONFIG, ToyBatches, toy_fit, trace
 
 DURABILITY_CALLS = ("fsync", "rename", "replace", "rmdir")
 SHORT = msgspec.structs.replace(CONFIG, epochs=1, checkpoint_every_steps=1, patience=None, evaluate_every=2)

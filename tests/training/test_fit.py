@@ -10,13 +10,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from torch import nn
-from toy_training import CONFIG, ToyBatches, toy_evaluation, toy_fit, toy_loss, toy_model
 
 from chartscan.errors import ConfigError, MissingExtra
 from chartscan.training import StepRecord, TrainConfig, fit
 from chartscan.training.config import uses_bf16
 from chartscan.training.record import smoothed
 from chartscan.training.tracking import tensorboard
+from toy_training import CONFIG, ToyBatches, toy_evaluation, toy_fit, toy_loss, toy_model
 
 ONE_EACH = TrainConfig(
     learning_rate=0.05, epochs=8, evaluate_every=None, patience=3, checkpoint_every_seconds=None
@@ -139,7 +139,7 @@ def test_precision_is_chosen_by_the_machine_only_when_asked():
     assert not uses_bf16(TrainConfig(), cpu)
     assert uses_bf16(TrainConfig(precision="bf16"), cpu)
     flags = Path("/proc/cpuinfo").read_text() if sys.platform.startswith("linux") else ""
-    assert uses_bf16(TrainConfig(precision="auto"), cpu) == ("avx512_bf16" in flags)
+    assert uses_bf16(TrainConfig(precision="auto"), cpu) == ("avx512_bf16" in flags or "amx_bf16" in flags)
 
 
 def test_tensorboard_gets_every_step_and_evaluation(tmp_path):

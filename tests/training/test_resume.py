@@ -11,11 +11,11 @@ from pathlib import Path
 import msgspec
 import pytest
 import torch
-from toy_training import CONFIG, ToyBatches, toy_evaluation, toy_fit, toy_loss, toy_model, trace
 
 from chartscan import files
 from chartscan.errors import ConfigError, DataError
-from chartscan.training import fit
+from chartscan.training import fit, identity
+from toy_training import CONFIG, ToyBatches, toy_evaluation, toy_fit, toy_loss, toy_model, trace
 
 HERE = Path(__file__).parent
 
@@ -189,6 +189,13 @@ def test_another_number_of_threads_is_warned_of(tmp_path):
             toy_fit(tmp_path / "run", resume=True)
     finally:
         torch.set_num_threads(threads)
+
+
+def test_another_library_for_matrix_products_is_warned_of(tmp_path, monkeypatch):
+    interrupted_run(tmp_path / "run")
+    monkeypatch.setattr(identity, "product_library", lambda: "another")
+    with pytest.warns(UserWarning, match="matrix products was"):
+        toy_fit(tmp_path / "run", resume=True)
 
 
 def test_two_trainings_in_one_folder_conflict(tmp_path):

@@ -4,12 +4,12 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from toy_training import ToyBatches
 
 from chartscan.errors import ConfigError
 from chartscan.training import TrainConfig
 from chartscan.training.plan import Plan, plan
 from chartscan.training.schedule import learning_rate
+from toy_training import ToyBatches
 
 
 def test_the_rates_of_the_paper():

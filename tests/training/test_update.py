@@ -6,12 +6,12 @@ import msgspec
 import pytest
 import torch
 from torch import nn
-from toy_training import ToyBatches, toy_fit, toy_loss, toy_model
 
 from chartscan.training import NonFinite, TrainConfig, fit
 from chartscan.training.optimiser import adamw
 from chartscan.training.schedule import learning_rate
 from chartscan.training.update import update
+from toy_training import ToyBatches, toy_fit, toy_loss, toy_model
 
 PLAIN = TrainConfig(learning_rate=0.05, epochs=2, checkpoint_every_seconds=None)
 

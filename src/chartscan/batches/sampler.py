@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 JITTER = 0.05  # lengths are sorted up to this much, so that epochs mix rows differently
+PADDING = 0.1  # a batch whose padding would exceed this share of it ends early,
+LEAST = 0.25  # once it has this share of its tokens: few rows of unlike length fill no batch well
 
 
 @dataclass(frozen=True)
@@ -30,13 +32,16 @@ class Sampler:
         return self._packed(np.argsort(self.lengths, kind="stable"))
 
     def _packed(self, order: np.ndarray) -> list[np.ndarray]:
-        """`order` cut into batches, each as many rows as fit."""
-        cuts, start, longest = [], 0, 0
+        """`order` cut into batches, each as many rows as fit and are of like length."""
+        cuts, start, longest, filled = [], 0, 0, 0
         for place, length in enumerate(self.lengths[order].tolist()):
-            longest = max(longest, length)
-            if place > start and longest * (place - start + 1) > self.tokens_per_batch:
+            positions = max(longest, length) * (place - start + 1)
+            enough = longest * (place - start) >= LEAST * self.tokens_per_batch
+            unlike = enough and filled + length < (1 - PADDING) * positions
+            if place > start and (positions > self.tokens_per_batch or unlike):
                 cuts.append(place)
-                start, longest = place, length
+                start, longest, filled = place, 0, 0
+            longest, filled = max(longest, length), filled + length
         return np.split(order, cuts) if len(order) else []
 
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from chartscan.batch import PAD, Batch
+from chartscan.kernels.products import linear
 from chartscan.layers.sine_features import SineFeatures
 
 _STD = 0.1  # of each summand before the norm: no one of them drowns the others at first
@@ -52,5 +53,6 @@ class EventEmbedding(nn.Module):
         sines = torch.cat([self.times(batch.times), self.gaps(batch.gaps), self.ages(batch.ages)], -1)
         joined = torch.cat([self.codes(batch.codes), sines * attributed], -1)  # (B, L, D + 3 time_size)
         visit = self.segments(batch.segments) + self.visit_orders(batch.visit_orders)
-        summed = torch.tanh(self.project(joined)) + self.types(batch.types) + visit * attributed
+        projected = linear(joined, self.project.weight, self.project.bias)
+        summed = torch.tanh(projected) + self.types(batch.types) + visit * attributed
         return self.norm(self.dropout(summed)) * (batch.codes != PAD).unsqueeze(-1)

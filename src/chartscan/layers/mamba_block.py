@@ -1,17 +1,17 @@
-"""The Mamba block: norm, two projections, causal convolution, selective scan, gate, projection, residual.
+"""The Mamba block: norm, joint projection, causal convolution, selective scan, gate, projection, residual.
 
-Gu and Dao 2023, arXiv:2312.00752, initialised as in their code. The linear maps may run in bf16 (autocast);
-convolution, scan and residual stay in float32.
+Gu and Dao 2023, arXiv:2312.00752, initialised as in their code. Under bf16 autocast the linear maps run in
+bf16 and so do the tensors between them; the scan's state and arithmetic and the residual stay in float32.
 """
 
 import math
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from chartscan.kernels import Read, causal_conv, selective_scan
+from chartscan.kernels import Backend, MixerWeights, Read, linear, mixer
+from chartscan.kernels.native.stack import BlockWeights
 
 
 @dataclass(frozen=True)
@@ -30,14 +30,25 @@ class BlockState:
 
 
 class MambaBlock(nn.Module):
-    """A residual block of width D, inner width E = expand x D, N states a channel, convolution of K steps."""
+    """A residual block of width D, inner width E = expand x D, N states a channel, convolution of K steps.
 
-    def __init__(self, width: int, states: int, conv_width: int, expand: int, dt_rank: int):
+    `backend` chooses the implementation of the scan (chartscan.kernels.choice).
+    """
+
+    def __init__(
+        self,
+        width: int,
+        states: int,
+        conv_width: int,
+        expand: int,
+        dt_rank: int,
+        backend: Backend = "auto",
+    ):
         super().__init__()
         inner = expand * width
+        self.backend = backend
         self.norm = nn.RMSNorm(width, eps=1e-5)
-        self.in_proj = nn.Linear(width, inner, bias=False)
-        self.gate_proj = nn.Linear(width, inner, bias=False)
+        self.in_proj = nn.Linear(width, 2 * inner, bias=False)  # input of the convolution, then the gate
         self.conv_weight = nn.Parameter(torch.empty(inner, conv_width))
         self.conv_bias = nn.Parameter(torch.empty(inner))
         self.x_proj = nn.Linear(inner, dt_rank + 2 * states, bias=False)
@@ -58,47 +69,63 @@ class MambaBlock(nn.Module):
         dt = torch.empty_like(self.dt_bias).uniform_(math.log(dt_min), math.log(dt_max)).exp()
         self.dt_bias.copy_(dt + torch.log(-torch.expm1(-dt)))  # softplus(dt_bias) = dt
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, L, D) -> (B, L, D)."""
-        normed = self.norm(x)
-        inputs = self.in_proj(normed)
-        y, _, _ = self._scan(causal_conv(inputs, self.conv_weight, self.conv_bias), normed)
-        return x + self.out_proj(y)
+    def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """(B, L, D) -> (B, L, D). Steps at or beyond `lengths` (B,) are padding, whatever comes out there."""
+        y, _, _ = self._mixed(self._joint(x), lengths=lengths)
+        return x + linear(y, self.out_proj.weight)
 
-    def fork(self, x: Tensor, rows: Tensor, positions: Tensor) -> tuple[Tensor, BlockState]:
+    def fork(
+        self, x: Tensor, rows: Tensor, positions: Tensor, lengths: Tensor | None = None
+    ) -> tuple[Tensor, BlockState]:
         """As `forward`, and the state after `positions` of `rows` (R,), from which sequences can go on."""
-        normed = self.norm(x)
-        inputs = self.in_proj(normed)
-        read = (rows, positions)
-        y, _, scan = self._scan(causal_conv(inputs, self.conv_weight, self.conv_bias), normed, read=read)
+        xz = self._joint(x)
+        y, _, scan = self._mixed(xz, lengths=lengths, read=(rows, positions))
         back = torch.arange(2 - self.conv_weight.shape[1], 1, device=x.device)
         steps = positions.unsqueeze(1) + back  # (R, K - 1)
-        window = inputs[rows.unsqueeze(1), steps.clamp(min=0)].to(scan.dtype) * (steps >= 0).unsqueeze(2)
-        return x + self.out_proj(y), BlockState(window, scan)
+        window = xz.chunk(2, dim=2)[0][rows.unsqueeze(1), steps.clamp(min=0)].to(scan.dtype)
+        return x + linear(y, self.out_proj.weight), BlockState(window * (steps >= 0).unsqueeze(2), scan)
 
     def step(self, x: Tensor, state: BlockState) -> tuple[Tensor, BlockState]:
         """One step of R sequences: (R, D) and the state before -> (R, D) and the state after."""
-        normed = self.norm(x)
-        inputs = self.in_proj(normed).to(state.window.dtype)
-        window = torch.cat([state.window, inputs.unsqueeze(1)], 1)  # (R, K, E)
-        convolved = torch.addcmul(self.conv_bias, window[:, 0], self.conv_weight[:, 0])
-        for k in range(1, window.shape[1]):
-            convolved = torch.addcmul(convolved, window[:, k], self.conv_weight[:, k])
-        y, scan, _ = self._scan(convolved.unsqueeze(1), normed.unsqueeze(1), state.scan)
-        return x + self.out_proj(y.squeeze(1)), BlockState(window[:, 1:], scan)
+        xz = self._joint(x.unsqueeze(1))
+        y, scan, _ = self._mixed(xz, state)
+        latest = xz.chunk(2, dim=2)[0].to(state.window.dtype)
+        window = torch.cat([state.window, latest], 1)[:, 1:]
+        return x + linear(y.squeeze(1), self.out_proj.weight), BlockState(window, scan)
 
     def init_state(self, rows: int) -> BlockState:
         """The state before the first step."""
         inner, taps = self.conv_weight.shape
         return BlockState(self.D.new_zeros(rows, taps - 1, inner), self.D.new_zeros(rows, *self.A_log.shape))
 
-    def _scan(
-        self, convolved: Tensor, normed: Tensor, state: Tensor | None = None, read: Read | None = None
+    def weights(self) -> BlockWeights:
+        """All parameters, for the native step of a stack."""
+        own, parts = self._parameters, self._modules  # nn.Module's attribute access is slower than a step
+        return BlockWeights._make(
+            own[name] if name in own else parts[name]._parameters["weight"]  # type: ignore[union-attr]
+            for name in BlockWeights._fields
+        )
+
+    def _joint(self, x: Tensor) -> Tensor:
+        """Input of the convolution beside the gate, (B, L, 2E)."""
+        return linear(self.norm(x), self.in_proj.weight)
+
+    def _mixed(
+        self,
+        xz: Tensor,
+        state: BlockState | None = None,
+        lengths: Tensor | None = None,
+        read: Read | None = None,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Gated output (B, L, E), last state and states read, from the convolution's output."""
-        x = F.silu(convolved)
-        n = self.A_log.shape[1]
-        low, B, C = self.x_proj(x).split([self.dt_proj.in_features, n, n], dim=2)
-        A = -torch.exp(self.A_log)
-        dt, z = self.dt_proj(low), self.gate_proj(normed)
-        return selective_scan(x, dt, A, B, C, self.D, z, self.dt_bias, state, read)
+        """Gated output (B, L, E), last state and states read."""
+        weights = MixerWeights(
+            self.conv_weight,
+            self.conv_bias,
+            self.x_proj.weight,
+            self.dt_proj.weight,
+            self.dt_bias,
+            -torch.exp(self.A_log),
+            self.D,
+        )
+        window, scan = (None, None) if state is None else (state.window, state.scan)
+        return mixer(xz, weights, window, scan, lengths, read, self.backend)

@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from chartscan.batch import Batch, Prompts
 from chartscan.errors import ConfigError
 from chartscan.layers.embedding import EventEmbedding
-from chartscan.layers.mamba_block import BlockState, MambaBlock
+from chartscan.layers.mamba_block import Backend, BlockState, MambaBlock
+from chartscan.layers.mamba_stack import MambaStack
 
 
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -33,6 +34,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     task_type: int = 6  # the type of task tokens
     max_visits: int = 512  # visit orders 0 .. 511
     dropout: float = 0.1  # of the embedding
+    backend: Backend = "auto"  # of the scan: chartscan.kernels.choice
 
     def __post_init__(self) -> None:
         for name in (
@@ -78,22 +80,14 @@ class Model(nn.Module):
         self.config, self.width = config, c.d_model
         self.embedding = EventEmbedding(vocab_size, c.d_model, c.n_types, c.max_visits, c.time_dim, c.dropout)
         rank = math.ceil(c.d_model / 16) if c.dt_rank == "auto" else c.dt_rank
-        self.blocks = nn.ModuleList(
-            MambaBlock(c.d_model, c.d_state, c.d_conv, c.expand, rank) for _ in range(c.n_layers)
+        self.blocks = MambaStack(
+            MambaBlock(c.d_model, c.d_state, c.d_conv, c.expand, rank, c.backend) for _ in range(c.n_layers)
         )
-        with torch.no_grad():  # the residual stream keeps its scale whatever the depth, as in GPT-2 and Mamba
-            for block in self._blocks():
-                block.out_proj.weight /= math.sqrt(c.n_layers)
-
-    def _blocks(self) -> list[MambaBlock]:
-        return [block for block in self.blocks if isinstance(block, MambaBlock)]
 
     def forward(self, batch: Batch) -> Tensor:
         """Hidden states (B, L, D) after the last block, not normed."""
-        x = self.embedding(batch)
-        for block in self._blocks():
-            x = block(x)
-        return x
+        hidden: Tensor = self.blocks(self.embedding(batch), batch.lengths)
+        return hidden
 
     def prompted(self, batch: Batch) -> Tensor:
         """Hidden states (P, D) of the task tokens, each the next token after its position."""
@@ -108,25 +102,16 @@ class Model(nn.Module):
 
     def fork(self, batch: Batch, rows: Tensor, positions: Tensor) -> State:
         """The state after `positions` of `rows` (R,), from which `step` goes on."""
-        x = self.embedding(batch)
-        states = []
-        for block in self._blocks():
-            x, state = block.fork(x, rows, positions)
-            states.append(state)
-        return State(tuple(states))
+        return State(self.blocks.fork(self.embedding(batch), rows, positions, batch.lengths)[1])
 
     def init_state(self, rows: int) -> State:
         """The state before the first token."""
-        return State(tuple(block.init_state(rows) for block in self._blocks()))
+        return State(self.blocks.init_state(rows))
 
     def step(self, token: Batch, state: State) -> tuple[Tensor, State]:
         """One token of each of R sequences (L = 1) -> hidden (R, D) and the state after it."""
-        x = self.embedding(token).squeeze(1)
-        states = []
-        for block, before in zip(self._blocks(), state.blocks, strict=True):
-            x, after = block.step(x, before)
-            states.append(after)
-        return x, State(tuple(states))
+        x, after = self.blocks.step(self.embedding(token).squeeze(1), state.blocks)
+        return x, State(after)
 
     def _task_tokens(self, prompts: Prompts) -> Batch:
         """The task tokens as P sequences of one token: no attributes but their type."""

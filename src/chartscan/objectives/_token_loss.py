@@ -1,7 +1,9 @@
 """Cross-entropy over a large vocabulary without the (tokens x V) logits: one chunk of tokens at a time.
 
 The gradients are computed in the forward pass, while a chunk's probabilities are at hand, so that nothing is
-computed twice: three matrix products and one exponential a logit in all.
+computed twice: three matrix products and one exponential a logit in all. A chunk of float32 logits is written
+by the product, read and written by the softmax, read by the sum for the bias and by the two products of the
+gradient; with products in bfloat16 it is also converted once each way.
 """
 
 from typing import Any
@@ -10,7 +12,9 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-_LOGITS = 2**20  # logits held at once (4 MiB in float32)
+from chartscan.kernels.products import by_input, by_weight, linear
+
+_LOGITS = 2**21  # logits held at once (8 MiB in float32): half or twice as many are slower
 _MIN_TOKENS = 64  # but never fewer tokens than this, or the matrix products become slow
 
 
@@ -38,29 +42,51 @@ class _TokenLoss(torch.autograd.Function):
         learn: bool,
     ) -> Tensor:
         total = torch.zeros((), dtype=weight.dtype, device=hidden.device)
-        dhidden, dweight, dbias = torch.empty_like(hidden), torch.zeros_like(weight), torch.zeros_like(bias)
-        chunk = max(_LOGITS // len(weight), _MIN_TOKENS)
+        dhidden, dbias = torch.empty_like(hidden), torch.zeros_like(bias)
+        dweight: Tensor | None = None
         low_hidden, low_weight = hidden.to(dtype), weight.to(dtype)
-        products = low_hidden.new_empty(min(chunk, len(hidden)), len(weight))  # (M', V), for every chunk
+        chunk = max(_LOGITS // len(weight), _MIN_TOKENS)
+        shape = min(chunk, len(hidden)), len(weight)  # of the logits of a chunk, (M', V)
+        softmaxes = weight.new_empty(shape)
+        lows = None if dtype == weight.dtype else low_weight.new_empty(shape)
         for start in range(0, len(hidden), chunk):
             part = slice(start, start + chunk)
             h, index = low_hidden[part], targets[part].unsqueeze(1)
-            logits = torch.mm(h, low_weight.t(), out=products[: len(h)]).to(weight.dtype).add_(bias)
-            logits.sub_(logits.amax(1, keepdim=True))
-            total -= logits.gather(1, index).sum()
-            normaliser = logits.exp_().sum(1, keepdim=True)
-            total += normaliser.log().sum()
+            low = None if lows is None else lows[: len(h)]
+            logits = _logits(h, low_weight, bias, low)
+            softmax = torch.softmax(logits, 1, out=softmaxes[: len(h)])
+            total -= _log_likelihood(logits, softmax, index)
             if learn:
-                dlogits = logits.div_(normaliser)  # softmax
-                dlogits.scatter_add_(1, index, torch.full_like(normaliser, -1))
-                low = dlogits.to(dtype)
-                dhidden[part] = torch.mm(low, low_weight)
-                dweight.add_(torch.mm(low.t(), h))
+                dlogits = softmax.scatter_add_(1, index, logits.new_full((len(h), 1), -1))
                 dbias.add_(dlogits.sum(0))
-        ctx.save_for_backward(dhidden, dweight, dbias)
+                low = dlogits if low is None else low.copy_(dlogits)
+                dhidden[part] = by_input(low, low_weight)
+                now = by_weight(low, h)
+                dweight = now.to(weight.dtype) if dweight is None else dweight.add_(now)
+        ctx.save_for_backward(dhidden, torch.zeros_like(weight) if dweight is None else dweight, dbias)
         return total
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, dtotal: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         return (*(grad * dtotal for grad in ctx.saved_tensors), None, None, None)
+
+
+def _logits(hidden: Tensor, weight: Tensor, bias: Tensor, low: Tensor | None) -> Tensor:
+    """hidden W^T + b in the precision of `bias`; the product in that of `low`, if given, and by way of it."""
+    if low is None:
+        return linear(hidden, weight, bias)
+    return torch.mm(hidden, weight.t(), out=low).to(bias.dtype).add_(bias)
+
+
+def _log_likelihood(logits: Tensor, softmax: Tensor, targets: Tensor) -> Tensor:
+    """Sum of the logarithms of the targets' probabilities.
+
+    A probability too small for its format has lost its digits: those few rows start again from the logits.
+    """
+    likelihood = softmax.gather(1, targets)  # (M', 1)
+    found = likelihood.log()
+    lost = (likelihood < torch.finfo(likelihood.dtype).tiny).squeeze(1)
+    if lost.any():
+        found[lost] = logits[lost].log_softmax(1).gather(1, targets[lost])
+    return found.sum()

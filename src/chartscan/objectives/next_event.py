@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from chartscan.batch import Batch, SequenceModel
+from chartscan.kernels import linear
 from chartscan.objectives._token_loss import token_loss
 
 
@@ -25,7 +26,7 @@ class NextEvent(nn.Module):
 
     def forward(self, hidden: Tensor) -> Tensor:
         """Logits (..., V) of the token after each hidden state (..., D)."""
-        return self.linear(self.norm(hidden))
+        return linear(self.norm(hidden), self.linear.weight, self.linear.bias)
 
     def loss(self, model: SequenceModel, batch: Batch) -> tuple[Tensor, int]:
         """Sum of the losses of the predicted tokens, and their number: `length - 1` a row."""

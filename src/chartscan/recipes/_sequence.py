@@ -28,6 +28,7 @@ from chartscan.batches import (
 )
 from chartscan.errors import ChartscanError, ConfigError, DataError
 from chartscan.find import find
+from chartscan.heap import keep_freed_memory
 from chartscan.models import ehrmamba
 from chartscan.objectives.next_event import NextEvent
 from chartscan.objectives.prompted import Prompted
@@ -94,6 +95,7 @@ class SequenceRun:
             self.vocabulary, self.bins = fit_tokens(job, recipe.sequence)
         self.encoder = Encoder(self.vocabulary, self.bins)
         torch.set_num_threads(job.threads)
+        keep_freed_memory()
 
     @cached_property
     def train_store(self) -> TokenStore:

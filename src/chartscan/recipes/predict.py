@@ -12,6 +12,7 @@ from chartscan import artifact as artifacts
 from chartscan import files
 from chartscan.errors import ConfigError, DataError
 from chartscan.evaluation import write_predictions
+from chartscan.heap import keep_freed_memory
 from chartscan.predict import predict
 from chartscan.recipes._belonging import check_labels
 from chartscan.recipes._job import Watcher, labels_of
@@ -30,6 +31,7 @@ def run_predict(
     if split not in SPLITS:
         raise ConfigError(f"--split {split}: expected one of {', '.join(SPLITS)}.")
     torch.set_num_threads(threads)
+    keep_freed_memory()
     model, data, found = artifacts.load(artifact), Dataset.open(dataset), load_labels(labels)
     check_labels(found, data)
     if not model.tasks:

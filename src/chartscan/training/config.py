@@ -1,13 +1,12 @@
 """Every setting of a training run."""
 
-import sys
-from pathlib import Path
 from typing import Literal
 
 import msgspec
 import torch
 
 from chartscan.errors import ConfigError
+from chartscan.kernels import processor
 
 # These say how often to save, not what is computed: a resumed run may change them.
 FREE_TO_CHANGE = ("checkpoint_every_steps", "checkpoint_every_seconds", "keep_checkpoints")
@@ -65,11 +64,4 @@ def uses_bf16(config: TrainConfig, device: torch.device) -> bool:
         return config.precision == "bf16"
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    return device.type == "cpu" and "avx512_bf16" in _cpu_flags()
-
-
-def _cpu_flags() -> set[str]:
-    path = Path("/proc/cpuinfo")
-    if not sys.platform.startswith("linux") or not path.exists():
-        return set()
-    return {flag for line in path.read_text().splitlines() if line[:5] == "flags" for flag in line.split()}
+    return device.type == "cpu" and processor.has_bf16()

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from chartscan.errors import ConfigError
+from chartscan.kernels.products import product_library
 from chartscan.training.config import FREE_TO_CHANGE, TrainConfig, uses_bf16
 from chartscan.training.plan import Plan
 
@@ -34,7 +35,12 @@ def identity(
 
 def environment() -> dict[str, Any]:
     """What rounding may depend on."""
-    return {"torch": str(torch.__version__), "threads": torch.get_num_threads()}
+    return {
+        "torch": str(torch.__version__),
+        "threads": torch.get_num_threads(),
+        "vectors": torch.backends.cpu.get_cpu_capability(),
+        "matrix products": product_library(),
+    }
 
 
 def check_same(before: dict[str, Any], now: dict[str, Any]) -> None:

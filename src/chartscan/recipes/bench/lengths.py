@@ -7,22 +7,18 @@ other hardware.
 
 import importlib.util
 import math
-import multiprocessing
-import resource
-import sys
 import time
-import warnings
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from chartscan.batch import Batch
 from chartscan.models.ehrmamba import Config, Model
 from chartscan.objectives.next_event import NextEvent
+from chartscan.recipes.bench.hugging_face import causal_model
+from chartscan.recipes.bench.memory import in_fresh_process, peak_bytes
+from chartscan.recipes.bench.models import random_batch
 
 LENGTHS = (512, 1024, 2048, 4096, 8192)
 PEER_LENGTHS = (64, 128, 256)
@@ -49,7 +45,7 @@ def run(
     jobs = [("ehrmamba", n) for n in lengths] + [("hugging_face", n) for n in peers]
     rows = []
     for done, (name, length) in enumerate(jobs):
-        rows.append(_in_fresh_process(name, length, threads, repeats))
+        rows.append(in_fresh_process(_measure, name, length, threads, repeats))
         if progress:
             progress(done + 1, len(jobs))
     ours, theirs = rows[: len(lengths)], rows[len(lengths) :]
@@ -88,55 +84,35 @@ def table(result: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _in_fresh_process(name: str, length: int, threads: int, repeats: int) -> dict[str, Any]:
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(1, mp_context=context) as pool:
-        return pool.submit(_measure, name, length, threads, repeats).result()
-
-
 def _measure(name: str, length: int, threads: int, repeats: int) -> dict[str, Any]:
     torch.set_num_threads(threads)
     torch.manual_seed(0)
     step = {"ehrmamba": _our_step, "hugging_face": _their_step}[name]()
     step(16)  # everything that is allocated once: code, workspaces of the libraries, optimiser state
-    before = _peak_bytes()
+    before = peak_bytes()
     seconds = []
     for _ in range(repeats):
         start = time.process_time()
         step(length)
         seconds.append(time.process_time() - start)
-    return {"length": length, "seconds": min(seconds), "extra_bytes": _peak_bytes() - before}
+    return {"length": length, "seconds": min(seconds), "extra_bytes": peak_bytes() - before}
 
 
 def _our_step() -> Step:
     model, objective = Model(MODEL, VOCAB_SIZE), NextEvent(MODEL.d_model, VOCAB_SIZE)
 
     def loss(length: int) -> Tensor:
-        total, count = objective.loss(model, _random_batch(length))
+        total, count = objective.loss(model, random_batch(1, length, VOCAB_SIZE, MODEL))
         return total / count
 
     return _training(loss, [*model.parameters(), *objective.parameters()])
 
 
 def _their_step() -> Step:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        import transformers
-
-        transformers.logging.set_verbosity_error()
-        config = transformers.MambaConfig(
-            vocab_size=VOCAB_SIZE,
-            hidden_size=MODEL.d_model,
-            state_size=MODEL.d_state,
-            num_hidden_layers=MODEL.n_layers,
-            conv_kernel=MODEL.d_conv,
-            expand=MODEL.expand,
-            use_cache=False,
-        )
-        model = transformers.MambaForCausalLM(config)
+    model = causal_model(MODEL, VOCAB_SIZE)
 
     def loss(length: int) -> Tensor:
-        codes = _random_batch(length).codes
+        codes = random_batch(1, length, VOCAB_SIZE, MODEL).codes
         return model(input_ids=codes, labels=codes).loss
 
     return _training(loss, list(model.parameters()))
@@ -151,34 +127,3 @@ def _training(loss: Callable[[int], Tensor], parameters: list[torch.nn.Parameter
         optimiser.step()
 
     return step
-
-
-def _random_batch(length: int) -> Batch:
-    """One sequence without padding."""
-
-    def integers(high: int) -> Tensor:
-        return torch.randint(1, high, (1, length))
-
-    gaps = torch.rand(1, length)
-    return Batch(
-        codes=integers(VOCAB_SIZE),
-        types=integers(MODEL.n_types),
-        ages=torch.full((1, length), 60.0),
-        times=gaps.cumsum(1),
-        gaps=gaps,
-        segments=integers(3),
-        visit_orders=integers(MODEL.max_visits),
-        positions=torch.arange(length).unsqueeze(0),
-        attributed=torch.ones(1, length, dtype=torch.bool),
-        lengths=torch.tensor([length]),
-    )
-
-
-def _peak_bytes() -> int:
-    """The most memory this process ever held. Linux's ru_maxrss would include the parent's at the fork."""
-    status = Path("/proc/self/status")
-    if status.exists():
-        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
-        return int(line.split()[1]) * 1024
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024

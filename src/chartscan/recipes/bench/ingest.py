@@ -7,7 +7,6 @@ do less: they flatten the same fields into Arrow tables, with neither checks nor
 
 import json
 import random
-import resource
 import shutil
 import subprocess
 import sys
@@ -19,8 +18,11 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import msgspec
 import pyarrow as pa
 
+from chartscan.recipes.bench.memory import peak_bytes
+from chartscan.recipes.bench.progress import ProgressFunction, silent
 from chartscan.sources import fhir
 from chartscan.store.accounting import Accounting
 from chartscan.store.writer import DatasetWriter
@@ -30,6 +32,31 @@ SUBJECTS_PER_MB = 1  # about a thousand Observations a subject
 ROWS = 50_000  # of an Arrow table
 _SYSTEM = "http://loinc.org"
 _TESTS = [(f"{2000 + i}-{i % 10}", f"Test {i}", ("mg/dL", "mmol/L", "g/L")[i % 3]) for i in range(400)]
+
+
+class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What `bench ingest` measures."""
+
+    sizes_mb: tuple[int, ...] = (200, 2000)
+    rounds: int = 1
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot work; msgspec turns ValueError into its own validation error."""
+        if not self.sizes_mb or min(*self.sizes_mb, self.rounds) < 1:
+            raise ValueError("sizes_mb must hold at least one size, and each size and rounds be at least 1")
+
+    def run(self, progress: ProgressFunction = silent) -> dict[str, Any]:
+        done, total = 0, len(self.sizes_mb) * self.rounds * len(MODES)
+
+        def report(result: dict[str, Any]) -> None:
+            nonlocal done
+            done += 1
+            progress(done, total, f"{result['size_mb']} MB: {result['mode']} done")
+
+        return run(self.sizes_mb, rounds=self.rounds, report=report)
+
+    def table(self, found: dict[str, Any]) -> str:
+        return table(found)
 
 
 def run(
@@ -154,7 +181,7 @@ def _observation(rng: random.Random, number: int, subjects: int) -> dict[str, An
 
 def _measured(mode: str, scratch: Path) -> dict[str, Any]:
     """One mode in a process of its own."""
-    command = [sys.executable, "-m", "chartscan.recipes.bench_ingest", mode, str(scratch)]
+    command = [sys.executable, "-m", "chartscan.recipes.bench.ingest", mode, str(scratch)]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     return json.loads(done.stdout)
 
@@ -171,17 +198,8 @@ def _observe(mode: str, scratch: Path) -> dict[str, Any]:
         "cpu_seconds": round(cpu_seconds, 2),  # of all threads: hardly depends on other work on the machine
         "per_second": round(rows / seconds),
         "per_cpu_second": round(rows / cpu_seconds),
-        "peak_mb": round(_peak_bytes() / MEGABYTE),
+        "peak_mb": round(peak_bytes() / MEGABYTE),
     }
-
-
-def _peak_bytes() -> int:
-    """Peak resident memory; the kernel's own figure, since ru_maxrss counts that of the parent too."""
-    status = Path("/proc/self/status")
-    if status.exists():
-        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
-        return int(line.split()[1]) * 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 class _Discard:

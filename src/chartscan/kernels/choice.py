@@ -1,0 +1,88 @@
+"""Which implementation of a kernel runs: asked for by name, or the fastest that this tensor can use.
+
+native     C++ for processors, built at installation where a compiler is present; float32 states
+triton     GPUs, through the Triton that comes with PyTorch
+mamba_ssm  GPUs, where that package is installed; only whole sequences from a zero state
+chunked    plain PyTorch, any device, float32 and float64
+reference  the recurrence as written, slow
+"""
+
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+from chartscan.errors import ConfigError
+from chartscan.kernels import gpu, native
+from chartscan.kernels.products import product_library
+
+Backend = Literal["auto", "native", "triton", "mamba_ssm", "chunked", "reference"]
+BACKENDS: tuple[str, ...] = get_args(Backend)
+
+
+def chosen(backend: Backend, x: Tensor, A: Tensor) -> Backend:
+    """The backend that scans `x` with `A`; "auto" is the fastest usable.
+
+    Raises ConfigError for one that is asked for by name and cannot run here.
+    """
+    if backend == "auto":
+        return _fastest(x, A)
+    reason = _obstacle(backend, x, A)
+    if reason:
+        raise ConfigError(f"The scan cannot run as {backend!r}: {reason}. Use backend='auto'.")
+    return backend
+
+
+def _fastest(x: Tensor, A: Tensor) -> Backend:
+    if x.device.type == "cuda" and not _obstacle("triton", x, A) and _trusted(x.device):
+        return "triton"
+    if not _obstacle("native", x, A):
+        return "native"
+    if x.device.type == "cpu" and A.dtype == torch.float32 and not torch.compiler.is_compiling():
+        native.warn_once()
+    return "chunked"
+
+
+def _obstacle(backend: Backend, x: Tensor, A: Tensor) -> str | None:
+    """Why `backend` cannot scan these tensors; None if it can."""
+    if backend in ("chunked", "reference"):
+        return None
+    if backend not in BACKENDS:
+        return f"there is no such backend; there are {', '.join(BACKENDS)}"
+    device = "cpu" if backend == "native" else "cuda"
+    if x.device.type != device:
+        return f"it needs tensors on {device!r}, and these are on {x.device.type!r}"
+    if A.dtype != torch.float32 or x.dtype not in (torch.float32, torch.bfloat16):
+        return f"it computes float32 and bfloat16 with A in float32, not {x.dtype} with A in {A.dtype}"
+    if backend == "native":
+        return _no_native()
+    return _no_triton() if backend == "triton" else None
+
+
+def _no_native() -> str | None:
+    return native.why_not()
+
+
+def _no_triton() -> str | None:
+    return gpu.why_not()
+
+
+def _trusted(device: torch.device) -> bool:
+    from chartscan.kernels.gpu import self_check  # with Triton, only where there is a device
+
+    return self_check.passes(device)
+
+
+# What torch.compiler.assume_constant_result does, without importing the compiler: or torch.compile would
+# trace the search for extension and device.
+for _function in (_no_native, _no_triton, _trusted):
+    vars(_function)["_dynamo_marked_constant"] = True
+
+
+def described() -> dict[str, str]:
+    """What computes on this machine's processor, for the record of a run."""
+    products = {"matrix products": product_library()}
+    if not native.available():
+        return {"scan": "chunked", "reason": str(native.why_not())} | products
+    library = native.library()
+    return {"scan": "native", "instruction set": library.isa(), "threads of": library.runtime()} | products

@@ -1,0 +1,3 @@
+#define CHARTSCAN_ISA neon
+#define CHARTSCAN_NEON 1
+#include "variant.inc"

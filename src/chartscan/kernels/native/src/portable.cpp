@@ -1,0 +1,3 @@
+#define CHARTSCAN_ISA portable
+#define CHARTSCAN_PORTABLE 1
+#include "variant.inc"

@@ -1,0 +1,74 @@
+"""The time below which no scan of this kind can fall on this machine, from what a scan must do at least.
+
+Both limits are measured here and now: multiply-adds a second by the native library, bytes a second by a copy.
+The floor is the larger of the two times. It is the floor of this algorithm (one exponential an element), not
+of the problem.
+"""
+
+from typing import NamedTuple
+
+import torch
+
+from chartscan.kernels import native
+from chartscan.recipes.bench.scan_inputs import Shape
+
+# Vector instructions of the multiply kind (multiply, multiply-add, scale by a power of two) for one element
+# (b, l, e, n). Additions, subtractions, minima and integer work are left out: they have ports of their own.
+_EXP = 1 + 5 + 1  # delta A, polynomial of degree 5, power of two
+_STATE = 1 + 1  # delta x B, decay h + that
+FORWARD = _EXP + _STATE + 1  # and C h summed over states: 10
+# Backward: the same ten anew (the gate's gradient needs y); then eight:
+#   g += C dy; dC += h dy; dB += delta x g; B g; decay g; that times h before; dA += delta that; sum of A that
+BACKWARD = FORWARD + 8
+
+FLOAT = 4  # bytes
+KEPT_STEPS = 32  # a state is kept before each such stretch of steps
+
+
+class Rates(NamedTuple):
+    """What the machine can do with the threads given."""
+
+    multiply_adds: float | None  # float lanes a second; None without the native library
+    bytes: float  # read and written, a second
+
+
+class Floor(NamedTuple):
+    compute_seconds: float | None
+    memory_seconds: float
+
+    @property
+    def seconds(self) -> float:
+        return max(self.compute_seconds or 0.0, self.memory_seconds)
+
+
+def floor(shape: Shape, rates: Rates, backward: bool) -> Floor:
+    """The least seconds of a forward pass, or where `backward` of a forward and a backward pass."""
+    instructions = (FORWARD + BACKWARD if backward else FORWARD) * shape.elements
+    compute = instructions / rates.multiply_adds if rates.multiply_adds else None
+    return Floor(compute, traffic(shape, backward) / rates.bytes)
+
+
+def traffic(shape: Shape, backward: bool) -> int:
+    """Bytes that must be read or written: each sequence once a pass, and the states kept between passes."""
+    wide, narrow = shape.batch * shape.length * shape.channels, shape.batch * shape.length * shape.states
+    floats = 4 * wide + 2 * narrow  # x, dt, z, y; B, C
+    if backward:
+        floats += 7 * wide + 4 * narrow  # x, dt, z, dy, dx, ddt, dz; B, C, dB, dC
+        floats += 2 * shape.batch * -(-shape.length // KEPT_STEPS) * shape.channels * shape.states
+    return FLOAT * floats
+
+
+def multiply_adds(threads: int, milliseconds: int = 100) -> float:
+    """Multiply-adds a second, in float lanes of all threads, by the native library."""
+    return native.library().fma_peak(threads, milliseconds)
+
+
+class Copy:
+    """A copy too large for any cache; `bytes` are those read and those written."""
+
+    def __init__(self, floats: int = 2**25):
+        self.bytes = 2 * FLOAT * floats
+        self._source, self._target = torch.ones(floats), torch.empty(floats)
+
+    def __call__(self) -> None:
+        self._target.copy_(self._source)
