@@ -12,14 +12,22 @@ import torch
 from chartscan.kernels import native
 from chartscan.recipes.bench.scan_inputs import Shape
 
-# Vector instructions of the multiply kind (multiply, multiply-add, scale by a power of two) for one element
-# (b, l, e, n). Additions, subtractions, minima and integer work are left out: they have ports of their own.
-_EXP = 1 + 5 + 1  # delta A, polynomial of degree 5, power of two
-_STATE = 1 + 1  # delta x B, decay h + that
-FORWARD = _EXP + _STATE + 1  # and C h summed over states: 10
+# Vector instructions that occupy a multiplier (multiply, multiply-add, divide, scale by a power of two), as the
+# AVX-512 kernels need them. Additions, minima, permutations and integer work are left out: other units do them.
+#
+# The recurrence, for one element (b, l, e, n):
+_EXP = 1 + 1 + 4 + 1  # delta A, its distance from the nearest sixteenth, polynomial and table, power of two
+FORWARD = _EXP + 1 + 1 + 1  # delta x B; decay h + that; C h summed over states
 # Backward: the same ten anew (the gate's gradient needs y); then eight:
 #   g += C dy; dC += h dy; dB += delta x g; B g; decay g; that times h before; dA += delta that; sum of A that
 BACKWARD = FORWARD + 8
+
+# What is fused with it, for one element (b, l, e):
+_SOFTPLUS = _EXP + 1 + 6  # log(1 + u) as a quotient and a polynomial of degree 4 of its square
+_SIGMOID = _EXP + 1
+FORWARD_FUSED = _SOFTPLUS + 2 + _SIGMOID + 2  # delta x, D x; z sigmoid, y times that
+# Backward: softplus and its slope, delta x, D x; gate, its slope and what they multiply; dx, ddt, dz, dD
+BACKWARD_FUSED = _SOFTPLUS + 2 + 2 + _SIGMOID + 4 + 7
 
 FLOAT = 4  # bytes
 KEPT_STEPS = 32  # a state is kept before each such stretch of steps
@@ -33,7 +41,10 @@ class Rates(NamedTuple):
 
 
 class Floor(NamedTuple):
+    """Least times by one limit each; `recurrence_seconds` is that part of `compute_seconds`."""
+
     compute_seconds: float | None
+    recurrence_seconds: float | None
     memory_seconds: float
 
     @property
@@ -43,9 +54,13 @@ class Floor(NamedTuple):
 
 def floor(shape: Shape, rates: Rates, backward: bool) -> Floor:
     """The least seconds of a forward pass, or where `backward` of a forward and a backward pass."""
-    instructions = (FORWARD + BACKWARD if backward else FORWARD) * shape.elements
-    compute = instructions / rates.multiply_adds if rates.multiply_adds else None
-    return Floor(compute, traffic(shape, backward) / rates.bytes)
+    recurrence = (FORWARD + BACKWARD if backward else FORWARD) * shape.elements
+    fused = FORWARD_FUSED + BACKWARD_FUSED if backward else FORWARD_FUSED
+    whole = recurrence + fused * shape.elements // shape.states
+    memory = traffic(shape, backward) / rates.bytes
+    if not rates.multiply_adds:
+        return Floor(None, None, memory)
+    return Floor(whole / rates.multiply_adds, recurrence / rates.multiply_adds, memory)
 
 
 def traffic(shape: Shape, backward: bool) -> int:

@@ -194,6 +194,7 @@ def roof(shape: Shape, settings: Settings, watch: Clock, plan: Plan, counter: Co
             "seconds": median,
             "floor": least.seconds,
             "share": least.seconds / median,
+            "recurrence_share": least.recurrence_seconds and least.recurrence_seconds / median,
         }
         found["rows"].append(row | least._asdict())
     return found
@@ -249,6 +250,6 @@ def _roof_lines(case: dict[str, Any]) -> list[str]:
         lines.append(
             f"{row['pass']:32}{row['seconds'] * 1e3:11.2f} ms; floor {row['floor'] * 1e3:.2f} ms "
             f"(compute {row['compute_seconds'] * 1e3:.2f}, memory {row['memory_seconds'] * 1e3:.2f}): "
-            f"{row['share']:.0%} of the roofline"
+            f"{row['share']:.0%} of the roofline ({row['recurrence_share']:.0%} by the recurrence alone)"
         )
     return lines

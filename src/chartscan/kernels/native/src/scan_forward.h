@@ -4,10 +4,19 @@
 namespace chartscan {
 namespace CHARTSCAN_ISA {
 
-constexpr int64_t FORWARD_CHANNELS = 64; // of a task: each step's part of a row is then a few whole cache lines
+// Channels of a task. Each step's part of a row lies on pages of its own, so that narrow tasks visit every page of the
+// tensors again and again, more pages than the TLB holds; but every thread should have several tasks.
+constexpr int64_t FORWARD_CHANNELS = 256, FORWARD_CHANNELS_LEAST = 64, FORWARD_TASKS = 4;
 constexpr int FORWARD_STATES = 16; // at a time
 
-// Of one group and step: the step's length, delta x, and y before the gate.
+static inline int64_t forward_channels(const ScanInputs& in) {
+    int64_t width = FORWARD_CHANNELS;
+    while (width > FORWARD_CHANNELS_LEAST && in.batch * parts(in.channels, width) < FORWARD_TASKS * in.threads)
+        width /= 2;
+    return width;
+}
+
+// Of one group and step: the step's length, delta x, and y as far as it is summed, before the gate.
 struct ForwardStep {
     float delta[LANES], input[LANES], y[LANES];
 };
@@ -23,17 +32,17 @@ template <class T> struct ForwardBlock {
     float *A, *h, *limit, *BC;
     alignas(64) ForwardStep step[CHUNK];
 
-    static int64_t floats(int64_t states) {
-        return 2 * FORWARD_CHANNELS * states + FORWARD_CHANNELS + 2 * CHUNK * states + 4 * 16;
+    static int64_t floats(int64_t width, int64_t states) {
+        return 2 * width * states + width + 2 * CHUNK * states + 4 * 16;
     }
 
-    ForwardBlock(const ScanForward& args, int64_t b, int64_t channel)
-        : args(args), in(args.in), b(b), channel(channel), channels(least(FORWARD_CHANNELS, in.channels - channel)),
-          N(in.states), x(in.x), dt(in.dt), z(in.z), y(args.y), memory(floats(in.states)) {
+    ForwardBlock(const ScanForward& args, int64_t b, int64_t channel, int64_t width)
+        : args(args), in(args.in), b(b), channel(channel), channels(least(width, in.channels - channel)),
+          N(in.states), x(in.x), dt(in.dt), z(in.z), y(args.y), memory(floats(width, in.states)) {
         Parts part{memory.data};
-        A = part.take(FORWARD_CHANNELS * N);
-        h = part.take(FORWARD_CHANNELS * N);
-        limit = part.take(FORWARD_CHANNELS);
+        A = part.take(width * N);
+        h = part.take(width * N);
+        limit = part.take(width);
         BC = part.take(2 * CHUNK * N);
     }
 
@@ -79,7 +88,6 @@ template <class T> struct ForwardBlock {
             for (; reads.reads(l + to - 1); ++reads.at) give(g, args.states_read, reads.places[reads.at]);
             from = to;
         }
-        finish(g, l, steps);
     }
 
     void keep(int64_t g, int64_t l) {
@@ -127,11 +135,15 @@ template <class T> struct ForwardBlock {
         if (n < N) walk<1>(g, n, l, from, to);
     }
 
-    // S states from n on through the steps [from, to) of the chunk at l; the next chunk is fetched meanwhile.
+    // S states from n on through the steps [from, to) of the chunk at l; the next chunk is fetched meanwhile. The last
+    // states complete y: the division of its gate then overlaps with their multiplications.
     template <int S> CHARTSCAN_APART void walk(int64_t g, int64_t n, int64_t l, int64_t from, int64_t to) {
-        const int64_t next = l + CHUNK, e = channel + g, N = this->N;
+        const int64_t next = l + CHUNK, e = channel + g, N = this->N, count = lanes(g);
         const Ahead streams[5] = {ahead(x, b, next, e), ahead(dt, b, next, e), ahead(z, b, next, e),
                                   ahead(y, b, next, e), ahead(in, args.checkpoints, b, next, e)};
+        const bool last = n + S == N;
+        const T* const gates = last && z.data ? z.at(b, l) + e : nullptr;
+        T* const out = y.at(b, l) + e;
         float* const kept = h + (g * N + n * LANES);
         const float* const rates = A + (g * N + n * LANES);
         const float *Bs = BC + 2 * from * N + n, *Cs = Bs + N;
@@ -143,6 +155,7 @@ template <class T> struct ForwardBlock {
         for (int64_t s = from; s < to; ++s, Bs += 2 * N, Cs += 2 * N) {
             if (n == 0)
                 for (const Ahead& stream : streams) stream.fetch(s);
+            const V gate = gates ? silu(load_lanes(gates + s * z.step, count)) : set1(1.0f);
             const V d = load(step[s].delta), u = load(step[s].input);
             V sums[2] = {load(step[s].y), zero()};
             CHARTSCAN_UNROLL for (int i = 0; i < S; ++i) {
@@ -150,25 +163,20 @@ template <class T> struct ForwardBlock {
                 state[i] = fma(decay, state[i], mul(u, set1(Bs[i])));
                 sums[i % 2] = fma(state[i], set1(Cs[i]), sums[i % 2]);
             }
-            store(step[s].y, add(sums[0], sums[1]));
+            const V total = add(sums[0], sums[1]);
+            if (last)
+                store_lanes(out + s * y.step, mul(total, gate), count);
+            else
+                store(step[s].y, total);
         }
         CHARTSCAN_UNROLL for (int i = 0; i < S; ++i) store(kept + i * LANES, state[i]);
-    }
-
-    CHARTSCAN_APART void finish(int64_t g, int64_t l, int64_t steps) {
-        const int64_t e = channel + g, n = lanes(g);
-        for (int64_t s = 0; s < steps; ++s) {
-            V out = load(step[s].y);
-            if (z.data) out = mul(out, silu(load_lanes(z.at(b, l + s) + e, n)));
-            store_lanes(y.at(b, l + s) + e, out, n);
-        }
     }
 };
 
 template <class T> static inline void scan_forward_of(const ScanForward& args) {
-    const int64_t blocks = parts(args.in.channels, FORWARD_CHANNELS);
+    const int64_t width = forward_channels(args.in), blocks = parts(args.in.channels, width);
     parallel_for(args.in.batch * blocks, args.in.threads, [&](int64_t task) {
-        ForwardBlock<T>(args, task / blocks, task % blocks * FORWARD_CHANNELS).run();
+        ForwardBlock<T>(args, task / blocks, task % blocks * width, width).run();
     });
 }
 

@@ -6,7 +6,8 @@
 // functions of the standard library in these files either.
 //
 // Each simd_<set>.h gives V, LANES, load, load_part, store, store_part (of float and bf16), set1, zero, add, sub,
-// mul, div, fma, fms, fnma, min, max, select_negative, times_power, sum_each; simd_math.h the functions above.
+// mul, div, fma, fms, fnma, min, max, select_negative, times_power, sum_each, and power_of_sixteenths
+// where CHARTSCAN_SIXTEENTHS is defined; simd_math.h the functions above.
 #pragma once
 
 #include "arguments.h"

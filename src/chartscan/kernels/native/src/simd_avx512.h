@@ -68,8 +68,18 @@ CHARTSCAN_INLINE V select_negative(V a, V yes, V no) {
     return {_mm512_mask_blend_ps(_mm512_movepi32_mask(_mm512_castps_si512(a.v)), no.v, yes.v)};
 }
 
-// p 2^n for p in [0.7, 1.5], n = shifted - magic a whole number below 2^22 in size; 0 or infinity beyond floats.
+// p 2^n, n rounded down to a whole number; 0 or infinity beyond floats.
 CHARTSCAN_INLINE V times_power(V p, V n, V) { return {_mm512_scalef_ps(p.v, n.v)}; }
+
+// 2^(i / 16), i the low four bits of each lane: one shuffle that shortens the polynomial of exp2_product.
+#define CHARTSCAN_SIXTEENTHS 1
+CHARTSCAN_INLINE V power_of_sixteenths(V bits) {
+    const __m512 powers = _mm512_setr_ps(
+        1.0f, 1.0442737824f, 1.0905077327f, 1.1387886348f, 1.1892071150f, 1.2418578121f, 1.2968395547f, 1.3542555469f,
+        1.4142135624f, 1.4768261459f, 1.5422108254f, 1.6104903319f, 1.6817928305f, 1.7562521604f, 1.8340080864f,
+        1.9152065614f);
+    return {_mm512_permutexvar_ps(_mm512_castps_si512(bits.v), powers)};
+}
 
 // out[i] = the sum of the lanes of vectors[i], for LANES vectors, in an order that never changes.
 CHARTSCAN_INLINE void sum_each(const float* vectors, float* out) {

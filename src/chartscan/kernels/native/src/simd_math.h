@@ -14,6 +14,22 @@ constexpr float LOG2_E = 1.44269504088896340736f;
 // With n the whole part and f = a b - n in [-0.5, 0.5]: 2^n (1 + f q(f)), q of degree 4 interpolating (2^f - 1) / f at
 // the Chebyshev nodes. The leading 1 is exact, and 0 is a node, so that 1 - 2^f has a small relative error for
 // small f: a decay near 1 acts over thousands of steps, where an error of 1e-7 of the decay itself would add up.
+#if defined(CHARTSCAN_SIXTEENTHS)
+
+// Instead with n a multiple of 1/16, its power of two partly from a table and f in [-1/32, 1/32], q of degree 2: the
+// scan is bound by the multiplications. For |a b| >= 2^18 the table's part is arbitrary, the result 0 or infinity.
+CHARTSCAN_INLINE V exp2_product(V a, V b) {
+    const V shifted = fma(a, b, set1(MAGIC / 16));
+    const V n = sub(shifted, set1(MAGIC / 16));
+    const V f = fms(a, b, n);
+    V p = fma(f, set1(0.0555050853f), set1(0.2402335516f));
+    p = fma(p, f, set1(0.6931471806f));
+    const V part = power_of_sixteenths(shifted);
+    return times_power(fma(part, mul(p, f), part), n, shifted);
+}
+
+#else
+
 CHARTSCAN_INLINE V exp2_product(V a, V b) {
     const V shifted = fma(a, b, set1(MAGIC));
     const V n = sub(shifted, set1(MAGIC));
@@ -25,6 +41,8 @@ CHARTSCAN_INLINE V exp2_product(V a, V b) {
     p = fma(p, f, set1(1.0f));
     return times_power(p, n, shifted);
 }
+
+#endif
 
 CHARTSCAN_INLINE V held(V x, float low, float high) { return min(set1(high), max(set1(low), x)); }
 
