@@ -46,7 +46,6 @@ $(VENV)/.made:
 
 $(VENV)/.installed: pyproject.toml constraints.txt $(NATIVE) | $(VENV)/.made
 	$(PIP) --editable .
-	$(BIN)/python -m chartscan.kernels.native
 	touch $@
 
 $(VENV)/.installed-test: pyproject.toml constraints.txt $(NATIVE) | $(VENV)/.made

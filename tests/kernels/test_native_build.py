@@ -10,8 +10,9 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import torch
 
-from chartscan.kernels import native
+from chartscan.kernels import causal_conv, native
 
 library = importlib.import_module("chartscan.kernels.native.library")  # not the function of that name
 REPOSITORY = Path(__file__).parents[2]
@@ -86,7 +87,7 @@ def test_it_can_be_switched_off_and_says_so_once(fresh):
     assert native.builds() == []
     with pytest.raises(RuntimeError, match="Unset it"):
         native.library()
-    with pytest.warns(RuntimeWarning, match="are not used: CHARTSCAN_NATIVE=off; .* 10 to 20 times slower"):
+    with pytest.warns(RuntimeWarning, match="are not used: CHARTSCAN_NATIVE=off; .* 6 to 10 times slower"):
         native.warn_once()
     with warnings.catch_warnings(action="error"):
         native.warn_once()
@@ -113,6 +114,14 @@ def test_an_extension_of_older_sources_is_used_with_a_warning(fresh):
     assert native.available()
     with pytest.warns(RuntimeWarning, match="are outdated: .* other sources.*make native"):
         native.warn_once()
+
+
+@pytest.mark.skipif(not native.available(), reason=f"no native kernels: {native.why_not()}")
+def test_a_scan_tells_of_an_extension_of_older_sources(fresh):
+    old = SimpleNamespace(**(vars(native.library()) | {"SOURCES": "sha_old"}))
+    fresh.setattr(library, "_found", lambda: library._checked(old))
+    with pytest.warns(RuntimeWarning, match="are outdated"):
+        causal_conv(torch.ones(1, 3, 2), torch.ones(2, 4), torch.ones(2))
 
 
 @pytest.mark.skipif(not native.available(), reason=f"no native kernels: {native.why_not()}")

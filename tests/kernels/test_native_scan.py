@@ -7,6 +7,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from chartscan.errors import ConfigError
 from chartscan.kernels import native, selective_scan
 from chartscan.kernels.native.scan import ScanTensors
 from scan_inputs import largest_relative_error, outputs_and_gradients, part, reads, scan_inputs
@@ -71,6 +72,40 @@ def test_it_equals_the_loop_for_any_shape_with_anything_absent(
     found = outputs_and_gradients(inputs, read, "native", lengths)
     expected = outputs_and_gradients(doubles, read, "reference", lengths)
     assert_close(found, expected, inputs, least=1)  # a single element may be what large terms leave
+
+
+@pytest.mark.parametrize("used", [(0,), (1,), (2,), (0, 1), (0, 2), (1, 2)])
+def test_any_of_the_results_may_go_unused(build, used):
+    inputs, doubles = scan_inputs(length=70), scan_inputs(length=70, dtype=torch.float64)
+    found = outputs_and_gradients(inputs, reads(2, 70), "native", used=used)
+    assert_close(found, outputs_and_gradients(doubles, reads(2, 70), "reference", used=used), inputs)
+
+
+@pytest.mark.parametrize(
+    ("rates", "step"),
+    [((-1e6, -0.1), 10.0), ((-16.0, -1e-5), 1e5), ((-1e-3, 0.0), 1e6), ((-100.0, -1.0), 1e15)],
+)
+def test_a_slow_state_beside_a_fast_one_is_right_after_large_steps(build, rates, step):
+    inputs = scan_inputs(rows=1, length=6, channels=1, states=2, without=("state", "dt_bias"))
+    inputs |= {"A": torch.tensor([rates]), "dt": torch.full((1, 6, 1), step)}
+    inputs = {k: v.detach().requires_grad_() for k, v in inputs.items()}
+    doubles = {k: v.detach().double().requires_grad_() for k, v in inputs.items()}
+    expected = outputs_and_gradients(doubles, None, "reference")
+    assert_close(outputs_and_gradients(inputs, None, "native"), expected, inputs)
+
+
+@pytest.mark.parametrize("channels", [5, 24, 40])
+def test_memory_that_held_other_things_changes_nothing(build, channels):
+    inputs = scan_inputs(rows=2, length=70, channels=channels)
+    lengths = torch.tensor([20, 70])
+    expected = outputs_and_gradients(inputs, None, "native", lengths)
+    torch.use_deterministic_algorithms(True)  # fills new tensors with NaN
+    try:
+        found = outputs_and_gradients(inputs, None, "native", lengths)
+    finally:
+        torch.use_deterministic_algorithms(False)
+    for a, b in zip((*found[0], *found[1]), (*expected[0], *expected[1]), strict=True):
+        assert torch.equal(a, b)
 
 
 @settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -212,12 +247,14 @@ def test_what_does_not_fit_is_refused_before_a_pointer_is_read(change, error, me
         selective_scan(**(scan_inputs() | change), backend="native")
 
 
-@pytest.mark.parametrize("name", ["x", "dt_bias", "state"])
+@pytest.mark.parametrize("name", ["x", "dt", "A", "D", "state"])
 def test_a_tensor_elsewhere_is_refused_before_a_pointer_is_read(name):
     inputs = {k: v.detach() for k, v in scan_inputs().items()}
-    inputs[name] = inputs[name].to("meta")
-    with pytest.raises(ValueError, match=f"{name} is on meta"):
-        ScanTensors(**inputs, lengths=None, rows=None, positions=None)
+    others = inputs | {name: inputs[name].to("meta")}
+    with pytest.raises(ValueError, match="meta"):
+        ScanTensors(**others, lengths=None, rows=None, positions=None)
+    with pytest.raises((ValueError, ConfigError), match="meta"):
+        selective_scan(**others, backend="native")
 
 
 def test_a_planted_error_is_seen():

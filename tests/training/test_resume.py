@@ -193,7 +193,7 @@ def test_another_number_of_threads_is_warned_of(tmp_path):
 
 def test_another_library_for_matrix_products_is_warned_of(tmp_path, monkeypatch):
     interrupted_run(tmp_path / "run")
-    monkeypatch.setattr(identity, "product_library", lambda: "another")
+    monkeypatch.setattr(identity, "described", lambda: {"matrix products": "another"})
     with pytest.warns(UserWarning, match="matrix products was"):
         toy_fit(tmp_path / "run", resume=True)
 

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from chartscan.kernels.choice import Backend, chosen
+from chartscan.kernels.choice import Backend, check_device, chosen
 from chartscan.kernels.native.conv import causal_conv as native_conv
 
 
@@ -30,6 +30,7 @@ def causal_conv(
     oldest first, zero if absent -> (B, L, E) in the type of `x`, computed in the precision of `weight`.
     `backend` as in `selective_scan`; all but "native" are PyTorch.
     """
+    check_device(x, weight=weight, bias=bias, window=window)
     if chosen(backend, x, weight) == "native":
         return native_conv(x, weight, bias, window, silu)
     kind, x = x.dtype, x.to(weight.dtype)

@@ -33,14 +33,22 @@ def chosen(backend: Backend, x: Tensor, A: Tensor) -> Backend:
     return backend
 
 
+def check_device(x: Tensor, **others: Tensor | None) -> None:
+    """ValueError naming a tensor that is not where `x` is.
+
+    With one on "meta" PyTorch would run the operators for their shapes alone and give memory without values.
+    """
+    for name, tensor in others.items():
+        if tensor is not None and tensor.device != x.device:
+            raise ValueError(f"{name} is on {tensor.device}, and the first tensor on {x.device}")
+
+
 def _fastest(x: Tensor, A: Tensor) -> Backend:
     if x.device.type == "cuda" and not _obstacle("triton", x, A) and _trusted(x.device):
         return "triton"
-    if not _obstacle("native", x, A):
-        return "native"
     if x.device.type == "cpu" and A.dtype == torch.float32 and not torch.compiler.is_compiling():
-        native.warn_once()
-    return "chunked"
+        native.warn_once()  # where the kernels are missing or outdated
+    return "chunked" if _obstacle("native", x, A) else "native"
 
 
 def _obstacle(backend: Backend, x: Tensor, A: Tensor) -> str | None:
@@ -79,9 +87,11 @@ for _function in (_no_native, _no_triton, _trusted):
     vars(_function)["_dynamo_marked_constant"] = True
 
 
-def described() -> dict[str, str]:
-    """What computes on this machine's processor, for the record of a run."""
+def described(backend: Backend = "auto") -> dict[str, str]:
+    """What computes for `backend` on this machine's processor, for the record of a run."""
     products = {"matrix products": product_library()}
+    if backend not in ("auto", "native"):
+        return {"scan": backend} | products
     if not native.available():
         return {"scan": "chunked", "reason": str(native.why_not())} | products
     library = native.library()

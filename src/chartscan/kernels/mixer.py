@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from chartscan.kernels.causal_conv import causal_conv
-from chartscan.kernels.choice import Backend, chosen
+from chartscan.kernels.choice import Backend, check_device, chosen
 from chartscan.kernels.native.mixer import mixer as native_mixer
 from chartscan.kernels.products import linear
 from chartscan.kernels.reads import Read
@@ -43,6 +43,7 @@ def mixer(
     `read` and `backend` as in `selective_scan`. `y` has the type of `xz`; the products run in that type too.
     Gu and Dao 2023, arXiv:2312.00752, figure 3.
     """
+    check_device(xz, **weights._asdict(), window=window, state=state, lengths=lengths)
     if chosen(backend, xz, weights.A) == "native":
         rows, positions = read if read is not None else (None, None)
         keep = torch.is_grad_enabled()

@@ -28,7 +28,8 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     As `torch.nn.functional.linear`, which it is but for float32 on a processor where oneDNN is faster. Under
     autocast, `torch.compile` and `torch.export` PyTorch's own operation is what they know how to treat.
     """
-    if not _by_onednn(x, weight, len(weight)):
+    plain = bias is None or (bias.dtype == weight.dtype and bias.shape == weight.shape[:1])
+    if weight.dim() != 2 or not plain or not _by_onednn(x, weight, len(weight)):
         return F.linear(x, weight, bias)
     return _Linear.apply(x, weight, bias)  # type: ignore[no-untyped-call,no-any-return]
 
@@ -100,5 +101,6 @@ def _onednn_is_faster() -> bool:
 
 
 def _onednn(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    bias = None if bias is None else bias.contiguous()  # its strides would be ignored
     found: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
     return found

@@ -11,6 +11,8 @@ def scan(
     x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, state: Tensor, rows: Tensor, positions: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     """y (B, L, E) without skip and gate, last state (B, E, N), states after (rows, positions) (R, E, N)."""
+    if not x.shape[1]:
+        return torch.empty_like(x), state, state.new_empty(len(rows), *A.shape)
     h = state
     ys, states = [], []
     # unbind, not indexing: indexing a step writes a full-sized zero gradient at every step, O(L^2)

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from chartscan.kernels import chunked, gpu, reference, unfused
-from chartscan.kernels.choice import Backend, chosen
+from chartscan.kernels.choice import Backend, check_device, chosen
 from chartscan.kernels.native.scan import selective_scan as native_scan
 from chartscan.kernels.reads import Read
 
@@ -37,6 +37,7 @@ def selective_scan(
     `backend`: see `choice`. Gu and Dao 2023, arXiv:2312.00752, with the usual simplification of B's
     discretisation.
     """
+    check_device(x, dt=dt, A=A, B=B, C=C, D=D, z=z, dt_bias=dt_bias, state=state, lengths=lengths)
     match chosen(backend, x, A):
         case "native":
             return _native(x, dt, A, B, C, D, z, dt_bias, state, lengths, read)

@@ -32,10 +32,13 @@ def scan(
     """`selective_scan` around `core`, which computes in the precision of `A`."""
     given = x.dtype
     x, dt, B, C = (v.to(A.dtype) for v in (x, dt, B, C))
+    outside = None if lengths is None else _outside(lengths, x.shape[1])
+    if outside is not None:  # whatever stands in the padding
+        x, dt, B, C = (v.masked_fill(outside, 0) for v in (x, dt, B, C))
+        z = None if z is None else z.masked_fill(outside, 0)
     state = x.new_zeros(x.shape[0], *A.shape) if state is None else state.to(A.dtype)
     rows, positions = read if read is not None else (torch.empty(0, dtype=torch.int64, device=x.device),) * 2
     delta = F.softplus(dt if dt_bias is None else dt + dt_bias)
-    outside = None if lengths is None else _outside(lengths, x.shape[1])
     if outside is not None:
         delta = delta.masked_fill(outside, 0)  # decay 1 and input 0: the state stays
     with torch.autocast(x.device.type, enabled=False):  # else the products inside would run in bf16

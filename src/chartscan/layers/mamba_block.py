@@ -98,13 +98,16 @@ class MambaBlock(nn.Module):
         inner, taps = self.conv_weight.shape
         return BlockState(self.D.new_zeros(rows, taps - 1, inner), self.D.new_zeros(rows, *self.A_log.shape))
 
-    def weights(self) -> BlockWeights:
-        """All parameters, for the native step of a stack."""
+    def weights(self) -> BlockWeights | None:
+        """All parameters, for the native step of a stack; None where something stands in for one of them."""
         own, parts = self._parameters, self._modules  # nn.Module's attribute access is slower than a step
-        return BlockWeights._make(
-            own[name] if name in own else parts[name]._parameters["weight"]  # type: ignore[union-attr]
-            for name in BlockWeights._fields
-        )
+        try:
+            return BlockWeights._make(
+                own[name] if name in own else parts[name]._parameters["weight"]  # type: ignore[union-attr]
+                for name in BlockWeights._fields
+            )
+        except KeyError:  # pruned or parametrized
+            return None
 
     def _joint(self, x: Tensor) -> Tensor:
         """Input of the convolution beside the gate, (B, L, 2E)."""

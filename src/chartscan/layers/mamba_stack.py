@@ -10,7 +10,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from chartscan.kernels.native import available
+from chartscan.kernels.choice import chosen
 from chartscan.kernels.native.stack import BlockStack, StackStates
 from chartscan.layers.mamba_block import BlockState, MambaBlock
 
@@ -47,8 +47,9 @@ class MambaStack(nn.ModuleList):
 
     def step(self, x: Tensor, states: tuple[BlockState, ...]) -> tuple[Tensor, tuple[BlockState, ...]]:
         """One step of R sequences: (R, D) and the states before -> (R, D) and the states after."""
-        if self._steps_natively(x):
-            return self._native_step(x, states)
+        native = self._native_stack() if self._steps_natively(x) else None
+        if native is not None:
+            return _native_step(native, x, states)
         after = []
         for block, before in zip(self._blocks(), states, strict=True):
             x, state = block.step(x, before)
@@ -59,28 +60,36 @@ class MambaStack(nn.ModuleList):
         return cast(list[MambaBlock], list(self))
 
     def _steps_natively(self, x: Tensor) -> bool:
+        first = self._blocks()[0]
         return (
-            x.is_cpu
-            and x.dtype == torch.float32 == self[0].D.dtype
-            and self[0].backend in ("auto", "native")
-            and not torch.is_grad_enabled()
+            not torch.is_grad_enabled()
             and not torch.is_autocast_enabled("cpu")
             and not torch.compiler.is_compiling()
-            and available()
+            and type(x) is Tensor  # and not a stand-in without memory
+            and x.dtype == torch.float32
+            and chosen(first.backend, x, first.D) == "native"
         )
 
-    def _native_step(
-        self, x: Tensor, states: tuple[BlockState, ...]
-    ) -> tuple[Tensor, tuple[BlockState, ...]]:
+    def _native_stack(self) -> BlockStack | None:
+        """The stack of the weights as they are now; None where a step must go block by block."""
         weights = [block.weights() for block in self._blocks()]
-        if self._native is None or not self._native.holds(weights):
-            self._native = BlockStack(weights)
-        before = StackStates(
-            [state.window.contiguous() for state in states], [state.scan.contiguous() for state in states]
-        )
-        y, after = self._native.step(x.contiguous(), before)
-        return y, tuple(map(BlockState, after.windows, after.scans))
+        found = [w for w in weights if w is not None]
+        if len(found) < len(weights):
+            return None
+        if self._native is None or not self._native.holds(found):
+            self._native = BlockStack(found)
+        return self._native
 
     def __getstate__(self) -> dict[str, Any]:
         """Without the native stack: a copy has weights of its own."""
         return self.__dict__ | {"_native": None}
+
+
+def _native_step(
+    stack: BlockStack, x: Tensor, states: tuple[BlockState, ...]
+) -> tuple[Tensor, tuple[BlockState, ...]]:
+    before = StackStates(
+        [state.window.contiguous() for state in states], [state.scan.contiguous() for state in states]
+    )
+    y, after = stack.step(x.resolve_neg().contiguous(), before)
+    return y, tuple(map(BlockState, after.windows, after.scans))

@@ -11,7 +11,6 @@ import msgspec
 import numpy as np
 
 import chartscan
-from chartscan.kernels import described
 from chartscan.recipes._job import Job
 from chartscan.schema import TRAIN, TUNING
 
@@ -26,7 +25,6 @@ def run_record(job: Job, recipe: msgspec.Struct) -> dict[str, Any]:
         "labels": {task: label_record(job, task) for task in job.tasks},
         "versions": versions(),
         "threads": job.threads,
-        "kernels": described(),
         "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
     }
 

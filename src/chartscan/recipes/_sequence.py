@@ -29,6 +29,7 @@ from chartscan.batches import (
 from chartscan.errors import ChartscanError, ConfigError, DataError
 from chartscan.find import find
 from chartscan.heap import keep_freed_memory
+from chartscan.kernels import described
 from chartscan.models import ehrmamba
 from chartscan.objectives.next_event import NextEvent
 from chartscan.objectives.prompted import Prompted
@@ -39,7 +40,7 @@ from chartscan.recipes._few import limited
 from chartscan.recipes._job import Job, labels_of
 from chartscan.recipes._run_record import run_record
 from chartscan.recipes._seen import seen_record
-from chartscan.recipes._start import copy_weights, starting_point
+from chartscan.recipes._start import copy_weights, for_any_machine, starting_point
 from chartscan.recipes._tokens import coverage_table, fit_tokens, token_store
 from chartscan.recipes._trainee import Trainee, logits_of, mean_loss
 from chartscan.recipes._work import finished, identity
@@ -164,6 +165,7 @@ class SequenceRun:
     ) -> Path:
         """The artifact, published whole; then the working folder goes."""
         run = run_record(self.job, self.recipe) | {
+            "kernels": described(self.recipe.model.backend),
             "seen": seen_record(self.job.dataset, self.start.run if self.start else None),
             "coverage": coverage_table(self.job.dataset, self.encoder),
             "tuning": metrics,
@@ -172,7 +174,7 @@ class SequenceRun:
         }
         found = artifact.SequenceArtifact(
             name=self.recipe.architecture,
-            config=self.recipe.model,
+            config=for_any_machine(self.recipe.model),
             model=pretrained.model,
             vocabulary=self.vocabulary,
             bins=self.bins,

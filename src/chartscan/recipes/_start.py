@@ -10,6 +10,7 @@ from torch import nn
 
 from chartscan import artifact
 from chartscan.errors import ConfigError
+from chartscan.models import ehrmamba
 from chartscan.recipes._job import Job
 from chartscan.recipes._seen import seen
 from chartscan.schema import HELD_OUT, TUNING
@@ -26,7 +27,7 @@ class Start(Protocol):
     def architecture(self) -> str: ...
 
     @property
-    def model(self) -> msgspec.Struct: ...
+    def model(self) -> ehrmamba.Config: ...
 
     @property
     def sequence(self) -> SequenceConfig: ...
@@ -42,7 +43,7 @@ def starting_point(recipe: Start, job: Job) -> artifact.SequenceArtifact | None:
     found = artifact.load(Path(recipe.start_from))
     if not isinstance(found, artifact.SequenceArtifact) or found.name != recipe.architecture:
         raise ConfigError(f"start_from: {recipe.start_from} is a {found.name}, not a {recipe.architecture}.")
-    if found.config != recipe.model:
+    if found.config != for_any_machine(recipe.model):
         raise ConfigError(
             f"start_from: {recipe.start_from} has other model settings. Set them to {found.config}."
         )
@@ -53,6 +54,11 @@ def starting_point(recipe: Start, job: Job) -> artifact.SequenceArtifact | None:
             "held_out splits. Split this dataset as that one was, or pretrain anew."
         )
     return found
+
+
+def for_any_machine(model: ehrmamba.Config) -> ehrmamba.Config:
+    """The settings that decide what a model is; how its scan was computed is the machine's business."""
+    return msgspec.structs.replace(model, backend="auto")
 
 
 @torch.no_grad()

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from chartscan.errors import ConfigError
-from chartscan.kernels.products import product_library
+from chartscan.kernels import described
 from chartscan.training.config import FREE_TO_CHANGE, TrainConfig, uses_bf16
 from chartscan.training.plan import Plan
 
@@ -39,7 +39,7 @@ def environment() -> dict[str, Any]:
         "torch": str(torch.__version__),
         "threads": torch.get_num_threads(),
         "vectors": torch.backends.cpu.get_cpu_capability(),
-        "matrix products": product_library(),
+        **described(),
     }
 
 

@@ -17,7 +17,10 @@ from typing import NamedTuple, Protocol, cast
 SOURCES = Path(__file__).parent / "src"  # absent in an installed wheel
 SUFFIXES = (".cpp", ".h", ".inc")
 NAME = "chartscan.kernels.native._native"
-REMEDY = "Install a C++17 compiler (g++, clang or MSVC) and reinstall: `make native`, or `pip install -v .`"
+REMEDY = (
+    "Install a C++17 compiler (g++, clang or MSVC) and then chartscan again: `make native`, or "
+    "`pip install -v --no-cache-dir --force-reinstall`"
+)
 
 
 class Library(Protocol):
@@ -79,7 +82,7 @@ def warning() -> str | None:
     found = _found()
     if found.problem is None:
         return None
-    cost = "they may be wrong" if found.library else "the scan runs in plain PyTorch, 10 to 20 times slower"
+    cost = "they may be wrong" if found.library else "the scan runs in plain PyTorch, 6 to 10 times slower"
     verb = "are outdated" if found.library else "are not used"
     return f"The native kernels {verb}: {found.problem}; {cost}. {found.remedy}"
 

@@ -28,6 +28,8 @@ def reads(
     """
     if rows is None or positions is None or len(rows) == 0:
         return None
+    if rows.shape != positions.shape:
+        raise ValueError(f"{len(rows)} rows and {len(positions)} positions; expected as many of each")
     batch, steps = shape[:2]
     rows, positions = rows.long(), positions.long()
     if rows.min() < 0 or rows.max() >= batch:

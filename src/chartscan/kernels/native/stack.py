@@ -101,8 +101,8 @@ class BlockStack:
         for block in blocks:
             for name, tensor, shape in zip(block._fields, block, _shapes(*self._sizes), strict=True):
                 _check(name, tensor, shape)
-        self._checked = self._seen()
         self._table = array("q", [p for b in blocks for p in (*map(Tensor.data_ptr, b), 0, 0, 0, 0)])
+        self._checked = self._seen()  # last: another thread may be about to use the table
 
     def _seen(self) -> tuple[list[int], list[torch.Size], list[bool]]:
         """All that could make the weights unreadable: where they lie, their shapes, whether contiguous."""

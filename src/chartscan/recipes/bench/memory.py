@@ -4,11 +4,12 @@ import multiprocessing
 import resource
 import sys
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+FAILURES = (MemoryError, RuntimeError, BrokenExecutor)  # of an implementation that takes more than there is
 _STATUS, _FORGET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
@@ -16,6 +17,11 @@ def in_fresh_process(function: Callable[..., T], *arguments: Any) -> T:
     """What `function` (of a module, not nested) gives in a new process."""
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
         return pool.submit(function, *arguments).result()
+
+
+def failed(failure: BaseException) -> str:
+    """Why an implementation has no figure, on one line."""
+    return f"failed: {' '.join(str(failure).split())[:100] or type(failure).__name__}"
 
 
 def extra_bytes(call: Callable[[], object]) -> int:

@@ -5,15 +5,18 @@ The floor is the larger of the two times. It is the floor of this algorithm (one
 of the problem.
 """
 
+import time
 from typing import NamedTuple
 
 import torch
 
 from chartscan.kernels import native
 from chartscan.recipes.bench.scan_inputs import Shape
+from chartscan.recipes.bench.timing import Clock
 
-# Vector instructions that occupy a multiplier (multiply, multiply-add, divide, scale by a power of two), as the
-# AVX-512 kernels need them. Additions, minima, permutations and integer work are left out: other units do them.
+# Vector instructions that occupy a multiplier (multiply, multiply-add, divide, scale by a power of two), as
+# the AVX-512 kernels need them. Additions, minima, permutations and integer work are left out: other units of
+# this processor do them.
 #
 # The recurrence, for one element (b, l, e, n):
 _EXP = 1 + 1 + 4 + 1  # delta A, its distance from the nearest sixteenth, polynomial and table, power of two
@@ -73,9 +76,15 @@ def traffic(shape: Shape, backward: bool) -> int:
     return FLOAT * floats
 
 
-def multiply_adds(threads: int, milliseconds: int = 100) -> float:
-    """Multiply-adds a second, in float lanes of all threads, by the native library."""
-    return native.library().fma_peak(threads, milliseconds)
+def multiply_adds(threads: int, clock: Clock, milliseconds: int = 40) -> float:
+    """Multiply-adds a second of `clock`, in float lanes of all threads, by the native library.
+
+    The library goes by wall time; the work done is turned into a rate by the clock that times the scan.
+    """
+    rates: list[float] = []
+    started = time.perf_counter()
+    seconds = clock.seconds(lambda: rates.append(native.library().fma_peak(threads, milliseconds)))
+    return rates[0] * (time.perf_counter() - started) / seconds
 
 
 class Copy:

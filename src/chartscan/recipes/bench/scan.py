@@ -16,7 +16,7 @@ from torch import Tensor
 from chartscan.kernels import selective_scan
 from chartscan.recipes.bench import roofline
 from chartscan.recipes.bench.machine import described, observed
-from chartscan.recipes.bench.memory import extra_bytes, in_fresh_process
+from chartscan.recipes.bench.memory import FAILURES, extra_bytes, failed, in_fresh_process
 from chartscan.recipes.bench.progress import Counter, ProgressFunction, silent
 from chartscan.recipes.bench.scan_inputs import Shape, random_inputs
 from chartscan.recipes.bench.scan_peers import PEERS, Peer, Prepared
@@ -105,8 +105,12 @@ def measure(
         rows[peer.name] = row
         if row["not_run"]:
             continue
-        prepared = peer.prepare(shape)
-        error, seconds = checked(prepared, expected if peer.comparable else None, backward, watch)
+        try:
+            prepared = peer.prepare(shape)
+            error, seconds = checked(prepared, expected if peer.comparable else None, backward, watch)
+        except FAILURES as failure:
+            row["not_run"] = failed(failure)
+            continue
         row["error"] = error
         if error is not None and not error <= TOLERANCE:
             row["not_run"] = f"not timed: its result is wrong by {error:.1e} of the largest number"
@@ -158,7 +162,10 @@ def memory(
         row: dict[str, Any] = {"not_run": peer.obstacle(shape, backward)}
         rows[peer.name] = row
         if not row["not_run"]:
-            row["bytes"] = in_fresh_process(_extra_bytes, peer.name, shape, backward, threads)
+            try:
+                row["bytes"] = in_fresh_process(_extra_bytes, peer.name, shape, backward, threads)
+            except FAILURES as failure:
+                row["not_run"] = failed(failure)
     return {**shape._asdict(), "pass": what(backward), "rows": named(rows)}
 
 
@@ -181,7 +188,7 @@ def roof(shape: Shape, settings: Settings, watch: Clock, plan: Plan, counter: Co
     watch.seconds(copy)
     for _ in range(plan.rounds):
         counter.next(f"limits of the machine, and {shape} between them")
-        multiply_adds.append(roofline.multiply_adds(settings.threads))
+        multiply_adds.append(roofline.multiply_adds(settings.threads, watch))
         copies.append(watch.seconds(copy, 3))
         for backward, call in ((False, prepared.run), (True, prepared.run_both)):
             passes[backward].append(watch.seconds(call, 3))

@@ -20,6 +20,7 @@ from chartscan.recipes.bench import hugging_face
 from chartscan.recipes.bench import lengths as growth
 from chartscan.recipes.bench.lengths import LENGTHS, PEER_LENGTHS
 from chartscan.recipes.bench.machine import described, observed
+from chartscan.recipes.bench.memory import FAILURES, failed
 from chartscan.recipes.bench.models import TokenModel, WholeModel, blocks_of, config_of, random_batch
 from chartscan.recipes.bench.progress import Counter, ProgressFunction, silent
 from chartscan.recipes.bench.scan_peers import needs, ours
@@ -217,7 +218,11 @@ def measure(
         contender = peer.make(settings)
         call = contender.train_step(batch) if training else contender.infer(batch)
         results: list[Tensor] = []
-        first[peer.name] = watch.seconds(lambda call=call, results=results: results.append(call()))  # type: ignore[misc]
+        try:
+            first[peer.name] = watch.seconds(lambda call=call, results=results: results.append(call()))  # type: ignore[misc]
+        except FAILURES as failure:
+            row["not_run"] = failed(failure)
+            continue
         result = results.pop()
         expected = result if expected is None else expected
         tolerance = peer.loss_tolerance if training else peer.logits_tolerance

@@ -67,8 +67,12 @@ struct Variant {
 
 const Variant VARIANTS[] = { // best first
 #if CHARTSCAN_X86
+#ifndef CHARTSCAN_NO_AVX512
     {&avx512_kernels, has_avx512},
+#endif
+#ifndef CHARTSCAN_NO_AVX2
     {&avx2_kernels, has_avx2},
+#endif
 #elif CHARTSCAN_ARM
     {&neon_kernels, always},
 #endif

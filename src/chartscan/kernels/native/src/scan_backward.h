@@ -88,6 +88,7 @@ template <class T> struct BackwardBlock {
     void run() {
         const int64_t length = row_length(in, b);
         Reads reads(in, b);
+        if (!args.dstates_read) reads.end = reads.at; // the states read got no gradient
         for (int64_t e = 0; e < channels; e += LANES) start(e);
         for (int64_t l = (parts(length, CHUNK) - 1) * CHUNK; l >= 0; l -= CHUNK) {
             const int64_t steps = least(CHUNK, length - l);

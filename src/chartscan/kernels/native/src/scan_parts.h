@@ -15,9 +15,9 @@ namespace CHARTSCAN_ISA {
 constexpr int64_t CHUNK = CHECKPOINT_STEPS;
 constexpr float LN_2 = 0.693147180559945309417f;
 
-// Steps of more than this many units of the fastest decay are taken as this many: that decay is 0 either way, and
-// exp2_product stays within its range.
-constexpr float LARGEST_EXPONENT = 2097152.0f;
+// Steps of more than this many units of the fastest decay are taken as this many, so that exp2_product stays within
+// its range. Far beyond any step that a model takes: slower states and the gradients want the step as it is.
+constexpr float LARGEST_EXPONENT = 0x1p60f;
 
 CHARTSCAN_INLINE int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 CHARTSCAN_INLINE int64_t parts(int64_t whole, int64_t part) { return (whole + part - 1) / part; }

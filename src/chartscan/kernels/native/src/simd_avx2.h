@@ -70,11 +70,9 @@ CHARTSCAN_INLINE V max(V a, V b) { return {_mm256_max_ps(a.v, b.v)}; }
 // `yes` where the sign bit of `a` is set, else `no`.
 CHARTSCAN_INLINE V select_negative(V a, V yes, V no) { return {_mm256_blendv_ps(no.v, yes.v, a.v)}; }
 
-// p 2^n for p in [0.7, 1.5], n = shifted - magic a whole number below 2^22 in size, held within -125 and 127.
+// p 2^n for p in [0.7, 1.5], n = shifted - magic a whole number from -125 to 127.
 CHARTSCAN_INLINE V times_power(V p, V, V shifted) {
-    const __m256 low = _mm256_set1_ps(12582912.0f - 125.0f), high = _mm256_set1_ps(12582912.0f + 127.0f);
-    const __m256 held = _mm256_min_ps(high, _mm256_max_ps(low, shifted.v));
-    const __m256i exponent = _mm256_slli_epi32(_mm256_castps_si256(held), 23);
+    const __m256i exponent = _mm256_slli_epi32(_mm256_castps_si256(shifted.v), 23);
     return {_mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(p.v), exponent))};
 }
 

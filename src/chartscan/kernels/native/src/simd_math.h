@@ -9,7 +9,9 @@ namespace CHARTSCAN_ISA {
 constexpr float MAGIC = 12582912.0f;
 constexpr float LOG2_E = 1.44269504088896340736f;
 
-// 2^(a b) for |a b| < 2^22; beyond the floats 0 (or about 1e-38) and infinity (or about 1e38).
+CHARTSCAN_INLINE V held(V x, float low, float high) { return min(set1(high), max(set1(low), x)); }
+
+// 2^(a b) for |a b| up to 2^60; beyond the floats 0 (or about 1e-38) and infinity (or about 1e38).
 //
 // With n the whole part and f = a b - n in [-0.5, 0.5]: 2^n (1 + f q(f)), q of degree 4 interpolating (2^f - 1) / f at
 // the Chebyshev nodes. The leading 1 is exact, and 0 is a node, so that 1 - 2^f has a small relative error for
@@ -31,9 +33,10 @@ CHARTSCAN_INLINE V exp2_product(V a, V b) {
 #else
 
 CHARTSCAN_INLINE V exp2_product(V a, V b) {
-    const V shifted = fma(a, b, set1(MAGIC));
+    const V product = held(mul(a, b), -125.0f, 127.0f);
+    const V shifted = add(product, set1(MAGIC));
     const V n = sub(shifted, set1(MAGIC));
-    const V f = fms(a, b, n);
+    const V f = sub(product, n);
     V p = fma(f, set1(0.0013381302f), set1(0.0096663684f));
     p = fma(p, f, set1(0.0555038117f));
     p = fma(p, f, set1(0.2402234972f));
@@ -43,8 +46,6 @@ CHARTSCAN_INLINE V exp2_product(V a, V b) {
 }
 
 #endif
-
-CHARTSCAN_INLINE V held(V x, float low, float high) { return min(set1(high), max(set1(low), x)); }
 
 CHARTSCAN_INLINE V exp2(V x) { return exp2_product(held(x, -127.0f, 128.0f), set1(1.0f)); }
 CHARTSCAN_INLINE V exp(V x) { return exp2_product(held(x, -88.0f, 88.7f), set1(LOG2_E)); }

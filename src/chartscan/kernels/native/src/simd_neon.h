@@ -60,11 +60,9 @@ CHARTSCAN_INLINE V select_negative(V a, V yes, V no) {
     return {vbslq_f32(vcltzq_s32(vreinterpretq_s32_f32(a.v)), yes.v, no.v)};
 }
 
-// p 2^n for p in [0.7, 1.5], n = shifted - magic a whole number below 2^22 in size, held within -125 and 127.
+// p 2^n for p in [0.7, 1.5], n = shifted - magic a whole number from -125 to 127.
 CHARTSCAN_INLINE V times_power(V p, V, V shifted) {
-    const float32x4_t low = vdupq_n_f32(12582912.0f - 125.0f), high = vdupq_n_f32(12582912.0f + 127.0f);
-    const float32x4_t held = vminq_f32(high, vmaxq_f32(low, shifted.v));
-    const int32x4_t exponent = vshlq_n_s32(vreinterpretq_s32_f32(held), 23);
+    const int32x4_t exponent = vshlq_n_s32(vreinterpretq_s32_f32(shifted.v), 23);
     return {vreinterpretq_f32_s32(vaddq_s32(vreinterpretq_s32_f32(p.v), exponent))};
 }
 

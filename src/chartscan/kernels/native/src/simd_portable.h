@@ -94,11 +94,10 @@ CHARTSCAN_INLINE V select_negative(V a, V yes, V no) {
     CHARTSCAN_LANES(bits_of(a.v[i]) >> 31 ? yes.v[i] : no.v[i], (Ints4)a.v < 0 ? yes.v : no.v);
 }
 
-// p 2^n for p in [0.7, 1.5], n = shifted - magic a whole number below 2^22 in size, held within -125 and 127.
+// p 2^n for p in [0.7, 1.5], n = shifted - magic a whole number from -125 to 127.
 CHARTSCAN_INLINE V times_power(V p, V, V shifted) {
-    const V held = min(set1(12582912.0f + 127.0f), max(set1(12582912.0f - 125.0f), shifted));
-    CHARTSCAN_LANES(float_of(bits_of(p.v[i]) + (bits_of(held.v[i]) << 23)),
-                    (Floats4)((Ints4)p.v + ((Ints4)held.v << 23)));
+    CHARTSCAN_LANES(float_of(bits_of(p.v[i]) + (bits_of(shifted.v[i]) << 23)),
+                    (Floats4)((Ints4)p.v + ((Ints4)shifted.v << 23)));
 }
 
 // out[i] = the sum of the lanes of vectors[i], for LANES vectors, in an order that never changes.
