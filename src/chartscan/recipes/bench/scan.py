@@ -191,7 +191,8 @@ def roof(shape: Shape, settings: Settings, watch: Clock, plan: Plan, counter: Co
         multiply_adds.append(roofline.multiply_adds(settings.threads, watch))
         copies.append(watch.seconds(copy, 3))
         for backward, call in ((False, prepared.run), (True, prepared.run_both)):
-            passes[backward].append(watch.seconds(call, 3))
+            call()  # the copy has emptied the caches
+            passes[backward].append(watch.seconds(call, 8))
     rates = roofline.Rates(statistics.median(multiply_adds), copy.bytes / statistics.median(copies))
     found |= {"multiply_adds_per_second": rates.multiply_adds, "copied_bytes_per_second": rates.bytes}
     for backward, seconds in passes.items():
