@@ -25,17 +25,19 @@ ALLOWED = {
     "simulate": {"schema"},
     "store": {"schema", "files", "lock"},
     "sequences": {"schema"},
+    "series": {"schema"},
     "features": {"schema"},
     "cohort": {"schema", "files"},
     "tasks": {"schema", "cohort"},
     "layers": {"batch", "kernels"},
-    "batches": {"batch", "sequences"},
+    "batches": {"batch", "sequences", "series"},
     "models": {"batch", "layers"},
     "objectives": {"batch", "layers", "kernels"},
     "training": {"batch", "files", "lock", "kernels"},
-    "artifact": {"find", "batch", "sequences", "files"},
-    "predict": {"schema", "artifact", "sequences", "batches", "features"},
+    "artifact": {"find", "batch", "sequences", "series", "files"},
+    "predict": {"schema", "artifact", "sequences", "series", "batches", "features"},
     "evaluation": {"schema", "metrics", "files"},
+    "interpret": {"batch", "schema"},
 }
 ANYTHING = {"recipes", "cli", "__init__"}
 NO_TORCH = {
@@ -50,6 +52,7 @@ NO_TORCH = {
     "metrics",
     "evaluation",
     "sequences",
+    "series",
 }
 
 

@@ -1,16 +1,17 @@
-"""Batch, State and the protocol every sequence model meets. The first file that imports torch.
+"""The batches, states and protocols that models meet. The first file that imports torch.
 
-Shape letters: B subjects (rows), L positions, D width, E inner width, N state size, V vocabulary,
-P prompts (questions asked at a position of a row), T tasks.
+Shape letters: B subjects (rows), L positions, D width, E inner width, N state size, V vocabulary (tokens, or
+variables of a time series), P prompts (questions asked at a position of a row), T tasks, S static features,
+H hourly steps, C channels of the carried state.
 """
 
-from dataclasses import dataclass, fields
-from typing import Any, Protocol, Self
+from dataclasses import dataclass, fields, is_dataclass
+from typing import Any, ClassVar, Literal, Protocol, Self
 
 import torch
 from torch import Tensor
 
-PAD = 0  # token id, type id, segment and visit order of padding
+PAD = 0  # token id, type id, segment, visit order and variable of padding
 
 
 @dataclass(frozen=True)
@@ -45,14 +46,45 @@ class Batch:
 
     def to(self, device: torch.device | str) -> Self:
         """The same batch on `device`."""
-        return type(self)(**{f.name: _moved(getattr(self, f.name), device) for f in fields(self)})
+        return _moved(self, device)
+
+
+@dataclass(frozen=True)
+class ForecastWindow:
+    """What came next of each variable: the masked target of forecasting."""
+
+    targets: Tensor  # (B, V) float32, scaled; any number where not observed
+    observed: Tensor  # (B, V) bool
+
+
+@dataclass(frozen=True)
+class SeriesBatch:
+    """B stays as (time, variable, value) triplets in order of time, padded at the right to L events.
+
+    Beside or instead of them the carried state: what is known of each variable by the end of every hour.
+    """
+
+    hours: Tensor  # (B, L) float32, since the stay's time zero
+    variables: Tensor  # (B, L) int64, 1 .. V; PAD at padding
+    values: Tensor  # (B, L) float32, scaled
+    lengths: Tensor  # (B,) int64, events before padding; 0 where nothing was measured
+    statics: Tensor  # (B, S) float32, scaled, with flags of what is missing
+    ends: Tensor  # (B,) float32, hours from time zero to the prediction
+    labels: Tensor  # (B, T) float32, 0 or 1, or between (a teacher's); NaN where the answer is not known
+    carried: Tensor | None = None  # (B, H, V, C) float32, zeros at padding
+    steps: Tensor | None = None  # (B,) int64, hours of `carried` before padding, at least 1
+    forecast: ForecastWindow | None = None
+
+    def to(self, device: torch.device | str) -> Self:
+        """The same batch on `device`."""
+        return _moved(self, device)
 
 
 def _moved(value: Any, device: torch.device | str) -> Any:
     if isinstance(value, Tensor):
         return value.to(device)
-    if isinstance(value, Prompts):
-        return Prompts(**{f.name: getattr(value, f.name).to(device) for f in fields(value)})
+    if is_dataclass(value) and not isinstance(value, type):
+        return type(value)(**{f.name: _moved(getattr(value, f.name), device) for f in fields(value)})
     return value
 
 
@@ -81,4 +113,16 @@ class SequenceModel(Protocol):
 
     def step(self, token: Batch, state: Any) -> tuple[Tensor, Any]:
         """One token a row (L = 1) and the state before it -> hidden (B, D) and the state after it."""
+        ...
+
+
+class SeriesModel(Protocol):
+    """A model of irregular time series. `width` is that of the representation, `INPUT` what it reads."""
+
+    INPUT: ClassVar[Literal["triplets", "carried"]]
+    HEAD: ClassVar[str]  # the file in objectives/ that answers from its representation
+    width: int
+
+    def forward(self, batch: SeriesBatch) -> Tensor:
+        """Representation (B, width) of each stay at its end; neither padding nor batch-mates change it."""
         ...

@@ -78,6 +78,15 @@ class WithRecipes(TyperCommand):
         super().format_help(ctx, formatter)
 
 
+class WithStudies(TyperCommand):
+    """A command whose help lists the studies."""
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        found = {name.replace("_", "-"): text for name, text in described("recipes.study", "STUDY").items()}
+        self.help = (self.help or "") + _listed("Studies", found)
+        super().format_help(ctx, formatter)
+
+
 def _listed(heading: str, found: dict[str, str]) -> str:
     """Names with the first sentence about each, as a block that keeps its lines."""
     width = max(map(len, found))
@@ -261,9 +270,14 @@ def simulate(
 
 @app.command()
 def ingest(
-    source: Annotated[str, typer.Argument(metavar="SOURCE", help="What IN is: fhir.")],
+    source: Annotated[str, typer.Argument(metavar="SOURCE", help="What IN is: fhir or physionet2012.")],
     input_path: Annotated[
-        Path, typer.Argument(metavar="IN", help="The export: a folder of .ndjson or .ndjson.gz files.")
+        Path,
+        typer.Argument(
+            metavar="IN",
+            help="The export: a folder of .ndjson or .ndjson.gz files (fhir), or of sets as folders, .tar.gz "
+            "or .zip with their Outcomes files (physionet2012).",
+        ),
     ],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="A new folder for the dataset.")],
     follow_up_end: Annotated[
@@ -291,6 +305,14 @@ def ingest(
             "(of the splits).",
         ),
     ] = None,
+    splits: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SPLITS",
+            help="Which sets, or shares of them, are train, tuning and held_out, where the source has sets: "
+            "'train=a:0.8,tuning=a:0.2,held_out=b', or 'train=0.7,tuning=0.15,held_out=0.15'.",
+        ),
+    ] = None,
     settings: Annotated[list[str] | None, settings_option("time_zone=Europe/Vienna")] = None,
     quiet: Quiet = False,
 ) -> None:
@@ -301,12 +323,22 @@ def ingest(
     Examples:
       chartscan ingest fhir EXPORT DATASET
       chartscan ingest fhir EXPORT DATASET --follow-up-end 2024-12-31
+      chartscan ingest physionet2012 SETS DATASET --splits train=a,held_out=b
     """
     from chartscan.recipes.ingest import IngestPlan, accounting_lines, run_ingest
 
     display = Display(quiet)
     plan = IngestPlan(
-        source, input_path, out, settings or [], store or [], follow_up_end, follow_up_days, strict, overwrite
+        source,
+        input_path,
+        out,
+        settings or [],
+        store or [],
+        follow_up_end,
+        follow_up_days,
+        strict,
+        overwrite,
+        splits,
     )
     dataset, accounting = run_ingest(plan, display)
     for line in accounting_lines(accounting, dataset):
@@ -323,12 +355,22 @@ def label(
     out: Annotated[
         Path, typer.Argument(metavar="OUT", help="Parquet file of the labels; with 'all' a folder of them.")
     ],
+    settings: Annotated[list[str] | None, settings_option("hours=48 (of one task)")] = None,
+    questions: Annotated[
+        bool,
+        typer.Option(
+            "--questions",
+            help="One row for every eligible stay, also where nobody knows how it ended, and no answers: "
+            "what to predict for.",
+        ),
+    ] = False,
     quiet: Quiet = False,
 ) -> None:
     """Label every index stay of a dataset; unknown outcomes are absent, with counts and reasons.
 
     Examples:
       chartscan label readmission_30d DATASET labels.parquet
+      chartscan label in_hospital_mortality DATASET l.parquet --set hours=48
       chartscan label all DATASET LABELS
     """
     from chartscan.recipes._labels import check_out, cohort_lines, make_labels, save_labels
@@ -336,8 +378,9 @@ def label(
 
     check_out(out, as_folder=task == "all")
     display = Display(quiet)
-    labels = make_labels(Dataset.open(dataset), None if task == "all" else [task], display)
-    save_labels(labels, out, as_folder=task == "all")
+    wanted = None if task == "all" else [task]
+    labels = make_labels(Dataset.open(dataset), wanted, display, settings or [], questions)
+    save_labels(labels, out, task == "all", questions)
     for line in cohort_lines(labels):
         display.say(line)
 
@@ -383,7 +426,9 @@ def predict(
         typer.Argument(metavar="ARTIFACT", help="Folder of the trained model: --out of chartscan train."),
     ],
     dataset: DatasetFolder,
-    labels: Annotated[Path, typer.Argument(metavar="LABELS", help="Label file, or a folder of them.")],
+    labels: Annotated[
+        Path, typer.Argument(metavar="LABELS", help="Labels or questions: a file, or a folder.")
+    ],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="Parquet file; a folder when LABELS is one.")],
     split: Annotated[str, typer.Option(help="held_out, tuning, train or all.")] = "held_out",
     threads: Threads = 0,
@@ -451,6 +496,58 @@ def evaluate(
             file=sys.stderr,
         )
     display.say(str(report))
+
+
+@app.command(cls=WithStudies)
+def study(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A study of the list above.")],
+    out: Annotated[
+        Path, typer.Option(help="Folder of cells and tables; several studies may share it and its models.")
+    ],
+    data: Annotated[Path | None, typer.Option(help="Folder of the dataset.")] = None,
+    labels: Annotated[Path | None, typer.Option(help="Label file of one task.")] = None,
+    only: Annotated[
+        list[str] | None, typer.Option(metavar="ROW", help="Run this row; may be given several times.")
+    ] = None,
+    seeds: Annotated[int | None, typer.Option(min=1, help="Seeds of each row; 5 in most studies.")] = None,
+    settings: Annotated[list[str] | None, settings_option("recipe=gru (hours) or sizes=[500]")] = None,
+    resume: Annotated[bool, typer.Option(help="Go on with an interrupted training too.")] = False,
+    threads: Threads = 0,
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    bootstrap: Annotated[
+        int, typer.Option(min=1, help="Resamples of subjects behind every interval.")
+    ] = 1000,
+    quiet: Quiet = False,
+) -> None:
+    """Train, ask and compare whatever one published table holds: OUT/NAME.md and OUT/NAME.json.
+
+    Each row is trained with several seeds and asked about held_out. Finished cells are kept and never done
+    again, so that the same command goes on after an interruption, or with more seeds.
+
+    Examples:
+      chartscan study published --data DATASET --labels L --out STUDIES
+      chartscan study ablations --data DATASET --labels L --out STUDIES --only 'without pretraining'
+      chartscan study length --out STUDIES --seeds 1
+    """
+    device = device_of(device)
+    from chartscan.recipes.study._command import StudyPlan, run_study
+
+    display = Display(quiet)
+    plan = StudyPlan(
+        name=name,
+        out=out,
+        data=data,
+        labels=labels,
+        only=only or [],
+        seeds=seeds,
+        settings=settings or [],
+        resume=resume,
+        threads=threads_of(threads),
+        device=device,
+        bootstrap=bootstrap,
+    )
+    for text in run_study(plan, display):
+        display.say(text)
 
 
 @app.command()

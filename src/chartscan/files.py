@@ -66,7 +66,8 @@ def _json(value: Any) -> bytes:
 def sealed(folder: Path) -> Iterator[Path]:
     """A staging folder to write plain files in; on leaving it becomes `folder`, with its manifest.
 
-    On an error nothing appears. Raises ConfigError where `folder` exists: nothing is ever overwritten.
+    Folders in it are sealed ones themselves: the manifest holds the digest of theirs. On an error nothing
+    appears. Raises ConfigError where `folder` exists: nothing is ever overwritten.
     """
     if folder.exists():
         raise ConfigError(
@@ -89,7 +90,8 @@ def _seal(staging: Path) -> None:
     digests = {}
     for path in sorted(staging.iterdir()):
         sync(path)
-        digests[path.name] = sha256(path)
+        name = f"{path.name}/{MANIFEST}" if path.is_dir() else path.name
+        digests[name] = sha256(staging / name)
     write_json(staging / MANIFEST, {"sha256": digests})
 
 
@@ -97,7 +99,8 @@ def verify(folder: Path) -> list[str]:
     """Names of the files of a sealed folder, each equal to what the manifest says.
 
     Raises DataError naming the file that is missing, changed or cut short. Files that the manifest does not
-    name are not touched.
+    name are not touched. Of a folder within only the manifest (`within/manifest.json`) is checked: whoever
+    reads that folder verifies it.
     """
     digests = _manifest(folder)
     for name, digest in digests.items():
@@ -128,6 +131,8 @@ def _manifest(folder: Path) -> dict[str, str]:
 
 
 def _plain(name: str) -> bool:
+    """Whether a name of a manifest stays in its folder: of a file, or of a manifest one folder down."""
+    name = name.removesuffix(f"/{MANIFEST}")
     return name not in ("", ".", "..") and not set(name) & {"/", "\\", "\0"}
 
 

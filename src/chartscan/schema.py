@@ -31,6 +31,7 @@ EVENT_TYPES = (
     "visit_end",
     "discharge",  # end of a hospital stay
     "death",
+    "outcome",  # how a stay ended where the source does not say when; never an input of a model
 )
 EVENT_RANK = {name: rank for rank, name in enumerate(EVENT_TYPES)}
 
@@ -71,9 +72,13 @@ LABELS = pa.schema(
     ]
 )
 
+# Labels that are asked for without knowing the answer.
+QUESTIONS = LABELS.remove(LABELS.names.index("boolean_value"))
+
 PREDICTIONS = pa.schema(
     [
-        *LABELS,
+        *QUESTIONS,
+        pa.field("boolean_value", pa.bool_()),  # null where a question was predicted
         pa.field("predicted_boolean_value", pa.bool_()),
         pa.field("predicted_boolean_probability", pa.float32()),
     ]

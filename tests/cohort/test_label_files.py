@@ -13,7 +13,7 @@ from chartscan.cohort.counts import Tally
 from chartscan.cohort.outcome import Outcome
 from chartscan.errors import DataError
 from chartscan.find import find, names
-from chartscan.schema import LABELS, TIME
+from chartscan.schema import LABELS, QUESTIONS, TIME
 
 T0 = datetime(2150, 1, 1)
 DAY = timedelta(days=1)
@@ -106,6 +106,66 @@ def test_a_failed_write_leaves_the_old_file(labelled, tmp_path):
         write_labels(path, table.drop_columns("boolean_value"), "readmission_30d", counts)
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.fixture(scope="module")
+def followed_briefly():
+    """Labels and questions of subjects of whom little is known after the last discharge."""
+    rng = np.random.default_rng(1)
+    tasks, rule = {n: find("tasks", n) for n in names("tasks")}, {"rule": "days_after_last_event", "days": 0}
+    subjects = [subject(i, rng) for i in range(60)]
+    return label_subjects(subjects, tasks, rule), label_subjects(subjects, tasks, rule, questions=True)
+
+
+def test_questions_are_every_eligible_stay_and_labels_those_whose_answer_is_known(followed_briefly):
+    absent_somewhere = 0
+    for task, (labels, counts) in followed_briefly[0].items():
+        questions, same_counts = followed_briefly[1][task]
+        assert same_counts == counts
+        assert questions.schema == QUESTIONS
+        assert questions.num_rows == counts.eligible
+        keys = [(r["subject_id"], r["prediction_time"]) for r in questions.to_pylist()]
+        known = [(r["subject_id"], r["prediction_time"]) for r in labels.to_pylist()]
+        assert set(known) <= set(keys)
+        assert [k for k in keys if k in set(known)] == known
+        absent_somewhere += len(keys) - len(known)
+    assert absent_somewhere > 0
+
+
+def test_questions_come_back_as_written_where_they_are_welcome_and_are_refused_elsewhere(
+    followed_briefly, tmp_path
+):
+    questions, counts = followed_briefly[1]["readmission_30d"]
+    path = tmp_path / "q.parquet"
+    write_labels(path, questions, "readmission_30d", counts, questions=True)
+    assert read_labels(path, questions=True) == (questions, "readmission_30d", counts)
+    with pytest.raises(
+        DataError, match=r"q\.parquet: missing columns \['boolean_value'\].*without --questions"
+    ):
+        read_labels(path)
+    with pytest.raises(DataError):  # answers are never written among questions
+        write_labels(
+            path, followed_briefly[0]["readmission_30d"][0], "readmission_30d", counts, questions=True
+        )
+
+
+def test_labels_stay_labels_where_questions_are_welcome(labelled, tmp_path):
+    table, counts = labelled["readmission_30d"]
+    write_labels(tmp_path / "l.parquet", table, "readmission_30d", counts)
+    assert read_labels(tmp_path / "l.parquet", questions=True) == (table, "readmission_30d", counts)
+
+
+def test_labels_that_are_null_throughout_are_questions_and_those_of_a_mixed_folder_too(tmp_path):
+    folder = tmp_path / "my_task"
+    folder.mkdir()
+    pq.write_table(foreign([None, None]), folder / "0.parquet")
+    assert read_labels(folder, questions=True)[0].schema == QUESTIONS
+    pq.write_table(foreign([True]), folder / "1.parquet")
+    table = read_labels(folder, questions=True)[0]
+    assert (table.schema, table.num_rows) == (QUESTIONS, 3)
+    pq.write_table(foreign([True, None]), folder / "2.parquet")
+    with pytest.raises(DataError, match="null values"):
+        read_labels(folder / "2.parquet", questions=True)
 
 
 def foreign(values, **columns):

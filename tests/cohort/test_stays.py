@@ -89,6 +89,44 @@ def test_an_end_before_the_start_or_without_a_start_is_no_end():
     assert record.unpaired_ends == 2
 
 
+OUTCOME = (1000, "HOSPITAL_OUTCOME//EXPIRED", "outcome", "a")
+ADMISSION = (0, "HOSPITAL_ADMISSION//ICU", "admission", "a")
+
+
+def test_a_stay_without_a_discharge_takes_its_disposition_from_its_outcome():
+    record = record_from_events(events(ADMISSION, (2, "LOINC//1", "lab", "a"), OUTCOME))
+    (stay,) = record.stays
+    assert (stay.disposition, stay.died_in_hospital, stay.end) == ("EXPIRED", True, None)
+    assert stay.has_disposition
+    assert stay.outcome_without_end
+    assert record.last_event == T0 + 2 * DAY
+    assert (record.death, record.unpaired_ends) == (None, 0)
+
+
+def test_a_discharge_wins_over_an_outcome_and_an_outcome_of_no_stay_does_nothing():
+    discharge = (3, "HOSPITAL_DISCHARGE//HOME", "discharge", "a")
+    lost = (1000, "HOSPITAL_OUTCOME//EXPIRED", "outcome", "lost")
+    for rows in ((ADMISSION, discharge), (ADMISSION, discharge, OUTCOME), (ADMISSION, discharge, lost)):
+        record = record_from_events(events(*rows))
+        (stay,) = record.stays
+        assert (stay.disposition, stay.died_in_hospital, stay.outcome_without_end) == ("HOME", False, False)
+        assert spans(record.stays) == [(0, 3)]
+        assert record.unpaired_ends == 0
+
+
+def test_of_touching_encounters_the_one_with_an_outcome_and_no_end_is_the_last():
+    record = record_from_events(
+        events(
+            ADMISSION,
+            (0, "HOSPITAL_ADMISSION//EW", "admission", "b"),
+            (2, "HOSPITAL_DISCHARGE//TRANSFER", "discharge", "b"),
+            (1000, "HOSPITAL_OUTCOME//ALIVE", "outcome", "a"),
+        )
+    )
+    (stay,) = record.stays
+    assert (stay.disposition, stay.end, stay.outcome_without_end) == ("ALIVE", None, True)
+
+
 def test_an_emergency_visit_with_the_id_of_the_stay_is_no_part_of_it():
     record = record_from_events(
         events(

@@ -1,6 +1,7 @@
-"""What every sequence model must hold, whichever it is: found by file name in chartscan/models.
+"""What every model of token sequences must hold, whichever it is: found by file name in chartscan/models.
 
-A model's `Config` has `d_model`, `n_layers`, `task_type` and `dropout`; causal models have `step`.
+Those of time series have contracts of their own (test_every_series_model.py). A model's `Config` has
+`d_model`, `n_layers`, `task_type` and `dropout`; causal models have `step`.
 """
 
 from dataclasses import replace
@@ -13,8 +14,10 @@ from torch.nn.functional import cross_entropy
 from chartscan.find import find, names
 from chartscan.kernels import BACKENDS, native
 from random_batches import VOCAB_SIZE, random_batch, rows_and_steps, some_prompts, with_padding, with_token
+from random_series import required
 
-MODELS = names("models")
+INPUTS = {"tokens", "triplets", "carried"}
+MODELS = [name for name in names("models") if find("models", name).Model.INPUT == "tokens"]
 CAUSAL = [name for name in MODELS if hasattr(find("models", name).Model, "step")]
 SCANNING = [name for name in MODELS if "backend" in find("models", name).Config.__struct_fields__]
 RUNNABLE = [
@@ -38,6 +41,16 @@ def real(hidden, batch):
 
 def test_there_are_models():
     assert "ehrmamba" in CAUSAL
+
+
+@pytest.mark.parametrize("name", names("models"))
+def test_every_model_says_what_it_reads_and_how_it_is_configured(name):
+    module = find("models", name)
+    assert module.Model.INPUT in INPUTS
+    assert module.__doc__
+    assert module.Config.__doc__
+    given = required(module.Config)
+    assert module.Config(**given) == module.Config(**given)
 
 
 @pytest.mark.parametrize("name", CAUSAL)

@@ -1,7 +1,9 @@
 """What every source promises merely by being in chartscan/sources."""
 
 import inspect
+import io
 import random
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -35,7 +37,30 @@ def shuffle_ndjson(folder, copy, rng):
         (copy / f"{rng.random()}.ndjson").write_bytes(b"".join(line + b"\n" for line in dealt))
 
 
-CASES = {"fhir": Case(CASES_FOLDER / "fhir" / "export", shuffle_ndjson)}
+def shuffle_sets(folder, copy, rng):
+    """The lines below each header in another order, one set in an archive, in another order too."""
+    shuffled = {}
+    for file in sorted(folder.rglob("*.txt")):
+        head, *lines = file.read_bytes().splitlines(keepends=True)
+        rng.shuffle(lines)
+        shuffled[file.relative_to(folder).as_posix()] = head + b"".join(lines)
+    archived = [name for name in shuffled if name.startswith("set-a/")]
+    rng.shuffle(archived)
+    copy.mkdir()
+    with tarfile.open(copy / "set-a.tar.gz", "w:gz") as archive:
+        for name in archived:
+            member = tarfile.TarInfo(name)
+            member.size = len(shuffled[name])
+            archive.addfile(member, io.BytesIO(shuffled.pop(name)))
+    for name, content in shuffled.items():
+        (copy / name).parent.mkdir(exist_ok=True)
+        (copy / name).write_bytes(content)
+
+
+CASES = {
+    "fhir": Case(CASES_FOLDER / "fhir" / "export", shuffle_ndjson),
+    "physionet2012": Case(CASES_FOLDER / "physionet2012" / "sets", shuffle_sets),
+}
 
 
 def case(name):
@@ -55,7 +80,7 @@ def ingest(name, folder, out):
 
 
 def test_sources_are_found():
-    assert "fhir" in SOURCES
+    assert {"fhir", "physionet2012"} <= set(SOURCES)
 
 
 @pytest.mark.parametrize("name", SOURCES)

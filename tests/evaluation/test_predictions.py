@@ -131,7 +131,7 @@ def test_a_failed_write_leaves_the_older_file(written):
     model, path = written
     before = path.read_bytes()
     with pytest.raises(DataError):
-        write_predictions(path, model.table.drop_columns(["boolean_value"]), "t", "m")
+        write_predictions(path, model.table.drop_columns(["prediction_time"]), "t", "m")
     with pytest.raises(TypeError):
         write_predictions(path, model.table, "t", "m", {"not json": object()})
     assert path.read_bytes() == before

@@ -112,6 +112,19 @@ def test_cutting_the_future_leaves_exactly_the_visible_prefix(made, found, hours
         same(whole.prefix(visible(whole, at(hours))), made.encode(table(seen)))
 
 
+def test_an_outcome_is_never_a_token_wherever_it_stands():
+    rows = [event("admission", 0 * HOUR, encounter_id="a"), event("lab", 3 * HOUR)]
+    code = "HOSPITAL_OUTCOME//EXPIRED"
+    for time in (None, 0 * HOUR, 1 * HOUR, 1000 * DAY):
+        outcome = event("outcome", time, code=code, encounter_id="a")
+        same(PLAIN.encode(table([*rows, outcome])), PLAIN.encode(table(rows)))
+        stream = PLAIN.start()
+        events = events_in_known_order(table([*rows, outcome]))
+        same(encoded_from([t for e in events for t in stream.push(e)]), PLAIN.encode(table(rows)))
+        made = encoder([table([*rows, outcome])])
+        assert not any(token.startswith("HOSPITAL_OUTCOME") for token in made.vocabulary.tokens)
+
+
 def test_a_death_without_a_time_is_never_a_token():
     lab, death = event("lab", 0 * HOUR), event("death", None)
     same(PLAIN.encode(table([death, lab])), PLAIN.encode(table([lab])))

@@ -122,6 +122,15 @@ def test_early_stopping_keeps_the_trees_up_to_the_best_one(data):
     assert 5 < few.trees < xgboost.DEFAULT.max_trees - xgboost.DEFAULT.patience
 
 
+def test_without_patience_there_are_as_many_trees_as_asked_and_tuning_changes_nothing(data):
+    config = xgboost.Config(trees=63, patience=None)
+    with_tuning = xgboost.fit(*data["train"][:2], tuning=data["tuning"][:2], config=config)
+    without = xgboost.fit(*data["train"][:2], config=config)
+    assert with_tuning.trees == without.trees == 63
+    matrix = data["test"][0]
+    np.testing.assert_array_equal(with_tuning.predict_proba(matrix), without.predict_proba(matrix))
+
+
 def test_trees_see_an_interaction_that_the_regression_cannot():
     rng = np.random.default_rng(4)
     counts = rng.integers(0, 2, (3000, 10)).astype(np.float32)

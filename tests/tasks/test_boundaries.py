@@ -6,7 +6,7 @@ import pytest
 
 from chartscan.cohort import record_from_events
 from chartscan.cohort.code_groups import FLUID_DISORDER, HYPERTENSION, LIPID_DISORDER
-from chartscan.find import find
+from chartscan.find import find, names
 from synthetic_records import DAY, HOUR, US, History, end_of_day
 
 IN = datetime(2150, 3, 1, 10)
@@ -125,6 +125,20 @@ def test_who_does_not_leave_alive_is_not_predicted_at_discharge(task, dispositio
     if death:
         history.add(death, "MEDS_DEATH", "death")
     assert (first(task, history).eligible, first(task, history).reason) == (False, reason)
+
+
+@pytest.mark.parametrize(("outcome", "value"), [("EXPIRED", True), ("ALIVE", False), ("UNKNOWN", None)])
+def test_a_stay_whose_outcome_is_told_without_its_end_has_mortality_and_nothing_else(outcome, value):
+    def history():
+        open_stay = History(7, follow_up=LONG_AGO_EXPORT).stay(IN, None, "a")
+        return open_stay.add(IN + 1000 * DAY, f"HOSPITAL_OUTCOME//{outcome}", "outcome", "a")
+
+    found = first("in_hospital_mortality", history())
+    assert (found.value, found.eligible, found.prediction_time) == (value, True, IN + DAY)
+    for task in names("tasks"):
+        if task != "in_hospital_mortality":
+            other = first(task, history())
+            assert (other.value, other.reason) == (None, "stay has no end")
 
 
 def test_the_day_after_discharge_without_disposition_is_not_in_hospital():

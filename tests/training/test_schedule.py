@@ -65,6 +65,7 @@ def test_no_batches_at_all_is_an_error_of_the_user():
         {"warmup_fraction": 1},
         {"max_steps": 0},
         {"average_decay": 1.0},
+        {"faster": {"model.": 0.0}},
     ],
 )
 def test_settings_out_of_range_are_named(wrong):

@@ -1,4 +1,7 @@
-"""LABELS on disk: one parquet file per task, with the task's name and cohort counts in its metadata."""
+"""LABELS on disk: one parquet file per task, with the task's name and cohort counts in its metadata.
+
+QUESTIONS, which ask without knowing the answer, are the same files without the column of values.
+"""
 
 import io
 from pathlib import Path
@@ -11,30 +14,35 @@ from chartscan import files, schema
 from chartscan.cohort.counts import Counts
 from chartscan.errors import DataError
 
+_VALUE = "boolean_value"
 _OTHER_VALUES = ("integer_value", "float_value", "categorical_value")
 
 
-def write_labels(path: Path, table: pa.Table, task: str, counts: Counts) -> None:
-    """Write one task's labels, whole or not at all: a reader sees the old file or the new one."""
+def write_labels(path: Path, table: pa.Table, task: str, counts: Counts, questions: bool = False) -> None:
+    """Write one task's labels, or questions, whole or not at all: a reader sees the old file or the new."""
     metadata = {schema.TASK_KEY: task.encode(), schema.COHORT_KEY: msgspec.json.encode(counts)}
-    checked = schema.check(table, schema.LABELS, f"labels of {task}").replace_schema_metadata(metadata)
+    wanted = schema.QUESTIONS if questions else schema.LABELS
+    checked = schema.check(table, wanted, f"labels of {task}").replace_schema_metadata(metadata)
     path.parent.mkdir(parents=True, exist_ok=True)
     content = io.BytesIO()
     pq.write_table(checked, content)
     files.write_bytes(path, content.getvalue())
 
 
-def read_labels(path: Path) -> tuple[pa.Table, str, Counts | None]:
+def read_labels(path: Path, questions: bool = False) -> tuple[pa.Table, str, Counts | None]:
     """Labels of one task, its name, and its cohort counts where the file holds them.
 
     `path` is a parquet file, or a folder of them (all `*.parquet` below it, by name). Files of other MEDS
     tools are welcome: value columns that are null throughout are dropped first, and without metadata the
-    task is called as the file or folder is. DataError where there are no boolean labels.
+    task is called as the file or folder is. DataError where there are no boolean labels, unless `questions`
+    are welcome too: then files without them (missing, or null throughout) give QUESTIONS.
     """
     found = [path] if path.is_file() else sorted(path.rglob("*.parquet"))
     if not found:
         raise DataError(f"{path}: no labels found. Expected a parquet file or a folder with some.")
-    tables = [_read(file) for file in found]
+    tables = [_read(file, questions) for file in found]
+    if any(_VALUE not in table.column_names for table in tables):
+        tables = [table.select(schema.QUESTIONS.names) for table in tables]
     tasks = {(t.schema.metadata or {}).get(schema.TASK_KEY, path.stem.encode()).decode() for t in tables}
     if len(tasks) > 1:
         raise DataError(f"{path}: holds labels of several tasks ({', '.join(sorted(tasks))}). Name one file.")
@@ -43,15 +51,24 @@ def read_labels(path: Path) -> tuple[pa.Table, str, Counts | None]:
     return merged, tasks.pop(), counts
 
 
-def _read(file: Path) -> pa.Table:
+def _read(file: Path, questions: bool) -> pa.Table:
     try:
         table = pq.ParquetFile(file).read()
     except (pa.ArrowInvalid, OSError) as err:
         raise DataError(f"{file}: cannot be read as parquet. Write the labels again.") from err
     unused = [n for n in _OTHER_VALUES if n in table.column_names and _all_null(table[n])]
     table = table.drop_columns(unused)
-    if "boolean_value" in table.column_names and table.num_rows and _all_null(table["boolean_value"]):
+    empty = _VALUE in table.column_names and table.num_rows > 0 and _all_null(table[_VALUE])
+    if questions and (empty or _VALUE not in table.column_names):
+        asked = table.drop_columns([_VALUE] if empty else [])
+        return schema.check(asked, schema.QUESTIONS, str(file))
+    if empty:
         raise DataError(f"{file}: boolean_value is null throughout. Expected boolean labels.")
+    if _VALUE not in table.column_names:
+        raise DataError(
+            f"{file}: missing columns ['{_VALUE}']. Questions without answers can be predicted; to train or "
+            "evaluate, label the dataset without --questions."
+        )
     return schema.check(table, schema.LABELS, str(file))
 
 

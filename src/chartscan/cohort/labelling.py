@@ -12,7 +12,7 @@ from chartscan.cohort.follow_up import FollowUp, follow_up_rule
 from chartscan.cohort.outcome import Outcome
 from chartscan.cohort.record import COLUMNS, Record, record_from_events
 from chartscan.cohort.stays import DEFAULT, StayConfig
-from chartscan.schema import LABELS
+from chartscan.schema import LABELS, QUESTIONS
 
 _REPORT_EVERY = 1000
 
@@ -42,10 +42,11 @@ Progress = Callable[[int, int | None], None]  # subjects done, subjects in all i
 
 
 def label_dataset(
-    dataset: Dataset, tasks: Mapping[str, Task], progress: Progress | None = None
+    dataset: Dataset, tasks: Mapping[str, Task], progress: Progress | None = None, questions: bool = False
 ) -> dict[str, tuple[pa.Table, Counts]]:
-    """LABELS and cohort counts of every task over a whole dataset, by its own follow-up rule."""
-    return label_subjects(dataset.subjects(COLUMNS), tasks, dataset.follow_up, progress=progress)
+    """LABELS (or QUESTIONS) and cohort counts of every task over a whole dataset, by its follow-up rule."""
+    subjects = dataset.subjects(COLUMNS)
+    return label_subjects(subjects, tasks, dataset.follow_up, progress=progress, questions=questions)
 
 
 def label_subjects(
@@ -54,10 +55,12 @@ def label_subjects(
     follow_up: FollowUp | Mapping[str, Any] | None,
     stays: StayConfig = DEFAULT,
     progress: Progress | None = None,
+    questions: bool = False,
 ) -> dict[str, tuple[pa.Table, Counts]]:
     """LABELS and cohort counts of every task. Rows come in the order of `subjects`, then of time.
 
-    `subjects` gives each subject's EVENTS rows (at least `record.COLUMNS`) once.
+    `subjects` gives each subject's EVENTS rows (at least `record.COLUMNS`) once. With `questions` the tables
+    are QUESTIONS instead: every eligible stay, also where nobody knows how it ended.
     """
     rule = follow_up_rule(follow_up)
     columns: dict[str, _Columns] = {name: _Columns() for name in tasks}
@@ -71,7 +74,15 @@ def label_subjects(
             progress(done, None)
     if progress:
         progress(done, done)
-    return {name: columns[name].result(_settings(task, stays, rule)) for name, task in tasks.items()}
+    found = {name: columns[name].result(_settings(task, stays, rule)) for name, task in tasks.items()}
+    return {name: (_asked(table, questions), counts) for name, (table, counts) in found.items()}
+
+
+def _asked(table: pa.Table, questions: bool) -> pa.Table:
+    """QUESTIONS of every row, or LABELS of those whose answer is known."""
+    if questions:
+        return table.select(QUESTIONS.names).cast(QUESTIONS)
+    return table.filter(table["boolean_value"].is_valid()).cast(LABELS)
 
 
 def _settings(task: Task, stays: StayConfig, rule: FollowUp) -> dict[str, Any]:
@@ -81,25 +92,23 @@ def _settings(task: Task, stays: StayConfig, rule: FollowUp) -> dict[str, Any]:
 
 
 class _Columns:
-    """Labels of one task in the making."""
+    """Eligible stays of one task in the making, with their labels where they are known."""
 
     def __init__(self) -> None:
         self._subjects: list[int] = []
         self._times: list[datetime] = []
-        self._values: list[bool] = []
+        self._values: list[bool | None] = []
         self._tally = Tally()
 
     def add(self, record: Record, outcomes: list[Outcome]) -> None:
         self._tally.add(outcomes, record.unpaired_ends)
         for outcome in outcomes:
-            if outcome.value is not None and outcome.prediction_time is not None:
+            if outcome.eligible and outcome.prediction_time is not None:
                 self._subjects.append(record.subject_id)
                 self._times.append(outcome.prediction_time)
                 self._values.append(outcome.value)
 
     def result(self, settings: dict[str, Any]) -> tuple[pa.Table, Counts]:
         arrays = [self._subjects, self._times, self._values]
-        table = pa.table(
-            [pa.array(a, field.type) for a, field in zip(arrays, LABELS, strict=True)], schema=LABELS
-        )
-        return table, self._tally.counts(settings)
+        columns = [pa.array(a, field.type) for a, field in zip(arrays, LABELS, strict=True)]
+        return pa.table(columns, names=LABELS.names), self._tally.counts(settings)

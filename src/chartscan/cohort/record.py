@@ -21,7 +21,7 @@ COLUMNS = ["subject_id", "time", "code", "event_type", "encounter_id", "availabl
 
 _STARTS = {"admission": True, "visit_start": False}  # event type -> is a hospital stay
 _ENDS = {"discharge": True, "visit_end": False}
-_KEPT = pa.array([*_STARTS, *_ENDS, "diagnosis", "birth", "death"])
+_KEPT = pa.array([*_STARTS, *_ENDS, "diagnosis", "birth", "death", "outcome"])
 
 # time, code, event_type, encounter_id, available_time
 Row = tuple[datetime | None, str, str, str | None, datetime | None]
@@ -69,10 +69,11 @@ def record_from_events(
 ) -> Record:
     """The record of the one subject whose EVENTS rows are `events` (at least `COLUMNS`, any row order).
 
-    `follow_up` is the dataset's rule. Rows of other event types count only for the last event's time.
+    `follow_up` is the dataset's rule. Rows of other event types count only for the last event's time, which
+    an outcome is not: its time is nominal.
     """
     rule = follow_up_rule(follow_up)
-    last = pc.max(events["time"]).as_py()
+    last = pc.max(events["time"].filter(pc.not_equal(events["event_type"], "outcome"))).as_py()
     kept = events.select(COLUMNS).filter(pc.is_in(events["event_type"], value_set=_KEPT))
     rows = _rows(kept)
     deaths = [row[0] for row in rows if row[2] == "death"]
@@ -107,10 +108,11 @@ def _encounters(rows: Iterable[Row]) -> tuple[tuple[Encounter, ...], int]:
     """Encounters by start, and the number of ends that no start belongs to.
 
     Starts and ends belong together by encounter id. Where there is none, an end closes the latest open
-    start of its kind.
+    start of its kind. An outcome belongs to the hospital stay of its encounter id.
     """
     starts: dict[tuple[str | int, bool], Row] = {}
     ends: dict[tuple[str | int, bool], Row] = {}
+    outcomes: dict[tuple[str | int, bool], Row] = {}
     open_starts: dict[bool, list[int]] = {True: [], False: []}
     unpaired = 0
     for number, row in enumerate(rows):
@@ -130,14 +132,17 @@ def _encounters(rows: Iterable[Row]) -> tuple[tuple[Encounter, ...], int]:
                 ends[open_starts[hospital].pop(), hospital] = row
             else:
                 unpaired += 1
+        elif event_type == "outcome" and encounter_id is not None:
+            outcomes[encounter_id, True] = row
     unpaired += len(ends.keys() - starts.keys())
-    made = (_encounter(start, ends.get(key), key[1]) for key, start in starts.items())
+    made = (_encounter(row, ends.get(key), outcomes.get(key), key[1]) for key, row in starts.items())
     return tuple(sorted(made, key=lambda e: (e.start, not e.hospital, e.id or ""))), unpaired
 
 
-def _encounter(start_row: Row, end_row: Row | None, hospital: bool) -> Encounter:
+def _encounter(start_row: Row, end_row: Row | None, outcome: Row | None, hospital: bool) -> Encounter:
     start, code, _, encounter_id, _ = start_row
     end = end_row[0] if end_row else None
+    how = end_row or outcome
     assert start is not None
     return Encounter(
         id=encounter_id,
@@ -145,7 +150,8 @@ def _encounter(start_row: Row, end_row: Row | None, hospital: bool) -> Encounter
         end=end if end is not None and end >= start else None,
         hospital=hospital,
         admission_class=_part(code, 1),
-        disposition=_part(end_row[1], 1) if end_row and hospital else "",
+        disposition=_part(how[1], 1) if how and hospital else "",
+        outcome_without_end=end_row is None and outcome is not None,
     )
 
 

@@ -34,7 +34,8 @@ class Encounter:
     end: datetime | None
     hospital: bool
     admission_class: str = ""  # HOSPITAL_ADMISSION//<class>//..., empty if not given
-    disposition: str = ""  # HOSPITAL_DISCHARGE//<disposition>, empty if not given
+    disposition: str = ""  # HOSPITAL_DISCHARGE//<disposition> or HOSPITAL_OUTCOME//..., empty if not given
+    outcome_without_end: bool = False  # the record says how it ended, not when
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,7 @@ class Stay:
     admission_class: str  # of the first encounter
     disposition: str  # of the last encounter to end; empty if not given
     died_in_hospital: bool
+    outcome_without_end: bool = False  # the record says how it ended, not when
 
     @property
     def has_disposition(self) -> bool:
@@ -82,7 +84,7 @@ def _order(encounter: Encounter) -> tuple[datetime, datetime, str]:
 def _stay(parts: list[Encounter], death: datetime | None) -> Stay:
     ends = [p.end for p in parts if p.end is not None]
     end = max(ends) if len(ends) == len(parts) else None
-    last = max(parts, key=lambda p: (p.end or datetime.min, p.start, p.id or ""))
+    last = max(parts, key=_end_order)
     return Stay(
         start=parts[0].start,
         end=end,
@@ -90,7 +92,14 @@ def _stay(parts: list[Encounter], death: datetime | None) -> Stay:
         admission_class=parts[0].admission_class,
         disposition=last.disposition,
         died_in_hospital=_died(parts, last.disposition, end, death),
+        outcome_without_end=last.outcome_without_end,
     )
+
+
+def _end_order(encounter: Encounter) -> tuple[datetime, datetime, str]:
+    """By end; what ended nobody knows when comes last, what is open first."""
+    without = datetime.max if encounter.outcome_without_end else datetime.min
+    return encounter.end or without, encounter.start, encounter.id or ""
 
 
 def _died(parts: list[Encounter], disposition: str, end: datetime | None, death: datetime | None) -> bool:

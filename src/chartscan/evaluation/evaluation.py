@@ -32,6 +32,7 @@ def evaluate(
         raise ConfigError(f"bootstrap must be at least 1, found {bootstrap}; use 1000 or more for a report.")
     if not predictions:
         raise DataError("There are no predictions to evaluate.")
+    _refuse_unanswered(predictions)
     by_task: dict[str, list[PredictionSet]] = {}
     for one in predictions:
         by_task.setdefault(one.task, []).append(one)
@@ -42,3 +43,14 @@ def evaluate(
         if progress:
             progress(k + 1, len(by_task))
     return Evaluation(seed, bootstrap, results)
+
+
+def _refuse_unanswered(predictions: Sequence[PredictionSet]) -> None:
+    """DataError for predictions of questions, whose outcomes nobody knows."""
+    for one in predictions:
+        unknown = one.table["boolean_value"].null_count
+        if unknown:
+            raise DataError(
+                f"{one.task}, {one.model}: {unknown} of {one.table.num_rows} predictions have no outcome "
+                "(boolean_value is null), so nothing can be measured. Predict for labels, not for questions."
+            )

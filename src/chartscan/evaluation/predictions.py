@@ -39,9 +39,9 @@ def write_predictions(
 ) -> None:
     """Writes predictions as one parquet file, whole or not at all.
 
-    `table` has the columns of LABELS and one or both predicted columns; cohort counts in its metadata (where
-    LABELS files keep them) are kept. `extra` is stored as JSON: put `calibration` ("platt", "none") and
-    `threshold` (chosen on tuning rows) there.
+    `table` has the columns of LABELS or QUESTIONS and one or both predicted columns; cohort counts in its
+    metadata (where LABELS files keep them) are kept. `extra` is stored as JSON: put `calibration` ("platt",
+    "none") and `threshold` (chosen on tuning rows) there.
     """
     checked = check(table, PREDICTIONS, f"predictions of {model} for {task}")
     metadata = {

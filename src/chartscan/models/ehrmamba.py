@@ -7,7 +7,7 @@ prompt of a row and no prompt is seen by what follows.
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import msgspec
 import torch
@@ -73,6 +73,8 @@ class State:
 
 class Model(nn.Module):
     """`forward`, `prompted`, and the same token by token: `init_state`, `step` (see batch.SequenceModel)."""
+
+    INPUT: ClassVar[Literal["tokens"]] = "tokens"
 
     def __init__(self, config: Config, vocab_size: int):
         super().__init__()

@@ -1,6 +1,6 @@
 """What every recipe is handed: the dataset, where the run goes, the labels, and whom to tell of progress."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from chartscan.cohort import Counts
-from chartscan.schema import TRAIN
+from chartscan.errors import ConfigError
 from chartscan.store.dataset import Dataset
 
 
@@ -34,6 +34,13 @@ class Job:
     threads: int = 1
     device: str = "cpu"
     track: Path | None = None  # folder for TensorBoard's event files
+    division: Mapping[str, np.ndarray] | None = None  # sorted ids by split; None: as the dataset is split
+
+    def __post_init__(self) -> None:
+        parts = list((self.division or {}).values())
+        both = sum(map(len, parts)) - len(np.unique(np.concatenate(parts))) if parts else 0
+        if both:
+            raise ConfigError(f"{both} subjects would be in two splits. Give each subject one.")
 
     @property
     def work(self) -> Path:
@@ -45,17 +52,20 @@ class Job:
         """Names of the tasks, sorted: the order of every table and index."""
         return sorted(self.labels)
 
+    def subjects(self, split: str) -> np.ndarray:
+        """Sorted ids of the subjects of a split, int64: the only answer to who is in it."""
+        return self.dataset.subject_ids(split) if self.division is None else self.division[split]
 
-def split_tables(dataset: Dataset, split: str = TRAIN) -> Iterator[pa.Table]:
-    """EVENTS of the subjects of one split, shard by shard."""
-    wanted = dataset.subject_ids(split)
-    for path in dataset.shards():
-        table = dataset.read_shard(path)
-        yield table.filter(pa.array(np.isin(table["subject_id"].to_numpy(), wanted)))
+    def tables(self, split: str) -> Iterator[pa.Table]:
+        """EVENTS of the subjects of a split, shard by shard."""
+        wanted = self.subjects(split)
+        return (of_subjects(self.dataset.read_shard(path), wanted) for path in self.dataset.shards())
+
+    def labels_of(self, task: str, split: str) -> pa.Table:
+        """LABELS of a task for the subjects of a split."""
+        return of_subjects(self.labels[task][0], self.subjects(split))
 
 
-def labels_of(dataset: Dataset, labels: pa.Table, split: str | None) -> pa.Table:
-    """The rows of `labels` whose subject is in `split`; all of them when it is None."""
-    if split is None:
-        return labels
-    return labels.filter(pa.array(np.isin(labels["subject_id"].to_numpy(), dataset.subject_ids(split))))
+def of_subjects(table: pa.Table, subject_ids: np.ndarray) -> pa.Table:
+    """The rows of EVENTS or LABELS that belong to the given subjects."""
+    return table.filter(pa.array(np.isin(table["subject_id"].to_numpy(), subject_ids)))

@@ -37,7 +37,7 @@ def data_record(job: Job) -> dict[str, Any]:
         "source": manifest["source"],
         "counts": manifest["counts"],
         "follow_up": job.dataset.follow_up,
-        "subjects": {split: len(job.dataset.subject_ids(split)) for split in (TRAIN, TUNING)},
+        "subjects": {split: len(job.subjects(split)) for split in (TRAIN, TUNING)},
     }
 
 

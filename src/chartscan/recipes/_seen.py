@@ -12,16 +12,16 @@ from typing import Any
 
 import numpy as np
 
+from chartscan.recipes._job import Job
 from chartscan.schema import TRAIN, TUNING
-from chartscan.store.dataset import Dataset
 
 _BYTES = 5
 
 
-def seen_record(dataset: Dataset, before: Mapping[str, Any] | None = None) -> list[dict[str, str]]:
+def seen_record(job: Job, before: Mapping[str, Any] | None = None) -> list[dict[str, str]]:
     """The subjects of train and tuning, after those of the run `before` that this one started from."""
     salt = os.urandom(16)
-    ids = np.concatenate([dataset.subject_ids(split) for split in (TRAIN, TUNING)])
+    ids = np.concatenate([job.subjects(split) for split in (TRAIN, TUNING)])
     hashes = b"".join(sorted(_hash(salt, int(subject)) for subject in ids))
     own = {"salt": salt.hex(), "subjects": base64.b64encode(hashes).decode()}
     return [*(before or {}).get("seen", []), own]

@@ -4,12 +4,8 @@ Every part that learns from data sees train subjects; tuning subjects choose the
 and the thresholds; held-out subjects are not touched. Checkpoints live beside the run until it is complete.
 """
 
-import json
-from collections.abc import Callable
-from contextlib import nullcontext
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import numpy as np
@@ -26,7 +22,7 @@ from chartscan.batches import (
     prompt_rows,
     samples_of,
 )
-from chartscan.errors import ChartscanError, ConfigError, DataError
+from chartscan.errors import ConfigError, DataError
 from chartscan.find import find
 from chartscan.heap import keep_freed_memory
 from chartscan.kernels import described
@@ -37,17 +33,17 @@ from chartscan.recipes._calibration import fit_calibration
 from chartscan.recipes._curves import loss_curves
 from chartscan.recipes._epochs import Epochs
 from chartscan.recipes._few import limited
-from chartscan.recipes._job import Job, labels_of
+from chartscan.recipes._job import Job
+from chartscan.recipes._phase import run_phase
 from chartscan.recipes._run_record import run_record
 from chartscan.recipes._seen import seen_record
 from chartscan.recipes._start import copy_weights, for_any_machine, starting_point
 from chartscan.recipes._tokens import coverage_table, fit_tokens, token_store
 from chartscan.recipes._trainee import Trainee, logits_of, mean_loss
-from chartscan.recipes._work import finished, identity
+from chartscan.recipes._work import finished
 from chartscan.schema import TRAIN, TUNING
 from chartscan.sequences import Encoder, SequenceConfig
-from chartscan.training import FitResult, StepRecord, TrainConfig, fit
-from chartscan.training.tracking import tensorboard
+from chartscan.training import FitResult, TrainConfig
 
 
 class SequenceRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -100,11 +96,11 @@ class SequenceRun:
 
     @cached_property
     def train_store(self) -> TokenStore:
-        return token_store(self.job.dataset, self.encoder, TRAIN, self.job.watcher)
+        return token_store(self.job, self.encoder, TRAIN)
 
     @cached_property
     def tuning_store(self) -> TokenStore:
-        return token_store(self.job.dataset, self.encoder, TUNING, self.job.watcher)
+        return token_store(self.job, self.encoder, TUNING)
 
     def train(self) -> Path:
         """Pretraining and fine-tuning, as far as the recipe has them; calibration; the artifact."""
@@ -138,7 +134,7 @@ class SequenceRun:
         context = self.recipe.sequence.context
         data = self._epochs(self.train_store, pretraining_windows(self.train_store, context))
         tuning = self._epochs(self.tuning_store, pretraining_windows(self.tuning_store, context))
-        self._fit("Pretraining", trainee, data, config, lambda _: {"loss": mean_loss(trainee, tuning)})
+        self._fit("Pretraining", trainee, data, tuning, config)
         return trainee
 
     def finetune(
@@ -151,9 +147,7 @@ class SequenceRun:
         data, _ = self._questions(self.train_store, TRAIN)
         tuning, samples = self._questions(self.tuning_store, TUNING)
         _set_base_rates(trainee.head, data.rows)
-        result = self._fit(
-            "Fine-tuning", trainee, data, config, lambda _: {"loss": mean_loss(trainee, tuning)}
-        )
+        result = self._fit("Fine-tuning", trainee, data, tuning, config)
         return trainee, samples, logits_of(trainee, tuning, len(samples.labels)), result.metrics
 
     def save(
@@ -166,8 +160,8 @@ class SequenceRun:
         """The artifact, published whole; then the working folder goes."""
         run = run_record(self.job, self.recipe) | {
             "kernels": described(self.recipe.model.backend),
-            "seen": seen_record(self.job.dataset, self.start.run if self.start else None),
-            "coverage": coverage_table(self.job.dataset, self.encoder),
+            "seen": seen_record(self.job, self.start.run if self.start else None),
+            "coverage": coverage_table(self.job, self.encoder),
             "tuning": metrics,
             "curves": loss_curves(self.job.work),
             "parameters": sum(p.numel() for p in pretrained.model.parameters()),
@@ -196,7 +190,7 @@ class SequenceRun:
         tasks = self.job.tasks
         tables = {}
         for task in tasks:
-            labels = labels_of(self.job.dataset, self.job.labels[task][0], split)
+            labels = self.job.labels_of(task, split)
             tables[task] = limited(labels, task, split, self.recipe.label_limit, self.recipe.seed)
         samples = samples_of(tables, tasks)
         if not len(samples.labels):
@@ -206,46 +200,18 @@ class SequenceRun:
         return self._epochs(store, prompt_rows(store, samples, self.vocabulary, tasks)), samples
 
     def _fit(
-        self, title: str, trainee: Trainee, data: Epochs, config: TrainConfig, evaluate: Callable[..., Any]
+        self, title: str, trainee: Trainee, data: Epochs, tuning: Epochs, config: TrainConfig
     ) -> FitResult:
-        """One phase, in a folder of its own under the working folder."""
-        job = self.job
-        tracking = tensorboard(job.track / title.lower()) if job.track else nullcontext()
-        with job.watcher.progress(title, "steps") as progress, tracking as track:
-
-            def report(record: StepRecord) -> None:
-                progress(record.step, record.total_steps, _text(record))
-                if track:
-                    track(record)
-
-            result = fit(
-                trainee,
-                data,
-                lambda _, batch: trainee.head.loss(trainee.model, batch),
-                config,
-                folder=job.work / title.lower(),
-                evaluate=evaluate,
-                resume=job.resume,
-                report=report,
-                device=job.device,
-                fingerprint=json.dumps(identity(job, self.recipe), sort_keys=True),
-            )
-        if result.interrupted:
-            raise Interrupted(f"{title} was interrupted and saved. Go on with the same command and --resume.")
-        return result
-
-
-class Interrupted(ChartscanError):
-    """Training was asked to stop and has saved its state."""
-
-    exit_code = 143
-
-
-def _text(record: StepRecord) -> str:
-    """What is shown beside the bar."""
-    loss = "" if record.loss is None else f"loss {record.loss:.4f}, "
-    tuning = f", tuning {record.metrics['loss']:.4f}" if "loss" in record.metrics else ""
-    return f"{loss}{record.tokens_per_second:,.0f} targets/s{tuning}"
+        return run_phase(
+            self.job,
+            self.recipe,
+            title,
+            trainee,
+            data,
+            lambda _, batch: trainee.head.loss(trainee.model, batch),
+            config,
+            lambda _: {"loss": mean_loss(trainee, tuning)},
+        )
 
 
 def _set_base_rates(head: Prompted, rows: Rows) -> None:

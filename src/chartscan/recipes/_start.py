@@ -1,7 +1,7 @@
 """Beginning with the weights and the vocabulary of a trained artifact."""
 
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import msgspec
 import numpy as np
@@ -15,6 +15,8 @@ from chartscan.recipes._job import Job
 from chartscan.recipes._seen import seen
 from chartscan.schema import HELD_OUT, TUNING
 from chartscan.sequences import SequenceConfig
+
+Settings = TypeVar("Settings", bound=msgspec.Struct)
 
 
 class Start(Protocol):
@@ -47,8 +49,9 @@ def starting_point(recipe: Start, job: Job) -> artifact.SequenceArtifact | None:
         raise ConfigError(
             f"start_from: {recipe.start_from} has other model settings. Set them to {found.config}."
         )
-    kept = np.concatenate([job.dataset.subject_ids(split) for split in (TUNING, HELD_OUT)])
-    if found.run["data"]["fingerprint"] != job.dataset.fingerprint and (n := seen(found.run, kept)):
+    kept = np.concatenate([job.subjects(split) for split in (TUNING, HELD_OUT)])
+    elsewhere = job.division or found.run["data"]["fingerprint"] != job.dataset.fingerprint
+    if elsewhere and (n := seen(found.run, kept)):
         raise ConfigError(
             f"start_from: {recipe.start_from} has learned from {n} subjects of this dataset's tuning and "
             "held_out splits. Split this dataset as that one was, or pretrain anew."
@@ -56,9 +59,9 @@ def starting_point(recipe: Start, job: Job) -> artifact.SequenceArtifact | None:
     return found
 
 
-def for_any_machine(model: ehrmamba.Config) -> ehrmamba.Config:
+def for_any_machine(model: Settings) -> Settings:
     """The settings that decide what a model is; how its scan was computed is the machine's business."""
-    return msgspec.structs.replace(model, backend="auto")
+    return msgspec.structs.replace(model, backend="auto") if hasattr(model, "backend") else model
 
 
 @torch.no_grad()

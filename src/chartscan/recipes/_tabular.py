@@ -1,8 +1,9 @@
 """Training a tabular baseline, one model a task, on counts of the very tokens the sequence models see."""
 
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
-from types import ModuleType
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 import numpy as np
@@ -15,8 +16,9 @@ from chartscan.find import find
 from chartscan.predict import encode, logit, token_features
 from chartscan.recipes._calibration import fit_calibration
 from chartscan.recipes._few import enough, limited
-from chartscan.recipes._job import Job, labels_of, split_tables
+from chartscan.recipes._job import Job
 from chartscan.recipes._run_record import run_record
+from chartscan.recipes._scores import scores
 from chartscan.recipes._seen import seen_record
 from chartscan.recipes._tokens import coverage_table, fit_tokens
 from chartscan.recipes._work import finished
@@ -25,6 +27,20 @@ from chartscan.sequences import Encoded, Encoder, SequenceConfig, Vocabulary
 from chartscan.tabular import logistic, xgboost
 
 Tokens = tuple[list[tuple[int, Encoded]], dict[int, np.datetime64]]
+LabelledRows = tuple[Any, np.ndarray]  # a matrix (n, columns), sparse or not, and answers (n,) bool
+
+
+class ModelSettings(Protocol):
+    """As much of a recipe as decides what its tabular models are, given their rows."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def model(self) -> msgspec.Struct: ...
+
+    @property
+    def seed(self) -> int: ...
 
 
 class TabularRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -65,30 +81,20 @@ def train_tabular(recipe: TabularRecipe, job: Job) -> Path:
     """One model a task, stopped by and calibrated on the tuning subjects."""
     if job.track:
         raise ConfigError("--track follows the steps of sequence models; this recipe has none.")
-    module = find("tabular", recipe.name)
     vocabulary, bins = fit_tokens(job, recipe.sequence)
     encoder = Encoder(vocabulary, bins)
-    tokens = {s: encode(encoder, split_tables(job.dataset, s)) for s in (TRAIN, TUNING)}
-    models: dict[str, Any] = {}
-    calibration: dict[str, artifact.Calibration] = {}
-    with job.watcher.progress(f"Training {recipe.name}", "tasks") as progress:
-        for number, task in enumerate(job.tasks):
-            parts = {split: _matrix(job, task, split, recipe, tokens[split], vocabulary) for split in tokens}
-            if len(np.unique(parts[TRAIN][1])) < 2:
-                job.watcher.say(f"{task}: the train labels are all of one class; left out")
-                continue
-            models[task] = _fitted(module, recipe, parts, job.threads)
-            matrix, y = parts[TUNING]
-            log_odds = logit(models[task].predict_proba(matrix))
-            calibration |= fit_calibration([task], np.zeros(len(y), int), y, log_odds)
-            progress(number + 1, len(job.tasks))
-    if not models:
-        raise DataError("No task has train labels of both classes. Label more subjects.")
+    tokens = {s: encode(encoder, job.tables(s)) for s in (TRAIN, TUNING)}
+
+    def rows_of(task: str, split: str) -> LabelledRows:
+        return _matrix(job, task, split, recipe, tokens[split], vocabulary)
+
+    fitted = fit_tasks(recipe, job, rows_of)
     run = run_record(job, recipe) | {
-        "seen": seen_record(job.dataset),
-        "coverage": coverage_table(job.dataset, encoder),
+        "seen": seen_record(job),
+        "tuning": fitted.tuning,
+        "coverage": coverage_table(job, encoder),
     }
-    found = TabularArtifact(recipe.name, models, vocabulary, bins, calibration, run)
+    found = TabularArtifact(recipe.name, fitted.models, vocabulary, bins, fitted.calibration, run)
     artifact.save(job.out, found)
     finished(job)
     return job.out
@@ -99,13 +105,43 @@ def _matrix(
 ) -> tuple[csr_matrix, np.ndarray]:
     """Counts and answers of one task's labels in one split."""
     encoded, births = tokens
-    labels = labels_of(job.dataset, job.labels[task][0], split)
-    labels = limited(labels, task, split, recipe.label_limit, recipe.seed)
+    labels = limited(job.labels_of(task, split), task, split, recipe.label_limit, recipe.seed)
     features = token_features(encoded, births, labels, vocabulary)
     return features.matrix, labels["boolean_value"].to_numpy(zero_copy_only=False)
 
 
-def _fitted(module: ModuleType, recipe: TabularRecipe, parts: dict[str, Any], threads: int) -> Any:
-    matrix, y = parts[TRAIN]
-    tuning = parts[TUNING] if enough(parts[TUNING][1]) else None
-    return module.fit(matrix, y, tuning=tuning, config=recipe.model, seed=recipe.seed, threads=threads)
+@dataclass(frozen=True)
+class Fitted:
+    """What became of each task."""
+
+    models: dict[str, Any] = field(default_factory=dict)
+    calibration: dict[str, artifact.Calibration] = field(default_factory=dict)
+    tuning: dict[str, dict[str, float]] = field(default_factory=dict)  # scores
+
+
+def fit_tasks(recipe: ModelSettings, job: Job, rows_of: Callable[[str, str], LabelledRows]) -> Fitted:
+    """A model and its calibration for each task, of what `rows_of(task, split)` gives for train and tuning.
+
+    A task whose train labels are of one class is left out; DataError where that is every task.
+    """
+    found = Fitted()
+    with job.watcher.progress(f"Training {recipe.name}", "tasks") as progress:
+        for number, task in enumerate(job.tasks):
+            train, (matrix, y) = rows_of(task, TRAIN), rows_of(task, TUNING)
+            if len(np.unique(train[1])) < 2:
+                job.watcher.say(f"{task}: the train labels are all of one class; left out")
+                continue
+            found.models[task] = _fitted(recipe, train, (matrix, y), job.threads)
+            log_odds = logit(found.models[task].predict_proba(matrix))
+            found.calibration.update(fit_calibration([task], np.zeros(len(y), int), y, log_odds))
+            found.tuning[task] = scores(y, log_odds)
+            progress(number + 1, len(job.tasks))
+    if not found.models:
+        raise DataError("No task has train labels of both classes. Label more subjects.")
+    return found
+
+
+def _fitted(recipe: ModelSettings, train: LabelledRows, tuning: LabelledRows, threads: int) -> Any:
+    chosen_by = tuning if enough(tuning[1]) else None
+    module = find("tabular", recipe.name)
+    return module.fit(*train, tuning=chosen_by, config=recipe.model, seed=recipe.seed, threads=threads)

@@ -3,7 +3,7 @@
 from typing import Any
 
 from chartscan.batches import TokenStore
-from chartscan.recipes._job import Job, Watcher, split_tables
+from chartscan.recipes._job import Job
 from chartscan.schema import HELD_OUT, TRAIN, TUNING
 from chartscan.sequences import (
     Encoder,
@@ -14,7 +14,6 @@ from chartscan.sequences import (
     fit_bins,
     fit_vocabulary,
 )
-from chartscan.store.dataset import Dataset
 
 OTHER = "other"
 
@@ -28,10 +27,9 @@ def fit_tokens(job: Job, config: SequenceConfig) -> tuple[Vocabulary, NumericBin
     if job.resume and all(file.exists() for file in files):
         return Vocabulary.load(files[0]), NumericBins.load(files[1])
     with job.watcher.progress("Vocabulary", "passes") as progress:
-        bins = fit_bins(split_tables(job.dataset, TRAIN), config)
+        bins = fit_bins(job.tables(TRAIN), config)
         progress(1, 2)
-        tables = split_tables(job.dataset, TRAIN)
-        vocabulary = fit_vocabulary(tables, bins, config, job.tasks, job.dataset.fingerprint)
+        vocabulary = fit_vocabulary(job.tables(TRAIN), bins, config, job.tasks, job.dataset.fingerprint)
         progress(2, 2)
     job.work.mkdir(parents=True, exist_ok=True)
     vocabulary.save(files[0])
@@ -39,19 +37,19 @@ def fit_tokens(job: Job, config: SequenceConfig) -> tuple[Vocabulary, NumericBin
     return vocabulary, bins
 
 
-def token_store(dataset: Dataset, encoder: Encoder, split: str, watcher: Watcher) -> TokenStore:
+def token_store(job: Job, encoder: Encoder, split: str) -> TokenStore:
     """Tokens of every subject of a split, in memory."""
     found = []
-    shards = len(dataset.shards())
-    with watcher.progress(f"Tokens of {split}", "shards") as progress:
-        for number, table in enumerate(split_tables(dataset, split)):
+    shards = len(job.dataset.shards())
+    with job.watcher.progress(f"Tokens of {split}", "shards") as progress:
+        for number, table in enumerate(job.tables(split)):
             if table.num_rows:
                 found += encoder.encode_shard(table)
             progress(number + 1, shards)
     return TokenStore.build(found)
 
 
-def coverage_table(dataset: Dataset, encoder: Encoder) -> dict[str, dict[str, Any]]:
+def coverage_table(job: Job, encoder: Encoder) -> dict[str, dict[str, Any]]:
     """Events, unknown events and share of [UNK] per code system, by split.
 
     Systems without a token in the vocabulary are "other": the name of a system that few patients have may
@@ -61,7 +59,7 @@ def coverage_table(dataset: Dataset, encoder: Encoder) -> dict[str, dict[str, An
     found: dict[str, dict[str, Any]] = {}
     for split in (TRAIN, TUNING, HELD_OUT):
         sums: dict[str, list[int]] = {}
-        for system, c in coverage(encoder, split_tables(dataset, split)).items():
+        for system, c in coverage(encoder, job.tables(split)).items():
             before = sums.get(system if system in known else OTHER, [0, 0])
             sums[system if system in known else OTHER] = [before[0] + c.events, before[1] + c.unknown]
         found[split] = {

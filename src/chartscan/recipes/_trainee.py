@@ -1,16 +1,21 @@
-"""A model with its head, and what both say about rows of tokens."""
+"""A model with its head, and what both say about rows of tokens or stays."""
 
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import nn
 
-from chartscan.recipes._epochs import Epochs
+
+class InOrder(Protocol):
+    """Batches that show every sample once, each with the places of its samples."""
+
+    def in_order(self) -> Iterator[tuple[np.ndarray, Any]]: ...
 
 
 class Trainee(nn.Module):
-    """A sequence model with the head of one objective."""
+    """A model with the head of one objective."""
 
     model: Any
     head: Any
@@ -20,8 +25,8 @@ class Trainee(nn.Module):
         self.model, self.head = model, head
 
 
-def mean_loss(trainee: Trainee, data: Epochs) -> float:
-    """Mean loss over all rows."""
+def mean_loss(trainee: Trainee, data: InOrder) -> float:
+    """Mean loss over all samples."""
     total, count = 0.0, 0.0
     for _, batch in data.in_order():
         loss, weight = trainee.head.loss(trainee.model, batch.to(device_of(trainee)))
@@ -30,10 +35,10 @@ def mean_loss(trainee: Trainee, data: Epochs) -> float:
 
 
 @torch.no_grad()
-def logits_of(trainee: Trainee, data: Epochs, n: int) -> np.ndarray:
-    """Logits of all samples, in their order."""
+def logits_of(trainee: Trainee, data: InOrder, *shape: int) -> np.ndarray:
+    """Logits of all samples, in their order: (n,), or (n, T) where a sample has an answer to each task."""
     trainee.eval()
-    logits = np.zeros(n)
+    logits = np.zeros(shape)
     for samples, batch in data.in_order():
         answers = trainee.head.predict(trainee.model, batch.to(device_of(trainee)))
         logits[samples] = answers.double().cpu().numpy()

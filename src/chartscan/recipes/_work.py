@@ -13,6 +13,7 @@ import pyarrow as pa
 from chartscan import files
 from chartscan.errors import ConfigError
 from chartscan.recipes._job import Job
+from chartscan.schema import TRAIN, TUNING
 
 IDENTITY = "job.json"
 # These say how often to save, not what is computed: a resumed run may change them.
@@ -49,7 +50,8 @@ def identity(job: Job, recipe: msgspec.Struct) -> dict[str, str]:
         "recipe": type(recipe).__name__,
         **_flat(msgspec.to_builtins(recipe)),
         "dataset": job.dataset.fingerprint,
-        **{f"labels of {task}": _hash(table) for task, (table, _) in job.labels.items()},
+        **{f"subjects of {split}": _hash(job.subjects(split)) for split in (TRAIN, TUNING)},
+        **{f"labels of {task}": _hash(*_columns(table)) for task, (table, _) in job.labels.items()},
     }
 
 
@@ -75,6 +77,9 @@ def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, str]:
     return found
 
 
-def _hash(labels: pa.Table) -> str:
-    columns = [labels[name].to_numpy(zero_copy_only=False) for name in labels.column_names]
+def _columns(table: pa.Table) -> list[np.ndarray]:
+    return [table[name].to_numpy(zero_copy_only=False) for name in table.column_names]
+
+
+def _hash(*columns: np.ndarray) -> str:
     return hashlib.sha256(b"".join(np.ascontiguousarray(c).tobytes() for c in columns)).hexdigest()

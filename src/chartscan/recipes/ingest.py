@@ -29,12 +29,13 @@ class IngestPlan:
     follow_up_days: int | None = None
     strict: bool = False
     overwrite: bool = False
+    splits: str | None = None  # of sources that come in sets
 
 
 def run_ingest(plan: IngestPlan, watcher: Watcher) -> tuple[Dataset, Accounting]:
     """Reads `plan.path` and publishes `plan.out`; on any error what was at `plan.out` stays as it was."""
     source = find("sources", plan.source)
-    config = with_settings(source.Config(), plan.settings)
+    config = with_splits(with_settings(source.Config(), plan.settings), plan)
     store = store_config(plan)
     check_places(plan)
     writer = DatasetWriter(
@@ -48,6 +49,21 @@ def run_ingest(plan: IngestPlan, watcher: Watcher) -> tuple[Dataset, Accounting]
     with writer, watcher.progress("Reading", "bytes") as reading:  # ends before the writer sorts
         source.read(plan.path, writer, config, reading)
     return Dataset.open(plan.out), writer.accounting
+
+
+def with_splits(config: msgspec.Struct, plan: IngestPlan) -> msgspec.Struct:
+    """The source's settings with the splits asked for; ConfigError where it has no sets to split by."""
+    if plan.splits is None:
+        return config
+    if "splits" not in config.__struct_fields__:
+        raise ConfigError(
+            f"--splits: the source {plan.source} does not come in sets. Its subjects are split at random: "
+            "--store train_fraction=0.7 --store tuning_fraction=0.15 --store seed=0"
+        )
+    try:
+        return msgspec.structs.replace(config, splits=plan.splits)
+    except ValueError as err:
+        raise ConfigError(f"--splits: {err}.") from None
 
 
 def store_config(plan: IngestPlan) -> StoreConfig:

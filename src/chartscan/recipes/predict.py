@@ -15,7 +15,7 @@ from chartscan.evaluation import write_predictions
 from chartscan.heap import keep_freed_memory
 from chartscan.predict import predict
 from chartscan.recipes._belonging import check_labels
-from chartscan.recipes._job import Watcher, labels_of
+from chartscan.recipes._job import Watcher, of_subjects
 from chartscan.recipes._labels import load_labels
 from chartscan.recipes._seen import seen
 from chartscan.schema import COHORT_KEY, HELD_OUT, TRAIN, TUNING
@@ -32,7 +32,7 @@ def run_predict(
         raise ConfigError(f"--split {split}: expected one of {', '.join(SPLITS)}.")
     torch.set_num_threads(threads)
     keep_freed_memory()
-    model, data, found = artifacts.load(artifact), Dataset.open(dataset), load_labels(labels)
+    model, data, found = artifacts.load(artifact), Dataset.open(dataset), load_labels(labels, questions=True)
     check_labels(found, data)
     if not model.tasks:
         raise ConfigError(
@@ -45,7 +45,10 @@ def run_predict(
         )
     else:
         known = {task: table for task, (table, _) in found.items()}
-    asked = {t: labels_of(data, table, None if split == "all" else split) for t, table in known.items()}
+    if split == "all":
+        asked = known
+    else:
+        asked = {task: of_subjects(table, data.subject_ids(split)) for task, table in known.items()}
     wanted = {task: table for task, table in asked.items() if table.num_rows}
     if not wanted:
         raise DataError(f"No labels for subjects of the split {split}. Try --split all.")

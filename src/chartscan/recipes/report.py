@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.compute as pc
 
 import chartscan
@@ -104,11 +105,12 @@ def _facts(dataset: Dataset, simulated: bool) -> DatasetFacts:
 
 
 def _span(dataset: Dataset) -> tuple[str | None, str | None]:
-    """Dates of the first and last event, births left out."""
+    """Dates of the first and last event; births are left out, and outcomes, whose time is nominal."""
     firsts, lasts = [], []
     for path in dataset.shards():
         table = dataset.read_shard(path, ["time", "event_type"])
-        times = pc.min_max(table.filter(pc.not_equal(table["event_type"], "birth"))["time"])
+        apart = pc.is_in(table["event_type"], pa.array(["birth", "outcome"]))
+        times = pc.min_max(table.filter(pc.invert(apart))["time"])
         if times["min"].is_valid:
             firsts.append(times["min"].as_py())
             lasts.append(times["max"].as_py())

@@ -4,15 +4,18 @@ from pathlib import Path
 
 from chartscan.recipes import _work
 from chartscan.recipes._belonging import check_labels
+from chartscan.recipes._ensemble import EnsembleRecipe
 from chartscan.recipes._job import Job, Watcher
 from chartscan.recipes._labels import cohort_lines, load_labels, make_labels
 from chartscan.recipes._names import find_recipe
 from chartscan.recipes._sequence import SequenceRecipe
+from chartscan.recipes._series import SeriesRecipe
+from chartscan.recipes._summary import SummaryRecipe
 from chartscan.recipes._tabular import TabularRecipe
 from chartscan.settings import with_settings
 from chartscan.store.dataset import Dataset
 
-Recipe = SequenceRecipe | TabularRecipe
+Recipe = SequenceRecipe | SeriesRecipe | TabularRecipe | SummaryRecipe | EnsembleRecipe
 
 
 def recipe_of(name: str, settings: list[str]) -> Recipe:

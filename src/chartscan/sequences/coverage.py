@@ -33,8 +33,8 @@ def coverage(encoder: Encoder, tables: Iterable[pa.Table]) -> dict[str, Coverage
     return {system: Coverage(events, unknown) for system, events, unknown in total.iter_rows()}
 
 
-def check_coverage(found: dict[str, Coverage], name: str) -> str | None:
-    """A warning when more than 5 % of all events of `name` are [UNK], none when fewer.
+def check_coverage(found: dict[str, Coverage], name: str, place: str = "in the vocabulary") -> str | None:
+    """A warning when more than 5 % of all events of `name` are not in their `place`, none when fewer.
 
     Raises DataError above 20 %: the vocabulary was learned from another kind of record, and predictions
     would rest on what the model does not know.
@@ -47,7 +47,7 @@ def check_coverage(found: dict[str, Coverage], name: str) -> str | None:
         for system, c in sorted(found.items(), key=lambda item: -item[1].unknown)[:3]
     )
     message = (
-        f"{name}: {total.unknown_rate:.1%} of {total.events} events are not in the vocabulary ({worst}). "
+        f"{name}: {total.unknown_rate:.1%} of {total.events} events are not {place} ({worst}). "
         "Check that codes are written as in the training data, or train on data like these."
     )
     if total.unknown_rate > REFUSE_ABOVE:

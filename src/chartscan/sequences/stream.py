@@ -78,7 +78,7 @@ class Stream:
         self._gap_from: int | None = None  # time of the last attributed token
 
     def push(self, event: Event) -> list[Token]:
-        """The tokens that `event` adds; none for a birth, nor for a death without a time.
+        """The tokens that `event` adds; none for a birth or an outcome, nor for a death without a time.
 
         Events come in the order in which they became known, static facts first (`events_in_known_order`);
         DataError otherwise, since tokens already given cannot change.
@@ -92,6 +92,8 @@ class Stream:
         self._pushed = known
         if event.event_type == "birth":
             self._birth = time if self._birth is None else self._birth
+        elif event.event_type in T.NO_TOKENS:
+            pass
         elif time is not None:
             tokens += self._timed(event, _Moment(time, known, self._age(time)))
         elif self._config.static_tokens and event.event_type != "death":  # undated: as in token_rows

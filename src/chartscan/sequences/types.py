@@ -27,7 +27,8 @@ TYPE_OF_EVENT = {
     "visit_end": 21,
     "discharge": 22,
     "death": 23,
-}  # "birth" is no token: age carries it
+}
+NO_TOKENS = ("birth", "outcome")  # age carries the one; the other is an answer, never an input
 STATIC = TYPE_OF_EVENT["static"]
 N_TYPES = 24
 

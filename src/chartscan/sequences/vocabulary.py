@@ -20,6 +20,7 @@ from chartscan.errors import ConfigError, DataError
 from chartscan.sequences.config import SequenceConfig
 from chartscan.sequences.numeric import NO_GROUP, NumericBins
 from chartscan.sequences.specials import SPECIALS, task_token_name
+from chartscan.sequences.types import NO_TOKENS
 
 TEXT_MARK = "="
 
@@ -138,7 +139,7 @@ def token_rows(frame: pl.DataFrame, config: SequenceConfig) -> pl.DataFrame:
     """Rows that become tokens: all but births, deaths without a time (nobody knows from when they may be
     seen), and static facts where the settings leave them out."""
     undated_death = (pl.col("event_type") == "death") & pl.col("time").is_null()
-    kept = (pl.col("event_type") != "birth") & ~undated_death
+    kept = ~pl.col("event_type").is_in(NO_TOKENS) & ~undated_death
     return frame.filter(kept if config.static_tokens else kept & pl.col("time").is_not_null())
 
 

@@ -1,13 +1,18 @@
 """What every tabular model asks of the data it is fitted on."""
 
+from typing import TypeAlias
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
-from chartscan.errors import DataError
+from chartscan.errors import ConfigError, DataError
+
+# Counts are sparse; other features are dense, with NaN where a value is missing.
+Matrix: TypeAlias = csr_matrix | NDArray[np.floating]
 
 
-def check_training(matrix: csr_matrix, y: NDArray[np.bool_]) -> None:
+def check_training(matrix: Matrix, y: NDArray[np.bool_]) -> None:
     """DataError unless there is one label per row and both classes occur."""
     if matrix.shape[0] != len(y):
         raise DataError(f"expected one label per row, found {len(y)} labels for {matrix.shape[0]} rows.")
@@ -17,7 +22,14 @@ def check_training(matrix: csr_matrix, y: NDArray[np.bool_]) -> None:
         )
 
 
-def check_width(matrix: csr_matrix, width: int) -> None:
+def check_width(matrix: Matrix, width: int) -> None:
     """DataError unless the matrix has the columns that the model was fitted on."""
     if matrix.shape[1] != width:
         raise DataError(f"the model expects {width} feature columns, found {matrix.shape[1]}.")
+
+
+def check_settings(**sound: bool) -> None:
+    """ConfigError naming the settings that are not sound."""
+    wrong = [name for name, holds in sound.items() if not holds]
+    if wrong:
+        raise ConfigError(f"Settings out of range: {', '.join(f'model.{name}' for name in wrong)}.")

@@ -1,20 +1,23 @@
-"""Logistic regression on counts: the simple baseline, and the one whose weights can be read.
+"""Logistic regression: the simple baseline, and the one whose weights can be read.
 
-Values enter as sign(x) log(1 + |x|), scaled to unit deviation but not centred, so that the matrix stays
-sparse. A missing value (NaN) takes the mean of its column in training.
+Counts enter as logarithms, scaled but not centred, so that the matrix stays sparse; dense features as their
+logarithms, as they are, or as normal quantiles of their ranks, all centred and scaled, a missing value (NaN)
+at the mean of its column, beside a flag where wanted.
 """
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_matrix
+from scipy.sparse import issparse
 from sklearn.linear_model import LogisticRegression
 
-from chartscan.errors import DataError
-from chartscan.tabular._checks import check_training, check_width
+from chartscan.errors import ConfigError, DataError
+from chartscan.tabular._checks import Matrix, check_settings, check_training, check_width
+from chartscan.tabular._columns import Columns, Scale, columns_from, fit_columns
 
 
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -23,6 +26,15 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     strengths: tuple[float, ...] = (0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3)  # inverse L2 penalty
     strength: float = 0.01
     max_iterations: int = 2000
+    scaling: Scale = "log"  # of dense features; counts are always logarithms
+    missing_flags: bool = False  # beside dense features; columns that miss together share one
+
+    def __post_init__(self) -> None:
+        check_settings(
+            strengths=bool(self.strengths) and min(self.strengths) > 0,
+            strength=self.strength > 0,
+            max_iterations=self.max_iterations >= 1,
+        )
 
 
 DEFAULT = Config()
@@ -30,30 +42,32 @@ DEFAULT = Config()
 
 @dataclass(frozen=True)
 class Model:
-    """log-odds = transformed(x) @ weights + intercept."""
+    """log-odds = features(x) @ weights + intercept."""
 
-    fill: NDArray[np.float64]  # (columns,) for missing values, before the logarithm
-    scale: NDArray[np.float64]  # (columns,) of the logarithms
-    weights: NDArray[np.float64]  # (columns,) per unit of deviation
+    columns: Columns
+    weights: NDArray[np.float64]  # (features,) per unit of deviation
     intercept: float
 
-    def predict_proba(self, matrix: csr_matrix) -> NDArray[np.float64]:
+    def predict_proba(self, matrix: Matrix) -> NDArray[np.float64]:
         """Probability of the positive class, (rows,). DataError if the columns are not those fitted on."""
-        check_width(matrix, len(self.weights))
-        logits = _transformed(matrix, self.fill, self.scale) @ self.weights + self.intercept
-        return np.exp(-np.logaddexp(0.0, -logits))
+        check_width(matrix, self.columns.width)
+        return self._probabilities(self.columns.features(matrix))
+
+    def _probabilities(self, features: Any) -> NDArray[np.float64]:
+        return np.exp(-np.logaddexp(0.0, -(features @ self.weights + self.intercept)))
 
     def save(self, path: Path) -> None:
         """Write the model as JSON; numbers keep all their digits."""
-        plain = {name: np.asarray(value).tolist() for name, value in asdict(self).items()}
+        fields = asdict(self.columns) | {"weights": self.weights, "intercept": self.intercept}
+        plain = {name: np.asarray(value).tolist() for name, value in fields.items()}
         path.write_bytes(msgspec.json.encode(plain))
 
 
 def fit(
-    matrix: csr_matrix,
+    matrix: Matrix,
     y: NDArray[np.bool_],
     *,
-    tuning: tuple[csr_matrix, NDArray[np.bool_]] | None = None,
+    tuning: tuple[Matrix, NDArray[np.bool_]] | None = None,
     config: Config = DEFAULT,
     seed: int = 0,
     threads: int = 1,
@@ -61,56 +75,35 @@ def fit(
     """The regression whose L2 penalty gives the best log loss on `tuning` (if it has rows).
 
     The optimum is unique: `seed` and `threads` change nothing, they are here because every tabular model
-    takes them. DataError if `y` has one class.
+    takes them. DataError if `y` has one class; ConfigError for settings of dense features with counts.
     """
     check_training(matrix, y)
-    fill = _column_means(matrix)
-    scale = _deviations(_transformed(matrix, fill, np.ones(matrix.shape[1])))
-    features = _transformed(matrix, fill, scale)
+    if issparse(matrix) and (config.scaling != "log" or config.missing_flags):
+        raise ConfigError("model.scaling and missing_flags are for dense features; counts have neither.")
+    columns = fit_columns(matrix, config.scaling, config.missing_flags)
+    features = columns.features(matrix)
     has_tuning = tuning is not None and tuning[0].shape[0] > 0
     models = []
     regression = LogisticRegression(max_iter=config.max_iterations, warm_start=True)  # weak penalties last
     for strength in sorted(config.strengths) if has_tuning else (config.strength,):
         regression.set_params(C=strength).fit(features, y)
-        models.append(Model(fill, scale, regression.coef_[0].copy(), float(regression.intercept_[0])))
+        models.append(Model(columns, regression.coef_[0].copy(), float(regression.intercept_[0])))
     if tuning is None or not has_tuning:
         return models[0]
-    return min(models, key=lambda model: _log_loss(model.predict_proba(tuning[0]), tuning[1]))
+    shown = columns.features(tuning[0])
+    return min(models, key=lambda model: _log_loss(model._probabilities(shown), tuning[1]))
 
 
 def load(path: Path) -> Model:
     """The model that `Model.save` wrote. DataError if the file is none."""
     try:
-        plain = msgspec.json.decode(path.read_bytes(), type=dict[str, list[float] | float])
-        fill, scale, weights = (np.asarray(plain[name], np.float64) for name in ("fill", "scale", "weights"))
-        return Model(fill, scale, weights, float(plain["intercept"]))  # type: ignore[arg-type]
-    except (OSError, KeyError, TypeError, msgspec.DecodeError) as err:
+        plain = msgspec.json.decode(path.read_bytes(), type=dict[str, Any])
+        columns, weights = columns_from(plain), np.asarray(plain["weights"], np.float64)
+        if weights.shape != (columns.n_features,):
+            raise ValueError("not one weight a feature")
+        return Model(columns, weights, float(plain["intercept"]))
+    except (OSError, KeyError, TypeError, ValueError, msgspec.DecodeError) as err:
         raise DataError(f"{path}: not a saved logistic regression. Train it again.") from err
-
-
-def _column_means(matrix: csr_matrix) -> NDArray[np.float64]:
-    """Mean of the values that are present; entries that are not stored are zeros."""
-    present = csr_matrix(matrix, dtype=np.float64, copy=True)
-    missing = np.isnan(present.data)
-    present.data[missing] = 0.0
-    absences = np.bincount(present.indices[missing], minlength=matrix.shape[1])
-    totals = np.asarray(present.sum(axis=0)).ravel()
-    return totals / np.maximum(matrix.shape[0] - absences, 1)
-
-
-def _transformed(matrix: csr_matrix, fill: NDArray[np.float64], scale: NDArray[np.float64]) -> csr_matrix:
-    result = csr_matrix(matrix, dtype=np.float64, copy=True)
-    values = np.where(np.isnan(result.data), fill[result.indices], result.data)
-    result.data = np.sign(values) * np.log1p(np.abs(values)) / scale[result.indices]
-    return result
-
-
-def _deviations(matrix: csr_matrix) -> NDArray[np.float64]:
-    """Standard deviation of each column; 1 where it does not vary."""
-    mean = np.asarray(matrix.mean(axis=0)).ravel()
-    square = np.asarray(matrix.multiply(matrix).mean(axis=0)).ravel()
-    deviation = np.sqrt(np.maximum(square - mean**2, 0.0))
-    return np.where(deviation > 1e-9, deviation, 1.0)
 
 
 def _log_loss(probability: NDArray[np.float64], y: NDArray[np.bool_]) -> float:

@@ -1,9 +1,9 @@
-"""Gradient-boosted trees on counts: the baseline every sequence model has to beat.
+"""Gradient-boosted trees: the baseline every network has to beat.
 
 Tuned to be strong: small steps, many trees, stopped where the tuning split says so. Classes are not
 reweighted, so that probabilities stay calibrated (the published baseline reweights and does not stop).
-An entry that is not stored in the sparse matrix is a missing value for XGBoost, in fitting and predicting
-alike; as counts store no zeros, "missing" means "none".
+An entry that is not stored in a sparse matrix is a missing value for XGBoost, in fitting and predicting
+alike; as counts store no zeros, "missing" means "none". In a dense matrix only NaN is missing.
 """
 
 from dataclasses import dataclass
@@ -16,21 +16,44 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
 from chartscan.errors import DataError
-from chartscan.tabular._checks import check_training, check_width
+from chartscan.tabular._checks import Matrix, check_settings, check_training, check_width
 
 
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Settings of the trees; defaults do well from some hundred to some ten thousand rows."""
 
     max_trees: int = 3000  # with a tuning split, stopped early
-    trees: int = 200  # without one
-    patience: int = 50  # trees without a better tuning log loss
+    trees: int = 200  # without one, or without patience
+    patience: int | None = 50  # trees without a better tuning log loss; None: never stop early
     learning_rate: float = 0.05
-    max_depth: int = 6
+    max_depth: int = 6  # 0: no limit, where max_leaves is one
+    max_leaves: int = 0  # above 0: trees grow where they gain most, up to so many leaves; 0: level by level
     min_child_weight: float = 2.0
     subsample: float = 0.8
     column_sample: float = 0.5  # of the columns, per tree
+    column_sample_by_node: float = 1.0  # of a tree's columns, at each split
+    min_gain: float = 0.0  # of a split
+    l1: float = 0.0
     l2: float = 1.0
+    max_bins: int = 256  # of each column
+
+    def __post_init__(self) -> None:
+        check_settings(
+            max_trees=self.max_trees >= 1,
+            trees=self.trees >= 1,
+            patience=self.patience is None or self.patience >= 1,
+            learning_rate=self.learning_rate > 0,
+            max_depth=self.max_depth >= (0 if self.max_leaves else 1),
+            max_leaves=self.max_leaves == 0 or self.max_leaves >= 2,
+            min_child_weight=self.min_child_weight >= 0,
+            subsample=0 < self.subsample <= 1,
+            column_sample=0 < self.column_sample <= 1,
+            column_sample_by_node=0 < self.column_sample_by_node <= 1,
+            min_gain=self.min_gain >= 0,
+            l1=self.l1 >= 0,
+            l2=self.l2 >= 0,
+            max_bins=self.max_bins >= 2,
+        )
 
 
 DEFAULT = Config()
@@ -47,7 +70,7 @@ class Model:
         """Trees in use: up to the best one of the tuning split."""
         return self.booster.num_boosted_rounds()
 
-    def predict_proba(self, matrix: csr_matrix) -> NDArray[np.float64]:
+    def predict_proba(self, matrix: Matrix) -> NDArray[np.float64]:
         """Probability of the positive class, (rows,). DataError if the columns are not those fitted on."""
         check_width(matrix, self.booster.num_features())
         if not matrix.shape[0]:
@@ -60,10 +83,10 @@ class Model:
 
 
 def fit(
-    matrix: csr_matrix,
+    matrix: Matrix,
     y: NDArray[np.bool_],
     *,
-    tuning: tuple[csr_matrix, NDArray[np.bool_]] | None = None,
+    tuning: tuple[Matrix, NDArray[np.bool_]] | None = None,
     config: Config = DEFAULT,
     seed: int = 0,
     threads: int = 1,
@@ -76,7 +99,7 @@ def fit(
     check_training(matrix, y)
     train = _matrix(matrix, y, threads)
     parameters = _parameters(config, seed, threads)
-    if tuning is None or not tuning[0].shape[0]:
+    if tuning is None or not tuning[0].shape[0] or config.patience is None:
         return Model(xgb.train(parameters, train, num_boost_round=config.trees))
     booster = xgb.train(
         parameters,
@@ -106,15 +129,22 @@ def _parameters(config: Config, seed: int, threads: int) -> dict[str, object]:
         "tree_method": "hist",
         "learning_rate": config.learning_rate,
         "max_depth": config.max_depth,
+        "grow_policy": "lossguide" if config.max_leaves else "depthwise",
+        "max_leaves": config.max_leaves,
         "min_child_weight": config.min_child_weight,
         "subsample": config.subsample,
         "colsample_bytree": config.column_sample,
+        "colsample_bynode": config.column_sample_by_node,
+        "gamma": config.min_gain,
+        "reg_alpha": config.l1,
         "reg_lambda": config.l2,
+        "max_bin": config.max_bins,
         "seed": seed,
         "nthread": threads,
     }
 
 
-def _matrix(matrix: csr_matrix, y: NDArray[np.bool_] | None = None, threads: int = 1) -> xgb.DMatrix:
+def _matrix(matrix: Matrix, y: NDArray[np.bool_] | None = None, threads: int = 1) -> xgb.DMatrix:
     label = None if y is None else np.asarray(y, np.float32)
-    return xgb.DMatrix(csr_matrix(matrix), label=label, nthread=threads)
+    data = matrix if isinstance(matrix, np.ndarray) else csr_matrix(matrix)
+    return xgb.DMatrix(data, label=label, nthread=threads)

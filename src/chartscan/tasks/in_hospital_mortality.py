@@ -29,7 +29,8 @@ def label(record: Record, config: Config = DEFAULT) -> list[Outcome]:
 
     Eligible: the stay lasts at least `hours`, patient alive then. Positive: died in hospital (by
     disposition; where it is missing, by a death date not after the discharge date). Negative: discharged
-    alive. Absent: the stay has no end, or neither its disposition nor a time of death is known.
+    alive. Absent: the stay has no end, or neither its disposition nor a time of death is known. A stay whose
+    outcome is told without its end counts as lasting `hours`, since nothing says otherwise.
     """
     return [_outcome(record, stay, config) for stay in record.stays]
 
@@ -39,7 +40,7 @@ def _outcome(record: Record, stay: Stay, config: Config) -> Outcome:
     reason = exclusion(record, stay, at, config.hours)
     if reason:
         return excluded(at, reason)
-    if stay.end is None:
+    if stay.end is None and not stay.outcome_without_end:
         return absent(at, "stay has no end")
     if not (stay.died_in_hospital or stay.has_disposition or record.death):
         dead = "death without a time, stay without a disposition"

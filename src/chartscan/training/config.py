@@ -16,6 +16,7 @@ class TrainConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How a model is trained; one step is one update of the weights, from `accumulate` batches."""
 
     learning_rate: float = 1e-3  # the peak
+    faster: dict[str, float] = {}  # parameters by the beginning of their names -> multiple of the rate
     min_lr_ratio: float = 0.01  # first and last learning rate, as a part of the peak
     warmup_fraction: float = 0.1  # of all steps
     weight_decay: float = 0.01  # on matrix weights only, see `optimiser`
@@ -29,6 +30,7 @@ class TrainConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     evaluate_every: int | None = None  # steps; None: at the end of each epoch
     metric: str = "loss"  # the value of `evaluate` that decides which weights are best
     direction: Literal["min", "max"] = "min"
+    keep: Literal["best", "last"] = "best"  # the weights a run ends with: of which evaluation
     patience: int | None = None  # evaluations without improvement before stopping; None: never stop early
     checkpoint_every_steps: int | None = None
     checkpoint_every_seconds: float | None = 300.0
@@ -49,10 +51,12 @@ class TrainConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             "warmup_fraction": 0 <= self.warmup_fraction < 1,
             "weight_decay": self.weight_decay >= 0,
             "betas": all(0 <= beta < 1 for beta in self.betas),
+            "faster": all(multiple > 0 for multiple in self.faster.values()),
             "clip_norm": self.clip_norm > 0,
             "accumulate": self.accumulate >= 1,
             "epochs": self.epochs >= 1,
             "average_decay": self.average_decay is None or 0 < self.average_decay < 1,
+            "patience (needs keep=best)": self.patience is None or self.keep == "best",
             "keep_checkpoints": self.keep_checkpoints >= 1,
             **{name: value is None or value >= 1 for name, value in zip(names, every, strict=True)},
         }

@@ -169,7 +169,7 @@ class _Run:
         step = self.state.step
         rate = learning_rate(self.config, step, self.plan.total_steps)
         for group in self.optimiser.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group["multiple"]
         epoch = self.plan.epoch(step)
         batches = (_moved(self.data.batch(epoch, i), self.device) for i in self.plan.indices(step))
         try:
@@ -259,6 +259,10 @@ class _Run:
             interrupted=interrupted,
         )
 
+    def _rate(self) -> float:
+        group = self.optimiser.param_groups[0]
+        return float(group["lr"] / group["multiple"])
+
     def _record(self, phase: Any, metrics: Mapping[str, float] | None = None) -> StepRecord:
         step, total = self.state.step, self.plan.total_steps
         first_step, first_tokens, begin = self.session
@@ -270,7 +274,7 @@ class _Run:
             total_steps=total,
             epoch=self.plan.epoch(max(step - 1, 0)),
             loss=self.state.smoothed_loss,
-            learning_rate=self.optimiser.param_groups[0]["lr"],
+            learning_rate=self._rate(),
             tokens_per_second=(self.state.tokens - first_tokens) / seconds,
             eta_seconds=(total - step) * seconds / steps if steps else None,
             metrics=dict(metrics or {}),

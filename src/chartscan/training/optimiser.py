@@ -1,5 +1,7 @@
 """AdamW with weight decay where it belongs, and its state as named tensors."""
 
+from collections.abc import Mapping
+
 from torch import Tensor, nn
 from torch.optim import AdamW
 
@@ -13,24 +15,35 @@ def adamw(module: nn.Module, config: TrainConfig) -> AdamW:
     Decay pulls towards zero, which means something for the weights of linear maps and convolutions alone.
     Free of it: biases and norm scales (one dimension), embeddings (a rare row would shrink at every step in
     which it is not seen), and parameters that are not called `weight`, such as Mamba's A_log and D.
-    Fused where PyTorch can: of 4.5 million weights, 3 ms a step on one core instead of 16.
+    Each group knows its `multiple` of the learning rate (`config.faster`). Fused where PyTorch can: of 4.5
+    million weights, 3 ms a step on one core instead of 16.
     """
     embedded = {id(p) for m in module.modules() if isinstance(m, nn.Embedding) for p in m.parameters()}
-    groups: dict[bool, list[nn.Parameter]] = {True: [], False: []}
+    groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
     for name, parameter in module.named_parameters():
         if parameter.requires_grad:
             is_matrix = parameter.ndim >= 2 and name.endswith("weight")
-            groups[is_matrix and id(parameter) not in embedded].append(parameter)
+            kind = _multiple(name, config.faster), is_matrix and id(parameter) not in embedded
+            groups.setdefault(kind, []).append(parameter)
     return AdamW(
         [
-            {"params": parameters, "weight_decay": config.weight_decay if decay else 0.0}
-            for decay, parameters in groups.items()
-            if parameters
+            {
+                "params": parameters,
+                "weight_decay": config.weight_decay if decay else 0.0,
+                "multiple": multiple,
+            }
+            for (multiple, decay), parameters in sorted(groups.items(), key=lambda item: item[0])
         ],
         lr=config.learning_rate,
         betas=config.betas,
         fused=_can_fuse(module),
     )
+
+
+def _multiple(name: str, faster: Mapping[str, float]) -> float:
+    """Of the longest beginning of `name` that is named; 1 where none is."""
+    found = [beginning for beginning in faster if name.startswith(beginning)]
+    return faster[max(found, key=len)] if found else 1.0
 
 
 def _can_fuse(module: nn.Module) -> bool:

@@ -1,0 +1,65 @@
+"""The small files of an artifact folder: their names, model.json, and reading them without trust."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import msgspec
+
+from chartscan import files
+from chartscan.errors import ChartscanError, DataError
+
+WEIGHTS, VOCABULARY, BINS, VARIABLES = (
+    "weights.safetensors",
+    "vocabulary.json",
+    "numeric.json",
+    "variables.json",
+)
+MODEL, CALIBRATION, RUN, BLEND = "model.json", "calibration.json", "run.json", "blend.json"
+Head = Literal["head", "forecast"]
+
+T = TypeVar("T")
+
+
+class Description(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """model.json. Fields that a family does not have are empty."""
+
+    format: Literal[1] = 1
+    family: Literal["sequence", "series", "tabular", "summary", "ensemble"]
+    name: str
+    config: dict[str, Any] = {}
+    tasks: tuple[str, ...]
+    heads: tuple[Head, ...] = ()
+    head_config: dict[str, Any] = {}
+    vocabulary: str = ""  # hash of the vocabulary that the weights were trained with
+    variables: str = ""  # hash of the variables that the weights were trained with
+    members: int = 0  # artifacts in an ensemble
+
+
+def read(path: Path, type_: type[T]) -> T:
+    """The JSON in `path` as `type_`; DataError where it is anything else."""
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=type_)
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as err:
+        raise DataError(f"{path} does not hold what this version of chartscan writes: {err}.") from err
+
+
+def settings(folder: Path, content: dict[str, Any], type_: type[T], of: str) -> T:
+    """`content` of model.json as a Config; DataError where it is none of `of`."""
+    try:
+        return msgspec.convert(content, type_)
+    except (msgspec.ValidationError, ChartscanError) as err:
+        raise DataError(f"{folder / MODEL}: not settings of the {of}: {err}.") from err
+
+
+def require(folder: Path, names: Iterable[str], *wanted: str) -> None:
+    """DataError naming the first of `wanted` that is not among the `names` of the manifest."""
+    for name in wanted:
+        if name not in names:
+            raise DataError(f"{folder / name} is missing from {files.MANIFEST}: not a complete artifact.")
+
+
+def same(path: Path, found: str, wanted: str, what: str) -> None:
+    """DataError where the hash of the file `path` is not the one that model.json was written with."""
+    if found != wanted:
+        raise DataError(f"{path} is not the {what} that {MODEL} was trained with.")

@@ -1,0 +1,128 @@
+"""Folders of the networks: sequence models on tokens and models of time series."""
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from torch import nn
+
+from chartscan.artifact.description import (
+    BINS,
+    VARIABLES,
+    VOCABULARY,
+    WEIGHTS,
+    Description,
+    Head,
+    require,
+    same,
+    settings,
+)
+from chartscan.artifact.families import SequenceArtifact, SeriesArtifact
+from chartscan.artifact.weights import load_modules, save_weights
+from chartscan.find import find
+from chartscan.sequences import NumericBins, Vocabulary
+from chartscan.series import Variables
+
+HEADS: tuple[Head, ...] = ("head", "forecast")
+
+
+def save_sequence(staging: Path, artifact: SequenceArtifact) -> Description:
+    """Writes weights, vocabulary and bins."""
+    save_weights(artifact.parts, staging / WEIGHTS)
+    artifact.vocabulary.save(staging / VOCABULARY)
+    artifact.bins.save(staging / BINS)
+    return Description(
+        family="sequence",
+        name=artifact.name,
+        config=msgspec.to_builtins(artifact.config),
+        tasks=artifact.tasks,
+        heads=tuple(part for part in HEADS if part in artifact.parts),
+        vocabulary=artifact.vocabulary.hash,
+    )
+
+
+def load_sequence(folder: Path, names: list[str], about: Description, **common: Any) -> SequenceArtifact:
+    """What `save_sequence` wrote; `common` are the fields of every family."""
+    require(folder, names, VOCABULARY, BINS)
+    vocabulary = Vocabulary.load(folder / VOCABULARY)
+    same(folder / VOCABULARY, vocabulary.hash, about.vocabulary, "vocabulary")
+    bins = NumericBins.load(folder / BINS)
+    require(folder, names, WEIGHTS)
+    module = find("models", about.name)
+    config = settings(folder, about.config, module.Config, f"model '{about.name}'")
+
+    def make() -> dict[str, nn.Module]:
+        model, size = module.Model(config, len(vocabulary)), len(vocabulary)
+        heads = {
+            "head": lambda: find("objectives", "prompted").Prompted(model.width, len(about.tasks)),
+            "forecast": lambda: find("objectives", "next_event").NextEvent(model.width, size),
+        }
+        return {"model": model, **{part: heads[part]() for part in about.heads}}
+
+    parts = load_modules(make, folder / WEIGHTS, VOCABULARY)
+    return SequenceArtifact(
+        config=config,
+        model=parts["model"],
+        vocabulary=vocabulary,
+        bins=bins,
+        tasks=about.tasks,
+        head=parts.get("head"),
+        forecast=parts.get("forecast"),
+        **common,
+    )
+
+
+def save_series(staging: Path, artifact: SeriesArtifact) -> Description:
+    """Writes weights and variables."""
+    save_weights(artifact.parts, staging / WEIGHTS)
+    artifact.variables.save(staging / VARIABLES)
+    return Description(
+        family="series",
+        name=artifact.name,
+        config=msgspec.to_builtins(artifact.config),
+        tasks=artifact.tasks,
+        heads=tuple(part for part in HEADS if part in artifact.parts),
+        head_config={} if artifact.head_config is None else msgspec.to_builtins(artifact.head_config),
+        variables=artifact.variables.hash,
+    )
+
+
+def load_series(folder: Path, names: list[str], about: Description, **common: Any) -> SeriesArtifact:
+    """What `save_series` wrote; `common` are the fields of every family."""
+    require(folder, names, VARIABLES, WEIGHTS)
+    variables = load_variables(folder, about)
+    module = find("models", about.name)
+    objective = find("objectives", module.Model.HEAD)
+    config = settings(folder, about.config, module.Config, f"model '{about.name}'")
+    head_config = None
+    if "head" in about.heads:
+        head_config = settings(folder, about.head_config, objective.Config, "head")
+
+    def make() -> dict[str, nn.Module]:
+        model = module.Model(config, variables.n_variables, variables.n_statics)
+        heads = {
+            "head": lambda: objective.make(model, len(about.tasks), head_config),
+            "forecast": lambda: find("objectives", "masked_forecast").MaskedForecast(
+                model.width, variables.n_variables
+            ),
+        }
+        return {"model": model, **{part: heads[part]() for part in about.heads}}
+
+    parts = load_modules(make, folder / WEIGHTS, VARIABLES)
+    return SeriesArtifact(
+        config=config,
+        model=parts["model"],
+        variables=variables,
+        tasks=about.tasks,
+        head=parts.get("head"),
+        head_config=head_config,
+        forecast=parts.get("forecast"),
+        **common,
+    )
+
+
+def load_variables(folder: Path, about: Description) -> Variables:
+    """The variables of `folder`; DataError unless they are those of model.json."""
+    variables = Variables.load(folder / VARIABLES)
+    same(folder / VARIABLES, variables.hash, about.variables, "file of variables")
+    return variables

@@ -1,0 +1,133 @@
+"""Self-attention with its feed-forward layer, both residual and normed before, over sequences and by steps.
+
+Vaswani et al. 2017, arXiv:1706.03762, with the norm before each part. Padding is never attended to. There
+are no positions: time belongs to the embedding, and the Mamba blocks before know the order.
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from chartscan.errors import ConfigError
+from chartscan.kernels.products import linear
+from chartscan.layers.dropout import Dropout
+
+
+@dataclass(frozen=True)
+class AttentionState:
+    """Keys and values of the latest n events of R sequences, oldest first; at most those a window holds."""
+
+    keys: Tensor  # (R, heads, n, D / heads)
+    values: Tensor  # (R, heads, n, D / heads)
+
+    def at(self, rows: Tensor) -> "AttentionState":
+        """The states of `rows`, which may repeat."""
+        return AttentionState(self.keys[rows], self.values[rows])
+
+    def detach(self) -> "AttentionState":
+        return AttentionState(self.keys.detach(), self.values.detach())
+
+
+class SelfAttention(nn.Module):
+    """x + Attention(norm(x)), then x + FFN(norm(x)); (B, L, D) -> (B, L, D).
+
+    `causal`: a position sees itself and those before it, the latest `window` of them if it is given. Else
+    all of the row, and `step` has no meaning.
+    """
+
+    def __init__(
+        self,
+        width: int,
+        n_heads: int,
+        dropout: float = 0.0,
+        causal: bool = False,
+        window: int | None = None,
+    ):
+        super().__init__()
+        if width % n_heads:
+            raise ConfigError(f"model.n_heads is {n_heads}; expected a divisor of d_model, {width}.")
+        if window is not None and not (causal and window >= 1):
+            raise ConfigError(f"model.window is {window}; expected at least 1, and model.causal.")
+        self.n_heads, self.causal, self.window = n_heads, causal, window
+        self.norm = nn.LayerNorm(width)
+        self.in_proj = nn.Linear(width, 3 * width)  # queries, keys, values
+        self.out_proj = nn.Linear(width, width)
+        self.ffn_norm = nn.LayerNorm(width)
+        self.expand = nn.Linear(width, 2 * width)
+        self.contract = nn.Linear(2 * width, width)
+        self.dropout = Dropout(dropout)
+
+    def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
+        """Steps at or beyond `lengths` (B,) are padding, whatever comes out there."""
+        query, key, value = self._projected(x)
+        if not self.causal:
+            attended = _among_real(query, key, value, lengths)
+        elif self.window is None or self.window >= x.shape[1]:
+            attended = F.scaled_dot_product_attention(query, key, value, is_causal=True)
+        else:
+            attended = _in_window(query, key, value, self.window)
+        return self._finished(x, attended)
+
+    def init_state(self, rows: int) -> AttentionState:
+        """The state before the first event."""
+        width = self.out_proj.in_features
+        nothing = self.out_proj.weight.new_zeros(rows, self.n_heads, 0, width // self.n_heads)
+        return AttentionState(nothing, nothing)
+
+    def step(self, x: Tensor, state: AttentionState) -> tuple[Tensor, AttentionState]:
+        """One event of each of R sequences: (R, D) and the state before -> (R, D) and the state after."""
+        x = x.unsqueeze(1)
+        query, key, value = self._projected(x)
+        latest = slice(0 if self.window is None else -self.window, None)
+        keys = torch.cat([state.keys, key], 2)[:, :, latest]
+        values = torch.cat([state.values, value], 2)[:, :, latest]
+        attended = F.scaled_dot_product_attention(query, keys, values)
+        return self._finished(x, attended).squeeze(1), AttentionState(keys, values)
+
+    def _projected(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values, each (B, heads, L, D / heads)."""
+        projected = linear(self.norm(x), self.in_proj.weight, self.in_proj.bias)
+        query, key, value = projected.unflatten(2, (3, self.n_heads, -1)).permute(2, 0, 3, 1, 4)
+        return query, key, value
+
+    def _finished(self, x: Tensor, attended: Tensor) -> Tensor:
+        """The output projection of all heads, then the feed-forward layer, each added to what came in."""
+        joined = attended.transpose(1, 2).flatten(2)
+        x = x + self.dropout(linear(joined, self.out_proj.weight, self.out_proj.bias))
+        inner = F.relu(linear(self.ffn_norm(x), self.expand.weight, self.expand.bias))
+        return x + self.dropout(linear(inner, self.contract.weight, self.contract.bias))
+
+
+def _among_real(query: Tensor, key: Tensor, value: Tensor, lengths: Tensor) -> Tensor:
+    """Every position attends to the real ones of its row; a row without any to its first."""
+    real = torch.arange(key.shape[2], device=key.device) < lengths.clamp(min=1).unsqueeze(1)
+    return F.scaled_dot_product_attention(query, key, value, real[:, None, None])
+
+
+def _in_window(query: Tensor, key: Tensor, value: Tensor, window: int) -> Tensor:
+    """Every position attends to itself and the `window` - 1 before it, in time linear in the length.
+
+    The sequence is cut in blocks of `window`: what a block sees lies in it and in the one before.
+    """
+    rows, _, steps, _ = query.shape
+    blocks = -(-steps // window)
+
+    def cut(x: Tensor) -> Tensor:  # (B, heads, L, size) -> (B, blocks, heads, window, size)
+        return F.pad(x, (0, 0, 0, blocks * window - steps)).unflatten(2, (blocks, window)).transpose(1, 2)
+
+    def with_previous(x: Tensor) -> Tensor:  # (B blocks, heads, 2 window, size)
+        now = cut(x)
+        before = F.pad(now, (0, 0, 0, 0, 0, 0, 1, 0))[:, :-1]
+        return torch.cat([before, now], 3).flatten(0, 1)
+
+    back = torch.arange(window).unsqueeze(1) + window - torch.arange(2 * window)  # from query to key
+    seen = ((back >= 0) & (back < window)).repeat(blocks, 1, 1)
+    seen[0, :, :window] = False  # before the first block there is nothing
+    mask = seen.to(query.device).repeat(rows, 1, 1).unsqueeze(1)  # (B blocks, 1, window, 2 window)
+    attended = F.scaled_dot_product_attention(
+        cut(query).flatten(0, 1), with_previous(key), with_previous(value), mask
+    )
+    joined = attended.unflatten(0, (rows, blocks)).transpose(1, 2).flatten(2, 3)
+    return joined[:, :, :steps]

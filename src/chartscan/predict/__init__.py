@@ -1,0 +1,22 @@
+"""ARTIFACT + EVENTS + LABELS -> PREDICTIONS, for every family of models and for their ensembles.
+
+Each prediction sees what was known at its prediction time, and nothing else.
+"""
+
+from chartscan.predict.answers import log_odds, predict, predictions
+from chartscan.predict.reading import Tables
+from chartscan.predict.stays import series_coverage, summary_features
+from chartscan.predict.tabular import logit, token_features
+from chartscan.predict.tokens import encode
+
+__all__ = [
+    "Tables",
+    "encode",
+    "log_odds",
+    "logit",
+    "predict",
+    "predictions",
+    "series_coverage",
+    "summary_features",
+    "token_features",
+]

@@ -1,0 +1,114 @@
+"""From log odds to PREDICTIONS: which family answers how, calibration, and decisions."""
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import pyarrow as pa
+
+from chartscan.artifact import (
+    Artifact,
+    Calibration,
+    EnsembleArtifact,
+    SequenceArtifact,
+    SeriesArtifact,
+    SummaryArtifact,
+)
+from chartscan.errors import ConfigError
+from chartscan.predict.reading import Records, Tables, read_records
+from chartscan.predict.sequence import sequence_log_odds
+from chartscan.predict.series import series_log_odds
+from chartscan.predict.summary import summary_log_odds
+from chartscan.predict.tabular import tabular_log_odds
+from chartscan.schema import PREDICTIONS, check
+
+Progress = Callable[[int, int | None], None]
+
+
+def predict(
+    artifact: Artifact,
+    tables: Tables,
+    labels: Mapping[str, pa.Table],
+    progress: Progress | None = None,
+) -> dict[str, pa.Table]:
+    """PREDICTIONS by task, rows as in `labels` (LABELS or QUESTIONS by task).
+
+    ConfigError for a task the artifact has not learned; DataError where more than a fifth of the events are
+    unknown to its vocabulary or variables, or a labelled subject has no events.
+    """
+    found = log_odds(artifact, tables, labels, progress)
+    return {t: predictions(labels[t], found[t], artifact.calibration.get(t)) for t in labels}
+
+
+def log_odds(
+    artifact: Artifact,
+    tables: Tables,
+    labels: Mapping[str, pa.Table],
+    progress: Progress | None = None,
+) -> dict[str, np.ndarray]:
+    """Raw log odds (n,) float64 by task, before any calibration, rows as in `labels`. Raises as `predict`."""
+    strangers = sorted(set(labels) - set(artifact.tasks))
+    if strangers:
+        known = ", ".join(artifact.tasks)
+        raise ConfigError(f"This model has not learned {', '.join(strangers)}. It knows: {known}.")
+    if not any(table.num_rows for table in labels.values()):
+        return {task: np.zeros(0) for task in labels}
+    records = read_records(artifact, tables, labels)
+    return _log_odds(artifact, records, labels, progress or _silent)
+
+
+def predictions(labels: pa.Table, log_odds: np.ndarray, calibration: Calibration | None) -> pa.Table:
+    """PREDICTIONS: calibrated probabilities, and decisions by the threshold chosen on tuning rows."""
+    calibration = calibration or Calibration()
+    probability = calibration.probability(log_odds)
+    table = labels.append_column("predicted_boolean_value", pa.array(probability >= calibration.threshold))
+    column = pa.array(probability.astype(np.float32))
+    return check(table.append_column("predicted_boolean_probability", column), PREDICTIONS, "predictions")
+
+
+def _log_odds(
+    artifact: Artifact, records: Records, labels: Mapping[str, pa.Table], progress: Progress
+) -> dict[str, np.ndarray]:
+    if isinstance(artifact, EnsembleArtifact):
+        return _ensemble_log_odds(artifact, records, labels, progress)
+    if isinstance(artifact, SequenceArtifact):
+        return sequence_log_odds(artifact, records, labels, progress)
+    if isinstance(artifact, SeriesArtifact):
+        return series_log_odds(artifact, records, labels, progress)
+    if isinstance(artifact, SummaryArtifact):
+        return summary_log_odds(artifact, records, labels, progress)
+    return tabular_log_odds(artifact, records, labels, progress)
+
+
+def _ensemble_log_odds(
+    artifact: EnsembleArtifact, records: Records, labels: Mapping[str, pa.Table], progress: Progress
+) -> dict[str, np.ndarray]:
+    """The members' raw log odds, blended."""
+    members = []
+    shares = _Shares(progress, len(artifact.members))
+    for member in artifact.members:
+        members.append(_log_odds(member, records, labels, shares.of_next()))
+    return {t: artifact.blended(t, np.stack([found[t] for found in members], axis=1)) for t in labels}
+
+
+class _Shares:
+    """One progress of several members; those to come are expected to take as long as the ones so far."""
+
+    def __init__(self, progress: Progress, members: int):
+        self._progress, self._members = progress, members
+        self._begun, self._before, self._now = 0, 0, 0
+
+    def of_next(self) -> Progress:
+        """The progress function of the next member."""
+        self._begun, self._before = self._begun + 1, self._before + self._now
+        self._now = 0
+        return self._report
+
+    def _report(self, done: int, total: int | None) -> None:
+        self._now = done
+        so_far = None if total is None else self._before + total
+        expected = None if so_far is None else round(so_far * self._members / self._begun)
+        self._progress(self._before + done, expected)
+
+
+def _silent(done: int, total: int | None) -> None:
+    """No progress shown."""

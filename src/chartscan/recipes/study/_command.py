@@ -1,0 +1,90 @@
+"""From the word on the command line to a study, its cells and its tables."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+
+import torch
+
+from chartscan.errors import ConfigError, DataError
+from chartscan.find import described, find, unknown
+from chartscan.heap import keep_freed_memory
+from chartscan.recipes._belonging import check_labels
+from chartscan.recipes._job import Watcher
+from chartscan.recipes._labels import load_labels
+from chartscan.recipes.study._cells import Place, StudyData
+from chartscan.recipes.study._report import save
+from chartscan.recipes.study._rows import Study
+from chartscan.recipes.study._trainer import RecipeTrainer
+from chartscan.settings import with_settings
+from chartscan.store.dataset import Dataset
+
+PACKAGE = "recipes.study"
+
+
+@dataclass(frozen=True)
+class StudyPlan:
+    """What the user asked for."""
+
+    name: str
+    out: Path
+    data: Path | None = None
+    labels: Path | None = None
+    only: list[str] = field(default_factory=list)
+    seeds: int | None = None
+    settings: list[str] = field(default_factory=list)
+    resume: bool = False
+    threads: int = 1
+    device: str = "cpu"
+    bootstrap: int = 1000
+
+
+def study_names() -> list[str]:
+    """Names of the studies, as users write them: with dashes."""
+    return sorted(name.replace("_", "-") for name in described(PACKAGE, "STUDY"))
+
+
+def find_study(name: str) -> ModuleType:
+    """The module of the study `name`; ConfigError with the nearest if there is none."""
+    wanted, known = name.replace("_", "-"), study_names()
+    if wanted not in known:
+        raise ConfigError(unknown("study", wanted, known))
+    return find(PACKAGE, wanted)
+
+
+def run_study(plan: StudyPlan, watcher: Watcher) -> Iterator[str]:
+    """Runs what is not finished; writes OUT/<name>.md and OUT/<name>.json and gives the Markdown."""
+    study: Study = with_settings(find_study(plan.name).STUDY, plan.settings)
+    if plan.out.exists() and not plan.out.is_dir():
+        raise ConfigError(f"--out {plan.out} is a file; expected a folder for cells and tables.")
+    torch.set_num_threads(plan.threads)
+    keep_freed_memory()
+    data = _study_data(plan, watcher) if study.NEEDS_DATA else None
+    place = Place(
+        out=plan.out,
+        watcher=watcher,
+        seeds=plan.seeds or study.SEEDS,
+        only=plan.only,
+        resume=plan.resume,
+        threads=plan.threads,
+        replicates=plan.bootstrap,
+        data=data,
+    )
+    report = study.run(place)
+    yield report.markdown
+    yield str(save(plan.out, plan.name.replace("_", "-"), report))
+
+
+def _study_data(plan: StudyPlan, watcher: Watcher) -> StudyData:
+    if plan.data is None or plan.labels is None:
+        raise ConfigError(f"The study {plan.name} trains on a dataset: give --data DATASET --labels L.")
+    dataset, labels = Dataset.open(plan.data), load_labels(plan.labels)
+    check_labels(labels, dataset)
+    if len(labels) != 1:
+        raise DataError(
+            f"{plan.labels} holds labels of {len(labels)} tasks; a study is about one. Name one file of it."
+        )
+    ((task, (table, _)),) = labels.items()
+    trainer = RecipeTrainer(dataset, labels, watcher, plan.threads, plan.device)
+    return StudyData(dataset, task, table, trainer)

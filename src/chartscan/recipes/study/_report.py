@@ -1,0 +1,23 @@
+"""What a study found, and the two files it is written to."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+
+from chartscan import files
+
+
+class Report(NamedTuple):
+    """To read, and as plain values for JSON."""
+
+    markdown: str
+    values: dict[str, Any]
+
+
+def save(out: Path, name: str, report: Report) -> Path:
+    """Writes OUT/<name>.json and OUT/<name>.md, each whole or not at all; gives the path of the latter."""
+    out.mkdir(parents=True, exist_ok=True)
+    files.write_bytes(out / f"{name}.json", msgspec.json.format(msgspec.json.encode(report.values), indent=1))
+    files.write_bytes(out / f"{name}.md", report.markdown.encode())
+    return out / f"{name}.md"

@@ -1,0 +1,114 @@
+"""The Outcomes files: of each row the RecordID and In-hospital_death, and not one byte of the rest.
+
+Their other columns are outcomes too, or scores: length of stay, survival, SAPS-I, SOFA.
+"""
+
+from collections import Counter
+from typing import NamedTuple
+
+from chartscan.errors import DataError
+from chartscan.sources.physionet2012.lines import line_count, split_lines
+from chartscan.sources.physionet2012.members import BOM, Member
+from chartscan.sources.physionet2012.parameters import OUTCOMES, RECORD_ID
+from chartscan.store.writer import DatasetWriter
+
+DEATH = "In-hospital_death"
+KIND = "outcome"  # the type of these lines in the accounting
+NOT_KNOWN = ("", "-1")
+
+BAD_ENCODING = "B07 bad_encoding"
+TOO_FEW = "B20 too_few_fields"
+BAD_ID = "B23 missing_record_id"
+CONFLICT = "B25 two_outcomes_of_one_record"
+BAD_OUTCOME = "B57 outcome_neither_0_nor_1"
+
+
+class Row(NamedTuple):
+    """One row that tells an outcome."""
+
+    member: Member
+    line: int  # 1-based
+    record_id: int
+    death: str  # a key of parameters.OUTCOMES
+
+
+class OutcomeBook:
+    """The outcomes of every set. `add` files in any order, then `settle` once all records are known."""
+
+    def __init__(self, writer: DatasetWriter):
+        self._writer = writer
+        self._rows: dict[tuple[str, int], list[Row]] = {}
+        self.sets: set[str] = set()  # that have an Outcomes file
+
+    def add(self, member: Member) -> None:
+        """Read one file; DataError where it lacks the two columns."""
+        accounting = self._writer.accounting
+        accounting.line(member.source, KIND, line_count(member.data))
+        lines = split_lines(member.data.removeprefix(BOM))
+        columns = [c.strip() for c in lines[0].decode(errors="replace").split(",")] if lines else []
+        if columns.count(RECORD_ID) != 1 or columns.count(DEATH) != 1:
+            raise DataError(
+                f"{member.name}, line 1: expected a header with the columns {RECORD_ID} and {DEATH}, each "
+                "once. Take the file as its publisher gives it."
+            )
+        self.sets.add(member.set_name)
+        accounting.filter(member.source, KIND, "header")
+        places = columns.index(RECORD_ID), columns.index(DEATH)
+        for number, line in enumerate(lines[1:], 2):
+            self._row(member, number, line, places)
+
+    def _row(self, member: Member, number: int, line: bytes, places: tuple[int, int]) -> None:
+        if not line.strip():
+            self._writer.accounting.filter(member.source, KIND, "blank")
+            return
+        try:
+            fields = line.decode().split(",")
+        except UnicodeDecodeError:
+            self._refuse(member, number, BAD_ENCODING)
+            return
+        if len(fields) <= max(places):
+            self._refuse(member, number, TOO_FEW)
+            return
+        record_id, death = (fields[place].strip() for place in places)
+        if not (record_id.isdecimal() and record_id.isascii() and len(record_id) <= 18):
+            self._refuse(member, number, BAD_ID)
+        elif death in NOT_KNOWN:
+            self._writer.accounting.filter(member.source, KIND, "outcome not known")
+        elif death not in OUTCOMES:
+            self._refuse(member, number, BAD_OUTCOME)
+        else:
+            row = Row(member, number, int(record_id), death)
+            self._rows.setdefault((member.set_name, row.record_id), []).append(row)
+
+    def settle(self, records: dict[int, str]) -> dict[int, str]:
+        """Key of OUTCOMES by record, for those of `records` (set by RecordID) whose outcome is told.
+
+        Rows of no record are left out, and those that contradict each other are unusable; both are counted.
+        """
+        found, accounting = {}, self._writer.accounting
+        for (set_name, record_id), rows in self._rows.items():
+            if records.get(record_id) != set_name:
+                for row in rows:
+                    accounting.filter(row.member.source, KIND, "no such record in the set")
+            elif len({row.death for row in rows}) > 1:
+                for row in rows:
+                    self._refuse(row.member, row.line, CONFLICT)
+            else:
+                found[record_id] = rows[0].death
+                accounting.accept(rows[0].member.source, KIND)
+                for row in rows[1:]:
+                    accounting.merge_duplicate(row.member.source, KIND)
+        missing = Counter(
+            "record_without_outcome" if set_name in self.sets else "record_of_unlabelled_set"
+            for record_id, set_name in records.items()
+            if record_id not in found
+        )
+        for name, count in sorted(missing.items()):
+            accounting.flagged(name, count)
+        return found
+
+    def _refuse(self, member: Member, number: int, reason: str) -> None:
+        lines = split_lines(member.data)
+        offset = sum(len(line) + 1 for line in lines[: number - 1])
+        self._writer.accounting.quarantine(member.source, KIND, reason)
+        self._writer.quarantine.put(reason, member.name, number, offset, lines[number - 1])

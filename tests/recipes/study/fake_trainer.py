@@ -1,0 +1,126 @@
+"""A study's surroundings without any model: subjects, labels, and a trainer whose answers are drawn."""
+
+import json
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+
+from chartscan.schema import EVENTS, LABELS, PREDICTIONS, check
+
+ZERO = datetime(2012, 1, 1)
+SPLITS = {"train": range(100, 160), "tuning": range(160, 180), "held_out": range(180, 240)}
+
+
+class FakeRecipe(msgspec.Struct, frozen=True):
+    """As much as a study needs to know."""
+
+    name: str
+    seed: int = 0
+    skill: float = 1.0
+
+
+class FakeDataset:
+    """Subjects in three splits, each with an admission."""
+
+    fingerprint = "f" * 64
+
+    def subject_ids(self, split=None):
+        parts = [SPLITS[split]] if split else list(SPLITS.values())
+        return np.concatenate([np.array(part, np.int64) for part in parts])
+
+    def shards(self):
+        return [Path("0")]
+
+    def read_shard(self, path):
+        rows = [
+            {
+                "subject_id": int(subject),
+                "time": time,
+                "available_time": time,
+                "event_type": kind,
+                "code": kind,
+            }
+            for subject in self.subject_ids()
+            for kind, time in (
+                ("static", None),
+                ("birth", ZERO - timedelta(days=9999)),
+                ("vital", ZERO - timedelta(hours=1)),
+                ("admission", ZERO),
+                ("outcome", ZERO + timedelta(days=1000)),
+            )
+        ]
+        return check(pa.Table.from_pylist(rows), EVENTS, "events")
+
+
+class Quiet:
+    """A watcher that remembers what it was told."""
+
+    def __init__(self):
+        self.said = []
+
+    def say(self, text):
+        self.said.append(text)
+
+    @contextmanager
+    def progress(self, title, unit):
+        yield lambda done, total, words="": None
+
+
+@dataclass
+class FakeTrainer:
+    """Counts what it does; stops in the middle of training number `stop_at`."""
+
+    stop_at: int | None = None
+    trained: list = field(default_factory=list)
+    resumed: list = field(default_factory=list)
+    asked: int = 0
+
+    def resolve(self, recipe, settings):
+        values = dict(setting.split("=") for setting in settings)
+        return FakeRecipe(recipe, int(values["seed"]), float(values.get("skill", 1.0)))
+
+    def train(self, training, out, resume):
+        work = out.with_name(out.name + ".work")
+        assert work.exists() == resume
+        work.mkdir(exist_ok=True)
+        if self.stop_at == len(self.trained):
+            raise KeyboardInterrupt
+        self.resumed.append(resume)
+        self.trained.append(training)
+        out.mkdir()
+        (out / "recipe.json").write_bytes(msgspec.json.encode(training.recipe))
+        work.rmdir()
+
+    def ask(self, artifact, labels):
+        self.asked += 1
+        recipe = msgspec.json.decode((artifact / "recipe.json").read_bytes(), type=FakeRecipe)
+        random = np.random.default_rng([recipe.seed, len(recipe.name)])
+        y = labels["boolean_value"].to_numpy(zero_copy_only=False)
+        logits = recipe.skill * (2.0 * y - 1) + random.normal(0, 1.5, len(y))
+        probability = pa.array((1 / (1 + np.exp(-logits))).astype(np.float32))
+        return check(
+            labels.append_column("predicted_boolean_probability", probability), PREDICTIONS, "predictions"
+        )
+
+    def run_record(self, artifact):
+        recipe = json.loads((artifact / "recipe.json").read_bytes())
+        return {"parameters": 1000, "seconds_per_epoch": {"fine-tuning": 2.0 + recipe["seed"]}, "threads": 1}
+
+
+def labels_of(subjects, hours=48.0, seed=0):
+    """LABELS of the subjects, a third of them positive."""
+    random = np.random.default_rng(seed)
+    n = len(subjects)
+    return pa.table(
+        [
+            pa.array(np.array(subjects, np.int64)),
+            pa.array([ZERO + timedelta(hours=hours)] * n, LABELS.field("prediction_time").type),
+            pa.array(random.random(n) < 1 / 3),
+        ],
+        schema=LABELS,
+    )
