@@ -6,8 +6,8 @@ import numpy as np
 import pyarrow as pa
 from hypothesis import strategies as st
 
-from chartscan.schema import EVENT_RANK, EVENTS, QUESTIONS
-from chartscan.series import SeriesConfig, Stay, Variables
+from chartscan.schema import EVENTS, QUESTIONS
+from chartscan.series import SeriesConfig, Stay, TripletStream, Variables
 
 ZERO = datetime(2012, 1, 1)
 CODES = ("PHYSIONET2012//HR", "PHYSIONET2012//pH", "X//plain")
@@ -49,15 +49,23 @@ def questions(*asked):
     return pa.Table.from_pylist(rows, schema=QUESTIONS)
 
 
-def known_order(rows):
-    """The rows of one subject as a live record would bring them, as plain objects."""
-    opening = ("static", "admission")  # of one instant these come first
+def known_order(rows, seed=0):
+    """The rows of one subject as a live record brings them, as plain objects; of one instant by chance."""
+    rows = [rows[i] for i in np.random.default_rng(seed).permutation(len(rows))]
+    rows.sort(key=lambda row: row["available_time"] or datetime.min)
+    return [type("Row", (), row)() for row in rows]
 
-    def key(row):
-        rank = EVENT_RANK[row["event_type"]] if row["event_type"] in opening else len(EVENT_RANK)
-        return row["available_time"] or datetime.min, rank, row["code"], row["numeric_value"] or 0.0
 
-    return [type("Row", (), row)() for row in sorted(rows, key=key)]
+def live(rows, end_hours, variables, seed=0):
+    """The stream of a subject's rows up to `end_hours`, and the triplets of the last stay that it gives."""
+    stream, found = TripletStream(variables), []
+    for row in known_order(rows, seed):
+        if row.available_time is None or row.available_time <= at(end_hours):
+            begun = stream.stay
+            added = stream.push(row)
+            found = [] if stream.stay > begun else found
+            found += added
+    return stream, found + stream.settle()
 
 
 def training_rows(subjects=12, seed=0):

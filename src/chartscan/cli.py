@@ -412,11 +412,12 @@ def train(
       chartscan train xgboost --data DATASET --labels LABELS --out TREES
     """
     device = device_of(device)
-    from chartscan.recipes.train import run_train
+    from chartscan.recipes.train import can_start, run_train
 
     display = Display(quiet)
     run_train(recipe, data, out, labels, settings or [], display, resume, threads_of(threads), device, track)
-    display.say(f"{out}: trained. Predict with it, or fine-tune it further: --set start_from={out}")
+    further = f", or fine-tune it further: --set start_from={out}" if can_start(recipe) else ""
+    display.say(f"{out}: trained. Predict with it{further}")
 
 
 @app.command()
@@ -522,7 +523,8 @@ def study(
     """Train, ask and compare whatever one published table holds: OUT/NAME.md and OUT/NAME.json.
 
     Each row is trained with several seeds and asked about held_out. Finished cells are kept and never done
-    again, so that the same command goes on after an interruption, or with more seeds.
+    again, so that the same command goes on later, or with more seeds; after an interruption in the middle of
+    a training add --resume. Begin a new OUT after changing code.
 
     Examples:
       chartscan study published --data DATASET --labels L --out STUDIES

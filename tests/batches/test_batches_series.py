@@ -19,6 +19,7 @@ from chartscan.series import Variables, carried
 from series_events import VARIABLES, random_stay
 
 LONG = 30.0  # hours
+NEEDS = ("triplets", "carried")
 
 
 def with_config(**settings):
@@ -47,8 +48,9 @@ def equal(a, b):
 @pytest.mark.parametrize("order", [[0, 1, 2, 3], [2], [0], [3, 0, 2], []])
 def test_a_batch_holds_its_stays_and_zeros(order):
     stays, store = stays_and_store()
-    batch = collate_series(store, np.array(order, dtype=np.int64), "both")
-    assert batch.hours.shape[0] == len(order)
+    indices = np.array(order, dtype=np.int64)
+    batch, grid = (collate_series(store, indices, needs) for needs in NEEDS)
+    assert batch.hours.shape[0] == grid.hours.shape[0] == len(order)
     for row, index in enumerate(order):
         stay, n = stays[index], len(stays[index].hours)
         assert batch.lengths[row] == n
@@ -57,21 +59,23 @@ def test_a_batch_holds_its_stays_and_zeros(order):
         np.testing.assert_array_equal(batch.values[row, :n], VARIABLES.scaled(stay.variables, stay.values))
         assert not batch.hours[row, n:].any()
         assert not batch.variables[row, n:].any()
-        np.testing.assert_array_equal(batch.statics[row], stay.statics)
-        np.testing.assert_array_equal(batch.labels[row], store.labels[index])
-        assert batch.ends[row] == LONG
+        for one in (batch, grid):
+            np.testing.assert_array_equal(one.statics[row], stay.statics)
+            np.testing.assert_array_equal(one.labels[row], store.labels[index])
+            assert one.ends[row] == LONG
         expected = carried(stay, VARIABLES, LONG)
-        assert batch.steps[row] == len(expected)
-        np.testing.assert_array_equal(batch.carried[row, : len(expected)], expected)
+        assert grid.steps[row] == len(expected)
+        np.testing.assert_array_equal(grid.carried[row, : len(expected)], expected)
 
 
 def test_the_types_are_those_of_the_batch():
     _, store = stays_and_store()
-    batch = collate_series(store, np.arange(4), "both")
     types = {"hours": "float32", "variables": "int64", "values": "float32", "lengths": "int64"}
-    types |= {"statics": "float32", "ends": "float32", "labels": "float32", "carried": "float32"}
-    assert {name: str(getattr(batch, name).dtype).removeprefix("torch.") for name in types} == types
-    assert batch.steps.dtype == torch.int64
+    types |= {"statics": "float32", "ends": "float32", "labels": "float32"}
+    for needs, more in zip(NEEDS, ({}, {"carried": "float32", "steps": "int64"}), strict=True):
+        batch, expected = collate_series(store, np.arange(4), needs), types | more
+        found = {name: str(getattr(batch, name).dtype).removeprefix("torch.") for name in expected}
+        assert found == expected
 
 
 def test_what_a_model_does_not_need_is_not_made():
@@ -88,12 +92,12 @@ def test_what_a_model_does_not_need_is_not_made():
 def test_the_latest_events_are_shown_and_the_carried_state_knows_all():
     few = with_config(max_events=3)
     stays, store = stays_and_store(variables=few)
-    batch = collate_series(store, np.arange(4), "both")
+    batch = collate_series(store, np.arange(4), "triplets")
     assert batch.lengths.tolist() == [0, 1, 3, 3]
     np.testing.assert_array_equal(batch.hours[2], stays[2].hours[-3:])
     assert store.lengths("triplets").tolist() == [0, 1, 3, 3]
     _, whole = stays_and_store()
-    assert torch.equal(batch.carried, collate_series(whole, np.arange(4), "carried").carried)
+    equal(*(collate_series(s, np.arange(4), "carried") for s in (store, whole)))
 
 
 def test_keeping_the_carried_state_changes_no_bit():
@@ -102,7 +106,8 @@ def test_keeping_the_carried_state_changes_no_bit():
     assert kept.kept is not None
     for order in ([3, 99, 2], [0], []):
         indices = np.array(order, dtype=np.int64)
-        equal(collate_series(kept, indices, "both"), collate_series(store, indices, "both"))
+        for needs in NEEDS:
+            equal(collate_series(kept, indices, needs), collate_series(store, indices, needs))
     windows = forecast_windows(store, 0, 0)
     a, b = (collate_windows(s, windows, np.arange(9), "carried") for s in (kept, store))
     equal(a, b)

@@ -118,7 +118,7 @@ def test_what_was_not_seen_is_zero_and_nothing_else_is_changed_by_it():
 
 def scale_by_loop(module, features, seen, labels):
     """Root of the share of the squared correlation, feature by feature and task by task."""
-    n, width = features.shape
+    width = features.shape[1]
     z = (module.scores(features) * seen).double().numpy()
     strength = np.zeros(width)
     for column in range(width):
@@ -128,8 +128,8 @@ def scale_by_loop(module, features, seen, labels):
             for power in (1, 2):
                 part = z[known, column] ** power
                 if part.std() > 1e-6:
-                    strength[column] = max(strength[column], np.corrcoef(part, answers)[0, 1] ** 2)
-    strength = np.maximum(strength - 1 / n, 0)
+                    shared = np.corrcoef(part, answers)[0, 1] ** 2
+                    strength[column] = max(strength[column], shared - 1 / known.sum())
     root = np.sqrt(strength / strength.mean() + 0.1)
     return root / np.sqrt((root**2).mean()) * seen.any(0).numpy()
 

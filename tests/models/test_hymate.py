@@ -1,11 +1,16 @@
 """HyMaTE: what the paper has and its released code lacks, and what each switch takes away."""
 
+import msgspec
+import numpy as np
 import pytest
 import torch
 
+from chartscan.batches.series import SeriesStore, collate_series
 from chartscan.errors import ConfigError
 from chartscan.models.hymate import Config, Model
+from chartscan.series import Variables, stays
 from random_series import N_STATICS, N_VARIABLES, padded_to, random_series
+from series_events import SMALL, admission, event, live, questions, static, table
 
 
 def model(seed=0, **settings):
@@ -87,3 +92,23 @@ def test_models_of_every_embedding_are_of_one_size(combine):
 def test_impossible_settings_are_refused(settings, said):
     with pytest.raises(ConfigError, match=said):
         Config(**settings)
+
+
+@pytest.mark.parametrize("seed", range(3))
+@torch.no_grad()
+def test_steps_over_a_live_record_give_what_one_pass_over_the_stay_gives(seed):
+    random = np.random.default_rng(0)
+    names = [f"PHYSIONET2012//{name}" for name in ("HR", "SysABP", "DiasABP", "MAP")]
+    rows = [event(1, float(h), name, float(random.uniform(40, 90))) for h in range(6) for name in 2 * names]
+    rows += [admission(1), static(1, "PHYSIONET2012//Age", 61.0)]
+    variables = Variables.fit([table(rows)], msgspec.structs.replace(SMALL, derived=True))
+    whole = stays([table(rows)], variables, questions((1, 9.0)))
+    batch = collate_series(SeriesStore.build(whole, np.zeros((1, 1)), variables), np.arange(1), "triplets")
+    torch.manual_seed(0)
+    found = Model(Config(d_model=16, causal=True), variables.n_variables, variables.n_statics).eval()
+    state = found.init_state(1, batch.statics)
+    for hours, number, value in live(rows, 9.0, variables, seed)[1]:
+        scaled = variables.scaled(np.array([number]), np.array([value], dtype=np.float32))
+        event_of = torch.tensor([hours]), torch.tensor([number]), torch.from_numpy(scaled)
+        representation, state = found.step(*event_of, state)
+    torch.testing.assert_close(representation, found(batch), atol=1e-5, rtol=1e-4)

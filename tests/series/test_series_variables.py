@@ -108,15 +108,6 @@ def test_no_values_scale_to_none():
     assert VARIABLES.scaled(np.zeros(0, dtype=int), np.zeros(0)).shape == (0,)
 
 
-@pytest.mark.parametrize("scaling", ["zscore", "rank_gauss"])
-def test_edges_are_quantiles_in_scaled_units(scaling):
-    found = fit(training_rows(), scaling=scaling)
-    edges = found.edges(8)
-    assert edges.shape == (3, 9)
-    assert (np.diff(edges, axis=1) >= 0).all()
-    np.testing.assert_allclose(edges[0], found.scaled(np.ones(9, int), found.quantiles[0, ::8]), rtol=1e-6)
-
-
 def test_static_facts_are_scaled_and_flagged_where_missing():
     names = ["PHYSIONET2012//Age", "GENDER//F", "GENDER//M"]
     assert list(VARIABLES.fact_names) == names

@@ -13,6 +13,7 @@ from series_events import (
     admission,
     event,
     known_order,
+    live,
     questions,
     records,
     static,
@@ -69,21 +70,11 @@ def test_a_stay_equals_a_plain_loop(rows, end):
 
 
 @settings(max_examples=150, deadline=None)
-@given(rows=records(), end=tenths)
-def test_a_live_record_gives_the_triplets_of_the_whole_one(rows, end):
+@given(rows=records(), end=tenths, seed=st.integers(0, 9))
+def test_a_live_record_gives_the_triplets_of_the_whole_one(rows, end, seed):
     rows = [*rows, static(1, "PHYSIONET2012//Age", 61.0), static(1, "GENDER//M")]
-    stream, found = TripletStream(VARIABLES), []
-    last = questions((1, end))["prediction_time"][0].as_py()
-    for row in known_order(rows):
-        if row.available_time is None or row.available_time <= last:
-            begun = stream.stay
-            added = stream.push(row)
-            found = [] if stream.stay > begun else found
-            found += added
-    whole = one(rows, end)
-    # of one instant a stream keeps the order of arrival, and a stay sorts by variable and value
-    assert sorted(found) == [tuple(t) for t in triplets(whole)]
-    assert [t.hours for t in found] == whole.hours.tolist()
+    (stream, found), whole = live(rows, end, VARIABLES, seed), one(rows, end)
+    assert found == triplets(whole)
     np.testing.assert_array_equal(stream.statics, whole.statics)
     np.testing.assert_array_equal(stream.facts, whole.facts)
 
@@ -160,3 +151,22 @@ def test_a_new_admission_begins_a_stay():
     begun = [stream.stay for row in known_order(rows) if stream.push(row) or True]
     assert begun == [1, 2, 2]
     assert one(rows, 4.0).hours.tolist() == [1.5]
+
+
+def test_an_instant_comes_whole_and_sorted_when_the_next_begins():
+    stream = TripletStream(VARIABLES)
+    rows = [event(1, 1.0, CODES[1], 7.4), event(1, 1.0, CODES[0], 81.0), event(1, 1.0, CODES[0], 80.0)]
+    first, second, third, later = (known_order([row])[0] for row in (*rows, event(1, 2.0, CODES[0], 82.0)))
+    assert [stream.push(row) for row in (first, second, third)] == [[], [], []]
+    assert [tuple(t) for t in stream.push(later)] == triplets(one(rows, 1.0))
+    assert [t.hours for t in stream.settle()] == [1.0]
+    assert stream.settle() == []
+    with pytest.raises(DataError, match="settled"):
+        stream.push(later)
+
+
+def test_what_is_measured_at_an_admission_belongs_to_its_stay():
+    rows = [event(1, 1.0, CODES[0], 80.0), event(1, 2.0, CODES[0], 81.0), admission(1, 2.0)]
+    for seed in range(4):
+        assert live(rows, 2.0, VARIABLES, seed)[1] == triplets(one(rows, 2.0))
+    assert one(rows, 2.0).values.tolist() == [81.0]

@@ -59,9 +59,9 @@ class SeriesArtifact:
     model: nn.Module
     variables: Variables  # with the settings of the series
     tasks: tuple[str, ...] = ()  # in the order of the head's columns
-    head: nn.Module | None = None  # objectives.classification.Classification: a log odds a task
-    head_config: msgspec.Struct | None = None  # classification.Config where there is a head
-    forecast: nn.Module | None = None  # objectives.masked_forecast.MaskedForecast: values of the next hours
+    head: nn.Module | None = None  # of the objective that the model's HEAD names: a log odds a task
+    head_config: msgspec.Struct | None = None  # that objective's Config where there is a head
+    forecast: nn.Module | None = None  # MaskedForecast; none once the weights were fine-tuned
     calibration: Mapping[str, Calibration] = field(default_factory=dict)  # by task
     run: Mapping[str, Any] = field(default_factory=dict)
 

@@ -15,7 +15,7 @@ import torch
 from chartscan.batch import ForecastWindow, SeriesBatch
 from chartscan.series import CHANNELS, Stay, Variables, carried_grid, steps_of
 
-Needs = Literal["triplets", "carried", "both"]
+Needs = Literal["triplets", "carried"]
 
 FIRST_CUT_HOURS = 12.0  # STraTS: pretraining shows at least 720 minutes,
 FORECAST_HOURS = 2.0  # and asks for what comes in the next 120
@@ -194,10 +194,10 @@ def _whole(store: SeriesStore, indices: np.ndarray) -> _Shown:
 
 def _batch(store: SeriesStore, shown: _Shown, needs: Needs, forecast: ForecastWindow | None) -> SeriesBatch:
     begins = np.maximum(store.bounds[shown.stays], shown.ends - store.max_events)
-    lengths = shown.ends - begins if needs != "carried" else np.zeros_like(begins)
+    lengths = shown.ends - begins if needs == "triplets" else np.zeros_like(begins)
     inside = np.arange(lengths.max(initial=0)) < lengths[:, None]  # (B, L)
     _, events = _ranges(begins, begins + lengths)
-    grid, steps = _carried(store, shown) if needs != "triplets" else (None, None)
+    grid, steps = _carried(store, shown) if needs == "carried" else (None, None)
     return SeriesBatch(
         hours=_padded(store.hours[events], inside, np.float32),
         variables=_padded(store.variables[events], inside, np.int64),

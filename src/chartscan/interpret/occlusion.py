@@ -82,12 +82,6 @@ def of_events(score: Score, batch: SeriesBatch, progress: Progress | None = None
     return torch.nn.functional.pad(found, (0, batch.hours.shape[1] - found.shape[1]))
 
 
-def of_variables(score: Score, batch: SeriesBatch, n_variables: int) -> Tensor:
-    """What all events of a variable together add, (B, V); 0 where a stay has none."""
-    found = occlusion(score, batch, (batch.variables - 1).clamp(min=0))
-    return torch.nn.functional.pad(found, (0, n_variables - found.shape[1]))
-
-
 def _present(groups: Tensor, real: Tensor) -> Tensor:
     """(K, 2): the pairs of row and group that occur, sorted."""
     rows = torch.arange(len(groups), device=groups.device).unsqueeze(1).expand_as(groups)

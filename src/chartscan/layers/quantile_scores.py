@@ -16,7 +16,7 @@ class QuantileScores(nn.Module):
     """F features -> their normal scores z beside (z^2 - 1) / sqrt 2, (B, 2 F); 0 and 0 where not seen.
 
     Between knots scores are interpolated, beyond the outermost they stay; a value that many stays share has
-    the mean score of its ranks. Before `fit` everything is 0.
+    the middle of the scores of its lowest and highest knots. Before `fit` everything is 0.
     """
 
     knots: Tensor
@@ -66,9 +66,9 @@ class QuantileScores(nn.Module):
         for task in range(labels.shape[1]):
             known = ~labels[:, task].isnan()
             answers = labels[known, task]
+            chance = 1 / max(len(answers), 1)
             for part in (z[known], z[known].square()):
-                strength = torch.maximum(strength, _squared_correlation(part, answers))
-        strength = (strength - 1 / max(len(labels), 1)).clamp(min=0)
+                strength = torch.maximum(strength, _squared_correlation(part, answers) - chance)
         root = (strength / strength.mean().clamp(min=1e-12) + 0.1).sqrt()
         self.scale.copy_(root / root.square().mean().sqrt() * seen.any(0))
 

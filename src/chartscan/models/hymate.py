@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from chartscan.batch import PAD, SeriesBatch
+from chartscan.batch import SeriesBatch
 from chartscan.errors import ConfigError
 from chartscan.layers.dropout import Dropout
 from chartscan.layers.fusion import Fusion, FusionState
@@ -133,7 +133,7 @@ class Model(nn.Module):
         """What fusion weighs: (B, max(L, 1), D), normed."""
         empty = batch.hours.shape[1] == 0  # then one step of padding, for layers that want a step
         hours, variables, values = (
-            F.pad(x, (0, int(empty)), value=PAD) for x in (batch.hours, batch.variables, batch.values)
+            F.pad(x, (0, int(empty)), value=0) for x in (batch.hours, batch.variables, batch.values)
         )
         x = self.blocks(self.dropout(self.embedding(hours, variables, values)), batch.lengths)
         for layer in self._attention_layers():

@@ -178,7 +178,11 @@ class Model(nn.Module):
         return State(statics, blocks, caches, zeros, torch.full_like(zeros, -math.inf), 0)
 
     def step(self, carried: Tensor, state: State) -> tuple[Tensor, State]:
-        """The carried state (R, V, C) at the end of one more hour -> (R, width) and the state after it."""
+        """The carried state (R, V, C) at the end of one more hour -> (R, width) and the state after it.
+
+        Equal to `forward` as long as the stay is within the window that `forward` is shown; of longer stays
+        `step` remembers every hour. All R stays are equally long.
+        """
         x = self._embedded(carried.unsqueeze(1), state.statics).squeeze(1)
         x, blocks = self.blocks.step(x, state.blocks) if state.blocks else (x, ())
         caches = []
@@ -198,7 +202,7 @@ class Model(nn.Module):
         rows, steps = carried.shape[:2]
         within = carried[..., self.sequence].flatten(2)
         facts = statics.unsqueeze(1).expand(rows, steps, -1)
-        x = self.embedding(torch.cat([within, facts], 2))
+        x = self.embedding(torch.cat([within, facts], 2)).float()  # the residual stream, under autocast too
         return self.dropout(x)
 
     def _features(self, carried: Tensor) -> tuple[Tensor, Tensor]:

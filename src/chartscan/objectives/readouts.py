@@ -2,8 +2,8 @@
 
 Two read the carried state, one wide and nearly linear, one a small network; a third reads the sequence. Their
 log odds are averaged. Taught together by one loss they would share their mistakes; apart they make different
-ones. Beside them the sequence learns to foresee every variable, the paper's pretraining made part of the
-fine-tuning.
+ones. Beside them the sequence learns to foresee every variable: a dense forecast in place of the paper's
+pretraining.
 """
 
 import math
@@ -119,7 +119,7 @@ class Readouts(nn.Module):
         self.base = nn.Parameter(torch.zeros(n_tasks))
         self.wide = Wide(self.widths["bins"], n_tasks, c) if c.wide_weight else None
         self.network = Network(self.widths["scores"], n_tasks, c) if c.network_weight else None
-        self.sequence = _network(self.widths["sequence"], n_tasks, c) if c.sequence_weight else None
+        self.sequence = _sequence_readout(self.widths["sequence"], n_tasks, c) if c.sequence_weight else None
         width = model.config.d_model
         forecasts = c.forecast_weight and c.sequence_weight
         self.forecast = nn.Linear(width, 2 * model.n_variables) if forecasts else None
@@ -208,7 +208,7 @@ class Readouts(nn.Module):
         return total
 
 
-def _network(width: int, n_tasks: int, config: Config) -> nn.Sequential:
+def _sequence_readout(width: int, n_tasks: int, config: Config) -> nn.Sequential:
     hidden = nn.Linear(width, config.sequence_hidden)
     return nn.Sequential(
         hidden, nn.ReLU(), nn.Dropout(config.hidden_dropout), nn.Linear(config.sequence_hidden, n_tasks)

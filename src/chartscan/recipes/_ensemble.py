@@ -1,8 +1,9 @@
 """An ensemble of recipes as one artifact: members trained one by one, blended by how they do on unseen rows.
 
 With `folds` the subjects of train and tuning are pooled and cut: each member is taught by all folds but one,
-which tunes it, so that every subject gets an answer from members that it did not teach. Without, every member
-is taught by train, and tuning decides the blend. Held-out subjects are not touched.
+which tunes it, so that every subject gets an answer from members that it did not teach (though it may have
+chosen their weights, where a recipe keeps the best). Without, every member is taught by train, and tuning
+decides the blend. Held-out subjects are not touched.
 """
 
 from collections.abc import Mapping
@@ -22,12 +23,14 @@ from chartscan.recipes._calibration import fit_calibration
 from chartscan.recipes._few import enough
 from chartscan.recipes._job import Job
 from chartscan.recipes._members import Member, Training, job_of, pooled_labels, trained, trainings
+from chartscan.recipes._names import find_recipe
 from chartscan.recipes._run_record import run_record
 from chartscan.recipes._scores import scores
 from chartscan.recipes._seen import seen_record
 from chartscan.recipes._stacking import Blend, equal, stacked
-from chartscan.recipes._work import finished
+from chartscan.recipes._work import finished, settings_of
 from chartscan.schema import TUNING
+from chartscan.settings import with_settings
 
 __all__ = ["EnsembleRecipe", "Member"]
 
@@ -56,6 +59,11 @@ class EnsembleRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     def name(self) -> str:
         """The members' names."""
         return " + ".join(dict.fromkeys(member.recipe for member in self.members))
+
+    def resolved(self) -> list[dict[str, Any]]:
+        """The members' recipes with all their settings, as they are now."""
+        found = [with_settings(find_recipe(m.recipe).RECIPE, list(m.settings)) for m in self.members]
+        return [settings_of(recipe) for recipe in found]
 
     def train(self, job: Job) -> Path:
         """The whole run; gives the artifact's folder."""

@@ -122,20 +122,22 @@ class SeriesRun:
         model = self.module.Model(self.recipe.model, *sizes)
         if hasattr(model, "fit_inputs"):
             model.fit_inputs(*self._train_inputs())
-        forecast = self.pretrain(model)
+        self.pretrain(model)
         head, result = self.finetune(model)
         trainee = Trainee(model, head)
-        return self.save(trainee, forecast, self.calibrate(trainee), result.metrics)
+        return self.save(trainee, self.calibrate(trainee), result.metrics)
 
-    def pretrain(self, model: Any) -> nn.Module | None:
-        """Teaches `model` to foresee the next hours' values; gives the head that tells them."""
+    def pretrain(self, model: Any) -> None:
+        """Teaches `model` to foresee the next hours' values, where the recipe says so.
+
+        The head that tells them is not kept: fine-tuning moves the weights away from it.
+        """
         config = self.recipe.pretrain
         if config is None:
-            return None
+            return
         trainee = Trainee(model, MaskedForecast(model.width, self.variables.n_variables))
         data, tuning = (self._forecasts(split) for split in (TRAIN, TUNING))
         self._fit(PRETRAINING, trainee, data, config, lambda _: {"loss": mean_loss(trainee, tuning)})
-        return trainee.head
 
     def finetune(self, model: Any) -> tuple[nn.Module, FitResult]:
         """Teaches `model` with a new head to answer the tasks."""
@@ -161,7 +163,6 @@ class SeriesRun:
     def save(
         self,
         trainee: Trainee,
-        forecast: nn.Module | None,
         calibration: dict[str, artifact.Calibration],
         metrics: dict[str, float],
     ) -> Path:
@@ -183,7 +184,6 @@ class SeriesRun:
             tasks=tuple(self.job.tasks),
             head=trainee.head,
             head_config=self.recipe.head,
-            forecast=forecast,
             calibration=calibration,
             run=run,
         )

@@ -67,7 +67,7 @@ class XGBoostSummaryRecipe(SummaryRecipe, frozen=True, kw_only=True):
 class LogisticSummaryRecipe(SummaryRecipe, frozen=True, kw_only=True):
     """Logistic regression."""
 
-    model: logistic.Config = logistic.Config(scaling="rank", missing_flags=True)
+    model: logistic.Config = logistic.Config()
 
 
 def train_summary(recipe: SummaryRecipe, job: Job) -> Path:

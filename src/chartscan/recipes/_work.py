@@ -44,11 +44,17 @@ def finished(job: Job) -> None:
     shutil.rmtree(job.work)
 
 
+def settings_of(recipe: Any) -> dict[str, Any]:
+    """All settings of a recipe; of an ensemble also those that its members have now."""
+    members = {"resolved": recipe.resolved()} if hasattr(recipe, "resolved") else {}
+    return {**msgspec.to_builtins(recipe), **members}
+
+
 def identity(job: Job, recipe: msgspec.Struct) -> dict[str, str]:
     """Whatever decides the outcome of a run, one value a name."""
     return {
         "recipe": type(recipe).__name__,
-        **_flat(msgspec.to_builtins(recipe)),
+        **_flat(settings_of(recipe)),
         "dataset": job.dataset.fingerprint,
         **{f"subjects of {split}": _hash(job.subjects(split)) for split in (TRAIN, TUNING)},
         **{f"labels of {task}": _hash(*_columns(table)) for task, (table, _) in job.labels.items()},

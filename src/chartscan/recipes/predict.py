@@ -51,7 +51,10 @@ def run_predict(
         asked = {task: of_subjects(table, data.subject_ids(split)) for task, table in known.items()}
     wanted = {task: table for task, table in asked.items() if table.num_rows}
     if not wanted:
-        raise DataError(f"No labels for subjects of the split {split}. Try --split all.")
+        raise DataError(
+            f"No labels for subjects of the split {split}. Where their outcomes are not known, ask without: "
+            "chartscan label TASK DATASET OUT --questions. Other subjects: --split all."
+        )
     _check_held_out(model, wanted, split)
     with watcher.progress("Predicting", "batches") as progress:
         answers = predict(model, lambda: map(data.read_shard, data.shards()), wanted, progress)

@@ -23,6 +23,11 @@ def recipe_of(name: str, settings: list[str]) -> Recipe:
     return with_settings(find_recipe(name).RECIPE, settings)
 
 
+def can_start(name: str) -> bool:
+    """Whether the recipe can begin with the weights of a trained artifact."""
+    return hasattr(find_recipe(name).RECIPE, "start_from")
+
+
 def run_train(
     name: str,
     data: Path,

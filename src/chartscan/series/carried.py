@@ -181,7 +181,7 @@ def _fill_means(found: np.ndarray, known: Known, latest: np.ndarray, lead: int, 
 
 
 class CarriedStream:
-    """The carried state of one live stay."""
+    """The carried state of one live stay, whose triplets are pushed in the order of `TripletStream`."""
 
     def __init__(self, variables: Variables):
         self._variables = variables

@@ -132,10 +132,7 @@ def _combined(rule: Rule, of: np.ndarray, by: np.ndarray) -> np.ndarray:
 
 
 class LiveDerived:
-    """The derived values of one live stay.
-
-    Values of one instant come together: `push` them, then `close` it for what is derived from them.
-    """
+    """The derived values of one live stay, instant by instant."""
 
     def __init__(self, rules: Iterable[Rule]):
         self._rules = tuple(rules)
@@ -143,36 +140,29 @@ class LiveDerived:
         self._recent: dict[str, list[tuple[int, float]]] = {
             rule.name: [] for rule in self._rules if rule.hours
         }
-        self._open: list[tuple[str, float]] = []
-        self._known = 0
 
-    def push(self, known: int, name: str, value: float) -> None:
-        """Takes a measured value of the open instant, `known` microseconds."""
-        self._known = known
-        self._open.append((name, value))
-        before = self._last.get(name)
-        same = before is not None and before[0] == known
-        self._last[name] = known, max(value, before[1]) if before is not None and same else value
+    def at(self, known: int, measured: Iterable[tuple[str, float]]) -> list[tuple[str, float]]:
+        """Name and value of everything derived at the instant `known` (microseconds), later than any before.
 
-    def close(self) -> list[tuple[str, float]]:
-        """Ends the open instant: name and value of everything derived at it."""
-        found = [row for rule in self._rules for row in self._derived(rule)]
-        self._open = []
-        return found
+        `measured` are the names and values of all that was measured at it.
+        """
+        rows = sorted(measured)  # of a name the highest comes last
+        self._last |= {name: (known, value) for name, value in rows}
+        return [row for rule in self._rules for row in self._derived(rule, known, rows)]
 
-    def _derived(self, rule: Rule) -> list[tuple[str, float]]:
-        of = np.array([value for name, value in self._open if name in rule.of])
+    def _derived(self, rule: Rule, known: int, rows: list[tuple[str, float]]) -> list[tuple[str, float]]:
+        of = np.array([value for name, value in rows if name in rule.of])
         if not len(of):
             return []
         if rule.hours is not None:
-            of = np.full(len(of), self._sum(rule, rule.hours, float(of.sum())))
+            of = np.full(len(of), self._sum(rule, rule.hours, known, float(of.sum())))
         seen = [self._last[name] for name in rule.by if name in self._last]
         by = max(seen)[1] if seen else np.nan
         values = _combined(rule, of, np.full(len(of), by))
         return [(rule.name, value) for value in values.tolist() if np.isfinite(value)]
 
-    def _sum(self, rule: Rule, hours: float, value: float) -> float:
-        opened = self._known - round(hours * MICROSECONDS_PER_HOUR)
+    def _sum(self, rule: Rule, hours: float, known: int, value: float) -> float:
+        opened = known - round(hours * MICROSECONDS_PER_HOUR)
         recent = [row for row in self._recent[rule.name] if row[0] > opened]
-        self._recent[rule.name] = [*recent, (self._known, value)]
+        self._recent[rule.name] = [*recent, (known, value)]
         return sum(value for _, value in self._recent[rule.name])

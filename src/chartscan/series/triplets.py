@@ -1,7 +1,7 @@
 """What is known of a stay at a prediction time: triplets (hours, variable, value) and static facts.
 
 Time is when a thing became known, so nothing of the future is ever seen, a late result joins where it
-arrived, and a live record read event by event (`TripletStream`) gives the very same triplets.
+arrived, and a live record read event by event (`TripletStream`) gives the same triplets in the same order.
 """
 
 from collections.abc import Iterable
@@ -196,20 +196,22 @@ def _bounds(subjects: np.ndarray, frame: pl.DataFrame) -> np.ndarray:
 
 
 class TripletStream:
-    """The triplets of one live record.
+    """The triplets of one live record, in the very order that `stays` gives them.
 
-    Push events in the order in which they became known, static facts first; of one instant an admission
-    first. `stay` counts the stays begun: where a push raises it, a new time zero holds and a model's state
-    must begin anew. Derived values follow once their instant is over: with the next event, or with `settle`.
+    Push events as they become known, those of one instant in any order, static facts first. The triplets of
+    an instant, derived ones included, come together and sorted once it is over: with the next instant's
+    first event, or with `settle`. `stay` counts the stays begun: where a push raises it, a new time zero
+    holds and a model's state must begin anew.
     """
 
     def __init__(self, variables: Variables):
         self._variables = variables
         self._static: list[tuple[str, float | None]] = []
-        self._known: int | None = None  # of the last timed event
+        self._known: int | None = None  # of the last instant
+        self._open: list[tuple[str, float]] = []  # measured at it: name and value
+        self._settled = False  # whether it is over
         self._zero = 0
         self._derived = LiveDerived(variables.rules)
-        self._settled = False  # whether the last instant is over
         self.stay = 0
 
     @property
@@ -224,7 +226,7 @@ class TripletStream:
         return self._variables.inputs_of_statics(self.facts[None])[0]
 
     def push(self, event: EventRow) -> list[Triplet]:
-        """The triplets that `event` adds, after those derived at earlier instants; none of a former stay.
+        """The triplets of the instant that `event` ends; none of a former stay.
 
         DataError for an event out of order.
         """
@@ -247,35 +249,31 @@ class TripletStream:
             self.stay += 1
             found = []
         self._known, self._settled = known, False
-        return found + self._measured(event, known)
+        self._measure(event)
+        return found
 
     def settle(self) -> list[Triplet]:
-        """Ends the last instant, of which no more events may come: what is derived at it."""
-        if self._known is None or self._settled or not self._variables.rules:
+        """Ends the last instant, of which no more events may come: its triplets."""
+        if self._known is None or self._settled:
             return []
         self._settled = True
-        return [self._triplet(name, value) for name, value in self._derived.close()]
+        rows = self._open + self._derived.at(self._known, self._open)
+        self._open = []
+        numbers = np.array([self._variables.numbers[name] for name, _ in rows], dtype=np.int64)
+        values = self._variables.clipped(numbers, np.array([value for _, value in rows]))
+        hours = float(np.float32((self._known - self._zero) / _MICROSECONDS_PER_HOUR))
+        return [Triplet(hours, *row) for row in sorted(zip(numbers.tolist(), values.tolist(), strict=True))]
 
-    def _measured(self, event: EventRow, known: int) -> list[Triplet]:
+    def _measure(self, event: EventRow) -> None:
+        """Keeps what `event` measures until its instant is over."""
         name = variable_name(event.code, event.unit)
         number = self._variables.numbers.get(name)
         value = event.numeric_value
         if number is None or value is None or event.event_type in NOT_MEASURED:
-            return []
+            return
         value = float(np.float32(value))  # as EVENTS are
-        if not self._variables.inside(np.array([number]), np.array([value]))[0]:  # nor what is no number
-            return []
-        if self._variables.rules:
-            self._derived.push(known, name, value)
-        return [self._triplet(name, value)]
-
-    def _triplet(self, name: str, value: float) -> Triplet:
-        """A value of the last instant as a triplet."""
-        assert self._known is not None
-        number = self._variables.numbers[name]
-        hours = np.float32((self._known - self._zero) / _MICROSECONDS_PER_HOUR)
-        clipped = self._variables.clipped(np.array([number]), np.array([value]))
-        return Triplet(float(hours), number, float(clipped[0]))
+        if self._variables.inside(np.array([number]), np.array([value]))[0]:  # what is no number is not
+            self._open.append((name, value))
 
 
 def _microseconds(time: datetime) -> int:

@@ -177,16 +177,6 @@ class Variables(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=Tr
             found[at] = _rank_gauss(clipped[at], self.quantiles[number - 1])
         return found
 
-    def edges(self, bins: int) -> np.ndarray:
-        """Edges of quantile bins in scaled units (V, bins + 1) float32, for piecewise-linear encodings.
-
-        Ascending, with equal edges where a value is frequent. Gorishniy et al. 2022, arXiv 2203.05556.
-        """
-        at = np.linspace(0, 1, bins + 1)
-        raw = np.array([np.interp(at, _GRID, row) for row in self.quantiles])
-        numbers = np.repeat(np.arange(1, self.n_variables + 1), bins + 1)
-        return self.scaled(numbers, raw.ravel()).reshape(raw.shape)
-
     def facts_of(self, codes: Sequence[str], values: Sequence[float | None]) -> np.ndarray:
         """One subject's static rows as fact columns (F,) float32, NaN where missing.
 

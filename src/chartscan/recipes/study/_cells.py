@@ -22,8 +22,10 @@ import numpy as np
 import pyarrow as pa
 
 from chartscan import files
+from chartscan.errors import DataError
 from chartscan.evaluation import PredictionSet, read_predictions, write_predictions
 from chartscan.recipes._job import Watcher
+from chartscan.recipes._work import settings_of
 from chartscan.recipes.study._facts import facts_of
 from chartscan.recipes.study._rows import Facts, Row, Subjects, subjects_of
 from chartscan.recipes.study._time_zero import asked_at, time_zeros
@@ -116,6 +118,11 @@ def cells_of(rows: Iterable[Row], place: Place) -> list[Cell]:
 def run_cells(cells: list[Cell], place: Place) -> None:
     """Trains and asks whatever is not finished; tells what is done and about how long the rest takes."""
     assert place.data is not None
+    if any(cell.asked.num_rows == 0 for cell in cells):
+        raise DataError(
+            "No held-out subject has a label, so nobody can be asked. Where the outcomes of the held-out set "
+            "are not known: chartscan train, label --questions, and predict."
+        )
     left = [cell for cell in cells if not cell.answers.exists()]
     if len(left) < len(cells):
         place.watcher.say(f"{len(cells) - len(left)} of {len(cells)} cells are finished already")
@@ -156,7 +163,7 @@ def training_key(recipe: str, training: Training, data: StudyData) -> str:
     """A name for the artifact: two trainings share it when nothing that decides the outcome differs."""
     parts = {
         "recipe": type(training.recipe).__name__,
-        "settings": msgspec.to_builtins(training.recipe),
+        "settings": settings_of(training.recipe),
         "dataset": data.dataset.fingerprint,
         "task": data.task,
         "labels": _table_hash(data.labels),

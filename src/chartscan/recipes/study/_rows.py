@@ -30,6 +30,11 @@ class Row(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
     against: str | None = None  # the row to compare with, where it is not the study's baseline
 
 
+def fair_baseline(recipe: str, folds: str) -> str | None:
+    """The row `folds` for a recipe that is itself an ensemble of folds: trees taught just so; else None."""
+    return folds if recipe != folds and recipe.endswith(("-folds", "-blend")) else None
+
+
 class Facts(NamedTuple):
     """As much of dataset and labels as decides which rows there are."""
 

@@ -84,7 +84,7 @@ def _provenance(scores: list[RowScore], place: Place) -> str:
     events = f"{scores[0].predictions:,} stays, {scores[0].events:,} events" if scores else "no stays yet"
     return (
         f"Task {place.data.task}, held_out: {events}. Dataset {place.data.dataset.fingerprint[:12]}, "
-        f"chartscan {chartscan.__version__}. Nothing was chosen on held_out."
+        f"chartscan {chartscan.__version__}. This command chose nothing on held_out."
     )
 
 

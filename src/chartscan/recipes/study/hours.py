@@ -11,7 +11,8 @@ class Hours(TrainedStudy, frozen=True):
 
     TITLE: ClassVar[str] = "One model asked as the stay goes on"
     ABOUT: ClassVar[str] = (
-        "The model is trained once a seed, at the prediction time of the labels, and asked at each hour with "
+        "The model is trained once a seed on the questions of the labels (a recipe may add earlier hours of "
+        "its own, as hymate does), and asked at each hour with "
         "what was known by then. The stays and outcomes are the same in every row, those included whose "
         "record ends earlier."
     )

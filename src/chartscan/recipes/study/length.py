@@ -29,7 +29,7 @@ from chartscan.training import TrainConfig
 FULL = "full attention"
 VARIANTS: dict[str, hymate.Config] = {
     FULL: hymate.Config(dropout=0.0),
-    "attention to the latest 256": hymate.Config(dropout=0.0, causal=True, window=256),
+    "causal attention to the latest 256": hymate.Config(dropout=0.0, causal=True, window=256),
     "no attention": hymate.Config(dropout=0.0, n_attention=0),
 }
 PLANTED = {
