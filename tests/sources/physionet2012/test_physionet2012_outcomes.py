@@ -127,3 +127,11 @@ def test_the_outcome_is_no_event_of_the_follow_up(tmp_path):
     result = read(tmp_path, outcomes((1, "0")))
     _, events = next(result.dataset.subjects(COLUMNS))
     assert record_from_events(events).last_event == TIME_ZERO + timedelta(hours=1)
+
+
+def test_outcomes_of_a_set_by_another_name_are_not_lost_in_silence(tmp_path):
+    files = {f"training/{i}.txt": record(i, "01:00,HR,60") for i in (1, 2)}
+    files["Outcomes-a.txt"] = outcomes((1, "0"), (2, "1"))
+    with pytest.raises(DataError, match=r"name the sets (set-)?a.*records of (set-)?training.*rename"):
+        ingest(folder(tmp_path / "in", files), tmp_path / "out")
+    assert not (tmp_path / "out").exists()

@@ -84,7 +84,9 @@ class OutcomeBook:
         """Key of OUTCOMES by record, for those of `records` (set by RecordID) whose outcome is told.
 
         Rows of no record are left out, and those that contradict each other are unusable; both are counted.
+        DataError where sets and Outcomes files do not go together, as after renaming a folder.
         """
+        self._check_sets(set(records.values()))
         found, accounting = {}, self._writer.accounting
         for (set_name, record_id), rows in self._rows.items():
             if records.get(record_id) != set_name:
@@ -106,6 +108,16 @@ class OutcomeBook:
         for name, count in sorted(missing.items()):
             accounting.flagged(name, count)
         return found
+
+    def _check_sets(self, read: set[str]) -> None:
+        """Outcomes of a set without records, beside records of a set without outcomes, are a wrong name."""
+        strangers, unlabelled = sorted(self.sets - read), sorted(read - self.sets)
+        if strangers and unlabelled:
+            raise DataError(
+                f"Outcomes files name the sets {', '.join(strangers)}, which have no records, and there are "
+                f"records of {', '.join(unlabelled)} without outcomes. A set is named as its folder or "
+                "archive is: rename that, or take away the Outcomes files that do not belong."
+            )
 
     def _refuse(self, member: Member, number: int, reason: str) -> None:
         lines = split_lines(member.data)
