@@ -18,7 +18,6 @@ from chartscan.batches.series import SeriesStore, collate_series
 from chartscan.find import find
 from chartscan.models import ehrmamba, gru, hymate, hymate_carried
 from chartscan.objectives import classification, readouts
-from chartscan.objectives.masked_forecast import MaskedForecast
 from chartscan.objectives.prompted import Prompted
 from chartscan.predict import encode, summary_features, token_features
 from chartscan.schema import LABELS
@@ -79,8 +78,7 @@ def series_artifact(name: str = "hymate", seed: int = 0, of: int = 0) -> SeriesA
         fit_inputs(model, found)
     config = HEADS[model.HEAD]
     head = find("objectives", model.HEAD).make(model, len(TASKS), config).eval()
-    forecast = MaskedForecast(model.width, found.n_variables).eval()
-    return SeriesArtifact(name, CONFIGS[name], model, found, TASKS, head, config, forecast, CALIBRATION, RUN)
+    return SeriesArtifact(name, CONFIGS[name], model, found, TASKS, head, config, CALIBRATION, RUN)
 
 
 def fit_inputs(model, variables: Variables) -> None:
@@ -88,7 +86,7 @@ def fit_inputs(model, variables: Variables) -> None:
     answers = np.random.default_rng(0).integers(0, 2, (SUBJECTS, len(TASKS)))
     store = SeriesStore.build(stays([records()], variables, labels()), answers, variables)
     batch = collate_series(store, np.arange(SUBJECTS), "carried")
-    model.fit_inputs(batch.carried[np.arange(SUBJECTS), batch.steps - 1], batch.statics, batch.labels)
+    model.fit_inputs(batch.carried[np.arange(SUBJECTS), batch.steps - 1], batch.labels)
 
 
 def summary_artifact(name: str = "xgboost", of: int = 0) -> SummaryArtifact:

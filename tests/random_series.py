@@ -51,7 +51,7 @@ def fitted(model, rows=63):
         g = torch.Generator().manual_seed(1)
         carried = torch.randn(rows, N_VARIABLES, N_CHANNELS, generator=g)
         labels = (torch.rand(rows, N_TASKS, generator=g) < 0.5).float()
-        model.fit_inputs(carried, torch.randn(rows, N_STATICS, generator=g), labels)
+        model.fit_inputs(carried, labels)
     return model
 
 

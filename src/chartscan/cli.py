@@ -323,7 +323,7 @@ def ingest(
     Examples:
       chartscan ingest fhir EXPORT DATASET
       chartscan ingest fhir EXPORT DATASET --follow-up-end 2024-12-31
-      chartscan ingest physionet2012 SETS DATASET --splits train=a,held_out=b
+      chartscan ingest physionet2012 SETS DATASET
     """
     from chartscan.recipes.ingest import IngestPlan, accounting_lines, run_ingest
 

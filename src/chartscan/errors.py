@@ -11,6 +11,8 @@
 Messages name files, lines, columns and counts, never the content of a record.
 """
 
+from collections.abc import Mapping
+
 
 class ChartscanError(Exception):
     """Base of all errors that chartscan raises on purpose."""
@@ -43,3 +45,10 @@ class MissingExtra(ChartscanError):
 
     def __init__(self, package: str, extra: str):
         super().__init__(f"{package} is not installed. Install it with: pip install 'chartscan[{extra}]'")
+
+
+def check_settings(sound: Mapping[str, bool], of: str = "Settings") -> None:
+    """ConfigError naming the settings that are not sound."""
+    wrong = [name for name, holds in sound.items() if not holds]
+    if wrong:
+        raise ConfigError(f"{of} out of range: {', '.join(wrong)}.")

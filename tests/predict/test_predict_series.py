@@ -166,7 +166,9 @@ def test_records_of_which_more_than_a_fifth_is_unknown_are_refused(artifact):
 
 def test_only_the_subjects_asked_about_are_judged(artifact):
     others = [event(1000, h / 10, "ELSEWHERE//HR", 80.0) for h in range(2000)]
-    log_odds(artifact, lambda: [records(), table(others)], asked())
+    found = log_odds(artifact, lambda: [records(), table(others)], asked())
+    for task, alone in log_odds(artifact, lambda: [records()], asked()).items():
+        np.testing.assert_array_equal(found[task], alone)
 
 
 def test_the_same_code_in_another_unit_is_unknown(artifact):

@@ -61,47 +61,45 @@ class SeriesArtifact:
     tasks: tuple[str, ...] = ()  # in the order of the head's columns
     head: nn.Module | None = None  # of the objective that the model's HEAD names: a log odds a task
     head_config: msgspec.Struct | None = None  # that objective's Config where there is a head
-    forecast: nn.Module | None = None  # MaskedForecast; none once the weights were fine-tuned
     calibration: Mapping[str, Calibration] = field(default_factory=dict)  # by task
     run: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def parts(self) -> dict[str, nn.Module]:
         """The modules there are, by the prefix of their weights."""
-        return _present(model=self.model, head=self.head, forecast=self.forecast)
+        return _present(model=self.model, head=self.head)
 
 
 @dataclass(frozen=True)
-class TabularArtifact:
-    """One tabular model a task, on counts of the vocabulary's tokens."""
+class _ModelsByTask:
+    """One tabular model a task."""
 
     name: str  # of the file in tabular/
     models: Mapping[str, Any]  # by task
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """Names of the tasks, in the order of `models`."""
+        return tuple(self.models)
+
+
+@dataclass(frozen=True)
+class TabularArtifact(_ModelsByTask):
+    """One tabular model a task, on counts of the vocabulary's tokens."""
+
     vocabulary: Vocabulary
     bins: NumericBins
     calibration: Mapping[str, Calibration] = field(default_factory=dict)
     run: Mapping[str, Any] = field(default_factory=dict)
 
-    @property
-    def tasks(self) -> tuple[str, ...]:
-        """Names of the tasks, in the order of `models`."""
-        return tuple(self.models)
-
 
 @dataclass(frozen=True)
-class SummaryArtifact:
+class SummaryArtifact(_ModelsByTask):
     """One tabular model a task, on summary features of a stay's time series."""
 
-    name: str  # of the file in tabular/
-    models: Mapping[str, Any]  # by task
     variables: Variables
     calibration: Mapping[str, Calibration] = field(default_factory=dict)
     run: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def tasks(self) -> tuple[str, ...]:
-        """Names of the tasks, in the order of `models`."""
-        return tuple(self.models)
 
 
 @dataclass(frozen=True)

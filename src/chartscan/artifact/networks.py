@@ -100,13 +100,9 @@ def load_series(folder: Path, names: list[str], about: Description, **common: An
 
     def make() -> dict[str, nn.Module]:
         model = module.Model(config, variables.n_variables, variables.n_statics)
-        heads = {
-            "head": lambda: objective.make(model, len(about.tasks), head_config),
-            "forecast": lambda: find("objectives", "masked_forecast").MaskedForecast(
-                model.width, variables.n_variables
-            ),
-        }
-        return {"model": model, **{part: heads[part]() for part in about.heads}}
+        if head_config is None:
+            return {"model": model}
+        return {"model": model, "head": objective.make(model, len(about.tasks), head_config)}
 
     parts = load_modules(make, folder / WEIGHTS, VARIABLES)
     return SeriesArtifact(
@@ -116,7 +112,6 @@ def load_series(folder: Path, names: list[str], about: Description, **common: An
         tasks=about.tasks,
         head=parts.get("head"),
         head_config=head_config,
-        forecast=parts.get("forecast"),
         **common,
     )
 

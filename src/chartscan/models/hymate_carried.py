@@ -132,9 +132,8 @@ class Model(nn.Module):
         self.norm = nn.RMSNorm(c.d_model, eps=1e-5)
 
     @torch.no_grad()
-    def fit_inputs(self, carried: Tensor, statics: Tensor, labels: Tensor) -> None:
+    def fit_inputs(self, carried: Tensor, labels: Tensor) -> None:
         """Knots and scales from the train stays: the state at their end (n, V, C) and labels (n, T)."""
-        del statics  # they come scaled
         features, seen = self._features(carried)
         self.bins.fit(features, seen)
         self.scores.fit(features, seen, labels)

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from chartscan.batch import SeriesBatch
-from chartscan.errors import ConfigError
+from chartscan.errors import check_settings
 from chartscan.kernels import linear
 from chartscan.objectives.classification import MemberLinear
 
@@ -50,9 +50,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             "wide_hidden, hidden, members, sequence_hidden, forecast_hours": min(sizes) >= 1,
             "input_dropout, hidden_dropout, earlier": all(0 <= share < 1 for share in shares),
         }
-        wrong = [name for name, holds in sound.items() if not holds]
-        if wrong:
-            raise ConfigError(f"head settings out of range: {'; '.join(wrong)}.")
+        check_settings(sound, "head settings")
 
 
 def make(model: Any, n_tasks: int, config: Config) -> "Readouts":

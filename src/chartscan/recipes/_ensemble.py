@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from chartscan import artifact
 from chartscan.artifact import EnsembleArtifact
-from chartscan.errors import ConfigError, DataError
+from chartscan.errors import ConfigError, DataError, check_settings
 from chartscan.predict import log_odds
 from chartscan.recipes._calibration import fit_calibration
 from chartscan.recipes._few import enough
@@ -51,9 +51,7 @@ class EnsembleRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
             "label_limit": self.label_limit is None or self.label_limit >= 1,
             "seed": self.seed >= 0,
         }
-        wrong = [name for name, holds in sound.items() if not holds]
-        if wrong:
-            raise ConfigError(f"Settings out of range: {', '.join(wrong)}.")
+        check_settings(sound)
 
     @property
     def name(self) -> str:

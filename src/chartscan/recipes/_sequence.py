@@ -22,7 +22,7 @@ from chartscan.batches import (
     prompt_rows,
     samples_of,
 )
-from chartscan.errors import ConfigError, DataError
+from chartscan.errors import DataError, check_settings
 from chartscan.find import find
 from chartscan.heap import keep_freed_memory
 from chartscan.kernels import described
@@ -66,9 +66,7 @@ class SequenceRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             "head_dropout": 0 <= self.head_dropout < 1,
             "seed": self.seed >= 0,
         }
-        wrong = [name for name, holds in sound.items() if not holds]
-        if wrong:
-            raise ConfigError(f"Settings out of range: {', '.join(wrong)}.")
+        check_settings(sound)
 
     @property
     def architecture(self) -> str:

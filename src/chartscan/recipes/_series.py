@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from chartscan import artifact
 from chartscan.batch import SeriesBatch
 from chartscan.batches.series import SeriesStore
-from chartscan.errors import ConfigError
+from chartscan.errors import check_settings
 from chartscan.find import find
 from chartscan.heap import keep_freed_memory
 from chartscan.kernels import described
@@ -66,9 +66,7 @@ class SeriesRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
             f"finetune.metric and .direction (known: {DIRECTIONS})": right,
             "pretrain.metric (known: loss)": self.pretrain is None or self.pretrain.metric == "loss",
         }
-        wrong = [name for name, holds in sound.items() if not holds]
-        if wrong:
-            raise ConfigError(f"Settings out of range: {', '.join(wrong)}.")
+        check_settings(sound)
 
     @property
     def architecture(self) -> str:
@@ -207,17 +205,17 @@ class SeriesRun:
         self.teaching = teacher_record(self.job, teacher, questions.answers, found)
         return mixed(questions.answers, found, teacher.share)
 
-    def _train_inputs(self) -> tuple[Tensor, Tensor, Tensor]:
-        """The state at the end of each labelled train stay (n, V, C), statics (n, S) and labels (n, T)."""
+    def _train_inputs(self) -> tuple[Tensor, Tensor]:
+        """The carried state at the end of each labelled train stay (n, V, C), and its labels (n, T)."""
         parts, train = [], self._answered(TRAIN)
         for places, batch in train.in_order():
             assert batch.carried is not None
             assert batch.steps is not None
             last = batch.carried[torch.arange(len(batch.steps)), batch.steps - 1]
             labels = self.questions[TRAIN].answers[train.indices[places]]  # not the teacher's
-            parts.append((last, batch.statics, torch.from_numpy(labels)))
-        carried, statics, known = (torch.cat(column) for column in zip(*parts, strict=True))
-        return carried, statics, known
+            parts.append((last, torch.from_numpy(labels)))
+        carried, known = (torch.cat(column) for column in zip(*parts, strict=True))
+        return carried, known
 
     def _answered(self, split: str) -> Answered:
         store, indices = self.stores[split], self.questions[split].answered

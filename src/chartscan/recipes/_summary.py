@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import msgspec
 import numpy as np
 
 from chartscan import artifact
@@ -13,7 +12,7 @@ from chartscan.recipes._job import Job
 from chartscan.recipes._run_record import run_record
 from chartscan.recipes._seen import seen_record
 from chartscan.recipes._stays import Questions, fit_variables, questions_of, stays_of
-from chartscan.recipes._tabular import LabelledRows, fit_tasks
+from chartscan.recipes._tabular import BaselineRecipe, LabelledRows, fit_tasks
 from chartscan.recipes._work import finished
 from chartscan.schema import TRAIN, TUNING
 from chartscan.series import SeriesConfig, Variables
@@ -36,22 +35,10 @@ TREES = xgboost.Config(
 )
 
 
-class SummaryRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Everything that decides what the trained baselines are; `model` is the Config of a file in tabular/."""
+class SummaryRecipe(BaselineRecipe, frozen=True, kw_only=True):
+    """Everything that decides what the trained baselines on summary features are."""
 
-    model: xgboost.Config | logistic.Config
     series: SeriesConfig = SeriesConfig()
-    label_limit: int | None = None  # train labels of a task (and a quarter as many of tuning); None: all
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if self.seed < 0 or (self.label_limit is not None and self.label_limit < 1):
-            raise ConfigError("Settings out of range: seed must not be negative, label_limit at least 1.")
-
-    @property
-    def name(self) -> str:
-        """The file in tabular/ that the settings belong to."""
-        return type(self.model).__module__.rpartition(".")[2]
 
     def train(self, job: Job) -> Path:
         """The whole run; gives the artifact's folder."""

@@ -11,7 +11,7 @@ from scipy.sparse import csr_matrix
 
 from chartscan import artifact
 from chartscan.artifact import TabularArtifact
-from chartscan.errors import ConfigError, DataError
+from chartscan.errors import ConfigError, DataError, check_settings
 from chartscan.find import find
 from chartscan.predict import encode, logit, token_features
 from chartscan.recipes._calibration import fit_calibration
@@ -43,22 +43,27 @@ class ModelSettings(Protocol):
     def seed(self) -> int: ...
 
 
-class TabularRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Everything that decides what the trained baselines are; `model` is the Config of a file in tabular/."""
+class BaselineRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What baselines have in common, whatever they read; `model` is the Config of a file in tabular/."""
 
     model: xgboost.Config | logistic.Config
-    sequence: SequenceConfig = SequenceConfig()
-    label_limit: int | None = None  # train labels a task may use; None: all
+    label_limit: int | None = None  # train labels of a task (and a quarter as many of tuning); None: all
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.seed < 0 or (self.label_limit is not None and self.label_limit < 1):
-            raise ConfigError("Settings out of range: seed must not be negative, label_limit at least 1.")
+        few = self.label_limit is not None and self.label_limit < 1
+        check_settings({"seed": self.seed >= 0, "label_limit": not few})
 
     @property
     def name(self) -> str:
         """The file in tabular/ that the settings belong to."""
         return type(self.model).__module__.rpartition(".")[2]
+
+
+class TabularRecipe(BaselineRecipe, frozen=True, kw_only=True):
+    """Everything that decides what the trained baselines on token counts are."""
+
+    sequence: SequenceConfig = SequenceConfig()
 
     def train(self, job: Job) -> Path:
         """The whole run; gives the artifact's folder."""

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from chartscan import files
-from chartscan.errors import ConfigError
+from chartscan.errors import check_settings
 from chartscan.predict import logit
 from chartscan.recipes._folds import strata, stratified_folds
 from chartscan.recipes._job import Job
@@ -35,9 +35,7 @@ class Teacher(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
 
     def __post_init__(self) -> None:
         sound = {"folds": self.folds >= 2, "share": 0 <= self.share <= 1}
-        wrong = [f"teacher.{name}" for name, holds in sound.items() if not holds]
-        if wrong:
-            raise ConfigError(f"Settings out of range: {', '.join(wrong)}.")
+        check_settings({f"teacher.{name}": holds for name, holds in sound.items()})
 
 
 def teacher_probabilities(

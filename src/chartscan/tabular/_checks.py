@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
-from chartscan.errors import ConfigError, DataError
+from chartscan.errors import DataError, check_settings
 
 # Counts are sparse; other features are dense, with NaN where a value is missing.
 Matrix: TypeAlias = csr_matrix | NDArray[np.floating]
@@ -28,8 +28,6 @@ def check_width(matrix: Matrix, width: int) -> None:
         raise DataError(f"the model expects {width} feature columns, found {matrix.shape[1]}.")
 
 
-def check_settings(**sound: bool) -> None:
-    """ConfigError naming the settings that are not sound."""
-    wrong = [name for name, holds in sound.items() if not holds]
-    if wrong:
-        raise ConfigError(f"Settings out of range: {', '.join(f'model.{name}' for name in wrong)}.")
+def check_config(**sound: bool) -> None:
+    """ConfigError naming the settings of the model that are not sound."""
+    check_settings({f"model.{name}": holds for name, holds in sound.items()})

@@ -16,7 +16,7 @@ from scipy.sparse import issparse
 from sklearn.linear_model import LogisticRegression
 
 from chartscan.errors import ConfigError, DataError
-from chartscan.tabular._checks import Matrix, check_settings, check_training, check_width
+from chartscan.tabular._checks import Matrix, check_config, check_training, check_width
 from chartscan.tabular._columns import Columns, Scale, columns_from, fit_columns
 
 
@@ -30,7 +30,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     missing_flags: bool = False  # beside dense features; columns that miss together share one
 
     def __post_init__(self) -> None:
-        check_settings(
+        check_config(
             strengths=bool(self.strengths) and min(self.strengths) > 0,
             strength=self.strength > 0,
             max_iterations=self.max_iterations >= 1,

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
 from chartscan.errors import DataError
-from chartscan.tabular._checks import Matrix, check_settings, check_training, check_width
+from chartscan.tabular._checks import Matrix, check_config, check_training, check_width
 
 
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -38,7 +38,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_bins: int = 256  # of each column
 
     def __post_init__(self) -> None:
-        check_settings(
+        check_config(
             max_trees=self.max_trees >= 1,
             trees=self.trees >= 1,
             patience=self.patience is None or self.patience >= 1,

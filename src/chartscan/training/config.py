@@ -5,7 +5,7 @@ from typing import Literal
 import msgspec
 import torch
 
-from chartscan.errors import ConfigError
+from chartscan.errors import check_settings
 from chartscan.kernels import processor
 
 # These say how often to save, not what is computed: a resumed run may change them.
@@ -38,9 +38,7 @@ class TrainConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     seed: int = 0
 
     def __post_init__(self) -> None:
-        wrong = [name for name, sound in self._sound().items() if not sound]
-        if wrong:
-            raise ConfigError(f"Training settings out of range: {', '.join(wrong)}.")
+        check_settings(self._sound(), "Training settings")
 
     def _sound(self) -> dict[str, bool]:
         every = (self.max_steps, self.evaluate_every, self.patience, self.checkpoint_every_steps)
