@@ -7,7 +7,6 @@ so that damage on the disk is an error and never another number.
 
 from collections.abc import Iterator, Sequence
 from hashlib import file_digest
-from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
@@ -135,7 +134,8 @@ class Dataset:
 
     def _read(self, path: Path, columns: Sequence[str] | None = None) -> pa.Table:
         try:
-            with path.open("rb") as file:
+            # No file of Python's: Arrow's threads would read it, and abort a process that ends meanwhile.
+            with pa.OSFile(str(path)) as file:
                 self._check_not_replaced()
                 self._verify_once(path, file)
                 return pq.ParquetFile(file).read(None if columns is None else list(columns))
@@ -143,7 +143,7 @@ class Dataset:
             self._check_not_replaced()
             raise DataError(f"{path}: cannot be read; damaged or removed. Ingest the data again.") from err
 
-    def _verify_once(self, path: Path, file: BufferedReader) -> None:
+    def _verify_once(self, path: Path, file: pa.NativeFile) -> None:
         """DataError when a file of the dataset, open as `file`, is not as it was written; first time only."""
         name = path.relative_to(self.path).as_posix()
         if name in self._verified:

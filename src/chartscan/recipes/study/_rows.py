@@ -30,6 +30,14 @@ class Row(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
     against: str | None = None  # the row to compare with, where it is not the study's baseline
 
 
+def for_any_size(recipe: str) -> tuple[str, ...]:
+    """Settings of `recipe` where the number of train stays varies.
+
+    The trees of `xgboost-summary` are as many as suit about 3,200 stays; here tuning says how many.
+    """
+    return ("model.patience=200",) if recipe == "xgboost-summary" else ()
+
+
 def fair_baseline(recipe: str, folds: str) -> str | None:
     """The row `folds` for a recipe that is itself an ensemble of folds: trees taught just so; else None."""
     return folds if recipe != folds and recipe.endswith(("-folds", "-blend")) else None

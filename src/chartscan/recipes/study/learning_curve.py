@@ -2,7 +2,7 @@
 
 from typing import ClassVar
 
-from chartscan.recipes.study._rows import Facts, Row, fair_baseline
+from chartscan.recipes.study._rows import Facts, Row, fair_baseline, for_any_size
 from chartscan.recipes.study._trained import TrainedStudy
 
 MANY_TREES = "xgboost-folds"
@@ -38,6 +38,7 @@ class LearningCurve(TrainedStudy, frozen=True):
         return Row(
             name=f"{recipe}, {what}",
             recipe=recipe,
+            settings=for_any_size(recipe),
             train_subjects=size,
             pooled=pooled,
             shares=POOLED_SHARES,

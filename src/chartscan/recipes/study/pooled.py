@@ -2,7 +2,7 @@
 
 from typing import ClassVar
 
-from chartscan.recipes.study._rows import SHARES, Facts, Row, fair_baseline
+from chartscan.recipes.study._rows import SHARES, Facts, Row, fair_baseline, for_any_size
 from chartscan.recipes.study._trained import TrainedStudy
 
 
@@ -34,6 +34,7 @@ class Pooled(TrainedStudy, frozen=True):
             Row(
                 name=recipe,
                 recipe=recipe,
+                settings=for_any_size(recipe),
                 pooled=True,
                 shares=self.shares,
                 against=fair_baseline(recipe, "xgboost-folds"),
