@@ -110,3 +110,18 @@ def test_predictions_without_outcomes_cannot_be_evaluated(made):
 def test_a_model_cannot_be_trained_on_questions(made):
     with pytest.raises(DataError, match="Questions without answers can be predicted"):
         run_train("logistic", made / "data", made / "none", made / "questions.parquet", [], Silent())
+
+
+def test_a_task_asked_with_other_settings_than_it_was_learned_with_is_told(made):
+    from chartscan.store.dataset import Dataset
+
+    asked = made / "questions-24.parquet"
+    found = make_labels(Dataset.open(made / "data"), [TASK], Silent(), ["hours=24"], questions=True)
+    save_labels(found, asked, as_folder=False, questions=True)
+    out = made / "other.parquet"
+    said = list(run_predict(made / "model", made / "data", asked, out, "held_out", 1, Silent()))
+    assert "hours=24.0 (learned: 48.0)" in said[0]
+    same = made / "questions.parquet"
+    assert not any("learned" in line for line in run_predict(
+        made / "model", made / "data", same, out, "held_out", 1, Silent()
+    ))  # fmt: skip

@@ -10,6 +10,7 @@ import torch
 
 from chartscan import artifact as artifacts
 from chartscan import files
+from chartscan.cohort import Counts
 from chartscan.errors import ConfigError, DataError
 from chartscan.evaluation import write_predictions
 from chartscan.heap import keep_freed_memory
@@ -56,6 +57,8 @@ def run_predict(
             "chartscan label TASK DATASET OUT --questions. Other subjects: --split all."
         )
     _check_held_out(model, wanted, split)
+    for task in wanted:
+        yield from _other_settings(model, task, found[task][1])
     with watcher.progress("Predicting", "batches") as progress:
         answers = predict(model, lambda: map(data.read_shard, data.shards()), wanted, progress)
     facts = {
@@ -81,6 +84,16 @@ def _check_held_out(model: artifacts.Artifact, labels: dict[str, pa.Table], spli
             f"{known} of {len(asked)} held-out subjects of this dataset have taught the model: it was "
             "trained on another split of them. Train on this dataset, or say --split all, which reports tell."
         )
+
+
+def _other_settings(model: artifacts.Artifact, task: str, counts: Counts | None) -> Iterator[str]:
+    """A line where a task is asked with other settings than it was learned with, such as another hour."""
+    learned = model.run.get("labels", {}).get(task, {}).get("settings", {}).get("task", {})
+    asked = counts.settings.get("task", {}) if counts else {}
+    differing = [name for name in learned if name in asked and learned[name] != asked[name]]
+    if differing:
+        told = ", ".join(f"{name}={asked[name]} (learned: {learned[name]})" for name in differing)
+        yield f"note: {task} is asked with {told}. Answers and calibration are those of the learned settings."
 
 
 def _extra(model: artifacts.Artifact, task: str) -> dict[str, object]:

@@ -41,7 +41,7 @@ def _outcome(record: Record, stay: Stay, config: Config) -> Outcome:
     if reason:
         return excluded(at, reason)
     if stay.end is None and not stay.outcome_without_end:
-        return absent(at, "stay has no end")
+        return absent(at, "stay has neither an end nor an outcome")
     if not (stay.died_in_hospital or stay.has_disposition or record.death):
         dead = "death without a time, stay without a disposition"
         return absent(at, dead if record.death_without_time else "no disposition and no death")

@@ -117,7 +117,7 @@ def test_mortality_is_labelled_by_the_outcome_and_other_tasks_say_why_they_are_a
     table, counts = found.pop("in_hospital_mortality")
     assert table["subject_id"].to_pylist() == [1, 2]
     assert table["boolean_value"].to_pylist() == [False, True]
-    assert (counts.eligible, counts.absent) == (4, {"stay has no end": 2})
+    assert (counts.eligible, counts.absent) == (4, {"stay has neither an end nor an outcome": 2})
     assert all(one.num_rows == 0 for one, _ in found.values())
     reasons = {reason for _, c in found.values() for reason in (c.excluded | c.absent)}
     assert reasons == {"stay has no end"}
