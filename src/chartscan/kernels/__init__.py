@@ -10,6 +10,7 @@ from chartscan.kernels.mixer import MixerWeights, mixer
 from chartscan.kernels.products import linear
 from chartscan.kernels.reads import Read
 from chartscan.kernels.scan import selective_scan
+from chartscan.kernels.ssd import ssd, ssd_step
 
 __all__ = [
     "BACKENDS",
@@ -21,4 +22,6 @@ __all__ = [
     "linear",
     "mixer",
     "selective_scan",
+    "ssd",
+    "ssd_step",
 ]
