@@ -87,9 +87,14 @@ for _function in (_no_native, _no_triton, _trusted):
     vars(_function)["_dynamo_marked_constant"] = True
 
 
-def described(backend: Backend = "auto") -> dict[str, str]:
-    """What computes for `backend` on this machine's processor, for the record of a run."""
+def described(backend: Backend | None = "auto") -> dict[str, str]:
+    """What computes for `backend` on this machine's processor, for the record of a run.
+
+    None: of a model without a selective scan.
+    """
     products = {"matrix products": product_library()}
+    if backend is None:
+        return products
     if backend not in ("auto", "native"):
         return {"scan": backend} | products
     if not native.available():

@@ -15,7 +15,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
-from torch.utils.checkpoint import checkpoint
 
 from chartscan.kernels.choice import check_device
 from chartscan.kernels.chunked import LOG2_E
@@ -51,7 +50,8 @@ def ssd(
     the states (R, H, P, N) after that position of that row. Differentiable in every tensor. Computes in the
     precision of `A`, whatever autocast made of the others; `y` has the type of `x`.
 
-    Decays between two steps are differences of sums over their chunk: an error of about 1e-7 times the sum.
+    Decays are taken from differences of sums over a chunk: a relative error of about 1e-7 times the sum. No
+    difference is taken between a step and itself, whose gradients would cancel but for rounding.
     """
     check_device(x, dt=dt, A=A, B=B, C=C, D=D, dt_bias=dt_bias, state=state, lengths=lengths)
     given, kind = x.dtype, A.dtype
@@ -63,9 +63,7 @@ def ssd(
         chunks = _Chunks.of(x * delta.unsqueeze(3), delta * (A * LOG2_E), B, C, chunk)
         before, last = _states(chunks, state.flatten(1, 2))
         y = chunks.outputs(before)[:, : x.shape[1]] + x * D.unsqueeze(1)  # addcmul: a pass more backwards
-        states = chunks.u.new_empty(0, *last.shape[1:])
-        if read is not None:  # not kept for the backward pass: R chunks
-            states = checkpoint(_read, chunks, before, *read, use_reentrant=False, preserve_rng_state=False)
+        states = last[:0] if read is None else chunks.states_at(before, *read)
     heads = x.shape[2:]
     return y.to(given), last.unflatten(1, heads), states.unflatten(1, heads)
 
@@ -117,6 +115,11 @@ class _Chunks(NamedTuple):
         carried = torch.matmul(self.C, before.transpose(2, 3)).view_as(self.u)
         return (inside.view_as(self.u) + carried * self.sums.exp2().unsqueeze(4)).flatten(1, 2)
 
+    def states_at(self, before: Tensor, rows: Tensor, positions: Tensor) -> Tensor:
+        """States (R, E, N) after `positions` of `rows`."""
+        states: Tensor = _Read.apply(self.u, self.sums, self.B, before, rows, positions)  # type: ignore[no-untyped-call]
+        return states
+
 
 def _cut(tensor: Tensor, count: int, steps: int) -> Tensor:
     """(B, L, ...) -> (B, K, T, ...), zeros at the end."""
@@ -129,8 +132,9 @@ def _cut(tensor: Tensor, count: int, steps: int) -> Tensor:
 def _states(chunks: _Chunks, state: Tensor) -> tuple[Tensor, Tensor]:
     """States before every chunk (B, K, E, N) and after the last (B, E, N), from the one before all."""
     ends = chunks.sums[:, :, -1]  # (B, K, H)
-    to_end = (ends.unsqueeze(2) - chunks.sums).exp2().unsqueeze(4)  # decay from each step
-    added = torch.matmul((chunks.u * to_end).flatten(3).transpose(2, 3), chunks.B)  # (B, K, E, N)
+    to_end = (ends.unsqueeze(2) - chunks.sums[:, :, :-1]).exp2()  # decay from each step but the last
+    weights = F.pad(to_end, (0, 0, 0, 1), value=1.0).unsqueeze(4)  # (B, K, T, H, 1)
+    added = torch.matmul((chunks.u * weights).flatten(3).transpose(2, 3), chunks.B)  # (B, K, E, N)
     decay = ends.exp2().repeat_interleave(chunks.u.shape[4], 2).unsqueeze(3)  # (B, K, E, 1)
     before = []
     for add, keep in zip(added.unbind(1), decay.unbind(1), strict=True):
@@ -139,17 +143,33 @@ def _states(chunks: _Chunks, state: Tensor) -> tuple[Tensor, Tensor]:
     return torch.stack(before, 1), state
 
 
-def _read(chunks: _Chunks, before: Tensor, rows: Tensor, positions: Tensor) -> Tensor:
+class _Read(torch.autograd.Function):
+    """`_states_at`, computed again for the backward pass: it gathers a whole chunk for every state."""
+
+    @staticmethod
+    def forward(ctx: Any, *inputs: Tensor) -> Tensor:
+        ctx.save_for_backward(*inputs)
+        return _states_at(*inputs)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, dstates: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        u, sums, B, before = again = [tensor.detach().requires_grad_() for tensor in ctx.saved_tensors[:4]]
+        with torch.enable_grad():
+            states = _states_at(u, sums, B, before, *ctx.saved_tensors[4:])
+        return (*torch.autograd.grad(states, again, dstates), None, None)
+
+
+def _states_at(u: Tensor, sums: Tensor, B: Tensor, before: Tensor, rows: Tensor, positions: Tensor) -> Tensor:
     """States (R, E, N) after `positions` of `rows`: each from its chunk's steps and the state before it."""
-    steps = chunks.u.shape[2]
-    where = rows, positions // steps
-    within = (positions % steps).view(-1, 1, 1)
-    sums = chunks.sums[where]  # (R, T, H)
-    until = sums.gather(1, within.expand(-1, 1, sums.shape[2]))  # (R, 1, H)
-    later = torch.arange(steps, device=sums.device).view(1, -1, 1) > within
-    decay = (until - sums).masked_fill(later, -torch.inf).exp2().unsqueeze(3)
-    added = torch.matmul((chunks.u[where] * decay).flatten(2).transpose(1, 2), chunks.B[where])
-    kept = until.squeeze(1).exp2().repeat_interleave(chunks.u.shape[4], 1).unsqueeze(2)
+    steps = u.shape[2]
+    where, within = (rows, positions // steps), (positions % steps).view(-1, 1, 1)
+    found = sums[where]  # (R, T, H)
+    until = found.gather(1, within.expand(-1, 1, found.shape[2]))  # (R, 1, H)
+    step = torch.arange(steps, device=u.device).view(1, -1, 1)
+    difference = (until - found).masked_fill(step > within, -torch.inf).masked_fill(step == within, 0)
+    added = torch.matmul((u[where] * difference.exp2().unsqueeze(3)).flatten(2).transpose(1, 2), B[where])
+    kept = until.squeeze(1).exp2().repeat_interleave(u.shape[4], 1).unsqueeze(2)
     return torch.addcmul(added, before[where], kept)
 
 
@@ -161,29 +181,30 @@ class _Inside(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, C: Tensor, B: Tensor, u: Tensor, sums: Tensor) -> Tensor:
+        ctx.save_for_backward(C, B, u, sums)
         y = torch.empty_like(u, memory_format=torch.contiguous_format)
         for part in _parts(sums):
             matrix = _decays(sums[part]).mul_(_products(C[part], B[part]).unsqueeze(1))
             y[part] = torch.matmul(matrix, u[part].transpose(1, 2)).transpose(1, 2)
-        ctx.save_for_backward(C, B, u, sums, y)
         return y
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor, ...]:  # type: ignore[override]
-        C, B, u, sums, y = ctx.saved_tensors
-        dC, dB, du = (torch.empty_like(v, memory_format=torch.contiguous_format) for v in (C, B, u))
+        C, B, u, sums = ctx.saved_tensors
+        gradients = tuple(torch.empty_like(v, memory_format=torch.contiguous_format) for v in (C, B, u, sums))
+        dC, dB, du, dsums = gradients
         for part in _parts(sums):
-            decays, heads_dy = _decays(sums[part]), dy[part].transpose(1, 2)
-            by_matrix = torch.matmul(heads_dy, u[part].permute(0, 2, 3, 1))  # (g, H, T, T)
-            by_products = by_matrix.mul_(decays).sum(1)
-            matrix = decays.mul_(_products(C[part], B[part]).unsqueeze(1))
-            du[part] = torch.matmul(matrix.transpose(2, 3), heads_dy).transpose(1, 2)
+            products, decays = _products(C[part], B[part]).unsqueeze(1), _decays(sums[part])
+            heads_dy = dy[part].transpose(1, 2)
+            du[part] = torch.matmul((decays * products).transpose(2, 3), heads_dy).transpose(1, 2)
+            by_decays = torch.matmul(heads_dy, u[part].permute(0, 2, 3, 1)).mul_(decays)  # (g, H, T, T)
+            by_products = by_decays.sum(1)
             torch.bmm(by_products, B[part], out=dC[part])
             torch.bmm(by_products.transpose(1, 2), C[part], out=dB[part])
-        # row sums less column sums of (gradient by the matrix) x (matrix), without making it
-        dsums = ((dy * y).sum(3) - (u * du).sum(3)) * LN_2
-        return dC, dB, du, dsums
+            by_differences = by_decays.mul_(products).tril_(-1)  # a step's own decay is 1 whatever its sum
+            dsums[part] = (by_differences.sum(3) - by_differences.sum(2)).mul_(LN_2).transpose(1, 2)
+        return gradients
 
 
 def _parts(sums: Tensor) -> list[slice]:

@@ -6,6 +6,7 @@ and the thresholds; held-out subjects are not touched. Checkpoints live beside t
 
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -26,7 +27,7 @@ from chartscan.errors import DataError, check_settings
 from chartscan.find import find
 from chartscan.heap import keep_freed_memory
 from chartscan.kernels import described
-from chartscan.models import ehrmamba
+from chartscan.models import ehrmamba, ehrmamba2
 from chartscan.objectives.next_event import NextEvent
 from chartscan.objectives.prompted import Prompted
 from chartscan.recipes._calibration import fit_calibration
@@ -46,10 +47,10 @@ from chartscan.sequences import Encoder, SequenceConfig
 from chartscan.training import FitResult, TrainConfig
 
 
-class SequenceRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Everything that decides what a trained sequence model is."""
+class SequenceRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Everything that decides what a trained sequence model is; `model`: the Config of a file in models/."""
 
-    model: ehrmamba.Config
+    model: msgspec.Struct
     sequence: SequenceConfig
     pretrain: TrainConfig | None  # None: no pretraining here
     finetune: TrainConfig | None  # None: stop after pretraining
@@ -76,6 +77,18 @@ class SequenceRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def train(self, job: Job) -> Path:
         """The whole run; gives the artifact's folder."""
         return SequenceRun(self, job).train()
+
+
+class EhrmambaRecipe(SequenceRecipe, frozen=True, kw_only=True):
+    """EHRMamba."""
+
+    model: ehrmamba.Config
+
+
+class Ehrmamba2Recipe(SequenceRecipe, frozen=True, kw_only=True):
+    """EHRMamba-2."""
+
+    model: ehrmamba2.Config
 
 
 class SequenceRun:
@@ -113,15 +126,13 @@ class SequenceRun:
         """Model and forecasting head: weights of the starting point, or drawn from the recipe's seed."""
         torch.manual_seed(self.recipe.seed)
         size = len(self.vocabulary)
-        trainee = Trainee(self._model(size), NextEvent(self.recipe.model.d_model, size))
+        model = find("models", self.recipe.architecture).Model(self.recipe.model, size)
+        trainee = Trainee(model, NextEvent(model.width, size))
         if self.start:
             copy_weights(self.start.model, trainee.model)
             if self.start.forecast:
                 copy_weights(self.start.forecast, trainee.head)
         return trainee
-
-    def _model(self, vocabulary_size: int) -> nn.Module:
-        return find("models", self.recipe.architecture).Model(self.recipe.model, vocabulary_size)
 
     def pretrain(self) -> Trainee:
         """A model that predicts the next event, with its forecasting head."""
@@ -136,12 +147,11 @@ class SequenceRun:
         return trainee
 
     def finetune(
-        self, model: nn.Module, config: TrainConfig
+        self, model: Any, config: TrainConfig
     ) -> tuple[Trainee, Samples, np.ndarray, dict[str, float]]:
         """The model with the prompted head; tuning samples and their logits, for calibration."""
-        trainee = Trainee(
-            model, Prompted(self.recipe.model.d_model, len(self.job.tasks), self.recipe.head_dropout)
-        )
+        head = Prompted(model.width, len(self.job.tasks), self.recipe.head_dropout)
+        trainee = Trainee(model, head)
         data, _ = self._questions(self.train_store, TRAIN)
         tuning, samples = self._questions(self.tuning_store, TUNING)
         _set_base_rates(trainee.head, data.rows)
@@ -157,7 +167,7 @@ class SequenceRun:
     ) -> Path:
         """The artifact, published whole; then the working folder goes."""
         run = run_record(self.job, self.recipe) | {
-            "kernels": described(self.recipe.model.backend),
+            "kernels": described(getattr(self.recipe.model, "backend", None)),
             "seen": seen_record(self.job, self.start.run if self.start else None),
             "coverage": coverage_table(self.job, self.encoder),
             "tuning": metrics,

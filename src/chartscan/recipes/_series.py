@@ -166,7 +166,7 @@ class SeriesRun:
     ) -> Path:
         """The artifact, published whole; then the working folder goes."""
         run = run_record(self.job, self.recipe) | {
-            "kernels": described(getattr(self.recipe.model, "backend", "auto")),
+            "kernels": described(getattr(self.recipe.model, "backend", None)),
             "seen": seen_record(self.job),
             "teacher": self.teaching,
             "tuning": metrics,

@@ -10,7 +10,6 @@ from torch import nn
 
 from chartscan import artifact
 from chartscan.errors import ConfigError
-from chartscan.models import ehrmamba
 from chartscan.recipes._job import Job
 from chartscan.recipes._seen import seen
 from chartscan.schema import HELD_OUT, TUNING
@@ -29,7 +28,7 @@ class Start(Protocol):
     def architecture(self) -> str: ...
 
     @property
-    def model(self) -> ehrmamba.Config: ...
+    def model(self) -> msgspec.Struct: ...
 
     @property
     def sequence(self) -> SequenceConfig: ...

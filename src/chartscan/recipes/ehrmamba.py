@@ -4,11 +4,11 @@ Settings of Fallahpour et al. 2024, Table 4 and section A.6 of the paper, for on
 """
 
 from chartscan.models import ehrmamba
-from chartscan.recipes._sequence import SequenceRecipe
+from chartscan.recipes._sequence import EhrmambaRecipe
 from chartscan.sequences import SequenceConfig
 from chartscan.training import TrainConfig
 
-RECIPE = SequenceRecipe(
+RECIPE = EhrmambaRecipe(
     model=ehrmamba.Config(d_model=768, n_layers=32, d_state=16, d_conv=4),
     sequence=SequenceConfig(context=2048),
     pretrain=TrainConfig(learning_rate=5e-5, epochs=15, precision="auto", patience=3),

@@ -1,11 +1,11 @@
 """EHRMamba for a demonstration or a test: 2 blocks of width 64, minutes on a laptop."""
 
 from chartscan.models import ehrmamba
-from chartscan.recipes._sequence import SequenceRecipe
+from chartscan.recipes._sequence import EhrmambaRecipe
 from chartscan.sequences import SequenceConfig
 from chartscan.training import TrainConfig
 
-RECIPE = SequenceRecipe(
+RECIPE = EhrmambaRecipe(
     model=ehrmamba.Config(d_model=64, n_layers=2, d_state=8, d_conv=4, time_dim=8),
     sequence=SequenceConfig(context=1024),
     pretrain=TrainConfig(learning_rate=3e-3, epochs=3, betas=(0.9, 0.98)),
