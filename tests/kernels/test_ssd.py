@@ -7,7 +7,7 @@ import torch
 
 from chartscan.kernels import selective_scan, ssd, ssd_step
 from chartscan.kernels.ssd_reference import ssd_reference
-from scan_inputs import largest_relative_error, reads, scan_inputs
+from scan_inputs import largest_relative_error, reads
 from ssd_inputs import SEQUENCES, outputs_and_gradients, ssd_inputs
 
 MODULE = sys.modules[ssd.__module__]  # which the function of its name hides
@@ -75,16 +75,15 @@ def test_gradients_agree_with_finite_differences():
     assert torch.autograd.gradcheck(scan, tuple(inputs.values()))
 
 
-def test_with_one_channel_a_head_it_is_the_selective_scan_with_scalar_decay():
-    given = {name: t.detach() for name, t in scan_inputs(channels=6, dtype=torch.float64).items()}
-    A = given["A"][:, :1]
-    expected, last, _ = selective_scan(**(given | {"z": None, "A": A.expand(-1, 16)}), backend="reference")
-    shared = {name: given[name] for name in ("dt", "B", "C", "D", "dt_bias")}
-    y, after, _ = ssd(
-        given["x"].unsqueeze(3), A=A[:, 0], state=given["state"].unsqueeze(2), chunk=16, **shared
-    )
-    torch.testing.assert_close(y.squeeze(3), expected)
-    torch.testing.assert_close(after.squeeze(2), last)
+def test_it_is_the_selective_scan_where_the_channels_of_a_head_share_step_and_decay():
+    inputs = {name: t.detach() for name, t in ssd_inputs(heads=3, channels=4, dtype=torch.float64).items()}
+    y, last, _ = ssd(**inputs, chunk=16)
+    each = {name: inputs[name].repeat_interleave(4, -1) for name in ("dt", "A", "D", "dt_bias")}
+    whole = each | {"A": each["A"].unsqueeze(1).expand(-1, 7), "B": inputs["B"], "C": inputs["C"]}
+    flat = {"x": inputs["x"].flatten(2), "state": inputs["state"].flatten(1, 2)}
+    expected, after, _ = selective_scan(**flat, **whole, backend="reference")
+    torch.testing.assert_close(y.flatten(2), expected)
+    torch.testing.assert_close(last.flatten(1, 2), after)
 
 
 def test_scanning_in_pieces_equals_scanning_whole():

@@ -14,7 +14,6 @@ from chartscan.recipes.bench.progress import Counter
 from chartscan.recipes.bench.roofline import Rates
 from chartscan.recipes.bench.scan_inputs import Shape, random_inputs
 from chartscan.recipes.bench.scan_peers import PEERS, Peer, channels_last, einsum_loop
-from chartscan.recipes.bench.ssd import ssd
 from chartscan.recipes.bench.timing import Plan, clock
 
 TINY = Shape(2, 37, 64, 4)
@@ -127,22 +126,6 @@ def test_lengths_whose_backward_is_quadratic_are_said_not_to_be_run():
     loop = PEERS["transformers, loop"]
     assert "not run" in loop.obstacle(Shape(1, 1024), backward=True)
     assert "not run" not in (loop.obstacle(Shape(1, 1024), backward=False) or "")
-
-
-@pytest.mark.parametrize("block", [1, 8, 64])
-def test_block_matrices_equal_the_scan_where_a_head_has_one_decay(block):
-    inputs, _ = random_inputs(Shape(2, 45, 12, 5))
-    x, z = (v.unflatten(2, (3, 4)) for v in (inputs.x, inputs.z))
-    dt, bias, D = inputs.dt[..., ::4], inputs.dt_bias[::4], torch.rand(3)
-    A = -torch.rand(3)
-    found = ssd(x, dt, A, inputs.B, inputs.C, D, z, bias, block)
-    same = {"D": D, "dt_bias": bias, "A": A.unsqueeze(1).repeat(1, 5)}
-    each = {name: tensor.repeat_interleave(4, 0) for name, tensor in same.items()}
-    dt_each = dt.repeat_interleave(4, 2)
-    expected = selective_scan(
-        inputs.x, dt_each, B=inputs.B, C=inputs.C, z=inputs.z, **each, backend="reference"
-    )[0]
-    torch.testing.assert_close(found.flatten(2), expected, rtol=1e-4, atol=1e-5)
 
 
 def test_the_einsum_loop_is_a_peer_by_its_values_not_by_its_name():

@@ -173,6 +173,17 @@ def test_a_pretrained_model_is_fine_tuned_later(place, tmp_path):
     assert len(list((tmp_path / "p").glob("*.parquet"))) == len(names("tasks"))
 
 
+def test_a_model_without_a_selective_scan_is_trained_and_predicts(place, tmp_path):
+    common = ["--data", place / "data", "--labels", place / "labels", "--threads", 1, *SETTINGS]
+    chartscan("train", "ehrmamba2-tiny", "--out", tmp_path / "run", *common)
+    run = json.loads((tmp_path / "run" / "run.json").read_bytes())
+    assert list(run["kernels"]) == ["matrix products"]
+    losses = [row["loss"] for row in run["curves"]["pretraining/losses"]]
+    assert losses[-1] < losses[0] - 0.5
+    chartscan("predict", tmp_path / "run", place / "data", place / "labels", tmp_path / "p")
+    assert len(list((tmp_path / "p").glob("*.parquet"))) == len(names("tasks"))
+
+
 def test_a_run_is_resumed_only_as_it_was_begun(place, tmp_path):
     (tmp_path / "run.work").mkdir()
     (tmp_path / "run.work" / "job.json").write_text(json.dumps({"recipe": "SequenceRecipe"}))

@@ -16,9 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from chartscan.errors import ConfigError
-from chartscan.kernels import Backend, selective_scan
+from chartscan.kernels import Backend, selective_scan, ssd
 from chartscan.recipes.bench.scan_inputs import Inputs, Shape, random_inputs
-from chartscan.recipes.bench.ssd import ssd
 
 WIDTH = 256  # of the LSTM and of attention: the model whose blocks have 512 channels
 HEADS = 4
@@ -156,7 +155,10 @@ def einsum_loop(
 
 
 def prepare_ssd(states: int, block: int) -> Callable[[Shape], Prepared]:
-    """SSD with heads of 64 channels (fewer where there are fewer), and its own number of states."""
+    """Mamba-2's scan with heads of 64 channels (fewer where there are fewer), and its own number of states.
+
+    Another and less general model: the channels of a head share one step size and one decay.
+    """
 
     def prepare(shape: Shape) -> Prepared:
         inputs, dy = random_inputs(shape._replace(states=states))
@@ -168,8 +170,10 @@ def prepare_ssd(states: int, block: int) -> Callable[[Shape], Prepared]:
             inputs.D[::width].contiguous(),
             inputs.dt_bias[::width].contiguous(),
         )
-        leaves = tuple(v.requires_grad_() for v in (x, dt, A, inputs.B, inputs.C, D, z, dt_bias))
-        return Prepared(lambda: partial(ssd, block=block)(*leaves), leaves, dy)
+        leaves = tuple(v.requires_grad_() for v in (x, dt, A, inputs.B, inputs.C, D, dt_bias, z))
+        *given, z = leaves
+        scan: Callable[..., tuple[Tensor, ...]] = partial(ssd, chunk=block)
+        return Prepared(lambda: scan(*given)[0] * F.silu(z), leaves, dy)
 
     return prepare
 
