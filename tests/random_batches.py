@@ -57,6 +57,7 @@ def with_token(batch, row, position, code, task_type):
     prefix = rows_and_steps(batch, slice(row, row + 1), slice(0, position + 1))
     token = {name: t.new_zeros(1, 1) for name, t in tensors(prefix).items()}
     token["codes"], token["types"] = torch.tensor([[code]]), torch.tensor([[task_type]])
+    token["positions"] = torch.tensor([[position + 1]])
     joined = {n: torch.cat([t, token[n]], 1) for n, t in tensors(prefix).items()}
     return Batch(**joined, lengths=torch.tensor([position + 2]))
 

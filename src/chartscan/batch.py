@@ -95,17 +95,26 @@ class State(Protocol):
 
 
 class SequenceModel(Protocol):
-    """A causal sequence model. `width` is D."""
+    """A model of token sequences. `width` is D; `PRETRAINING` the file in objectives/ that teaches it, if any."""
 
+    CAUSAL: ClassVar[bool]
+    PRETRAINING: ClassVar[Literal["next_event", "masked_event"] | None]
     width: int
 
     def forward(self, batch: Batch) -> Tensor:
-        """Hidden states (B, L, D); position l has seen positions 0..l of its row and nothing else."""
+        """Hidden states (B, L, D). Where `CAUSAL`, position l has seen positions 0..l of its row; else all."""
         ...
 
     def prompted(self, batch: Batch) -> Tensor:
-        """Hidden states (P, D) of `batch.prompts`, each as if its task token followed its position."""
+        """Hidden states (P, D) of `batch.prompts`, each as if its task token followed its position.
+
+        Causal or not, an answer has seen its row up to that position, and no other prompt.
+        """
         ...
+
+
+class CausalModel(SequenceModel, Protocol):
+    """A sequence model that goes on from where it is, token by token."""
 
     def init_state(self, rows: int) -> Any:
         """The state before the first token, for `rows` sequences."""

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from chartscan.errors import ConfigError
 from chartscan.kernels.products import linear
 from chartscan.layers.dropout import Dropout
+from chartscan.layers.full_attention import among_real
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ class SelfAttention(nn.Module):
         """Steps at or beyond `lengths` (B,) are padding, whatever comes out there."""
         query, key, value = self._projected(x)
         if not self.causal:
-            attended = _among_real(query, key, value, lengths)
+            attended = among_real(query, key, value, lengths)
         elif self.window is None or self.window >= x.shape[1]:
             attended = F.scaled_dot_product_attention(query, key, value, is_causal=True)
         else:
@@ -98,12 +99,6 @@ class SelfAttention(nn.Module):
         x = x + self.dropout(linear(joined, self.out_proj.weight, self.out_proj.bias))
         inner = F.relu(linear(self.ffn_norm(x), self.expand.weight, self.expand.bias))
         return x + self.dropout(linear(inner, self.contract.weight, self.contract.bias))
-
-
-def _among_real(query: Tensor, key: Tensor, value: Tensor, lengths: Tensor) -> Tensor:
-    """Every position attends to the real ones of its row; a row without any to its first."""
-    real = torch.arange(key.shape[2], device=key.device) < lengths.clamp(min=1).unsqueeze(1)
-    return F.scaled_dot_product_attention(query, key, value, real[:, None, None])
 
 
 def _in_window(query: Tensor, key: Tensor, value: Tensor, window: int) -> Tensor:

@@ -72,9 +72,11 @@ class State:
 
 
 class Model(nn.Module):
-    """`forward`, `prompted`, and the same token by token: `init_state`, `step` (see batch.SequenceModel)."""
+    """`forward`, `prompted`, and the same token by token: `init_state`, `step` (see batch.CausalModel)."""
 
     INPUT: ClassVar[Literal["tokens"]] = "tokens"
+    CAUSAL: ClassVar[bool] = True
+    PRETRAINING: ClassVar[Literal["next_event"]] = "next_event"
 
     def __init__(self, config: Config, vocab_size: int):
         super().__init__()

@@ -1,0 +1,131 @@
+"""BigBird's attention (Zaheer et al. 2020, arXiv:2007.14062): time and memory linear in the length.
+
+A row is cut in blocks of tokens. Its first and last block see, and are seen by, all of it. Every other block
+sees those two, itself with its two neighbours, and a few blocks drawn at random, for each head and layer.
+
+Three departures from the released implementation and from Hugging Face's:
+
+- The last block is the one with the row's own last token, and the random blocks of a row of n blocks are a
+  function of the seed, the head and n. There, both follow from the length to which the batch is padded, so
+  that batch-mates change a result.
+- The random blocks are the same in training and in use, and are drawn from the whole row. There, they are
+  drawn in training only (in use, block 0 is counted several times), and from the first eleven blocks alone
+  where a row has more.
+- Nothing is seen twice.
+"""
+
+from functools import cache
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from chartscan.layers.full_attention import among_real
+
+
+class BlockSparseAttention(nn.Module):
+    """Queries, keys, values (B, heads, L, d) -> (B, heads, L, d). It has no weights.
+
+    `context` is the greatest length. Rows of at most `n_random` + 4 blocks see all of themselves anyway.
+    """
+
+    random: Tensor  # (blocks + 1, heads, blocks, n_random), of `random_blocks`
+
+    def __init__(self, n_heads: int, context: int, block: int, n_random: int, seed: int):
+        super().__init__()
+        self.block, self.n_random = block, n_random
+        drawn = torch.from_numpy(random_blocks(n_heads, -(-context // block), n_random, seed))
+        self.register_buffer("random", drawn, persistent=False)  # follows from the settings
+
+    def forward(self, query: Tensor, key: Tensor, value: Tensor, lengths: Tensor) -> Tensor:
+        """Positions at or beyond `lengths` (B,) are padding, whatever comes out there."""
+        length = query.shape[2]
+        blocks = -(-length // self.block)
+        if blocks <= self.n_random + 4:
+            return among_real(query, key, value, lengths)
+        more = blocks * self.block - length
+        query, key, value = (F.pad(x, (0, 0, 0, more)).contiguous() for x in (query, key, value))
+        last = (lengths.clamp(min=1) - 1) // self.block  # (B,) the last block of each row
+        middle = self._middle(query, key, value, lengths, last)
+        first_attended, last_attended = self._everything(query, key, value, lengths, last)
+        attended = torch.cat([first_attended, middle, torch.zeros_like(first_attended)], 2)
+        is_last = torch.arange(blocks, device=last.device) == last.unsqueeze(1)  # (B, blocks)
+        attended = torch.where(is_last[:, None, :, None, None], last_attended, attended)
+        return attended.flatten(2, 3)[:, :, :length]
+
+    def _everything(
+        self, query: Tensor, key: Tensor, value: Tensor, lengths: Tensor, last: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """What the first and the last block of each row attend to: all of it. Each (B, heads, 1, block, d)."""
+        blocked = query.unflatten(2, (-1, self.block))
+        rows = torch.arange(len(last), device=last.device)
+        asking = torch.cat([blocked[:, :, 0], blocked[rows, :, last]], 2)  # (B, heads, 2 block, d)
+        found = among_real(asking, key, value, lengths).unflatten(2, (2, self.block))
+        return found[:, :, :1], found[:, :, 1:]
+
+    def _middle(self, query: Tensor, key: Tensor, value: Tensor, lengths: Tensor, last: Tensor) -> Tensor:
+        """What blocks 1 .. blocks - 2 attend to, (B, heads, blocks - 2, block, d).
+
+        A row's last block and what is beyond it come out as anything.
+        """
+        rows, heads = query.shape[:2]
+        blocked = query.unflatten(2, (-1, self.block))[:, :, 1:-1]
+        seen, counts = self._seen(last, query.shape[2] // self.block)
+        real = self._real(seen, counts, lengths)
+        attended = F.scaled_dot_product_attention(
+            blocked.flatten(1, 2), self._gathered(key, seen), self._gathered(value, seen), real
+        )
+        return attended.view(rows, heads, -1, self.block, query.shape[3])
+
+    def _seen(self, last: Tensor, blocks: int) -> tuple[Tensor, Tensor]:
+        """Blocks that blocks 1 .. blocks - 2 of each row look at, and which of them count.
+
+        Both (B, heads, blocks - 2, K), the random ones at the end.
+        """
+        here = torch.arange(1, blocks - 1, device=last.device)
+        end = last.view(-1, 1).expand(-1, len(here))
+        always = [torch.zeros_like(end), end, *((here + shift).expand_as(end) for shift in (-1, 0, 1))]
+        fixed = torch.stack(always, -1)  # (B, blocks - 2, 5)
+        counts = (fixed > 0) & (fixed < end.unsqueeze(2))  # neighbours that are the first or the last block,
+        counts[..., :2] = True  # which count already
+        drawn = self.random[last + 1][:, :, 1 : blocks - 1].long()  # (B, heads, blocks - 2, n_random)
+        heads = drawn.shape[1]
+        fixed, counts = (x.unsqueeze(1).expand(-1, heads, -1, -1) for x in (fixed, counts))
+        return torch.cat([fixed, drawn.clamp(min=0)], 3), torch.cat([counts, drawn >= 0], 3)
+
+    def _real(self, seen: Tensor, counts: Tensor, lengths: Tensor) -> Tensor:
+        """Which of the tokens looked at count: (B, heads (blocks - 2), 1, K block)."""
+        tokens = seen.unsqueeze(-1) * self.block + torch.arange(self.block, device=seen.device)
+        real = counts.unsqueeze(-1) & (tokens < lengths.clamp(min=1).view(-1, 1, 1, 1, 1))
+        return real.flatten(3).flatten(1, 2).unsqueeze(2)
+
+    def _gathered(self, x: Tensor, seen: Tensor) -> Tensor:
+        """The tokens of the blocks `seen`: (B, heads, L, d) -> (B, heads (blocks - 2), K block, d)."""
+        rows, heads, length, size = x.shape
+        blocks = length // self.block
+        start = torch.arange(rows * heads, device=x.device).view(rows, heads, 1, 1) * blocks
+        found = x.reshape(rows * heads * blocks, -1).index_select(0, (seen + start).flatten())
+        return found.view(rows, -1, seen.shape[3] * self.block, size)
+
+
+@cache
+def random_blocks(n_heads: int, blocks: int, count: int, seed: int) -> np.ndarray:
+    """Blocks that each block of a row of n blocks sees at random: (blocks + 1, n_heads, blocks, count) int16.
+
+    The first index is n. For every head, each block ranks all others at random once; of a row it takes the
+    `count` that rank first among those that it would not see anyway; -1 where there are fewer. So the choice
+    is uniform for every n, and a longer row changes as little of it as can be. NumPy promises that this
+    generator's numbers stay what they are.
+    """
+    ranks = np.random.RandomState(seed).random_sample((n_heads, blocks, blocks))
+    found = np.full((blocks + 1, n_heads, blocks, count), -1, dtype=np.int16)
+    index = np.arange(blocks)
+    near = np.abs(index[:, None] - index) <= 1
+    for n in range(5, blocks + 1):  # in fewer, everything is seen anyway
+        free = ~near[:n, :n] & (index[:n] > 0) & (index[:n] < n - 1)
+        score = np.where(free, ranks[:, :n, :n], np.inf)
+        best = np.argsort(score, -1)[:, :, :count]
+        best[np.isinf(np.take_along_axis(score, best, -1))] = -1
+        found[n, :, :n, : best.shape[2]] = best
+    return found

@@ -1,0 +1,101 @@
+"""BigBird (Zaheer et al. 2020, arXiv:2007.14062) on embedded events; MultiBird is the same, fine-tuned prompted.
+
+Fallahpour et al. 2024, Table 4, and the released code's block of 64 tokens with 3 random blocks. It differs
+from CEHR-BERT in the attention alone, whose cost is linear in the length (see layers/block_sparse_attention);
+like the original it drops none of the attention's probabilities.
+"""
+
+from typing import ClassVar, Literal
+
+import msgspec
+from torch import Tensor, nn
+
+from chartscan.batch import Batch
+from chartscan.errors import ConfigError
+from chartscan.layers.block_sparse_attention import BlockSparseAttention
+from chartscan.layers.embedding import EventEmbedding
+from chartscan.layers.encoder_layer import EncoderLayer
+from chartscan.layers.prompt_prefixes import last_of_each, prompt_prefixes
+
+
+class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The paper's size by default."""
+
+    d_model: int = 768
+    n_layers: int = 6
+    n_heads: int = 12
+    d_ffn: int = 3072  # inner width of the feed-forward layers
+    context: int = 2048  # positions, the task token's included
+    block: int = 64  # tokens that share what they see
+    n_random: int = 3  # blocks that each block sees at random
+    seed: int = 0  # of the random blocks; every layer draws its own
+    time_dim: int = 32  # sine waves for each of time, gap and age
+    n_types: int = 24
+    task_type: int = 6  # the type of task tokens
+    max_visits: int = 512  # visit orders 0 .. 511
+    dropout: float = 0.1  # of the embedding and each layer's two parts
+
+    def __post_init__(self) -> None:
+        for name in (
+            "d_model",
+            "n_layers",
+            "n_heads",
+            "d_ffn",
+            "context",
+            "block",
+            "time_dim",
+            "n_types",
+            "max_visits",
+        ):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"model.{name} is {getattr(self, name)}; expected at least 1.")
+        if self.n_random < 0:
+            raise ConfigError(f"model.n_random is {self.n_random}; expected at least 0.")
+        if not 0 <= self.seed < 2**31:
+            raise ConfigError(f"model.seed is {self.seed}; expected 0 to {2**31 - 1}.")
+        if self.d_model % self.n_heads:
+            raise ConfigError(
+                f"model.n_heads is {self.n_heads}; expected a divisor of model.d_model, {self.d_model}."
+            )
+        if not 0 <= self.task_type < self.n_types:
+            raise ConfigError(f"model.task_type is {self.task_type}; expected 0 to {self.n_types - 1}.")
+        if not 0 <= self.dropout < 1:
+            raise ConfigError(f"model.dropout is {self.dropout}; expected 0 <= dropout < 1.")
+
+
+class Model(nn.Module):
+    """`forward` and `prompted` (see batch.SequenceModel)."""
+
+    INPUT: ClassVar[Literal["tokens"]] = "tokens"
+    CAUSAL: ClassVar[bool] = False
+    PRETRAINING: ClassVar[Literal["masked_event"]] = "masked_event"
+
+    def __init__(self, config: Config, vocab_size: int):
+        super().__init__()
+        c = config
+        self.config, self.width = config, c.d_model
+        self.embedding = EventEmbedding(
+            vocab_size, c.d_model, c.n_types, c.max_visits, c.time_dim, c.dropout, c.context
+        )
+        self.layers = nn.ModuleList(
+            EncoderLayer(
+                c.d_model,
+                c.n_heads,
+                c.d_ffn,
+                c.dropout,
+                BlockSparseAttention(c.n_heads, c.context, c.block, c.n_random, c.seed + layer),
+            )
+            for layer in range(c.n_layers)
+        )
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Hidden states (B, L, D); a position has seen what the layers' blocks let through, later tokens too."""
+        hidden: Tensor = self.embedding(batch)
+        for layer in self.layers:
+            hidden = layer(hidden, batch.lengths)
+        return hidden
+
+    def prompted(self, batch: Batch) -> Tensor:
+        """Hidden states (P, D) of the task tokens, each at the end of a row of its own."""
+        prefixes = prompt_prefixes(batch, self.config.task_type)
+        return last_of_each(self.forward(prefixes), prefixes)
