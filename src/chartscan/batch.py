@@ -11,6 +11,8 @@ from typing import Any, ClassVar, Literal, Protocol, Self
 import torch
 from torch import Tensor
 
+Pretraining = Literal["next_event", "masked_event"]
+
 PAD = 0  # token id, type id, segment, visit order and variable of padding
 
 
@@ -95,14 +97,14 @@ class State(Protocol):
 
 
 class SequenceModel(Protocol):
-    """A model of token sequences. `width` is D; `PRETRAINING` the file in objectives/ that teaches it, if any."""
+    """A model of token sequences. `width` is D; `PRETRAINING` names its objective."""
 
     CAUSAL: ClassVar[bool]
-    PRETRAINING: ClassVar[Literal["next_event", "masked_event"] | None]
+    PRETRAINING: ClassVar[Pretraining | None]
     width: int
 
     def forward(self, batch: Batch) -> Tensor:
-        """Hidden states (B, L, D). Where `CAUSAL`, position l has seen positions 0..l of its row; else all."""
+        """Hidden states (B, L, D), of nothing but the own row: where `CAUSAL`, of positions 0..l at l."""
         ...
 
     def prompted(self, batch: Batch) -> Tensor:

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from chartscan.errors import ConfigError
 from chartscan.layers.embedding import EventEmbedding
 from chartscan.layers.sine_features import SineFeatures
 from random_batches import N_TYPES, VOCAB_SIZE, random_batch
@@ -74,3 +75,30 @@ def test_sine_features_keep_full_precision_under_autocast():
     with torch.autocast("cpu", torch.bfloat16):
         torch.testing.assert_close(layer(weeks), layer(weeks.float()))
         assert layer(weeks).dtype == torch.float32
+
+
+def with_positions(context=12):
+    torch.manual_seed(0)
+    return EventEmbedding(VOCAB_SIZE, 32, N_TYPES, max_visits=20, time_size=8, dropout=0.0, context=context)
+
+
+def test_a_context_adds_a_table_of_positions_and_changes_no_other_weight():
+    plain, more = embedding().state_dict(), with_positions().state_dict()
+    assert set(more) - set(plain) == {"positions.weight"}
+    assert all(torch.equal(more[name], tensor) for name, tensor in plain.items())
+
+
+def test_positions_are_added_before_the_norm_to_every_token_but_padding():
+    layer, batch = with_positions().double(), random_batch()
+    before = []
+    layer.norm.register_forward_pre_hook(lambda _, given: before.append(given[0]))
+    embedded = layer(batch)
+    layer(replace(batch, positions=torch.zeros_like(batch.positions)))
+    expected = layer.positions.weight[batch.positions] - layer.positions.weight[0]
+    torch.testing.assert_close(before[0] - before[1], expected)
+    assert (embedded[batch.codes == 0] == 0).all()
+
+
+def test_rows_longer_than_the_context_are_refused():
+    with pytest.raises(ConfigError, match="A row has 12 tokens and the model a context of 11"):
+        with_positions(11)(random_batch())

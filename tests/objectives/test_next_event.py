@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from chartscan.models.ehrmamba import Config, Model
 from chartscan.objectives import _token_loss
 from chartscan.objectives.next_event import NextEvent
+from largest_tensor import LargestTensor
 from random_batches import VOCAB_SIZE, random_batch, with_padding
 
 
@@ -94,21 +94,6 @@ def test_under_bf16_autocast_loss_and_gradients_are_close():
     torch.testing.assert_close(low_loss, loss, rtol=1e-3, atol=0)
     for a, b in zip(gradients(low_loss, objective), exact, strict=True):
         assert (a - b).abs().max() < 0.03 * b.abs().max()
-
-
-class LargestTensor(TorchDispatchMode):
-    """Remembers how many numbers the largest result of any operation has."""
-
-    def __init__(self):
-        super().__init__()
-        self.numbers = 0
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        found = func(*args, **(kwargs or {}))
-        for tensor in found if isinstance(found, tuple | list) else (found,):
-            if isinstance(tensor, torch.Tensor):
-                self.numbers = max(self.numbers, tensor.numel())
-        return found
 
 
 @pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])

@@ -57,7 +57,7 @@ class BlockSparseAttention(nn.Module):
     def _everything(
         self, query: Tensor, key: Tensor, value: Tensor, lengths: Tensor, last: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """What the first and the last block of each row attend to: all of it. Each (B, heads, 1, block, d)."""
+        """What the first and the last block of each row find in all of it, each (B, heads, 1, block, d)."""
         blocked = query.unflatten(2, (-1, self.block))
         rows = torch.arange(len(last), device=last.device)
         asking = torch.cat([blocked[:, :, 0], blocked[rows, :, last]], 2)  # (B, heads, 2 block, d)

@@ -1,8 +1,8 @@
 """The embedding of every model of tokens: what is known of each token, as one vector of the model's width.
 
 Fallahpour et al. 2024, eq. 1 and appendix C.2: code, time and age are joined and projected, type, segment
-and visit order are added, and for the transformers the position. Beside the time since the first event stands the gap since the last one, which
-the released code uses in its place.
+and visit order are added, and for the transformers the position. Beside the time since the first event stands
+the gap since the last one, which the released code uses in its place.
 """
 
 import math

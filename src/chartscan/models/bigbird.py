@@ -1,4 +1,4 @@
-"""BigBird (Zaheer et al. 2020, arXiv:2007.14062) on embedded events; MultiBird is the same, fine-tuned prompted.
+"""BigBird (Zaheer et al. 2020, arXiv:2007.14062) on embedded events; MultiBird is it, taught by prompts.
 
 Fallahpour et al. 2024, Table 4, and the released code's block of 64 tokens with 3 random blocks. It differs
 from CEHR-BERT in the attention alone, whose cost is linear in the length (see layers/block_sparse_attention);
@@ -10,7 +10,7 @@ from typing import ClassVar, Literal
 import msgspec
 from torch import Tensor, nn
 
-from chartscan.batch import Batch
+from chartscan.batch import Batch, Pretraining
 from chartscan.errors import ConfigError
 from chartscan.layers.block_sparse_attention import BlockSparseAttention
 from chartscan.layers.embedding import EventEmbedding
@@ -68,7 +68,7 @@ class Model(nn.Module):
 
     INPUT: ClassVar[Literal["tokens"]] = "tokens"
     CAUSAL: ClassVar[bool] = False
-    PRETRAINING: ClassVar[Literal["masked_event"]] = "masked_event"
+    PRETRAINING: ClassVar[Pretraining | None] = "masked_event"
 
     def __init__(self, config: Config, vocab_size: int):
         super().__init__()
@@ -89,7 +89,7 @@ class Model(nn.Module):
         )
 
     def forward(self, batch: Batch) -> Tensor:
-        """Hidden states (B, L, D); a position has seen what the layers' blocks let through, later tokens too."""
+        """Hidden states (B, L, D); a position has seen what the blocks let through, later tokens too."""
         hidden: Tensor = self.embedding(batch)
         for layer in self.layers:
             hidden = layer(hidden, batch.lengths)

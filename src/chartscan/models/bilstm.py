@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from chartscan.batch import Batch
+from chartscan.batch import Batch, Pretraining
 from chartscan.errors import ConfigError
 from chartscan.layers.embedding import EventEmbedding
 from chartscan.layers.prompt_prefixes import last_of_each, prompt_prefixes
@@ -46,7 +46,7 @@ class Model(nn.Module):
 
     INPUT: ClassVar[Literal["tokens"]] = "tokens"
     CAUSAL: ClassVar[bool] = False
-    PRETRAINING: ClassVar[None] = None
+    PRETRAINING: ClassVar[Pretraining | None] = None
 
     def __init__(self, config: Config, vocab_size: int):
         super().__init__()

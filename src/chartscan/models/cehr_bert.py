@@ -9,7 +9,7 @@ from typing import ClassVar, Literal
 import msgspec
 from torch import Tensor, nn
 
-from chartscan.batch import Batch
+from chartscan.batch import Batch, Pretraining
 from chartscan.errors import ConfigError
 from chartscan.layers.embedding import EventEmbedding
 from chartscan.layers.encoder_layer import EncoderLayer
@@ -59,7 +59,7 @@ class Model(nn.Module):
 
     INPUT: ClassVar[Literal["tokens"]] = "tokens"
     CAUSAL: ClassVar[bool] = False
-    PRETRAINING: ClassVar[Literal["masked_event"]] = "masked_event"
+    PRETRAINING: ClassVar[Pretraining | None] = "masked_event"
 
     def __init__(self, config: Config, vocab_size: int):
         super().__init__()

@@ -13,7 +13,7 @@ import msgspec
 import torch
 from torch import Tensor, nn
 
-from chartscan.batch import Batch, Prompts
+from chartscan.batch import Batch, Pretraining, Prompts
 from chartscan.errors import ConfigError
 from chartscan.layers.embedding import EventEmbedding
 from chartscan.layers.mamba_block import Backend, BlockState, MambaBlock
@@ -76,7 +76,7 @@ class Model(nn.Module):
 
     INPUT: ClassVar[Literal["tokens"]] = "tokens"
     CAUSAL: ClassVar[bool] = True
-    PRETRAINING: ClassVar[Literal["next_event"]] = "next_event"
+    PRETRAINING: ClassVar[Pretraining | None] = "next_event"
 
     def __init__(self, config: Config, vocab_size: int):
         super().__init__()
