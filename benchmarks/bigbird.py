@@ -2,8 +2,8 @@
 
 The same 4,096 tokens as rows of 1,024 and as one row, forward and as a training step with masked events, at
 the paper's size. Full attention is CEHR-BERT's with BigBird's heads and context: the same network otherwise,
-without attention dropout. Medians of rounds in turn, of processor time on one thread, which other load disturbs
-least; about five minutes.
+without attention dropout. Medians of rounds in turn, of processor time on one thread, which other load
+disturbs least, with freed memory kept as `chartscan train` keeps it; about eight minutes.
 """
 
 import json
@@ -30,7 +30,10 @@ SETTINGS = {"n_heads": 12, "context": TOKENS, "dropout": 0.0}
 
 def main(out: Path | None) -> None:
     display, watch = Display(), clock(THREADS)
-    with observed(THREADS) as conditions, display.progress("BigBird", "measurements") as progress:
+    with (
+        observed(THREADS, keep_memory=True) as conditions,
+        display.progress("BigBird", "measurements") as progress,
+    ):
         results = {}
         for what, pick in (("inference", inference), ("training", training)):
             calls = all_calls(pick)

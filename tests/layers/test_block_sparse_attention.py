@@ -134,6 +134,19 @@ def test_operations_and_memory_grow_with_the_length_and_not_with_its_square():
     assert full_numbers > 5 * more_numbers
 
 
+def test_what_is_gathered_is_not_kept_for_the_backward_pass():
+    module, (qkv, lengths) = attention(block=64, context=2048), inputs((2048,))
+    kept = {}
+
+    def keep(tensor):
+        kept[tensor.data_ptr()] = tensor.numel()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        module(*qkv, lengths)
+    assert sum(kept.values()) < 10 * qkv[0].numel()
+
+
 def test_random_blocks_are_free_distinct_and_as_many_as_there_are():
     drawn = random_blocks(3, 12, RANDOM, 5)
     for n in range(13):

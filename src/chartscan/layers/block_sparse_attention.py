@@ -20,6 +20,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from chartscan.layers.full_attention import among_real
 
@@ -47,7 +48,10 @@ class BlockSparseAttention(nn.Module):
         more = blocks * self.block - length
         query, key, value = (F.pad(x, (0, 0, 0, more)).contiguous() for x in (query, key, value))
         last = (lengths.clamp(min=1) - 1) // self.block  # (B,) the last block of each row
-        middle = self._middle(query, key, value, lengths, last)
+        # What is gathered is sixteen times the keys. The backward pass makes it again: no layer keeps it.
+        middle: Tensor = checkpoint(
+            self._middle, query, key, value, lengths, last, use_reentrant=False, preserve_rng_state=False
+        )
         first_attended, last_attended = self._everything(query, key, value, lengths, last)
         attended = torch.cat([first_attended, middle, torch.zeros_like(first_attended)], 2)
         is_last = torch.arange(blocks, device=last.device) == last.unsqueeze(1)  # (B, blocks)
