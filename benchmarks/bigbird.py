@@ -1,9 +1,10 @@
 """BigBird's time per token as rows grow, beside full attention: `python benchmarks/bigbird.py [OUT.json]`.
 
-The same 4,096 tokens as rows of 1,024 and as one row, forward and as a training step with masked events, at
-the paper's size. Full attention is CEHR-BERT's with BigBird's heads and context: the same network otherwise,
-without attention dropout. Medians of rounds in turn, of processor time on one thread, which other load
-disturbs least, with freed memory kept as `chartscan train` keeps it; about eight minutes.
+The same 4,096 tokens as rows of 1,024 and as one row, forward and as a training step with masked events. One
+layer of the paper's size with its embedding and head: further layers repeat the layer. Full attention is
+CEHR-BERT's with BigBird's heads and context, without dropout: the same network otherwise. Medians of
+rounds in turn, of processor time on one thread, which other load disturbs least, with freed memory kept as
+`chartscan train` keeps it; about a minute on a quiet processor.
 """
 
 import json
@@ -25,7 +26,7 @@ from chartscan.recipes.bench.timing import Plan, clock, compared, in_turn
 
 TOKENS, LENGTHS, VOCAB_SIZE, FIRST_EVENT, MASK = 4096, (1024, 4096), 5000, 25, 2
 THREADS, PLAN = 1, Plan(rounds=3, seconds=60)
-SETTINGS = {"n_heads": 12, "context": TOKENS, "dropout": 0.0}
+SETTINGS = {"n_layers": 1, "n_heads": 12, "context": TOKENS, "dropout": 0.0}
 
 
 def main(out: Path | None) -> None:
