@@ -13,7 +13,7 @@ import msgspec
 import torch
 from torch import Tensor, nn
 
-from chartscan.batch import Batch, Prompts
+from chartscan.batch import Batch, Pretraining, Prompts
 from chartscan.errors import ConfigError
 from chartscan.layers.embedding import EventEmbedding
 from chartscan.layers.mamba2_block import BlockState, Mamba2Block
@@ -80,6 +80,8 @@ class Model(nn.Module):
     """`forward`, `prompted`, and the same token by token: `init_state`, `step` (see batch.SequenceModel)."""
 
     INPUT: ClassVar[Literal["tokens"]] = "tokens"
+    CAUSAL: ClassVar[bool] = True
+    PRETRAINING: ClassVar[Pretraining | None] = "next_event"
 
     def __init__(self, config: Config, vocab_size: int):
         super().__init__()

@@ -9,7 +9,7 @@ WHOLE = "whole model"
 REMOVED: dict[str, tuple[str, ...]] = {
     "without the wide readout": ("head.wide_weight=0",),
     "without the network readout": ("head.network_weight=0",),
-    "without the sequence readout": ("head.sequence_weight=0",),
+    "without the sequence readout": ("head.sequence_weight=0", "model.n_layers=0", "model.n_attention=0"),
     "sequence readout alone": ("head.wide_weight=0", "head.network_weight=0"),
     "without Mamba": ("model.n_layers=0",),
     "without self-attention": ("model.n_attention=0",),
