@@ -36,6 +36,7 @@ ALLOWED = {
     "training": {"batch", "files", "lock", "kernels"},
     "artifact": {"find", "batch", "sequences", "series", "files"},
     "predict": {"schema", "artifact", "sequences", "series", "batches", "features"},
+    "generate": {"artifact", "batch", "batches", "sequences"},
     "evaluation": {"schema", "metrics", "files"},
     "interpret": {"batch", "schema"},
 }

@@ -3,6 +3,7 @@
     model.json            family, name and settings of the model, its tasks in order
     weights.safetensors   of a network and its heads; of a tabular model tabular-<i>.json, one a task
     vocabulary.json  numeric.json   of what reads tokens; variables.json of what reads time series
+    pace.json             of a sequence model that forecasts: types and times of what it generates
     member-<i>/  blend.json         of an ensemble: its members, each a whole artifact, and their weights
     calibration.json  run.json  manifest.json (SHA-256 of every other file)
 

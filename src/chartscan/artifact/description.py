@@ -9,10 +9,11 @@ import msgspec
 from chartscan import files
 from chartscan.errors import ChartscanError, DataError
 
-WEIGHTS, VOCABULARY, BINS, VARIABLES = (
+WEIGHTS, VOCABULARY, BINS, PACE, VARIABLES = (
     "weights.safetensors",
     "vocabulary.json",
     "numeric.json",
+    "pace.json",
     "variables.json",
 )
 MODEL, CALIBRATION, RUN, BLEND = "model.json", "calibration.json", "run.json", "blend.json"

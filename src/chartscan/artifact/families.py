@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from chartscan.sequences import NumericBins, Vocabulary
+from chartscan.sequences import NumericBins, Pace, Vocabulary
 from chartscan.series import Variables
 
 
@@ -41,6 +41,7 @@ class SequenceArtifact:
     tasks: tuple[str, ...] = ()  # in the order of the head's task indices
     head: nn.Module | None = None  # objectives.prompted.Prompted: answers to task tokens
     forecast: nn.Module | None = None  # objectives.next_event.NextEvent: which token comes next
+    pace: Pace | None = None  # types and times of generated tokens, from train records
     calibration: Mapping[str, Calibration] = field(default_factory=dict)  # by task
     run: Mapping[str, Any] = field(default_factory=dict)  # seed, versions, data: whatever JSON can hold
 

@@ -8,6 +8,7 @@ from torch import nn
 
 from chartscan.artifact.description import (
     BINS,
+    PACE,
     VARIABLES,
     VOCABULARY,
     WEIGHTS,
@@ -20,7 +21,7 @@ from chartscan.artifact.description import (
 from chartscan.artifact.families import SequenceArtifact, SeriesArtifact
 from chartscan.artifact.weights import load_modules, save_weights
 from chartscan.find import find
-from chartscan.sequences import NumericBins, Vocabulary
+from chartscan.sequences import NumericBins, Pace, Vocabulary
 from chartscan.series import Variables
 
 HEADS: tuple[Head, ...] = ("head", "forecast")
@@ -31,6 +32,8 @@ def save_sequence(staging: Path, artifact: SequenceArtifact) -> Description:
     save_weights(artifact.parts, staging / WEIGHTS)
     artifact.vocabulary.save(staging / VOCABULARY)
     artifact.bins.save(staging / BINS)
+    if artifact.pace:
+        artifact.pace.save(staging / PACE)
     return Description(
         family="sequence",
         name=artifact.name,
@@ -68,6 +71,7 @@ def load_sequence(folder: Path, names: list[str], about: Description, **common: 
         tasks=about.tasks,
         head=parts.get("head"),
         forecast=parts.get("forecast"),
+        pace=Pace.load(folder / PACE, len(vocabulary)) if PACE in names else None,
         **common,
     )
 

@@ -43,7 +43,7 @@ from chartscan.recipes._tokens import coverage_table, fit_tokens, token_store
 from chartscan.recipes._trainee import Trainee, logits_of, mean_loss
 from chartscan.recipes._work import finished
 from chartscan.schema import TRAIN, TUNING
-from chartscan.sequences import Encoder, SequenceConfig
+from chartscan.sequences import Encoder, SequenceConfig, fit_pace
 from chartscan.training import FitResult, TrainConfig
 
 
@@ -183,6 +183,7 @@ class SequenceRun:
             tasks=tuple(self.job.tasks) if head else (),
             head=head,
             forecast=pretrained.head,
+            pace=fit_pace([self.train_store.tokens], len(self.vocabulary)),
             calibration=calibration,
             run=run,
         )

@@ -31,6 +31,20 @@ def interval_token(days: int) -> int:
     return FIRST_MONTH + days // 30 if days <= 365 else LONG_TERM
 
 
+def interval_days(token: int) -> tuple[float, float]:
+    """Days between two visits that an interval token stands for: from the first, to below the second.
+
+    [LT] has no end; two years stand for it.
+    """
+    if token < FIRST_MONTH:
+        first = 7.0 * (token - FIRST_WEEK)
+        return first, first + 7
+    if token == LONG_TERM:
+        return 366.0, 730.0
+    month = token - FIRST_MONTH
+    return max(30.0 * month, 28), min(30.0 * month + 30, 366)
+
+
 def task_token_name(task: str) -> str:
     """The token that asks for `task`."""
     return f"[TASK:{task}]"

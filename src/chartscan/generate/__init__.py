@@ -1,0 +1,10 @@
+"""ARTIFACT + history -> possible futures, token by token with carried state.
+
+The state after a history is computed once and forked into as many futures as are wanted; a token more costs
+the same whatever came before.
+"""
+
+from chartscan.generate.futures import Future, Plan, causal, generate
+from chartscan.generate.history import History, history_of
+
+__all__ = ["Future", "History", "Plan", "causal", "generate", "history_of"]

@@ -1,0 +1,293 @@
+"""Futures of many histories at once: the loop of choosing, placing in time, and one step of the model.
+
+Random numbers belong to (seed, subject, instant, sample): neither the other histories of a call nor how many
+go together changes a future, up to rounding in the last digit of the model's arithmetic.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any, Literal, Protocol, cast
+
+import msgspec
+import numpy as np
+import torch
+from torch import Tensor
+
+from chartscan.artifact import SequenceArtifact
+from chartscan.batch import Batch
+from chartscan.batches.collate import batch_of
+from chartscan.errors import ConfigError
+from chartscan.generate.choice import choose
+from chartscan.generate.history import History
+from chartscan.sequences import Continuation, Encoded, Grammar, Token
+from chartscan.sequences import types as T
+from chartscan.sequences.pace import is_event
+from chartscan.sequences.specials import UNK
+from chartscan.sequences.time import DAY_US
+
+ROWS = 512  # futures that go together
+TOKENS = 16384  # of histories that are read together, padding included
+_DRAWS = 32  # random numbers made ahead, in steps
+_TYPICAL = 0.5
+_DEATH = T.TYPE_OF_EVENT["death"]
+
+Ended = Literal["events", "days", "tokens", "death"]
+
+
+class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """How futures are made, and when they end: whatever comes first."""
+
+    samples: int = 1  # futures of each history
+    tokens: int = 1000  # at most, structural ones included
+    events: int | None = None  # tokens that stand for events
+    days: float | None = None  # after `now`; what happens later is left out
+    until_death: bool = True
+    temperature: float = 1.0  # 0: the likeliest token, at typical times
+    top_p: float = 1.0
+    grammar: bool = False  # mask tokens that cannot follow their predecessor in any record
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if min(self.samples, self.tokens, self.events or 1) < 1 or (self.days is not None and self.days < 0):
+            raise ConfigError("samples, tokens and events must be at least 1, days not negative.")
+        if self.temperature < 0 or not 0 < self.top_p <= 1 or self.seed < 0:
+            raise ConfigError("temperature and seed must not be negative, top_p above 0 and at most 1.")
+
+
+@dataclass(frozen=True)
+class Future:
+    """What may come after one history; arrays of shape (n,)."""
+
+    history: int  # index
+    sample: int
+    codes: np.ndarray  # int32
+    types: np.ndarray  # uint8
+    times: np.ndarray  # int64, microseconds since 1970; of an interval token, when the next visit begins
+    log_probs: np.ndarray  # float32, of each token by the model among the tokens allowed
+    ended: Ended
+
+
+class State(Protocol):
+    """A state that can be carried on from for chosen rows."""
+
+    def at(self, rows: Tensor) -> "State": ...
+
+
+class CausalModel(Protocol):
+    """A sequence model that can go on from any position; see batch.SequenceModel."""
+
+    def fork(self, batch: Batch, rows: Tensor, positions: Tensor) -> State: ...
+    def init_state(self, rows: int) -> State: ...
+    def step(self, token: Batch, state: State) -> tuple[Tensor, State]: ...
+
+
+def causal(artifact: SequenceArtifact) -> CausalModel:
+    """The artifact's model; ConfigError where it cannot forecast."""
+    missing = [name for name in ("fork", "init_state", "step") if not hasattr(artifact.model, name)]
+    if missing or artifact.forecast is None:
+        why = "has no forecasting head" if artifact.forecast is None else "does not read events in order"
+        raise ConfigError(
+            f"'{artifact.name}' {why} and cannot forecast. Forecast with a pretrained ehrmamba."
+        )
+    return cast(CausalModel, artifact.model)
+
+
+@torch.no_grad()
+def generate(
+    artifact: SequenceArtifact,
+    histories: Sequence[History],
+    plan: Plan,
+    progress: Callable[[int, int | None], None] | None = None,
+    rows: int = ROWS,
+) -> Iterator[Future]:
+    """The futures of `histories`, batch by batch, in no order; at most about `rows` go together."""
+    model, head = causal(artifact), artifact.forecast
+    lengths = np.array([h.window.n for h in histories])
+    done = 0
+    for indices in _groups(lengths, max(1, rows // plan.samples)):
+        hidden, state = _start(model, [histories[i] for i in indices])
+        futures = [_Row(histories[i], i, s, plan) for i in indices for s in range(plan.samples)]
+        fork = torch.arange(len(indices)).repeat_interleave(plan.samples)
+        for first in range(0, len(futures), rows):
+            part = slice(first, first + rows)
+            run = _Run(model, cast(Any, head), _allowed(artifact), plan)
+            yield from run.futures(futures[part], hidden[fork[part]], state.at(fork[part]))
+        done += len(indices)
+        if progress:
+            progress(done, len(histories))
+
+
+def _groups(lengths: np.ndarray, most: int) -> Iterator[list[int]]:
+    """Indices of histories that are read together: of like length, those of one token apart."""
+    group: list[int] = []
+    for i in np.argsort(lengths, kind="stable").tolist():
+        full = len(group) >= most or (len(group) + 1) * lengths[i] > TOKENS
+        if group and (full or (lengths[group[0]] == 1) != (lengths[i] == 1)):
+            yield group
+            group = []
+        group.append(i)
+    if group:
+        yield group
+
+
+def _start(model: CausalModel, histories: list[History]) -> tuple[Tensor, State]:
+    """Hidden states (B, D) and states after the last token of each history: its last token is a step."""
+    windows = [h.window for h in histories]
+    lengths = torch.tensor([w.n for w in windows])
+    last = batch_of([_slice(w, w.n - 1, w.n) for w in windows])
+    state = model.init_state(len(windows))
+    if windows[0].n > 1:
+        before = batch_of([_slice(w, 0, w.n - 1) for w in windows])
+        state = model.fork(before, torch.arange(len(windows)), lengths - 2)
+    return model.step(replace(last, positions=(lengths - 1).unsqueeze(1)), state)
+
+
+def _slice(encoded: Encoded, first: int, end: int) -> Encoded:
+    return Encoded(*(getattr(encoded, f.name)[first:end] for f in fields(encoded)))
+
+
+class _Allowed:
+    """Masks (V,) of the tokens that may come next."""
+
+    def __init__(self, types: np.ndarray):
+        self._types = types
+        self._cache: dict[tuple[int, ...], Tensor] = {}
+        self.always = torch.from_numpy(types != T.PAD)
+
+    def after(self, grammar: Grammar) -> Tensor:
+        """Those that the grammar has next; all where it has none of them."""
+        wanted = grammar.allowed()
+        if wanted not in self._cache:
+            mask = torch.from_numpy(np.isin(self._types, wanted)) & self.always
+            self._cache[wanted] = mask if mask.any() else self.always
+        return self._cache[wanted]
+
+
+def _allowed(artifact: SequenceArtifact) -> _Allowed:
+    """Padding, [UNK], [MASK], [CLS], task tokens and static facts never come next."""
+    assert artifact.pace is not None
+    types = np.array(artifact.pace.types)
+    coming = is_event(types) | np.isin(types, (T.VS, T.VE, T.REG, T.INTERVAL))
+    coming[[UNK, *artifact.vocabulary.tasks.values()]] = False
+    return _Allowed(np.where(coming, types, T.PAD))
+
+
+class _Row:
+    """One future in the making."""
+
+    def __init__(self, history: History, index: int, sample: int, plan: Plan):
+        self.index, self.sample, self.plan = index, sample, plan
+        self.state: Continuation = history.state.copy()
+        self.grammar = Grammar(history.grammar.last, history.grammar.encounter)
+        self.position = history.window.n
+        self._end = None if plan.days is None else history.now + round(plan.days * DAY_US)
+        self._random = np.random.default_rng(
+            [plan.seed, history.subject_id % 2**64, history.now % 2**64, sample]
+        )
+        self._found: list[tuple[int, int, int, float]] = []
+        self._events = 0
+        self.ended: Ended | None = None
+
+    def draws(self) -> np.ndarray:
+        """Places of the next tokens among codes and among durations, (steps, 2)."""
+        if self.plan.temperature == 0:
+            return np.full((_DRAWS, 2), _TYPICAL)
+        return self._random.random((_DRAWS, 2))
+
+    def push(self, code: int, log_prob: float, place: float) -> Token:
+        """The token `code` next; sets `ended` where it was the last."""
+        token = self.state.push(code, place)
+        self.grammar.push(token.type)
+        if self._end is not None and self.state.time > self._end:
+            self.ended = "days"
+            return token
+        self._found.append((code, token.type, token.known, log_prob))
+        self._events += token.type not in _STRUCTURAL
+        self.position += 1
+        if token.type == _DEATH and self.plan.until_death:
+            self.ended = "death"
+        elif self._events == self.plan.events:
+            self.ended = "events"
+        elif len(self._found) == self.plan.tokens:
+            self.ended = "tokens"
+        return token
+
+    def future(self) -> Future:
+        """What was found."""
+        assert self.ended is not None
+        columns = list(zip(*self._found, strict=True)) or [(), (), (), ()]
+        return Future(
+            history=self.index,
+            sample=self.sample,
+            codes=np.array(columns[0], dtype=np.int32),
+            types=np.array(columns[1], dtype=np.uint8),
+            times=np.array(columns[2], dtype=np.int64),
+            log_probs=np.array(columns[3], dtype=np.float32),
+            ended=self.ended,
+        )
+
+
+_STRUCTURAL = (T.VS, T.VE, T.REG, T.INTERVAL)
+
+
+class _Run:
+    """The loop over tokens for rows that go together."""
+
+    def __init__(self, model: CausalModel, head: Callable[[Tensor], Tensor], allowed: _Allowed, plan: Plan):
+        self.model, self.head, self.allowed, self.plan = model, head, allowed, plan
+
+    def futures(self, rows: list[_Row], hidden: Tensor, state: State) -> Iterator[Future]:
+        """All futures, each as soon as it has ended."""
+        step = 0
+        while rows:
+            if step % _DRAWS == 0:
+                draws = np.stack([row.draws() for row in rows])  # (R, steps, 2)
+            place = draws[:, step % _DRAWS]
+            tokens = self._next(rows, hidden, place)
+            going = [i for i, row in enumerate(rows) if row.ended is None]
+            if len(going) < len(rows):
+                yield from (row.future() for row in rows if row.ended is not None)
+                rows, tokens, draws = [rows[i] for i in going], [tokens[i] for i in going], draws[going]
+                state = state.at(torch.tensor(going, dtype=torch.int64))
+            if rows:
+                hidden, state = self.model.step(_batch(tokens, rows), state)
+            step += 1
+
+    def _next(self, rows: list[_Row], hidden: Tensor, place: np.ndarray) -> list[Token]:
+        """The next token of every row."""
+        chosen = choose(
+            self.head(hidden),
+            self._mask(rows),
+            self.plan.temperature,
+            self.plan.top_p,
+            torch.from_numpy(np.ascontiguousarray(place[:, 0])),
+        )
+        found = zip(rows, chosen.codes.tolist(), chosen.log_probs.tolist(), place[:, 1].tolist(), strict=True)
+        return [row.push(code, log_prob, when) for row, code, log_prob, when in found]
+
+    def _mask(self, rows: list[_Row]) -> Tensor:
+        if not self.plan.grammar:
+            return self.allowed.always
+        return torch.stack([self.allowed.after(row.grammar) for row in rows])
+
+
+def _batch(tokens: list[Token], rows: list[_Row]) -> Batch:
+    """One token a row, L = 1."""
+    columns = dict(zip(Token._fields, zip(*tokens, strict=True), strict=True))
+    whole, real = torch.int64, torch.float32
+
+    def column(name: str, dtype: torch.dtype) -> Tensor:
+        return torch.tensor(columns[name], dtype=dtype).unsqueeze(1)
+
+    return Batch(
+        codes=column("code", whole),
+        types=column("type", whole),
+        ages=column("age", real),
+        times=column("time", real),
+        gaps=column("gap", real),
+        segments=column("segment", whole),
+        visit_orders=column("visit_order", whole),
+        positions=torch.tensor([row.position - 1 for row in rows]).unsqueeze(1),
+        attributed=column("attributed", torch.bool),
+        lengths=torch.ones(len(rows), dtype=whole),
+    )
