@@ -121,6 +121,9 @@ Subjects = Annotated[
 DatasetFolder = Annotated[
     Path, typer.Argument(metavar="DATASET", help="Folder of the dataset, made by chartscan ingest.")
 ]
+ArtifactFolder = Annotated[
+    Path, typer.Argument(metavar="ARTIFACT", help="Folder of the trained model: --out of chartscan train.")
+]
 
 
 def main() -> None:
@@ -422,10 +425,7 @@ def train(
 
 @app.command()
 def predict(
-    artifact: Annotated[
-        Path,
-        typer.Argument(metavar="ARTIFACT", help="Folder of the trained model: --out of chartscan train."),
-    ],
+    artifact: ArtifactFolder,
     dataset: DatasetFolder,
     labels: Annotated[
         Path, typer.Argument(metavar="LABELS", help="Labels or questions: a file, or a folder.")
@@ -448,6 +448,93 @@ def predict(
         check_out(out, as_folder=labels.is_dir())
     display = Display(quiet)
     for line in run_predict(artifact, dataset, labels, out, split, threads_of(threads), display):
+        display.say(line)
+
+
+@app.command()
+def forecast(
+    artifact: ArtifactFolder,
+    dataset: DatasetFolder,
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Parquet file of the futures.")],
+    at: Annotated[
+        Path | None,
+        typer.Option(help="Labels or questions that say when; default: at the end of each record."),
+    ] = None,
+    split: Annotated[str, typer.Option(help="held_out, tuning or train.")] = "held_out",
+    samples: Annotated[int, typer.Option(min=1, help="Futures of each history.")] = 1,
+    events: Annotated[
+        int | None, typer.Option(min=1, help="End after so many events; 10 where nothing else is said.")
+    ] = None,
+    days: Annotated[float | None, typer.Option(min=0, help="End so many days after the question.")] = None,
+    tokens: Annotated[int, typer.Option(min=1, help="End after so many tokens in any case.")] = 1000,
+    temperature: Annotated[float, typer.Option(min=0, help="Below 1 likelier, above 1 rarer tokens.")] = 1.0,
+    top_p: Annotated[float, typer.Option(help="Draw among the likeliest with this share in all.")] = 1.0,
+    greedy: Annotated[bool, typer.Option("--greedy", help="Always the likeliest token.")] = False,
+    grammar: Annotated[
+        bool, typer.Option("--grammar", help="Never a token that no record can have there.")
+    ] = False,
+    seed: Seed = 0,
+    threads: Threads = 0,
+    quiet: Quiet = False,
+) -> None:
+    """Say what may come next: events with approximate times, drawn or likeliest, with their probabilities.
+
+    Examples:
+      chartscan forecast RUN DATASET future.parquet --greedy
+      chartscan forecast RUN DATASET f.parquet --at labels.parquet --days 30 --samples 100
+    """
+    from chartscan.generate import Plan
+    from chartscan.recipes.forecast import ForecastJob, run_forecast
+
+    plan = Plan(
+        samples=samples,
+        tokens=tokens,
+        events=10 if events is None and days is None else events,
+        days=days,
+        temperature=0 if greedy else temperature,
+        top_p=top_p,
+        grammar=grammar,
+        seed=seed,
+    )
+    display = Display(quiet)
+    for line in run_forecast(
+        ForecastJob(artifact, dataset, out, plan, at, split, threads_of(threads)), display
+    ):
+        display.say(line)
+
+
+@app.command("zero-shot")
+def zero_shot(
+    artifact: ArtifactFolder,
+    dataset: DatasetFolder,
+    labels: Annotated[
+        Path, typer.Argument(metavar="LABELS", help="Labels or questions of one built-in task.")
+    ],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Parquet file of predictions.")],
+    split: Annotated[str, typer.Option(help="held_out, tuning or train.")] = "held_out",
+    samples: Annotated[int, typer.Option(min=1, help="Futures of each question.")] = 100,
+    days: Annotated[
+        float | None, typer.Option(min=0, help="How far futures go; default: the task's horizon.")
+    ] = None,
+    tokens: Annotated[int, typer.Option(min=1, help="End a future after so many tokens.")] = 1000,
+    temperature: Annotated[float, typer.Option(min=0.01, help="Of the draws.")] = 1.0,
+    top_p: Annotated[float, typer.Option(help="Draw among the likeliest with this share in all.")] = 1.0,
+    seed: Seed = 0,
+    threads: Threads = 0,
+    quiet: Quiet = False,
+) -> None:
+    """Predict an outcome nobody trained for: the share of sampled futures in which the task finds it.
+
+    Example:
+      chartscan zero-shot RUN DATASET LABELS/readmission_30d.parquet p.parquet
+    """
+    from chartscan.generate import Plan
+    from chartscan.recipes.zero_shot import ZeroShotJob, run_zero_shot
+
+    plan = Plan(samples=samples, tokens=tokens, days=days, temperature=temperature, top_p=top_p, seed=seed)
+    display = Display(quiet)
+    job = ZeroShotJob(artifact, dataset, labels, out, plan, split, threads_of(threads))
+    for line in run_zero_shot(job, display):
         display.say(line)
 
 

@@ -28,6 +28,12 @@ TYPE_OF_EVENT = {
     "discharge": 22,
     "death": 23,
 }
+NAMES = {number: name for name, number in TYPE_OF_EVENT.items()} | {
+    VS: "[VS]",
+    VE: "[VE]",
+    REG: "[REG]",
+    INTERVAL: "interval",
+}
 NO_TOKENS = ("birth", "outcome")  # age carries the one; the other is an answer, never an input
 STATIC = TYPE_OF_EVENT["static"]
 N_TYPES = 24

@@ -1,0 +1,145 @@
+"""The risk of an outcome from sampled futures, without training for it: the share of futures that have it."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+
+from chartscan import files
+from chartscan.artifact import SequenceArtifact
+from chartscan.cohort.labelling import Task
+from chartscan.errors import ConfigError, DataError
+from chartscan.evaluation import write_predictions
+from chartscan.generate import Future, History, Plan, generate
+from chartscan.recipes._belonging import check_labels
+from chartscan.recipes._histories import at_questions, forecaster, histories, subjects_of
+from chartscan.recipes._imagined import Imagined, known_events
+from chartscan.recipes._job import Watcher, of_subjects
+from chartscan.recipes._labels import load_labels, set_tasks
+from chartscan.schema import COHORT_KEY, HELD_OUT, PREDICTIONS, check
+from chartscan.store.dataset import Dataset
+
+WITHOUT_HORIZON = 60.0  # days that are sampled for a task that names no horizon, as those of one stay
+MARGIN = 1.0  # days beyond the horizon, since some windows end with the day
+_EPOCH = datetime(1970, 1, 1)
+
+
+@dataclass(frozen=True)
+class ZeroShotJob:
+    """What the user asked for. The plan's `days` are the task's horizon where they are None."""
+
+    artifact: Path
+    dataset: Path
+    labels: Path
+    out: Path
+    plan: Plan
+    split: str = HELD_OUT
+    threads: int = 1
+
+
+def run_zero_shot(job: ZeroShotJob, watcher: Watcher) -> Iterator[str]:
+    """Writes PREDICTIONS of the one task of `labels`; gives lines of text."""
+    if job.out.is_dir():
+        raise ConfigError(f"{job.out} is a folder; expected a file, such as {job.out}/TASK.parquet.")
+    dataset = Dataset.open(job.dataset)
+    name, table, counts = _labels(job.labels, dataset)
+    task = set_tasks([name], [])[name]
+    model = forecaster(job.artifact, dataset, job.threads, watcher)
+    asked = of_subjects(table, subjects_of(model, dataset, job.split))
+    if not asked.num_rows:
+        raise DataError(f"{job.labels}: no rows of subjects of the split {job.split}.")
+    plan = with_horizon(job.plan, task)
+    shares, unknown = risks(model, dataset, task, asked, plan, watcher)
+    extra = {
+        "calibration": "none",
+        "samples": plan.samples,
+        "days": plan.days,
+        "temperature": plan.temperature,
+        "top_p": plan.top_p,
+        "seed": plan.seed,
+        "split": job.split,
+        "dataset": dataset.fingerprint,
+        "artifact": files.sha256(job.artifact / files.MANIFEST),
+    }
+    write_predictions(job.out, with_shares(asked, shares, counts), name, f"{model.name}, futures", extra)
+    yield f"{job.out}: {asked.num_rows:,} predictions of {name} from {plan.samples} futures each"
+    if unknown:
+        yield f"{unknown:,} of {asked.num_rows * plan.samples:,} futures do not tell, and do not count"
+
+
+def _labels(path: Path, dataset: Dataset) -> tuple[str, pa.Table, bytes | None]:
+    found = load_labels(path, questions=True)
+    check_labels(found, dataset)
+    if len(found) > 1:
+        raise ConfigError(f"{path}: holds several tasks. Name one file.")
+    name, (table, counts) = next(iter(found.items()))
+    return name, table, msgspec.json.encode(counts) if counts else None
+
+
+def with_horizon(plan: Plan, task: Task) -> Plan:
+    """The plan, as long as the task looks ahead unless it says how long itself."""
+    if plan.days is not None:
+        return plan
+    days = getattr(task.DEFAULT, "horizon_days", WITHOUT_HORIZON)
+    return msgspec.structs.replace(plan, days=float(days) + MARGIN)
+
+
+def with_shares(asked: pa.Table, shares: np.ndarray, counts: bytes | None) -> pa.Table:
+    """PREDICTIONS: the shares as probabilities, and no decisions."""
+    table = asked.append_column("predicted_boolean_probability", pa.array(shares.astype(np.float32)))
+    metadata = {COHORT_KEY: counts} if counts else None
+    return check(table, PREDICTIONS, "predictions").replace_schema_metadata(metadata)
+
+
+def risks(
+    model: SequenceArtifact, dataset: Dataset, task: Task, asked: pa.Table, plan: Plan, watcher: Watcher
+) -> tuple[np.ndarray, int]:
+    """Share of the futures of each row of `asked` in which the outcome comes, and how many do not tell.
+
+    One future more counts for each row, with the mean share of all rows: no risk is 0 or 1.
+    """
+    subjects = np.unique(asked["subject_id"].to_numpy())
+    found = histories(model, dataset, subjects, at_questions(model, asked), watcher)
+    known = _known(dataset, subjects, found)
+    positive, told = np.zeros(len(found)), np.zeros(len(found))
+    with watcher.progress("Forecasting", "histories") as progress:
+        by_history: dict[int, list[Future]] = {}
+        for future in generate(model, found, plan, progress):
+            whole = by_history.setdefault(future.history, [])
+            whole.append(future)
+            if len(whole) == plan.samples:
+                i = future.history
+                imagined = _imagined(task, model, known[i], found[i], plan)
+                values = [v for v in imagined.outcomes(by_history.pop(i)) if v is not None]
+                positive[i], told[i] = sum(values), len(values)
+    if not told.any():
+        raise DataError("No future tells what became of it. Give more --days or --tokens.")
+    base = positive.sum() / told.sum()
+    shares = (positive + base) / (told + 1)
+    place = {(h.subject_id, h.now): i for i, h in enumerate(found)}
+    instants = asked["prediction_time"].cast(pa.timestamp("us")).cast(pa.int64()).to_pylist()
+    rows = [place[key] for key in zip(asked["subject_id"].to_pylist(), instants, strict=True)]
+    return shares[rows], int(plan.samples * len(found) - told.sum())
+
+
+def _imagined(task: Task, model: SequenceArtifact, known: pa.Table, of: History, plan: Plan) -> Imagined:
+    assert plan.days is not None
+    now = _EPOCH + timedelta(microseconds=of.now)
+    return Imagined(task, model.vocabulary, known, now, now + timedelta(days=plan.days))
+
+
+def _known(dataset: Dataset, subjects: np.ndarray, found: list[History]) -> list[pa.Table]:
+    """What was known at each history, as labels need it."""
+    wanted: dict[int, list[int]] = {}
+    for i, history in enumerate(found):
+        wanted.setdefault(history.subject_id, []).append(i)
+    tables: dict[int, pa.Table] = {}
+    for path in dataset.shards():
+        for subject, events in dataset.shard_subjects(path, None, subjects):
+            for i in wanted.get(subject, []):
+                tables[i] = known_events(events, _EPOCH + timedelta(microseconds=found[i].now))
+    return [tables[i] for i in range(len(found))]

@@ -1,0 +1,196 @@
+"""Forecasting a dataset: the file of futures, and risks from sampled futures as the tasks define outcomes."""
+
+from contextlib import nullcontext
+from datetime import datetime, timedelta
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from chartscan.errors import ConfigError
+from chartscan.evaluation import read_predictions
+from chartscan.find import find
+from chartscan.generate import Future, Plan
+from chartscan.recipes._imagined import Imagined, known_events
+from chartscan.recipes._labels import make_labels, save_labels
+from chartscan.recipes.forecast import FORECASTS, ForecastJob, run_forecast
+from chartscan.recipes.ingest import IngestPlan, run_ingest
+from chartscan.recipes.train import run_train
+from chartscan.recipes.zero_shot import ZeroShotJob, run_zero_shot, with_horizon
+from chartscan.schema import EVENTS, HELD_OUT, PREDICTIONS
+from chartscan.sequences.types import TYPE_OF_EVENT
+from chartscan.simulate import SimulateConfig, simulate
+
+DISCHARGE = datetime(2020, 3, 1, 12)
+DAY = timedelta(days=1)
+TOKENS = ("HOSPITAL_ADMISSION//IMP//EMD", "HOSPITAL_DISCHARGE//HOME", "HOSPITAL_DISCHARGE//EXPIRED")
+TOKENS += ("MEDS_DEATH", "ICD10CM//I10", "LOINC//1//Q1")
+
+
+class Silent:
+    """Watches nothing but what is said."""
+
+    def __init__(self):
+        self.said = []
+
+    def say(self, text):
+        self.said.append(text)
+
+    def progress(self, title, unit):
+        return nullcontext(lambda done, total, words="": None)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A simulated dataset, labels, and a pretrained model of it."""
+    root = tmp_path_factory.mktemp("forecast")
+    simulate(root / "export", SimulateConfig(subjects=60, seed=1))
+    dataset, _ = run_ingest(IngestPlan("fhir", root / "export", root / "data", [], []), Silent())
+    labels = make_labels(dataset, ["readmission_30d"], Silent())
+    save_labels(labels, root / "readmission.parquet", as_folder=False)
+    settings = ["finetune=null", "pretrain.epochs=1", "model.d_model=16", "sequence.min_subjects=2"]
+    run_train(
+        "ehrmamba-tiny", root / "data", root / "model", root / "readmission.parquet", settings, Silent()
+    )
+    return root
+
+
+def forecast(made, name, **settings):
+    chosen = {"plan": Plan(events=5, samples=2), **settings}
+    job = ForecastJob(made / "model", made / "data", made / name, **chosen)
+    return list(run_forecast(job, Silent())), pq.read_table(made / name)
+
+
+def test_a_forecast_is_a_table_of_events_with_probabilities_and_times(made):
+    lines, table = forecast(made, "a.parquet")
+    assert table.schema.remove_metadata() == FORECASTS
+    frame = pl.DataFrame(table)
+    assert frame["probability"].is_between(0, 1).all()
+    futures = frame.group_by("subject_id", "sample", maintain_order=True)
+    events = ~pl.col("type").is_in(["[VS]", "[VE]", "[REG]", "interval"])
+    assert (futures.agg(events.sum())["type"] == 5).mean() > 0.8  # the others die before
+    assert set(frame["sample"]) == {0, 1}
+    assert futures.agg(pl.col("days").diff().min() >= 0)["days"].all()
+    assert "futures" in lines[0]
+
+
+def test_the_same_seed_writes_the_same_bytes_and_another_seed_does_not(made):
+    _, first = forecast(made, "b.parquet")
+    forecast(made, "c.parquet")
+    _, other = forecast(made, "d.parquet", plan=Plan(events=5, samples=2, seed=1))
+    assert (made / "b.parquet").read_bytes() == (made / "c.parquet").read_bytes()
+    assert not first.equals(other)
+
+
+def test_forecasts_at_questions_end_with_their_days(made):
+    plan = Plan(days=30.0, samples=2)
+    _, table = forecast(made, "e.parquet", at=made / "readmission.parquet", plan=plan)
+    assert max(table["days"].to_pylist()) <= 30
+    asked = pq.read_table(made / "readmission.parquet")["prediction_time"].to_pylist()
+    assert set(table["prediction_time"].to_pylist()) <= set(asked)
+
+
+def test_a_folder_or_a_wrong_split_is_refused(made):
+    with pytest.raises(ConfigError, match="folder"):
+        forecast(made, ".")
+    with pytest.raises(ConfigError, match="split"):
+        forecast(made, "f.parquet", split="all")
+
+
+def test_zero_shot_risks_are_predictions_of_the_labelled_rows(made):
+    out = made / "zero.parquet"
+    job = ZeroShotJob(made / "model", made / "data", made / "readmission.parquet", out, Plan(samples=3))
+    list(run_zero_shot(job, Silent()))
+    found = read_predictions(out)
+    assert found.task == "readmission_30d"
+    assert found.table.schema.remove_metadata() == PREDICTIONS
+    splits = pq.read_table(made / "data" / "metadata" / "subject_splits.parquet").to_pylist()
+    held_out = {row["subject_id"] for row in splits if row["split"] == HELD_OUT}
+    assert set(found.table["subject_id"].to_pylist()) <= held_out
+    risk = found.table["predicted_boolean_probability"].to_numpy()
+    assert ((risk >= 0) & (risk <= 1)).all()
+
+
+# --- what tasks say of imagined futures ---
+
+
+def known(*more):
+    """One stay from 5 days before DISCHARGE to DISCHARGE, and what happened later."""
+    row = dict.fromkeys(EVENTS.names) | {"subject_id": 1}
+
+    def event(kind, time, code, **values):
+        return row | {"event_type": kind, "time": time, "available_time": time, "code": code} | values
+
+    rows = [
+        event("birth", datetime(1960, 1, 1), "MEDS_BIRTH"),
+        event("admission", DISCHARGE - 5 * DAY, TOKENS[0], encounter_id="a"),
+        event("discharge", DISCHARGE, TOKENS[1], encounter_id="a"),
+        event("admission", DISCHARGE + DAY, TOKENS[0], encounter_id="b"),  # the truth, not to be seen
+    ]
+    return pa.Table.from_pylist([*rows, *more], schema=EVENTS)
+
+
+class Codes:
+    tokens = TOKENS
+
+
+def outcome(task, *told, now=DISCHARGE, days=60, ended="days"):
+    """What `task` says of a future of (type, token, days after `now`)."""
+    times = [int((now + d * DAY - datetime(1970, 1, 1)) / timedelta(microseconds=1)) for *_, d in told]
+    future = Future(
+        0,
+        0,
+        np.array([TOKENS.index(code) for _, code, _ in told], dtype=np.int32),
+        np.array([TYPE_OF_EVENT[kind] for kind, _, _ in told], dtype=np.uint8),
+        np.array(times, dtype=np.int64),
+        np.zeros(len(told), dtype=np.float32),
+        ended,
+    )
+    imagined = Imagined(find("tasks", task), Codes, known_events(known(), now), now, now + days * DAY)
+    return next(imagined.outcomes([future]))
+
+
+BACK = ("admission", TOKENS[0])
+DEAD = ("death", TOKENS[3])
+
+
+@pytest.mark.parametrize(("day", "expected"), [(1, True), (29.9, True), (30, True), (30.1, False)])
+def test_readmission_is_a_new_stay_within_its_days(day, expected):
+    assert outcome("readmission_30d", (*BACK, day)) is expected
+
+
+def test_a_quiet_future_has_no_outcome_and_a_short_one_does_not_tell():
+    assert outcome("readmission_30d") is False
+    assert outcome("mortality_30d") is False
+    assert outcome("readmission_30d", ("lab", TOKENS[5], 3), ended="tokens") is None
+    assert outcome("readmission_30d", (*BACK, 3), ended="tokens") is True
+
+
+def test_deaths_count_by_the_rules_of_each_task():
+    assert outcome("mortality_30d", (*DEAD, 12), ended="death") is True
+    assert outcome("mortality_30d", (*DEAD, 40), ended="death") is False
+    assert outcome("readmission_30d", (*DEAD, 12), ended="death") is False
+
+
+def test_the_end_of_the_open_stay_tells_its_length_and_how_it_ended():
+    at = DISCHARGE - 4 * DAY
+    home, dead = ("discharge", TOKENS[1]), ("discharge", TOKENS[2])
+    assert outcome("long_stay_7d", (*home, 2), now=at) is False
+    assert outcome("long_stay_7d", (*home, 7), now=at) is True
+    assert outcome("in_hospital_mortality", (*home, 7), now=at) is False
+    assert outcome("in_hospital_mortality", (*dead, 7), now=at) is True
+    assert outcome("in_hospital_mortality", now=at) is None
+
+
+def test_a_diagnosis_counts_for_the_stay_it_is_made_in():
+    code = ("diagnosis", TOKENS[4])
+    stay = [(*BACK, 90), (*code, 91), ("discharge", TOKENS[1], 92)]
+    assert outcome("hypertension_1y", *stay, days=366) is True
+    assert outcome("hypertension_1y", days=366) is False
+
+
+def test_futures_reach_a_day_beyond_the_tasks_horizon():
+    assert with_horizon(Plan(), find("tasks", "readmission_30d")).days == 31
+    assert with_horizon(Plan(days=5.0), find("tasks", "readmission_30d")).days == 5
