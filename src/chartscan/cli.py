@@ -503,6 +503,35 @@ def forecast(
         display.say(line)
 
 
+@app.command("forecast-report")
+def forecast_report(
+    artifact: ArtifactFolder,
+    dataset: DatasetFolder,
+    out: Annotated[Path, typer.Option(help="Folder of forecasts.html, .md and .json.")],
+    split: Annotated[str, typer.Option(help="held_out, tuning or train.")] = "held_out",
+    grammar: Annotated[
+        bool, typer.Option("--grammar", help="Never a token that no record can have there.")
+    ] = False,
+    bootstrap: Annotated[
+        int, typer.Option(min=1, help="Resamples of subjects behind every interval.")
+    ] = 1000,
+    seed: Seed = 0,
+    threads: Threads = 0,
+    quiet: Quiet = False,
+) -> None:
+    """Forecast the last 10 tokens of each record from the rest, beside copying, frequencies and n-grams.
+
+    Example:
+      chartscan forecast-report RUN DATASET --out REPORT
+    """
+    from chartscan.recipes.forecast_report import ForecastReportJob, report_lines, run_forecast_report
+
+    display = Display(quiet)
+    job = ForecastReportJob(artifact, dataset, out, split, grammar, bootstrap, seed, threads_of(threads))
+    for line in report_lines(run_forecast_report(job, display)):
+        display.say(line)
+
+
 @app.command("zero-shot")
 def zero_shot(
     artifact: ArtifactFolder,
@@ -641,7 +670,7 @@ def study(
 
 @app.command()
 def bench(
-    what: Annotated[str, typer.Argument(metavar="WHAT", help="ingest, scan, step or train.")],
+    what: Annotated[str, typer.Argument(metavar="WHAT", help="forecast, ingest, scan, step or train.")],
     out: Annotated[Path | None, typer.Option(help="JSON file to write the numbers to as well.")] = None,
     settings: Annotated[
         list[str] | None, settings_option("sizes_mb=[200] (ingest), forward=[[4,2048]] (scan) or threads=1")
@@ -651,6 +680,7 @@ def bench(
     """Measure speed and memory beside peers in one run, on this machine.
 
     ingest: reading FHIR. scan: the selective scan. step: one event at a time.
+    forecast: 100 events more after histories of 100 and 8,000.
     train: tokens a second of training and inference, and cost by length.
     Peers come with the extra 'bench'; those that are not installed are left out.
     Nothing else should run meanwhile; the load is written beside the numbers.

@@ -1,6 +1,8 @@
 """Forecasting a dataset: the file of futures, and risks from sampled futures as the tasks define outcomes."""
 
+import json
 from contextlib import nullcontext
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import numpy as np
@@ -9,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from chartscan.artifact import load, save
 from chartscan.errors import ConfigError
 from chartscan.evaluation import read_predictions
 from chartscan.find import find
@@ -16,6 +19,7 @@ from chartscan.generate import Future, Plan
 from chartscan.recipes._imagined import Imagined, known_events
 from chartscan.recipes._labels import make_labels, save_labels
 from chartscan.recipes.forecast import FORECASTS, ForecastJob, run_forecast
+from chartscan.recipes.forecast_report import ForecastReportJob, run_forecast_report
 from chartscan.recipes.ingest import IngestPlan, run_ingest
 from chartscan.recipes.train import run_train
 from chartscan.recipes.zero_shot import ZeroShotJob, run_zero_shot, with_horizon
@@ -82,6 +86,18 @@ def test_the_same_seed_writes_the_same_bytes_and_another_seed_does_not(made):
     _, other = forecast(made, "d.parquet", plan=Plan(events=5, samples=2, seed=1))
     assert (made / "b.parquet").read_bytes() == (made / "c.parquet").read_bytes()
     assert not first.equals(other)
+
+
+def test_a_model_without_a_pace_learns_the_same_one_from_the_train_split(made):
+    trained = load(made / "model")
+    assert trained.pace is not None
+    save(made / "older", replace(trained, pace=None))
+    forecast(made, "h.parquet")
+    watcher = Silent()
+    job = ForecastJob(made / "older", made / "data", made / "i.parquet", Plan(events=5, samples=2))
+    list(run_forecast(job, watcher))
+    assert "train split" in watcher.said[0]
+    assert (made / "h.parquet").read_bytes() == (made / "i.parquet").read_bytes()
 
 
 def test_forecasts_at_questions_end_with_their_days(made):
@@ -194,3 +210,13 @@ def test_a_diagnosis_counts_for_the_stay_it_is_made_in():
 def test_futures_reach_a_day_beyond_the_tasks_horizon():
     assert with_horizon(Plan(), find("tasks", "readmission_30d")).days == 31
     assert with_horizon(Plan(days=5.0), find("tasks", "readmission_30d")).days == 5
+
+
+def test_a_report_on_forecasts_is_written(made):
+    out = made / "report"
+    path = run_forecast_report(ForecastReportJob(made / "model", made / "data", out, bootstrap=20), Silent())
+    assert path.exists()
+    found = json.loads((out / "forecasts.json").read_text())
+    assert set(found["subjects"]) == {"all tokens", "events"}
+    assert {s["method"] for s in found["scores"]} >= {"ehrmamba", "n-gram", "copy of the last 10"}
+    assert found["next_tokens"] > 100

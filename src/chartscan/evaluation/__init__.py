@@ -4,6 +4,8 @@ Knows PREDICTIONS, not who predicted. No torch.
 """
 
 from chartscan.evaluation.evaluation import evaluate
+from chartscan.evaluation.forecast_report import write_forecast_report
+from chartscan.evaluation.forecasts import ForecastEvaluation, ForecastSet, NextTokens, evaluate_forecasts
 from chartscan.evaluation.predictions import PredictionSet, read_predictions, write_predictions
 from chartscan.evaluation.recalibrate import Platt, apply_platt, fit_platt
 from chartscan.evaluation.report import write_report
@@ -15,15 +17,20 @@ __all__ = [
     "Coverage",
     "DatasetFacts",
     "Evaluation",
+    "ForecastEvaluation",
+    "ForecastSet",
+    "NextTokens",
     "Platt",
     "PredictionSet",
     "ReportSections",
     "TrainingCurve",
     "apply_platt",
     "evaluate",
+    "evaluate_forecasts",
     "fit_platt",
     "read_predictions",
     "text_table",
+    "write_forecast_report",
     "write_predictions",
     "write_report",
 ]

@@ -40,7 +40,7 @@ def forest(evaluation: Evaluation, titles: dict[str, str]) -> Figure:
     if any(task.ceiling for task in evaluation.tasks):
         traces.append(_forest_trace(evaluation, None, len(names), len(names) * spacing))
     middle = spacing * len(names) / 2
-    layout = _layout("AUROC", "", x_range=None)
+    layout = axis_layout("AUROC", "", x_range=None)
     layout["yaxis"] |= {
         "tickvals": [k + middle for k in range(len(evaluation.tasks))],
         "ticktext": [escape(titles[task.task]) for task in evaluation.tasks],
@@ -63,7 +63,7 @@ def training(curves: list[TrainingCurve]) -> Figure:
         kept = [*range(0, len(curve.steps), every), *last]
         x, y = [curve.steps[i] for i in kept], [round(curve.losses[i], 5) for i in kept]
         traces.append(_trace(curve.name, k, x, y))
-    return {"data": traces, "layout": _layout("step", "loss", x_range=None, y_range=None)}
+    return {"data": traces, "layout": axis_layout("step", "loss", x_range=None, y_range=None)}
 
 
 def model_names(evaluation: Evaluation) -> list[str]:
@@ -75,7 +75,7 @@ def _roc(task: TaskResult) -> Figure:
     traces = [
         _trace(_named(m, "auroc"), k, m.roc.x, m.roc.y, ceiling=m is task.ceiling) for k, m in _all(task)
     ]
-    layout = _layout("1 − specificity", "sensitivity")  # noqa: RUF001
+    layout = axis_layout("1 − specificity", "sensitivity")  # noqa: RUF001
     layout["shapes"] = [_line(0, 0, 1, 1)]
     return {"data": traces, "layout": layout}
 
@@ -88,7 +88,7 @@ def _precision_recall(task: TaskResult) -> Figure:
         trace = _trace(name, k, curve.x, curve.y, ceiling=m is task.ceiling)
         trace["line"]["shape"] = "vh"
         traces.append(trace)
-    layout = _layout("sensitivity (recall)", "PPV (precision)")
+    layout = axis_layout("sensitivity (recall)", "PPV (precision)")
     layout["shapes"] = [_line(0, task.prevalence, 1, task.prevalence)]
     layout["annotations"] = [_note("prevalence", 0.01, task.prevalence, "left", "top")]
     layout["legend"] |= {"x": 0.98, "y": 0.98, "xanchor": "right", "yanchor": "top"}
@@ -101,12 +101,12 @@ def _calibration(task: TaskResult) -> Figure:
         x = [round(one.predicted, 4) for one in m.calibration]
         observed = [one.observed for one in m.calibration]
         trace = _trace(m.model, k, x, [_rounded(one.value) for one in observed])
-        trace |= {"mode": "lines+markers", "error_y": _error(observed, k)}
+        trace |= {"mode": "lines+markers", "error_y": whiskers(observed, k)}
         trace["marker"] = {"size": 6, "symbol": SYMBOLS[k % len(SYMBOLS)]}
         traces.append(trace)
         traces.append(_bars(m, k))
     end = _calibration_end(task)
-    layout = _layout("predicted probability", "observed share", [0, end], [0, end])
+    layout = axis_layout("predicted probability", "observed share", [0, end], [0, end])
     layout["yaxis"]["domain"] = [0.26, 1]
     layout["yaxis2"] = {**_axis("predictions", None), "domain": [0, 0.18], "type": "log", "nticks": 3}
     layout |= {"shapes": [_line(0, 0, 1, 1)], "barmode": "group", "bargap": 0.1}
@@ -146,7 +146,7 @@ def _decision(task: TaskResult) -> Figure:
     everybody["line"] = {"color": "#7b8794", "width": 1.5, "dash": "dot"}
     highest = max([task.prevalence, *(y for m in task.models for y in m.decision_curve.y)])
     end = task.treat_all.x[-1]
-    layout = _layout("threshold probability", "net benefit", [0, end], [-0.15 * highest, 1.1 * highest])
+    layout = axis_layout("threshold probability", "net benefit", [0, end], [-0.15 * highest, 1.1 * highest])
     layout["shapes"] = [_line(0, 0, end, 0)]
     layout["annotations"] = [_note("act on nobody", end, 0)]
     layout["legend"] |= {"x": 0.98, "y": 0.98, "xanchor": "right", "yanchor": "top"}
@@ -167,7 +167,7 @@ def _forest_trace(evaluation: Evaluation, model: str | None, k: int, offset: flo
         "name": "true risk (ceiling)" if model is None else escape(model),
         "x": [_rounded(e.value) for _, e in points],
         "y": [round(y, 3) for y, _ in points],
-        "error_x": {**_error([e for _, e in points], 0), "color": colour, "thickness": 1.6, "width": 3},
+        "error_x": {**whiskers([e for _, e in points], 0), "color": colour, "thickness": 1.6, "width": 3},
         "marker": {
             "size": 9,
             "color": colour,
@@ -202,7 +202,7 @@ def _named(model: ModelResult, metric: str) -> str:
     return model.model if value is None else f"{model.model}  {value:.3f}"
 
 
-def _error(estimates: list[Estimate], k: int) -> dict[str, Any]:
+def whiskers(estimates: list[Estimate], k: int) -> dict[str, Any]:
     """Whiskers from value to interval, at full length on both sides."""
     return {
         "type": "data",
@@ -223,7 +223,8 @@ def _rounded(value: float | None) -> float | None:
     return None if value is None else round(value, 5)
 
 
-def _layout(x: str, y: str, x_range=(-0.01, 1.01), y_range=(-0.01, 1.01)) -> dict[str, Any]:
+def axis_layout(x: str, y: str, x_range=(-0.01, 1.01), y_range=(-0.01, 1.01)) -> dict[str, Any]:
+    """The layout of every figure, with the titles and ranges of its axes."""
     return {
         "xaxis": _axis(x, x_range),
         "yaxis": _axis(y, y_range),
@@ -255,6 +256,11 @@ def _axis(text: str, limits) -> dict[str, Any]:
         "ticklen": 4,
     }
     return axis if limits is None else {**axis, "range": list(limits)}
+
+
+def diagonal() -> dict[str, Any]:
+    """Where what was said equals what came."""
+    return _line(0, 0, 1, 1)
 
 
 def _line(x0: float, y0: float, x1: float, y1: float, yref: str = "y") -> dict[str, Any]:

@@ -71,7 +71,7 @@ def report_html(evaluation: Evaluation, sections: ReportSections) -> str:
     """The whole report as text."""
     titles = {task.task: title(sections, task.task) for task in evaluation.tasks}
     return (
-        _environment()
+        environment()
         .get_template("report.html")
         .render(
             evaluation=evaluation,
@@ -83,7 +83,7 @@ def report_html(evaluation: Evaluation, sections: ReportSections) -> str:
             figures=_figures(evaluation, sections, titles),
             metric_names=METRICS,
             figure_names=FIGURES,
-            plotly=Markup(_plotly()),
+            plotly=Markup(plotly()),
         )
     )
 
@@ -179,7 +179,8 @@ def _differences(task: TaskResult, metric: str) -> list[Difference]:
     return [one for one in task.differences if one.metric == metric]
 
 
-def _environment() -> jinja2.Environment:
+def environment() -> jinja2.Environment:
+    """The templates and what they format with."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
         autoescape=True,
@@ -203,7 +204,8 @@ def _environment() -> jinja2.Environment:
 
 
 @functools.cache
-def _plotly() -> str:
+def plotly() -> str:
+    """The source of Plotly."""
     from plotly.offline import get_plotlyjs  # here, because it takes a second that only reports need
 
     return get_plotlyjs()

@@ -101,20 +101,35 @@ def generate(
     rows: int = ROWS,
 ) -> Iterator[Future]:
     """The futures of `histories`, batch by batch, in no order; at most about `rows` go together."""
-    model, head = causal(artifact), artifact.forecast
+    model = causal(artifact)
     lengths = np.array([h.window.n for h in histories])
     done = 0
     for indices in _groups(lengths, max(1, rows // plan.samples)):
-        hidden, state = _start(model, [histories[i] for i in indices])
-        futures = [_Row(histories[i], i, s, plan) for i in indices for s in range(plan.samples)]
-        fork = torch.arange(len(indices)).repeat_interleave(plan.samples)
-        for first in range(0, len(futures), rows):
-            part = slice(first, first + rows)
-            run = _Run(model, cast(Any, head), _allowed(artifact), plan)
-            yield from run.futures(futures[part], hidden[fork[part]], state.at(fork[part]))
+        hidden, state = read(model, [histories[i] for i in indices])
+        for future in go_on(artifact, [histories[i] for i in indices], hidden, state, plan, rows):
+            yield replace(future, history=indices[future.history])
         done += len(indices)
         if progress:
             progress(done, len(histories))
+
+
+@torch.no_grad()
+def go_on(
+    artifact: SequenceArtifact,
+    histories: Sequence[History],
+    hidden: Tensor,
+    state: State,
+    plan: Plan,
+    rows: int = ROWS,
+) -> Iterator[Future]:
+    """The futures of histories that were read together: `hidden` (B, D) and states after each."""
+    model, allowed = causal(artifact), _allowed(artifact)
+    futures = [_Row(h, i, s, plan) for i, h in enumerate(histories) for s in range(plan.samples)]
+    fork = torch.arange(len(histories)).repeat_interleave(plan.samples)
+    for first in range(0, len(futures), rows):
+        part = slice(first, first + rows)
+        run = _Run(model, cast(Any, artifact.forecast), allowed, plan)
+        yield from run.futures(futures[part], hidden[fork[part]], state.at(fork[part]))
 
 
 def _groups(lengths: np.ndarray, most: int) -> Iterator[list[int]]:
@@ -130,8 +145,11 @@ def _groups(lengths: np.ndarray, most: int) -> Iterator[list[int]]:
         yield group
 
 
-def _start(model: CausalModel, histories: list[History]) -> tuple[Tensor, State]:
-    """Hidden states (B, D) and states after the last token of each history: its last token is a step."""
+@torch.no_grad()
+def read(model: CausalModel, histories: Sequence[History]) -> tuple[Tensor, State]:
+    """Hidden states (B, D) and states after the last token of each history: its last token is a step.
+
+    All histories have one token, or all have more."""
     windows = [h.window for h in histories]
     lengths = torch.tensor([w.n for w in windows])
     last = batch_of([_slice(w, w.n - 1, w.n) for w in windows])

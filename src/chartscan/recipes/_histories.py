@@ -53,7 +53,7 @@ def forecaster(path: Path, dataset: Dataset, threads: int, watcher: Watcher) -> 
 
 def train_sequences(artifact: SequenceArtifact, dataset: Dataset, watcher: Watcher) -> list[Encoded]:
     """The tokens of every train subject."""
-    return [whole for _, whole, _ in _sequences(artifact, dataset, dataset.subject_ids(TRAIN), watcher)]
+    return [whole for _, whole, _ in sequences(artifact, dataset, dataset.subject_ids(TRAIN), watcher)]
 
 
 def subjects_of(artifact: SequenceArtifact, dataset: Dataset, split: str) -> np.ndarray:
@@ -75,7 +75,7 @@ def histories(
 ) -> list[History]:
     """The histories that `cutter` makes of each of `subjects`; DataError where there are none."""
     found = []
-    for subject, whole, line in _sequences(artifact, dataset, subjects, watcher):
+    for subject, whole, line in sequences(artifact, dataset, subjects, watcher):
         found += cutter(subject, whole, line)
     if not found:
         raise DataError("No history to forecast from: no subject of the split has events enough.")
@@ -112,7 +112,7 @@ def at_questions(artifact: SequenceArtifact, questions: pa.Table) -> Cutter:
     return cutter
 
 
-def _sequences(
+def sequences(
     artifact: SequenceArtifact, dataset: Dataset, subjects: np.ndarray, watcher: Watcher
 ) -> Iterator[tuple[int, Encoded, Timeline]]:
     """(subject, tokens, timeline) of each of `subjects`, shard by shard.

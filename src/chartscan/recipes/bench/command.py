@@ -9,13 +9,19 @@ import msgspec
 from chartscan import files
 from chartscan.errors import ConfigError
 from chartscan.find import unknown
-from chartscan.recipes.bench import ingest, scan, step, train
+from chartscan.recipes.bench import forecast, ingest, scan, step, train
 from chartscan.recipes.bench.progress import ProgressFunction, silent
 from chartscan.settings import with_settings
 
 BENCHES: dict[
-    str, type[ingest.Settings] | type[scan.Settings] | type[step.Settings] | type[train.Settings]
+    str,
+    type[forecast.Settings]
+    | type[ingest.Settings]
+    | type[scan.Settings]
+    | type[step.Settings]
+    | type[train.Settings],
 ] = {
+    "forecast": forecast.Settings,
     "ingest": ingest.Settings,
     "scan": scan.Settings,
     "step": step.Settings,
