@@ -103,7 +103,7 @@ def summary(found: list[Explained], replicates: int) -> dict[str, Any]:
             "with_shuffled_weights": _with_shuffled(found, name),
             "gap": _gap(found, name),
         }
-    pairs = {f"{a} | {b}": between_methods(found, a, b) for a, b in combinations(METHODS, 2)}
+    pairs = {f"{a} and {b}": between_methods(found, a, b) for a, b in combinations(METHODS, 2)}
     return {"seeds": len(found), "shares": list(SHARES), "methods": methods, "between_methods": pairs}
 
 
