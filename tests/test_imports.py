@@ -38,7 +38,7 @@ ALLOWED = {
     "predict": {"schema", "artifact", "sequences", "series", "batches", "features"},
     "generate": {"artifact", "batch", "batches", "sequences"},
     "evaluation": {"schema", "metrics", "files"},
-    "interpret": {"batch", "schema"},
+    "interpret": {"batch", "schema", "layers", "kernels"},
 }
 ANYTHING = {"recipes", "cli", "__init__"}
 NO_TORCH = {

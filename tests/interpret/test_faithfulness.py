@@ -1,12 +1,17 @@
 """Deletion tests tell right explanations from random and from planted wrong ones."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
 from scipy.stats import spearmanr
 
 from chartscan.interpret.faithfulness import (
+    CURVE,
     comprehensiveness,
+    deletion,
+    insertion,
     random_attribution,
     rank_correlation,
     shuffled,
@@ -15,6 +20,7 @@ from chartscan.interpret.faithfulness import (
 )
 from chartscan.interpret.integrated_gradients import of_values
 from planted_models import Curved, additive, right_for_additive, stays
+from token_rows import Planted, asking
 
 
 def positive(lengths, seed=0):
@@ -67,10 +73,10 @@ def test_they_equal_a_loop_over_stays_and_shares():
 
 
 def test_top_events_are_rounded_up_and_ties_go_to_the_earlier():
-    lengths = torch.tensor([5, 3, 0])
-    top = top_events(torch.ones(3, 5), lengths, 0.3)
+    among = torch.arange(5) < torch.tensor([5, 3, 0]).unsqueeze(1)
+    top = top_events(torch.ones(3, 5), among, 0.3)
     assert top.tolist() == [[True, True, False, False, False], [True] + [False] * 4, [False] * 5]
-    assert top_events(torch.ones(3, 5), lengths, 1.0).sum(1).tolist() == [5, 3, 0]
+    assert top_events(torch.ones(3, 5), among, 1.0).sum(1).tolist() == [5, 3, 0]
 
 
 def test_rank_correlation_equals_scipy_within_each_stay():
@@ -96,3 +102,57 @@ def test_shuffled_weights_are_as_large_and_explain_otherwise():
     mine, theirs = (of_values(m, batch).events for m in (model, other))
     assert np.nanmean(rank_correlation(mine, theirs, batch.lengths)) < 0.9
     assert torch.equal(shuffled(model, 0).mix.weight, other.mix.weight)
+
+
+def test_the_curves_equal_a_loop_over_events_in_their_order():
+    model, batch = Curved(), stays([20, 5])
+    attribution = of_values(model, batch).events
+    found = deletion(model, batch, attribution), insertion(model, batch, attribution)
+    with torch.no_grad():
+        for row, length in enumerate([20, 5]):
+            order = np.argsort(-attribution[row, :length].numpy(), kind="stable")
+            curves = [[], []]
+            for share in CURVE:
+                top = sorted(order[: int(np.ceil(share * length - 1e-9))].tolist())
+                rest = sorted(set(range(length)) - set(top))
+                for curve, kept in zip(curves, (rest, top), strict=True):
+                    curve.append(float(torch.sigmoid(model(_alone(batch, row, kept))[0])))
+            for result, curve in zip(found, curves, strict=True):
+                assert float(result[row]) == pytest.approx(np.trapezoid(curve, CURVE), abs=1e-5)
+
+
+def _alone(batch, row, kept):
+    places = torch.tensor(kept, dtype=torch.int64)
+    one = {
+        name: value[row : row + 1, places]
+        if name in ("hours", "variables", "values")
+        else value[row : row + 1]
+        for name, value in vars(batch).items()
+        if value is not None
+    }
+    return type(batch)(**one | {"lengths": torch.tensor([len(kept)])})
+
+
+def test_the_right_explanation_has_better_curves_than_its_opposite():
+    batch = positive([63, 40, 7], seed=2)
+    right = right_for_additive(batch)
+    assert (deletion(additive, batch, right) < deletion(additive, batch, -right)).all()
+    assert (insertion(additive, batch, right) > insertion(additive, batch, -right)).all()
+
+
+def test_of_tokens_they_find_the_planted_cause():
+    model = Planted(17)
+    batch = asking((40, 25, 33), seed=3)
+    codes = batch.codes.clone()
+    codes[:, 5] = 17
+    batch = dataclasses.replace(batch, codes=codes)
+    right = (batch.codes == 17) * 1.0
+    random = random_attribution(batch, 0)
+    assert not random[:, 0].any()
+    assert (
+        comprehensiveness(model, batch, right)[:, 1].min()
+        > comprehensiveness(model, batch, random)[:, 1].max()
+    )
+    assert sufficiency(model, batch, right)[:, 2].max() < 1e-6
+    assert (deletion(model, batch, right) < deletion(model, batch, random)).all()
+    assert (insertion(model, batch, right) > insertion(model, batch, random)).all()

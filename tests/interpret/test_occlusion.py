@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chartscan.errors import ConfigError
-from chartscan.interpret.occlusion import occlusion, of_events, real_events, without
+from chartscan.interpret.events import real_events, without
+from chartscan.interpret.occlusion import occlusion, of_events
 from planted_models import V, additive, right_for_additive, stays
 
 LENGTHS = [0, 1, 63, 7]

@@ -133,3 +133,16 @@ def test_heads_that_do_not_divide_the_width_are_refused():
 def test_a_window_without_causality_is_refused():
     with pytest.raises(ConfigError, match=r"window is 5; expected at least 1, and model\.causal"):
         SelfAttention(16, 4, window=5)
+
+
+@pytest.mark.parametrize(("causal", "window"), [(False, None), (True, None), (True, 4)])
+def test_the_weights_times_the_values_are_what_is_attended(causal, window):
+    torch.manual_seed(0)
+    layer = SelfAttention(8, 2, causal=causal, window=window).eval()
+    x, lengths = torch.randn(3, 11, 8), torch.tensor([11, 4, 7])
+    found = layer.weights(x, lengths)
+    torch.testing.assert_close(found.sum(3), torch.ones(3, 2, 11))
+    _, _, value = layer._projected(x)
+    expected, mixed = layer(x, lengths), layer._finished(x, found @ value)
+    for row, n in enumerate(lengths.tolist()):
+        torch.testing.assert_close(mixed[row, :n], expected[row, :n], atol=1e-5, rtol=1e-5)

@@ -2,7 +2,7 @@
 
 Comprehensiveness and sufficiency as in ERASER (DeYoung et al. 2020, arXiv:1911.03429), on log odds: how far
 they move without the events ranked highest, and how far they are off with these alone. An explanation is
-worth something where it does better than random ranks. Events rank by the absolute attribution, since
+worth something where it does better than random ranks. Events rank there by the absolute attribution, since
 attention has no sign. Randomised weights: Adebayo et al. 2018 (arXiv:1810.03292).
 """
 
@@ -15,50 +15,61 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata
 from torch import Tensor, nn
 
-from chartscan.batch import SeriesBatch
-from chartscan.interpret.occlusion import Score, real_events, without
+from chartscan.interpret.events import AnyBatch, Score, candidates, longest, without
 
 SHARES = (0.01, 0.05, 0.1, 0.2, 0.5)
+CURVE = tuple(k / 20 for k in range(21))  # shares at which insertion and deletion curves are read
 
 
-def top_events(attribution: Tensor, lengths: Tensor, share: float) -> Tensor:
-    """(B, L) bool: the events of largest absolute attribution, `share` of each stay's, rounded up.
+def top_events(attribution: Tensor, among: Tensor, share: float) -> Tensor:
+    """(B, L) bool: the events of largest attribution, `share` of those `among` (B, L) of a row, rounded up.
 
-    Of equal ones the earlier come first.
+    Of equal ones the earlier come first. Sizes are compared where the caller gives sizes.
     """
-    positions = torch.arange(attribution.shape[1], device=lengths.device)
-    padding = positions >= lengths.unsqueeze(1)
-    order = torch.argsort(attribution.abs().masked_fill(padding, -1.0), dim=1, descending=True, stable=True)
+    positions = torch.arange(attribution.shape[1], device=among.device)
+    order = torch.argsort(attribution.masked_fill(~among, -torch.inf), dim=1, descending=True, stable=True)
     rank = torch.empty_like(order).scatter_(1, order, positions.expand_as(order))
-    wanted = torch.ceil(lengths.double() * share - 1e-9)
-    return (rank < wanted.unsqueeze(1)) & ~padding
+    wanted = torch.ceil(among.sum(1).double() * share - 1e-9)
+    return (rank < wanted.unsqueeze(1)) & among
 
 
 @torch.no_grad()
 def comprehensiveness(
-    score: Score, batch: SeriesBatch, attribution: Tensor, shares: Sequence[float] = SHARES
+    score: Score[AnyBatch], batch: AnyBatch, attribution: Tensor, shares: Sequence[float] = SHARES
 ) -> Tensor:
     """(B, K): absolute change of the log odds without the top events, for each share; larger is better."""
-    whole = score(batch)
-    tops = [top_events(attribution, batch.lengths, share) for share in shares]
-    return torch.stack([(whole - score(without(batch, top))).abs() for top in tops], 1)
+    return (_scores(score, batch, attribution.abs(), shares, keep=False) - score(batch).unsqueeze(1)).abs()
 
 
 @torch.no_grad()
 def sufficiency(
-    score: Score, batch: SeriesBatch, attribution: Tensor, shares: Sequence[float] = SHARES
+    score: Score[AnyBatch], batch: AnyBatch, attribution: Tensor, shares: Sequence[float] = SHARES
 ) -> Tensor:
     """(B, K): absolute change of the log odds with the top events alone; smaller is better."""
-    whole = score(batch)
-    tops = [top_events(attribution, batch.lengths, share) for share in shares]
-    return torch.stack([(whole - score(without(batch, ~top))).abs() for top in tops], 1)
+    return (_scores(score, batch, attribution.abs(), shares, keep=True) - score(batch).unsqueeze(1)).abs()
 
 
-def random_attribution(batch: SeriesBatch, seed: int) -> Tensor:
+@torch.no_grad()
+def deletion(score: Score[AnyBatch], batch: AnyBatch, attribution: Tensor) -> Tensor:
+    """(B,): mean probability while the events that raise it most are removed first; smaller is better.
+
+    The area under the curve from all events to none. Events rank by the attribution itself, sign included.
+    Petsiuk, Das and Saenko 2018 (arXiv:1806.07421).
+    """
+    return _area(_scores(score, batch, attribution, CURVE, keep=False))
+
+
+@torch.no_grad()
+def insertion(score: Score[AnyBatch], batch: AnyBatch, attribution: Tensor) -> Tensor:
+    """(B,): mean probability while the events that raise it most are added first; larger is better."""
+    return _area(_scores(score, batch, attribution, CURVE, keep=True))
+
+
+def random_attribution(batch: AnyBatch, seed: int) -> Tensor:
     """(B, L): ranks that know nothing, the same for the same seed."""
     random = torch.Generator().manual_seed(seed)
-    found = torch.rand(batch.hours.shape, generator=random).to(batch.hours.device)
-    return found * real_events(batch)
+    found = torch.rand(len(batch.lengths), longest(batch), generator=random).to(batch.lengths.device)
+    return found * candidates(batch)
 
 
 def rank_correlation(one: Tensor, other: Tensor, lengths: Tensor) -> NDArray[np.float64]:
@@ -82,6 +93,19 @@ def shuffled(module: nn.Module, seed: int) -> nn.Module:
             order = torch.randperm(parameter.numel(), generator=random).to(parameter.device)
             parameter.copy_(parameter.flatten()[order].view_as(parameter))
     return found
+
+
+def _scores(
+    score: Score[AnyBatch], batch: AnyBatch, rank: Tensor, shares: Sequence[float], keep: bool
+) -> Tensor:
+    """(B, K): log odds with the top events alone, or without them, for each share."""
+    among = candidates(batch)
+    tops = [top_events(rank, among, share) for share in shares]
+    return torch.stack([score(without(batch, among & ~top if keep else top)) for top in tops], 1)
+
+
+def _area(log_odds: Tensor) -> Tensor:
+    return torch.trapezoid(torch.sigmoid(log_odds), dx=1 / (log_odds.shape[1] - 1), dim=1)
 
 
 def _spearman(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:

@@ -6,18 +6,19 @@ Two paths for triplets: that of the values asks what a value adds to the train m
 the event embeddings asks what makes this event matter rather than an average one, its presence and time too.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from chartscan.batch import SeriesBatch
 from chartscan.errors import ConfigError
-from chartscan.interpret.occlusion import Score, real_events
+from chartscan.interpret.events import AnyBatch, Score, candidates, longest, real_events
+from chartscan.interpret.recorded import first_output, outputs_of
 
 STEPS, MOST_STEPS = 32, 512
 TOLERANCE = 0.01
@@ -36,7 +37,7 @@ class Attribution(NamedTuple):
         return float(self.gap.abs().sum() / self.change.abs().sum())
 
 
-def of_values(score: Score, batch: SeriesBatch, steps: int = STEPS) -> Attribution:
+def of_values(score: Score[SeriesBatch], batch: SeriesBatch, steps: int = STEPS) -> Attribution:
     """From value 0, the train mean of the variable, to the value of each event. Times and variables stay."""
 
     def at(values: Tensor) -> Tensor:
@@ -46,25 +47,43 @@ def of_values(score: Score, batch: SeriesBatch, steps: int = STEPS) -> Attributi
     return _attribution(found * real_events(batch), change)
 
 
-def of_embeddings(score: Score, batch: SeriesBatch, embedding: nn.Module, steps: int = STEPS) -> Attribution:
-    """From the mean embedding of the stay's events to that of each event, summed over its width.
+def of_embeddings(
+    score: Score[AnyBatch],
+    batch: AnyBatch,
+    embedding: nn.Module,
+    steps: int = STEPS,
+    groups: Tensor | None = None,
+) -> Attribution:
+    """From the mean embedding of a row's events to that of each event, summed over its width.
 
-    `embedding` is the part of the model behind `score` that gives (B, L, D) for the triplets, called once a
-    pass. The mean, not zero, is the baseline: models normalise what they embed (RMSNorm), so that on the way
-    from zero all change would happen in the first thousandth, where no quadrature sees it.
+    `embedding` is the part of the model behind `score` whose first call in a pass gives (B, L, D) for the
+    batch. With `groups` (B, L), numbers from 0, the mean is that of the row's events of the same group. The
+    mean, not zero (which padding embeds to), is the baseline: models normalise what they embed (RMSNorm), so
+    that on the way from zero all change would happen in the first thousandth, where no quadrature sees it.
     """
-    with torch.no_grad(), _recorded(embedding) as outputs:
+    with torch.no_grad(), outputs_of(embedding) as outputs:
         score(batch)
-    (embedded,) = outputs
-    real = real_events(batch).unsqueeze(2).to(embedded.dtype)  # (B, L, 1)
-    mean = (embedded * real).sum(1, keepdim=True) / real.sum(1, keepdim=True).clamp(min=1)
+    embedded = outputs[0]
+    more = embedded.shape[1] - longest(batch)  # what models append: a step of padding, a task token
+    real = F.pad(candidates(batch), (0, more))
+    mean = _mean_of_groups(embedded, real, None if groups is None else F.pad(groups, (0, more)))
 
     def at(vectors: Tensor) -> Tensor:
-        with _replaced(embedding, vectors):
+        with first_output(embedding, vectors):
             return score(batch)
 
-    found, change = path_integral(at, embedded, torch.where(real > 0, mean, embedded), steps)
-    return _attribution(found.sum(2), change)
+    baseline = torch.where(real.unsqueeze(2), mean, embedded)
+    found, change = path_integral(at, embedded, baseline, steps)
+    return _attribution(found.sum(2)[:, : longest(batch)], change)
+
+
+def _mean_of_groups(embedded: Tensor, real: Tensor, groups: Tensor | None) -> Tensor:
+    """(B, L, D): the mean of the row's real vectors of the same group."""
+    own = torch.zeros_like(real, dtype=torch.int64) if groups is None else groups
+    weights = F.one_hot(own).to(embedded.dtype) * real.unsqueeze(2)  # (B, L, G)
+    sums = torch.einsum("blg,bld->bgd", weights, embedded)
+    means = sums / weights.sum(1).clamp(min=1).unsqueeze(2)
+    return means.gather(1, own.unsqueeze(2).expand_as(embedded))
 
 
 def to_tolerance(
@@ -105,24 +124,3 @@ def path_integral(
 
 def _attribution(events: Tensor, change: Tensor) -> Attribution:
     return Attribution(events, change, events.sum(1) - change)
-
-
-@contextmanager
-def _recorded(module: nn.Module) -> Iterator[list[Tensor]]:
-    """What `module` gives meanwhile."""
-    outputs: list[Tensor] = []
-    handle = module.register_forward_hook(lambda _, __, output: outputs.append(output))
-    try:
-        yield outputs
-    finally:
-        handle.remove()
-
-
-@contextmanager
-def _replaced(module: nn.Module, output: Tensor) -> Iterator[None]:
-    """`module` gives `output` meanwhile, whatever it is shown."""
-    handle = module.register_forward_hook(lambda *_: output)
-    try:
-        yield
-    finally:
-        handle.remove()

@@ -4,6 +4,7 @@ Vaswani et al. 2017, arXiv:1706.03762, with the norm before each part. Padding i
 are no positions: time belongs to the embedding, and the Mamba blocks before know the order.
 """
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -70,6 +71,17 @@ class SelfAttention(nn.Module):
         else:
             attended = _in_window(query, key, value, self.window)
         return self._finished(x, attended)
+
+    def weights(self, x: Tensor, lengths: Tensor) -> Tensor:
+        """How much each position attends to each other, by head: (B, heads, L, L), 1 in sum over the last."""
+        query, key, _ = self._projected(x)
+        steps = torch.arange(x.shape[1], device=x.device)
+        back = steps.unsqueeze(1) - steps
+        seen = (back >= 0) if self.causal else (steps < lengths.clamp(min=1)[:, None, None, None])
+        if self.window is not None:
+            seen = seen & (back < self.window)
+        scores = query @ key.transpose(2, 3) / math.sqrt(query.shape[3])
+        return torch.softmax(scores.masked_fill(~seen, -torch.inf), 3)
 
     def init_state(self, rows: int) -> AttentionState:
         """The state before the first event."""

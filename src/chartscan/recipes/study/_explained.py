@@ -22,6 +22,7 @@ from chartscan.batch import SeriesBatch
 from chartscan.batches.series import SeriesStore, collate_series
 from chartscan.console import ProgressFunction
 from chartscan.errors import ConfigError
+from chartscan.interpret.events import Score
 from chartscan.interpret.faithfulness import (
     comprehensiveness,
     random_attribution,
@@ -30,7 +31,7 @@ from chartscan.interpret.faithfulness import (
     sufficiency,
 )
 from chartscan.interpret.integrated_gradients import of_embeddings, of_values, to_tolerance
-from chartscan.interpret.occlusion import Score, of_events
+from chartscan.interpret.occlusion import of_events
 from chartscan.recipes.study._cells import StudyData
 from chartscan.series import stays
 
@@ -119,7 +120,7 @@ def explained_batch(found: SeriesArtifact, task: int, batch: SeriesBatch, seed: 
     ]
 
 
-def score_of(model: nn.Module, head: nn.Module, task: int) -> Score:
+def score_of(model: nn.Module, head: nn.Module, task: int) -> Score[SeriesBatch]:
     """Raw log odds of one task."""
     predict: Callable[[nn.Module, SeriesBatch], Tensor] = head.predict  # type: ignore[assignment]
     return lambda batch: predict(model, batch)[:, task]
@@ -157,7 +158,7 @@ def agreement(one: Tensor, other: Tensor, lengths: NDArray[np.int64]) -> float:
 
 
 def _attributions(
-    model: Any, score: Score, batch: SeriesBatch, occluded: bool = True
+    model: Any, score: Score[SeriesBatch], batch: SeriesBatch, occluded: bool = True
 ) -> tuple[dict[str, Tensor], dict[str, float]]:
     with torch.no_grad():
         found = {ATTENTION: model.attention(batch)}

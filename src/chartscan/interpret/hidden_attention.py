@@ -1,0 +1,137 @@
+"""The hidden attention of Mamba: the lower-triangular matrix that a selective scan applies to its inputs.
+
+Ali, Zimerman and Wolf 2024 (arXiv:2403.01590). Unrolled, the scan of channel e is y_i = sum_j alpha_ij u_j
+with
+
+    alpha_ij = sum_n C_i[n] exp(A[e, n] (delta_(j+1) + ... + delta_i)) delta_j B_j[n],    j <= i
+
+and so an attention map a channel, whose weights have signs and no fixed sum. With the skip, the convolution
+before and the gate after it, which are as linear once the inputs are known (SiLU is c times sigmoid(c)), a
+whole block mixes positions as one such map (Zimerman, Ali and Wolf 2024, arXiv:2405.16504).
+"""
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from chartscan.interpret.recorded import inputs_of
+from chartscan.kernels import causal_conv, linear
+from chartscan.layers.mamba_block import MambaBlock
+
+NUMBERS = 1 << 24  # of a map that are in memory at once: 64 MiB
+
+
+class Selection(NamedTuple):
+    """What one block goes by as it reads B rows of L steps: E channels, N states, K taps."""
+
+    inputs: Tensor  # (B, L, E), of the convolution
+    convolved: Tensor  # (B, L, E), before SiLU
+    delta: Tensor  # (B, L, E), step sizes; 0 at padding
+    A: Tensor  # (E, N), negative
+    B: Tensor  # (B, L, N)
+    C: Tensor  # (B, L, N)
+    gate: Tensor  # (B, L, E), SiLU of the gate's input
+    D: Tensor  # (E,)
+    taps: Tensor  # (E, K), of the convolution; the last one is of the step itself
+    bias: Tensor  # (E,), of the convolution
+
+    @property
+    def scanned(self) -> Tensor:
+        """What the scan reads, (B, L, E)."""
+        return F.silu(self.convolved)
+
+
+@torch.no_grad()
+def selections(model: nn.Module, *inputs: object) -> list[Selection]:
+    """The selection of every Mamba block of `model` while it reads `inputs`, the first block first."""
+    blocks = [one for one in model.modules() if isinstance(one, MambaBlock)]
+    with inputs_of(blocks) as given:
+        model(*inputs)
+    return [selection(block, *arguments) for block, arguments in zip(blocks, given, strict=True)]
+
+
+def selection(block: MambaBlock, x: Tensor, lengths: Tensor | None = None) -> Selection:
+    """What `block` goes by for the inputs (B, L, D) of its `forward`."""
+    inputs, gate = linear(block.norm(x), block.in_proj.weight).chunk(2, dim=2)
+    convolved = causal_conv(inputs, block.conv_weight, block.conv_bias, backend=block.backend)
+    rank, states = block.dt_proj.in_features, block.A_log.shape[1]
+    low, B, C = linear(F.silu(convolved), block.x_proj.weight).split([rank, states, states], dim=2)
+    delta = F.softplus(linear(low, block.dt_proj.weight) + block.dt_bias)
+    if lengths is not None:
+        delta = delta * (torch.arange(x.shape[1], device=x.device) < lengths.unsqueeze(1)).unsqueeze(2)
+    A = -torch.exp(block.A_log)
+    return Selection(
+        inputs, convolved, delta, A, B, C, F.silu(gate), block.D, block.conv_weight, block.conv_bias
+    )
+
+
+def scan_attention(found: Selection, positions: Tensor, channels: slice = slice(None)) -> Tensor:
+    """alpha (B, E, Q, L) at the `positions` (B, Q): applied to `found.scanned` it gives the scan's output.
+
+    Skip and gate are left out. The cost is that of Q x L x E x N numbers, linear in L for one position.
+    """
+    clock = found.delta[..., channels].cumsum(1).transpose(1, 2)  # (B, E, L)
+    asked = positions.unsqueeze(1).expand(-1, clock.shape[1], -1)  # (B, E, Q)
+    waited = (clock.gather(2, asked).unsqueeze(3) - clock.unsqueeze(2)).clamp(min=0)  # (B, E, Q, L)
+    C = found.C.gather(1, positions.unsqueeze(2).expand(-1, -1, found.C.shape[2]))  # (B, Q, N)
+    total = torch.zeros_like(waited)
+    for n, decay in enumerate(found.A[channels].unbind(1)):
+        match = C[:, :, n].unsqueeze(2) * found.B[:, :, n].unsqueeze(1)  # (B, Q, L)
+        total += torch.exp(waited * decay[:, None, None]) * match.unsqueeze(1)
+    total *= found.delta[..., channels].transpose(1, 2).unsqueeze(2)
+    steps = torch.arange(clock.shape[2], device=clock.device)
+    return total * (steps <= positions.unsqueeze(2)).unsqueeze(1)
+
+
+def block_attention(
+    found: Selection, positions: Tensor, channels: slice = slice(None)
+) -> tuple[Tensor, Tensor]:
+    """The map of a block between its outer projections, (B, E, Q, L), and the rest (B, E, Q).
+
+    Applied to `found.inputs` and with the rest added, which the convolution's bias makes, it gives the gated
+    output at the `positions` (B, Q).
+    """
+    through = scan_attention(found, positions, channels)
+    index = positions[:, None, :, None].expand(-1, through.shape[1], -1, 1)
+    skip = found.D[channels][None, :, None, None].expand_as(index)
+    through = through.scatter_add(3, index, skip.to(through.dtype))
+    through = through * torch.sigmoid(found.convolved[..., channels]).transpose(1, 2).unsqueeze(2)
+    gate = found.gate[..., channels].gather(1, positions.unsqueeze(2).expand(-1, -1, through.shape[1]))
+    through = through * gate.transpose(1, 2).unsqueeze(3)
+    rest = through.sum(3) * found.bias[channels][None, :, None]
+    return _before_convolution(through, found.taps[channels]), rest
+
+
+def mean_attention(found: Selection, positions: Tensor, whole_block: bool = True) -> Tensor:
+    """(B, Q, L): the size of the maps' weights, in the mean over channels; each row adds up to 1.
+
+    Of the whole block, with convolution, skip and gate, or of the bare scan.
+    """
+    rows, steps, inner = found.delta.shape
+    at_once = max(1, NUMBERS // max(rows * positions.shape[1] * steps, 1))
+    total = found.delta.new_zeros(rows, positions.shape[1], steps)
+    for first in range(0, inner, at_once):
+        part = slice(first, first + at_once)
+        if whole_block:
+            weights, _ = block_attention(found, positions, part)
+        else:
+            weights = scan_attention(found, positions, part)
+        total += weights.abs().sum(1)
+    return total / total.sum(2, keepdim=True).clamp(min=torch.finfo(total.dtype).tiny)
+
+
+def every_position(found: Selection) -> Tensor:
+    """(B, L): all steps as positions, for whole matrices."""
+    rows, steps = found.delta.shape[:2]
+    return torch.arange(steps, device=found.delta.device).expand(rows, steps)
+
+
+def _before_convolution(weights: Tensor, taps: Tensor) -> Tensor:
+    """Weights (B, E, Q, L) on a convolution's outputs as weights on its inputs."""
+    found = torch.zeros_like(weights)
+    steps, width = weights.shape[3], taps.shape[1]
+    for back in range(min(width, steps)):
+        found[..., : steps - back] += weights[..., back:] * taps[:, width - 1 - back, None, None]
+    return found

@@ -1,0 +1,112 @@
+"""Integrated gradients and occlusion of token models: complete, right where the cause is planted."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import roc_auc_score
+
+from chartscan.interpret.integrated_gradients import of_embeddings, to_tolerance
+from chartscan.interpret.occlusion import of_events
+from token_rows import Planted, answering, asking
+
+CAUSE = 17
+
+
+def planted_batch():
+    batch = asking((40, 25, 33), seed=3)
+    codes = batch.codes.clone()
+    codes[codes == CAUSE] += 1
+    for row, places in enumerate([(3, 20, 39), (24,), (1, 30)]):
+        codes[row, list(places)] = CAUSE
+    return replace(batch, codes=codes)
+
+
+def ranked(attribution, batch):
+    """AUROC of the attribution's size for the cause, over all tokens but the first."""
+    found = [
+        roc_auc_score(batch.codes[row, 1:n] == CAUSE, attribution[row, 1:n].abs())
+        for row, n in enumerate(batch.lengths.tolist())
+    ]
+    return float(np.mean(found))
+
+
+@pytest.mark.parametrize("groups", [None, "types"])
+def test_the_planted_cause_ranks_first(groups):
+    model, batch = Planted(CAUSE), planted_batch()
+    by = None if groups is None else torch.where(batch.types > 12, 1, 0)
+    found, _ = to_tolerance(lambda n: of_embeddings(model, batch, model.embedding, n, by))
+    assert found.relative_gap < 0.01
+    assert ranked(found.events, batch) == 1
+    assert ranked(of_events(model, batch), batch) == 1
+
+
+@pytest.mark.parametrize("grouped", [False, True])
+def test_they_add_up_for_ehrmamba(grouped):
+    model, _, score = answering()
+    batch = asking((30, 1, 12))
+    by = batch.types if grouped else None
+    found, _ = to_tolerance(lambda n: of_embeddings(score, batch, model.embedding, n, by))
+    assert found.relative_gap < 0.01
+    assert found.events.shape == batch.codes.shape
+    assert not found.events[1].any()
+    assert not found.events[:, 0].any()
+    assert found.change[0].abs() > 1e-3
+
+
+def test_the_baseline_is_the_mean_of_the_same_group():
+    model, batch = Planted(CAUSE), planted_batch()
+    linear = lambda b: model.embedding(b.codes)[..., 0].sum(1)  # noqa: E731
+    groups = torch.arange(batch.codes.shape[1]).expand_as(batch.codes) % 3
+    found = of_embeddings(linear, batch, model.embedding, 1, groups)
+    values = model.embedding.weight[batch.codes][..., 0].detach()
+    for row, n in enumerate(batch.lengths.tolist()):
+        for group in range(3):
+            places = [place for place in range(1, n) if place % 3 == group]
+            expected = values[row, places] - values[row, places].mean()
+            torch.testing.assert_close(found.events[row, places], expected, atol=1e-5, rtol=1e-4)
+
+
+def test_occlusion_asks_again_without_each_token():
+    _, _, score = answering()
+    batch = asking((9, 4))
+    found = of_events(score, batch)
+    whole = score(batch)
+    for row, n in enumerate(batch.lengths.tolist()):
+        for place in range(1, n):
+            kept = [p for p in range(n) if p != place]
+            less = asking((9, 4))
+            columns = {
+                name: getattr(less, name)[row : row + 1, kept]
+                for name in ("codes", "types", "ages", "times", "segments", "visit_orders", "attributed")
+            }
+            gaps = _gaps_by_hand(columns)
+            prompts = replace(
+                batch.prompts,
+                rows=torch.tensor([0]),
+                positions=torch.tensor([n - 2]),
+                codes=batch.prompts.codes[:1],
+                tasks=batch.prompts.tasks[:1],
+                labels=batch.prompts.labels[:1],
+            )
+            one = replace(
+                less,
+                **columns,
+                gaps=gaps,
+                positions=torch.arange(n - 1).unsqueeze(0),
+                lengths=torch.tensor([n - 1]),
+                prompts=prompts,
+            )
+            expected = (whole[row] - score(one)[0]).detach()
+            torch.testing.assert_close(found[row, place], expected, atol=1e-5, rtol=1e-3)
+    assert not found[:, 0].any()
+
+
+def _gaps_by_hand(columns):
+    gaps, before = torch.zeros_like(columns["times"]), None
+    for place, attributed in enumerate(columns["attributed"][0].tolist()):
+        if attributed:
+            gaps[0, place] = 0 if before is None else columns["times"][0, place] - before
+            before = columns["times"][0, place]
+    return gaps
