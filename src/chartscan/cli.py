@@ -615,6 +615,64 @@ def evaluate(
     display.say(str(report))
 
 
+@app.command()
+def explain(
+    artifact: Annotated[
+        Path,
+        typer.Argument(metavar="ARTIFACT", help="Folder of a trained network: --out of chartscan train."),
+    ],
+    dataset: DatasetFolder,
+    labels: Annotated[
+        Path, typer.Argument(metavar="LABELS", help="Labels or questions: a file, or a folder.")
+    ],
+    out: Annotated[Path, typer.Option(help="Folder of explain.html, explain.json and attributions.parquet.")],
+    task: Annotated[
+        list[str] | None, typer.Option(help="Only this task; may be given several times.")
+    ] = None,
+    subjects: Annotated[
+        list[int] | None,
+        typer.Option(help="Explain this subject's highest risk; may be given several times."),
+    ] = None,
+    count: Annotated[int, typer.Option(min=1, help="Answers a task, where no subjects are named.")] = 3,
+    choose: Annotated[str, typer.Option(help="Those answers: highest risks, or random.")] = "highest",
+    split: Annotated[str, typer.Option(help="held_out, tuning, train or all.")] = "held_out",
+    truth: Annotated[
+        Path | None,
+        typer.Option(help="The simulated export of the dataset: do the explanations find the true causes?"),
+    ] = None,
+    seed: Seed = 0,
+    threads: Threads = 0,
+    quiet: Quiet = False,
+) -> None:
+    """Explain answers of a network event by event, with a page to look at and tests of the explanations.
+
+    What is written shows the content of records: keep it where they may be kept.
+
+    Examples:
+      chartscan explain RUN DATASET LABELS --out WHY
+      chartscan explain RUN DATASET LABELS --task readmission_30d --subjects 42 --out WHY
+      chartscan explain RUN DATASET LABELS --choose random --count 50 --truth EXPORT --out WHY
+    """
+    from chartscan.recipes.explain import ExplainPlan, run_explain
+
+    plan = ExplainPlan(
+        artifact=artifact,
+        dataset=dataset,
+        labels=labels,
+        out=out,
+        tasks=task or [],
+        subjects=subjects or [],
+        count=count,
+        choose=choose,
+        split=split,
+        truth=truth,
+        seed=seed,
+    )
+    display = Display(quiet)
+    for line in run_explain(plan, threads_of(threads), display):
+        display.say(line)
+
+
 @app.command(cls=WithStudies)
 def study(
     name: Annotated[str, typer.Argument(metavar="NAME", help="A study of the list above.")],

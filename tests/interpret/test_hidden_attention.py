@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from chartscan.interpret.events import with_questions
 from chartscan.interpret.hidden_attention import (
     block_attention,
+    contributions,
     every_position,
     mean_attention,
     scan_attention,
@@ -90,6 +91,19 @@ def test_the_mean_over_channels_is_the_same_in_pieces_and_adds_up_to_one(monkeyp
             torch.testing.assert_close(mean_attention(found, last, whole_block), once)
     expected = scan_attention(found, last).abs().sum(1)
     torch.testing.assert_close(once, expected / expected.sum(2, keepdim=True))
+
+
+@torch.no_grad()
+def test_contributions_are_as_long_as_what_each_step_adds():
+    x, mamba = inputs(), block()
+    mamba.conv_bias.zero_()
+    found = selection(mamba, x, LENGTHS)
+    size = contributions(found, mamba.out_proj.weight, LENGTHS - 1)
+    matrix, _ = block_attention(found, every_position(found))
+    for row, n in enumerate(LENGTHS.tolist()):
+        for step in range(23):
+            added = mamba.out_proj.weight @ (matrix[row, :, n - 1, step] * found.inputs[row, step])
+            torch.testing.assert_close(size[row, step], added.norm())
 
 
 @torch.no_grad()

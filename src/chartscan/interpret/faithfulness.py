@@ -78,7 +78,7 @@ def rank_correlation(one: Tensor, other: Tensor, lengths: Tensor) -> NDArray[np.
     nan where a stay has fewer than two events, or one attribution is the same for all of them.
     """
     pairs = zip(one.abs().cpu().numpy(), other.abs().cpu().numpy(), lengths.tolist(), strict=True)
-    return np.array([_spearman(a[:n], b[:n]) for a, b, n in pairs], np.float64)
+    return np.array([spearman(a[:n], b[:n]) for a, b, n in pairs], np.float64)
 
 
 def shuffled(module: nn.Module, seed: int) -> nn.Module:
@@ -108,7 +108,8 @@ def _area(log_odds: Tensor) -> Tensor:
     return torch.trapezoid(torch.sigmoid(log_odds), dx=1 / (log_odds.shape[1] - 1), dim=1)
 
 
-def _spearman(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
+def spearman(one: NDArray[np.floating], other: NDArray[np.floating]) -> float:
+    """Rank correlation (n,); nan where there are fewer than two events, or one side is the same for all."""
     if len(one) < 2 or np.ptp(one) == 0 or np.ptp(other) == 0:
         return np.nan
     return float(np.corrcoef(rankdata(one), rankdata(other))[0, 1])

@@ -122,6 +122,16 @@ def mean_attention(found: Selection, positions: Tensor, whole_block: bool = True
     return total / total.sum(2, keepdim=True).clamp(min=torch.finfo(total.dtype).tiny)
 
 
+def contributions(found: Selection, out_proj: Tensor, positions: Tensor) -> Tensor:
+    """(B, L): length of what each step adds, through `out_proj` (D, E), to the output at `positions` (B,).
+
+    A weight tells little where what it weighs is small (Kobayashi et al. 2020, arXiv:2004.10102).
+    """
+    weights, _ = block_attention(found, positions.unsqueeze(1))
+    added = weights[:, :, 0] * found.inputs.transpose(1, 2)  # (B, E, L)
+    return torch.einsum("bel,de->bld", added, out_proj).norm(dim=2)
+
+
 def every_position(found: Selection) -> Tensor:
     """(B, L): all steps as positions, for whole matrices."""
     rows, steps = found.delta.shape[:2]

@@ -4,7 +4,7 @@ from chartscan.sequences.attributes import Token
 from chartscan.sequences.config import SequenceConfig
 from chartscan.sequences.continuation import Continuation
 from chartscan.sequences.coverage import Coverage, check_coverage, coverage
-from chartscan.sequences.encoded import Cut, Encoded, cut, visible, window
+from chartscan.sequences.encoded import Cut, Encoded, cut, visible, window, window_index
 from chartscan.sequences.encoder import Encoder
 from chartscan.sequences.grammar import Grammar, violations
 from chartscan.sequences.numeric import NumericBins, UnitBins, fit_bins
@@ -12,7 +12,7 @@ from chartscan.sequences.order import known_order
 from chartscan.sequences.pace import Pace, fit_pace
 from chartscan.sequences.stream import Event, Stream, encoded_from, events_in_known_order
 from chartscan.sequences.timeline import Origin, Timeline, timelines
-from chartscan.sequences.vocabulary import FitScope, Vocabulary, fit_vocabulary
+from chartscan.sequences.vocabulary import FitScope, Vocabulary, fit_vocabulary, token_rows
 
 __all__ = [
     "Continuation",
@@ -42,7 +42,9 @@ __all__ = [
     "fit_vocabulary",
     "known_order",
     "timelines",
+    "token_rows",
     "violations",
     "visible",
     "window",
+    "window_index",
 ]

@@ -98,8 +98,7 @@ def window(encoded: Encoded, end: int, context: int) -> Encoded:
     if end <= context:
         return encoded.prefix(end)
     kept = cut(encoded.types, end, context)
-    visit = [kept.visit] if kept.visit >= 0 else []
-    index = np.concatenate([np.arange(1 + kept.statics), visit, np.arange(kept.start, end)]).astype(np.int64)
+    index = window_index(encoded, end, context)
     taken = Encoded(*(getattr(encoded, f.name)[index] for f in fields(encoded)))
     number = np.cumsum(taken.types == T.VS)
     return replace(
@@ -108,6 +107,13 @@ def window(encoded: Encoded, end: int, context: int) -> Encoded:
         segments=np.where(taken.attributed, segment(number), 0).astype(np.uint8),
         visit_orders=np.where(taken.attributed, visit_order(number), 0).astype(np.int16),
     )
+
+
+def window_index(encoded: Encoded, end: int, context: int) -> np.ndarray:
+    """Which of the subject's tokens `window` shows, in its order (int64)."""
+    kept = cut(encoded.types, end, context)
+    visit = np.array([kept.visit] if kept.visit >= 0 else [], dtype=np.int64)
+    return np.concatenate([np.arange(1 + kept.statics), visit, np.arange(kept.start, kept.end)])
 
 
 def _gaps_within(taken: Encoded, prepended: bool) -> np.ndarray:

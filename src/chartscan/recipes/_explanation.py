@@ -1,0 +1,114 @@
+"""One answer explained: its events, what each method says of them, and how far each can be believed."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, NamedTuple
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+from torch import Tensor
+
+from chartscan.interpret.events import AnyBatch, Score
+from chartscan.interpret.faithfulness import (
+    comprehensiveness,
+    deletion,
+    insertion,
+    random_attribution,
+    sufficiency,
+)
+from chartscan.interpret.integrated_gradients import Attribution
+
+GRADIENTS, OCCLUSION, RANDOM = "integrated gradients", "occlusion", "random"
+HIDDEN, CONTRIBUTIONS = "hidden attention", "hidden contributions"
+ATTENTION, FUSION, VALUES = "attention", "fusion attention", "integrated gradients of values"
+SIGNED = (GRADIENTS, VALUES, OCCLUSION)  # attention has no sign
+
+Method = Callable[[AnyBatch], Tensor | Attribution]
+
+
+class Question(NamedTuple):
+    """What was asked, and the answer."""
+
+    task: str
+    subject_id: int
+    prediction_time: datetime
+    probability: float  # calibrated
+    label: bool | None  # None where nobody knows
+    true_risk: float | None = None  # of simulated patients
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Of n events: `events` has position, time, code, type, value, event_type and visit of each."""
+
+    question: Question
+    events: pl.DataFrame
+    attributions: Mapping[str, NDArray[np.float64]]  # by method, (n,)
+    randomised: Mapping[str, NDArray[np.float64]]  # of the model with its weights shuffled
+    measures: Mapping[str, Mapping[str, NDArray[np.float64]]]  # by method and RANDOM, by measure
+    change: Mapping[str, float]  # log odds less those of the baseline, of what adds up to it
+    gap: Mapping[str, float]
+
+
+class Row(NamedTuple):
+    """What `explained` gives of one row of a batch; arrays (L,)."""
+
+    attributions: dict[str, NDArray[np.float64]]
+    randomised: dict[str, NDArray[np.float64]]
+    measures: dict[str, dict[str, NDArray[np.float64]]]
+    change: dict[str, float]
+    gap: dict[str, float]
+
+
+def explained(
+    score: Score[AnyBatch],
+    batch: AnyBatch,
+    methods: Mapping[str, Method[AnyBatch]],
+    shuffled: Mapping[str, Method[AnyBatch]],
+    seed: int,
+) -> list[Row]:
+    """Each row of a batch by all methods, beside random ranks; `shuffled` are those of a shuffled model."""
+    found = {name: method(batch) for name, method in methods.items()}
+    sums = {name: one for name, one in found.items() if isinstance(one, Attribution)}
+    events = {name: one.events if isinstance(one, Attribution) else one for name, one in found.items()}
+    ranks = events | {RANDOM: random_attribution(batch, seed)}
+    measures = {name: _measures(score, batch, rank) for name, rank in ranks.items()}
+    other = {name: method(batch) for name, method in shuffled.items()}
+    return [
+        Row(
+            {name: _array(one[row]) for name, one in events.items()},
+            {n: _array((o.events if isinstance(o, Attribution) else o)[row]) for n, o in other.items()},
+            {name: {m: _array(v[row]) for m, v in by.items()} for name, by in measures.items()},
+            {name: float(one.change[row]) for name, one in sums.items()},
+            {name: float(one.gap[row]) for name, one in sums.items()},
+        )
+        for row in range(len(batch.lengths))
+    ]
+
+
+def explanation(question: Question, events: pl.DataFrame, row: Row, shown: Any) -> Explanation:
+    """The row's explanation; `shown` says which of its positions are the events."""
+    return Explanation(
+        question,
+        events,
+        {name: values[shown] for name, values in row.attributions.items()},
+        {name: values[shown] for name, values in row.randomised.items()},
+        row.measures,
+        row.change,
+        row.gap,
+    )
+
+
+def _measures(score: Score[AnyBatch], batch: AnyBatch, rank: Tensor) -> dict[str, Tensor]:
+    return {
+        "comprehensiveness": comprehensiveness(score, batch, rank),
+        "sufficiency": sufficiency(score, batch, rank),
+        "deletion": deletion(score, batch, rank),
+        "insertion": insertion(score, batch, rank),
+    }
+
+
+def _array(values: Tensor) -> NDArray[np.float64]:
+    return values.detach().double().cpu().numpy()

@@ -1,0 +1,232 @@
+"""Why a trained network answered as it did for some stays: attributions, their faithfulness, and one page.
+
+The only files of chartscan that show what stands in records, because that is what they are for: they go to
+the folder that was named, and nothing of them into logs or errors.
+"""
+
+import io
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import torch
+
+import chartscan
+from chartscan import artifact as artifacts
+from chartscan import files
+from chartscan.artifact import SequenceArtifact, SeriesArtifact
+from chartscan.errors import ConfigError, DataError
+from chartscan.find import find
+from chartscan.heap import keep_freed_memory
+from chartscan.interpret.page import Event, Patient, page
+from chartscan.predict import predict
+from chartscan.recipes._asked import asked
+from chartscan.recipes._explain_series import explain_series
+from chartscan.recipes._explain_summary import summary, table
+from chartscan.recipes._explain_tokens import explain_tokens
+from chartscan.recipes._explanation import SIGNED, Explanation, Question
+from chartscan.recipes._job import Watcher, of_subjects
+from chartscan.recipes._truth import ceilings
+from chartscan.schema import HELD_OUT
+from chartscan.series import stays
+from chartscan.store.dataset import Dataset
+
+CHOICES = ("highest", "random")
+MOST_SHOWN = 40  # answers on the page
+
+
+@dataclass(frozen=True)
+class ExplainPlan:
+    """What the user asked for."""
+
+    artifact: Path
+    dataset: Path
+    labels: Path
+    out: Path
+    tasks: Sequence[str] = ()
+    subjects: Sequence[int] = ()
+    count: int = 3  # answers a task
+    choose: str = "highest"
+    split: str = HELD_OUT
+    truth: Path | None = None
+    seed: int = 0
+
+
+def run_explain(plan: ExplainPlan, threads: int, watcher: Watcher) -> Iterator[str]:
+    """Writes attributions.parquet, explain.json and explain.html; gives lines of text without any record."""
+    _check(plan)
+    torch.set_num_threads(threads)
+    keep_freed_memory()
+    model, data = artifacts.load(plan.artifact), Dataset.open(plan.dataset)
+    if not isinstance(model, SequenceArtifact | SeriesArtifact):
+        raise ConfigError(
+            f"{plan.artifact} is no single network. Explain a model of tokens or of time series, "
+            "or one member of an ensemble."
+        )
+    _, wanted, left_out = asked(plan.artifact, model, data, plan.labels, plan.split)
+    yield from (f"{task}: not learned by {plan.artifact}, left out" for task in left_out)
+    wanted = _of_plan(wanted, plan)
+    with watcher.progress("Predicting", "batches") as progress:
+        answers = predict(model, lambda: map(data.read_shard, data.shards()), wanted, progress)
+    questions = _chosen(answers, data, plan)
+    with watcher.progress("Explaining", "answers") as progress:
+        found = _explained(model, data, questions, plan.seed, progress)
+    if not found:
+        raise DataError("The stays that were asked about hold no events to point at.")
+    yield from _written(found, model, data, plan)
+
+
+def _check(plan: ExplainPlan) -> None:
+    if plan.choose not in CHOICES:
+        raise ConfigError(f"--choose {plan.choose}: expected one of {', '.join(CHOICES)}.")
+    if plan.out.exists() and not plan.out.is_dir():
+        raise ConfigError(f"--out {plan.out} is a file; expected a folder.")
+
+
+def _of_plan(wanted: dict[str, pa.Table], plan: ExplainPlan) -> dict[str, pa.Table]:
+    """The labels of the tasks and subjects that were named."""
+    strangers = sorted(set(plan.tasks) - set(wanted))
+    if strangers:
+        raise ConfigError(f"--task {strangers[0]}: no such answers. There are: {', '.join(sorted(wanted))}.")
+    chosen = {task: table for task, table in wanted.items() if not plan.tasks or task in plan.tasks}
+    if plan.subjects:
+        chosen = {task: of_subjects(table, np.unique(plan.subjects)) for task, table in chosen.items()}
+        chosen = {task: table for task, table in chosen.items() if table.num_rows}
+    if not chosen:
+        raise DataError(
+            f"--subjects: none of the {len(plan.subjects)} has labels in the split {plan.split}. "
+            "Try --split all."
+        )
+    return chosen
+
+
+def _chosen(answers: dict[str, pa.Table], data: Dataset, plan: ExplainPlan) -> list[Question]:
+    """Of each task the answers to explain: of each named subject the highest risk, else `count` of all."""
+    true = ceilings(plan.truth, data, _without_answers(answers)) if plan.truth else {}
+    found = []
+    for task, answered in answers.items():
+        frame = pl.DataFrame(answered)
+        if task in true:
+            frame = frame.with_columns(true_risk=pl.DataFrame(true[task].table)[_PROBABILITY])
+        ordered = frame.sort(_PROBABILITY, "subject_id", "prediction_time", descending=[True, False, False])
+        if plan.subjects:
+            taken = ordered.unique("subject_id", keep="first", maintain_order=True)
+        elif plan.choose == "random":
+            order = np.random.default_rng(plan.seed).permutation(len(frame))[: plan.count]
+            taken = frame[np.sort(order)]
+        else:
+            taken = ordered.head(plan.count)
+        found += [_question(task, row) for row in taken.iter_rows(named=True)]
+    return found
+
+
+_PROBABILITY = "predicted_boolean_probability"
+
+
+def _without_answers(answers: dict[str, pa.Table]) -> dict[str, pa.Table]:
+    names = ["predicted_boolean_value", _PROBABILITY]
+    return {task: table.drop_columns(names) for task, table in answers.items()}
+
+
+def _question(task: str, row: dict[str, Any]) -> Question:
+    return Question(
+        task,
+        row["subject_id"],
+        row["prediction_time"],
+        row[_PROBABILITY],
+        row.get("boolean_value"),
+        row.get("true_risk"),
+    )
+
+
+def _explained(
+    model: SequenceArtifact | SeriesArtifact,
+    data: Dataset,
+    questions: list[Question],
+    seed: int,
+    progress: Any,
+) -> list[Explanation]:
+    subjects = np.unique([question.subject_id for question in questions])
+    records = {
+        subject: record
+        for path in data.shards()
+        for subject, record in data.shard_subjects(path, wanted=subjects)
+    }
+    if isinstance(model, SequenceArtifact):
+        return explain_tokens(model, questions, records, seed, progress)
+    times = pa.array([question.prediction_time for question in questions], pa.timestamp("us"))
+    ids = pa.array([question.subject_id for question in questions], pa.int64())
+    about = pa.table({"subject_id": ids, "prediction_time": times})
+    return explain_series(model, questions, stays(records.values(), model.variables, about), seed, progress)
+
+
+def _written(
+    found: list[Explanation], model: SequenceArtifact | SeriesArtifact, data: Dataset, plan: ExplainPlan
+) -> Iterator[str]:
+    tasks = list(dict.fromkeys(one.question.task for one in found))
+    by_task = {task: [one for one in found if one.question.task == task] for task in tasks}
+    report = {
+        "version": chartscan.__version__,
+        "model": model.name,
+        "artifact": files.sha256(plan.artifact / files.MANIFEST),
+        "dataset": data.fingerprint,
+        "split": plan.split,
+        "chosen": "subjects" if plan.subjects else plan.choose,
+        "seed": plan.seed,
+        "tasks": {task: summary(some, plan.truth is not None, plan.seed) for task, some in by_task.items()},
+    }
+    attributions = io.BytesIO()
+    table(found).write_parquet(attributions)
+    html = page([_patient(one, data) for one in found[:MOST_SHOWN]], report, _titles(tasks), SIGNED)
+    plan.out.mkdir(parents=True, exist_ok=True)
+    files.write_bytes(plan.out / "attributions.parquet", attributions.getvalue())
+    files.write_bytes(plan.out / "explain.json", json.dumps(report, indent=1).encode())
+    files.write_bytes(plan.out / "explain.html", html.encode())
+    yield from _lines(report)
+    if len(found) > MOST_SHOWN:
+        yield f"The page shows the first {MOST_SHOWN} of {len(found)} answers; the other files hold all."
+    yield str(plan.out / "explain.html")
+
+
+def _titles(tasks: Sequence[str]) -> dict[str, str]:
+    known = {}
+    for task in tasks:
+        try:
+            known[task] = find("tasks", task).TITLE
+        except ConfigError:  # a task of the user's own
+            known[task] = task
+    return known
+
+
+def _patient(one: Explanation, data: Dataset) -> Patient:
+    described = pl.DataFrame(data.codes().select(["code", "description"]))
+    events = one.events.join(described, on="code", how="left", maintain_order="left")
+    names = ("time", "code", "type", "description", "value", "visit")
+    return Patient(
+        subject=str(one.question.subject_id),
+        task=one.question.task,
+        asked=one.question.prediction_time.isoformat(" ", "minutes"),
+        probability=one.question.probability,
+        label=one.question.label,
+        true_risk=one.question.true_risk,
+        events=[Event(*row) for row in events.select(names).iter_rows()],
+        attributions={name: values.tolist() for name, values in one.attributions.items()},
+    )
+
+
+def _lines(report: dict[str, Any]) -> Iterator[str]:
+    """A line for each task and method."""
+    for task, found in report["tasks"].items():
+        yield f"{task}: {found['explained']} answers explained"
+        for name, method in found["methods"].items():
+            parts = [f"comprehensiveness at 10 % {method['comprehensiveness']['10%']:.3f}"]
+            if "completeness_gap" in method and method["completeness_gap"]["relative"] is not None:
+                parts.append(f"completeness gap {method['completeness_gap']['relative']:.2%}")
+            if method.get("auroc_of_causes", {}).get("mean") is not None:
+                parts.append(f"AUROC of the true causes {method['auroc_of_causes']['mean']:.3f}")
+            yield f"    {name}: {', '.join(parts)}"

@@ -1,0 +1,79 @@
+"""Which recorded events drive the outcome of each task in the simulated hospital: the right explanation.
+
+Read off the hazards of `severity`, `aftermath` and `onset`. Stays and visits themselves (admission,
+discharge) count for neither side: their times say how long ago the last stay was, which matters, and age.
+"""
+
+from typing import NamedTuple
+
+from chartscan.simulate.catalogue import CHRONIC, DRUGS, MEASURES, OPERATIONS
+from chartscan.simulate.onset import CONDITIONS
+
+BOUNDARIES = frozenset({"admission", "discharge", "visit_start", "visit_end", "death"})
+
+
+class Causes(NamedTuple):
+    """Codes, as datasets write them, by when they count."""
+
+    in_stay: frozenset[str]  # in the stay that is asked about
+    ever: frozenset[str]  # wherever in the record
+    indirect: frozenset[str] = frozenset()  # act through another outcome: count for neither side
+
+
+def _measured(*names: str) -> set[str]:
+    return {f"LOINC//{MEASURES[name].code}" for name in names}
+
+
+def _given(*names: str) -> set[str]:
+    return {f"RXNORM//{DRUGS[name][0]}" for name in names}
+
+
+def _chronic(*names: str) -> set[str]:
+    return {f"ICD10CM//{CHRONIC[name].replace('.', '')}" for name in names}
+
+
+def _sexes() -> set[str]:
+    return {"GENDER//F", "GENDER//M"}
+
+
+_OPERATIONS = {f"SNOMED//{code}" for code in OPERATIONS}
+_SEVERITY = _measured("lactate", "creatinine", "crp", "pulse") | _given("antibiotic", "nsaid")
+_TRENDS = _measured("bnp", "hemoglobin")
+_OPERATION = _OPERATIONS | _given("heparin")
+
+
+def _onset(name: str) -> Causes:
+    condition = next(one for one in CONDITIONS if one.name == name)
+    diseases = [covariate for covariate in condition.covariates if covariate in CHRONIC]
+    shown = _measured(condition.response.measure, condition.drift.measure) | _given(condition.drug)
+    sexes = _sexes() if len(diseases) < len(condition.covariates) else set()
+    return Causes(frozenset(), frozenset(shown | _chronic(*diseases) | sexes))
+
+
+CAUSES: dict[str, Causes] = {
+    "in_hospital_mortality": Causes(
+        frozenset(_SEVERITY),
+        frozenset(_chronic("heart_failure", "cancer", "lung_disease", "kidney_disease")),
+    ),
+    "long_stay_7d": Causes(
+        frozenset(_SEVERITY),
+        frozenset(_chronic("heart_failure", "cancer", "lung_disease", "kidney_disease", "diabetes")),
+    ),
+    "readmission_30d": Causes(
+        frozenset(_TRENDS | _OPERATION | _given("loop_diuretic")),
+        frozenset(_chronic("heart_failure", "lung_disease")),
+    ),
+    "mortality_30d": Causes(
+        frozenset(_TRENDS | _OPERATION | _measured("saturation")),
+        frozenset(_chronic("cancer")),
+        indirect=frozenset(_given("loop_diuretic") | _chronic("heart_failure", "lung_disease")),
+    ),
+} | {condition.task: _onset(condition.name) for condition in CONDITIONS}
+
+
+def is_cause(task: str, code: str, event_type: str, in_stay: bool) -> bool | None:
+    """Whether an event drives the outcome of `task`; None where it counts for neither side."""
+    causes = CAUSES[task]
+    if event_type in BOUNDARIES or code in causes.indirect:
+        return None
+    return code in causes.ever or (in_stay and code in causes.in_stay)
