@@ -34,7 +34,7 @@ def log_odds_of(probability):
     return torch.log(probability / (1 - probability))
 
 
-def test_the_answer_is_the_log_odds_of_the_weighted_mean_of_the_readouts_probabilities():
+def test_the_answer_is_the_weighted_mean_of_the_readouts_log_odds():
     weights = {"wide_weight": 1.0, "network_weight": 2.0, "sequence_weight": 5.0}
     model, head = pair(**weights)
     head.eval()
@@ -45,8 +45,8 @@ def test_the_answer_is_the_log_odds_of_the_weighted_mean_of_the_readouts_probabi
         "network": (5, 3, N_TASKS),
         "sequence": (5, 1, N_TASKS),
     }
-    means = {name: torch.sigmoid(x.double()).mean(1) for name, x in found.items()}
-    expected = log_odds_of((means["wide"] + 2 * means["network"] + 5 * means["sequence"]) / 8)
+    means = {name: log_odds_of(torch.sigmoid(x.double()).mean(1)) for name, x in found.items()}
+    expected = (means["wide"] + 2 * means["network"] + 5 * means["sequence"]) / 8
     torch.testing.assert_close(head.predict(model, batch).double(), expected, rtol=1e-4, atol=1e-5)
 
 

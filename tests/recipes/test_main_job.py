@@ -98,7 +98,7 @@ def test_nothing_is_overwritten_and_the_remedy_is_named(place):
         (["label", "readmission_30d", "nowhere", "out.parquet"], 5, "chartscan ingest"),
         (["predict", "nowhere", "nowhere", "nowhere", "out"], 5, "nowhere"),
         (["evaluate", "nowhere", "--out", "out"], 5, "chartscan predict"),
-        (["bench", "coffee"], 2, "Known: ingest, scan, step, train"),
+        (["bench", "coffee"], 2, "Known: forecast, ingest, scan, step, train"),
     ],
 )
 def test_a_wrong_word_is_answered_with_a_remedy(arguments, code, says, tmp_path, monkeypatch):
@@ -179,7 +179,7 @@ def test_a_model_without_a_selective_scan_is_trained_and_predicts(place, tmp_pat
     run = json.loads((tmp_path / "run" / "run.json").read_bytes())
     assert list(run["kernels"]) == ["matrix products"]
     losses = [row["loss"] for row in run["curves"]["pretraining/losses"]]
-    assert losses[-1] < losses[0] - 0.5
+    assert losses[-1] < losses[0] - 0.3
     chartscan("predict", tmp_path / "run", place / "data", place / "labels", tmp_path / "p")
     assert len(list((tmp_path / "p").glob("*.parquet"))) == len(names("tasks"))
 

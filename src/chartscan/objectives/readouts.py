@@ -1,9 +1,9 @@
 """Several readouts of one representation, each taught by a loss of its own.
 
 Two read the carried state, one wide and nearly linear, one a small network; a third reads the sequence. Their
-probabilities are averaged. Taught together by one loss they would share their mistakes; apart they make
-different ones. Beside them the sequence learns to foresee every variable: a dense forecast in place of the
-paper's pretraining.
+log odds are averaged. Taught together by one loss they would share their mistakes; apart they make different
+ones. Beside them the sequence learns to foresee every variable: a dense forecast in place of the paper's
+pretraining.
 """
 
 import math
@@ -23,7 +23,7 @@ from chartscan.objectives.classification import MemberLinear
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How the readouts are made, taught and averaged; a readout of weight 0 is left out (ablation)."""
 
-    wide_weight: float = 0.4  # of its probability in the mean
+    wide_weight: float = 0.4  # of its log odds in the mean
     network_weight: float = 0.4
     sequence_weight: float = 0.2
     wide_hidden: int = 64  # units beside the wide readout's linear map
@@ -123,13 +123,12 @@ class Readouts(nn.Module):
         self.forecast = nn.Linear(width, 2 * model.n_variables) if forecasts else None
 
     def forward(self, representation: Tensor) -> Tensor:
-        """Logits (B, T): the log odds of the weighted mean of the readouts' probabilities."""
+        """Logits (B, T): the weighted mean of the readouts' log odds."""
         c = self.config
         weights = {"wide": c.wide_weight, "network": c.network_weight, "sequence": c.sequence_weight}
         found = self.readouts(representation)
-        logits = torch.stack([_mean_logit(one) for one in found.values()])  # (readouts, B, T)
-        shares = logits.new_tensor([weights[name] for name in found]).log()[:, None, None]
-        return (F.logsigmoid(logits) + shares).logsumexp(0) - (F.logsigmoid(-logits) + shares).logsumexp(0)
+        total = sum(weights[name] for name in found)
+        return torch.stack([weights[name] / total * _mean_logit(one) for name, one in found.items()]).sum(0)
 
     def readouts(self, representation: Tensor) -> dict[str, Tensor]:
         """Logits (B, M, T) of the members of each readout there is."""
