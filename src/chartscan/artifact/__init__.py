@@ -21,6 +21,7 @@ from chartscan.artifact.families import (
     TabularArtifact,
 )
 from chartscan.artifact.folder import load, save
+from chartscan.artifact.pretraining import pretraining_head
 
 __all__ = [
     "Artifact",
@@ -31,5 +32,6 @@ __all__ = [
     "SummaryArtifact",
     "TabularArtifact",
     "load",
+    "pretraining_head",
     "save",
 ]

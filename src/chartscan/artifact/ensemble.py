@@ -55,7 +55,7 @@ def load_ensemble(
 
 
 def check_ensemble(artifact: EnsembleArtifact) -> None:
-    """ConfigError unless every task has a finite weight of each member, and every member knows it."""
+    """ConfigError unless every task has a finite weight of each member, learned by those that count."""
     if not artifact.members:
         raise ConfigError("An ensemble needs at least one member.")
     for task, weights in artifact.weights.items():
@@ -66,7 +66,7 @@ def check_ensemble(artifact: EnsembleArtifact) -> None:
             )
         if not np.isfinite([*weights, artifact.intercept.get(task, 0.0)]).all():
             raise ConfigError(f"The ensemble's weights for {task} are not all finite.")
-        unlearned = [i for i, member in enumerate(artifact.members) if task not in member.tasks]
+        unlearned = [i for i in np.flatnonzero(weights) if task not in artifact.members[i].tasks]
         if unlearned:
             raise ConfigError(f"Member {unlearned[0]} of the ensemble has not learned {task}.")
 

@@ -41,6 +41,7 @@ class SequenceArtifact:
     tasks: tuple[str, ...] = ()  # in the order of the head's task indices
     head: nn.Module | None = None  # objectives.prompted.Prompted: answers to task tokens
     forecast: nn.Module | None = None  # objectives.next_event.NextEvent: which token comes next
+    masked: nn.Module | None = None  # objectives.masked_event.MaskedEvent: which event is masked
     pace: Pace | None = None  # types and times of generated tokens, from train records
     calibration: Mapping[str, Calibration] = field(default_factory=dict)  # by task
     run: Mapping[str, Any] = field(default_factory=dict)  # seed, versions, data: whatever JSON can hold
@@ -48,7 +49,7 @@ class SequenceArtifact:
     @property
     def parts(self) -> dict[str, nn.Module]:
         """The modules there are, by the prefix of their weights."""
-        return _present(model=self.model, head=self.head, forecast=self.forecast)
+        return _present(model=self.model, head=self.head, forecast=self.forecast, masked=self.masked)
 
 
 @dataclass(frozen=True)
@@ -107,7 +108,8 @@ class SummaryArtifact(_ModelsByTask):
 class EnsembleArtifact:
     """Members of any families and how to blend them: log odds = intercept + the members' log odds @ weights.
 
-    The members' log odds are raw: their own calibrations and decisions play no part.
+    The members' log odds are raw: their own calibrations and decisions play no part. A member whose
+    weight for a task is 0 is not asked and need not have learned it: each task may have a model of its own.
     """
 
     name: str

@@ -19,12 +19,13 @@ from chartscan.artifact.description import (
     settings,
 )
 from chartscan.artifact.families import SequenceArtifact, SeriesArtifact
+from chartscan.artifact.pretraining import pretraining_head
 from chartscan.artifact.weights import load_modules, save_weights
 from chartscan.find import find
 from chartscan.sequences import NumericBins, Pace, Vocabulary
 from chartscan.series import Variables
 
-HEADS: tuple[Head, ...] = ("head", "forecast")
+HEADS: tuple[Head, ...] = ("head", "forecast", "masked")
 
 
 def save_sequence(staging: Path, artifact: SequenceArtifact) -> Description:
@@ -55,10 +56,11 @@ def load_sequence(folder: Path, names: list[str], about: Description, **common: 
     config = settings(folder, about.config, module.Config, f"model '{about.name}'")
 
     def make() -> dict[str, nn.Module]:
-        model, size = module.Model(config, len(vocabulary)), len(vocabulary)
+        model = module.Model(config, len(vocabulary))
         heads = {
             "head": lambda: find("objectives", "prompted").Prompted(model.width, len(about.tasks)),
-            "forecast": lambda: find("objectives", "next_event").NextEvent(model.width, size),
+            "forecast": lambda: pretraining_head("next_event", model.width, vocabulary),
+            "masked": lambda: pretraining_head("masked_event", model.width, vocabulary),
         }
         return {"model": model, **{part: heads[part]() for part in about.heads}}
 
@@ -71,6 +73,7 @@ def load_sequence(folder: Path, names: list[str], about: Description, **common: 
         tasks=about.tasks,
         head=parts.get("head"),
         forecast=parts.get("forecast"),
+        masked=parts.get("masked"),
         pace=Pace.load(folder / PACE, len(vocabulary)) if PACE in names else None,
         **common,
     )

@@ -82,20 +82,28 @@ def pretraining_windows(store: TokenStore, context: int) -> Rows:
     return Rows(subjects, ends, lengths, np.zeros_like(ends), context)
 
 
-def prompt_rows(store: TokenStore, samples: Samples, vocabulary: Vocabulary, tasks: Sequence[str]) -> Rows:
+def prompt_rows(
+    store: TokenStore,
+    samples: Samples,
+    vocabulary: Vocabulary,
+    tasks: Sequence[str],
+    apart: bool = False,
+) -> Rows:
     """Rows that answer `samples`, each prompt seeing what was known at its prediction time.
 
     Rows leave room for the task token. With the task token at the end, all samples of a subject whose
     history fits share one row, the longest; longer histories get a window of their own, shared by samples
-    of one instant. With the token at both ends (`config.task_token_placement`), each sample has its row.
+    of one instant. With the token at both ends (`config.task_token_placement`), each sample has its row; so
+    too where samples are kept `apart`, for models that make a pass for each prompt whatever the row.
     """
     context = vocabulary.config.context - 1
     both = vocabulary.config.task_token_placement == "both"
     subjects = store.index_of(samples.subject_ids)
     ends = _visible_counts(store, subjects, samples.prediction_times)
     codes = np.array([vocabulary.task_token(name) for name in tasks], dtype=np.int64)[samples.tasks]
-    row_ends = ends if both else np.where(ends <= context, _longest(subjects, ends, context), ends)
-    own = np.arange(len(ends)) if both else np.zeros_like(ends)
+    alone = both or apart
+    row_ends = ends if alone else np.where(ends <= context, _longest(subjects, ends, context), ends)
+    own = np.arange(len(ends)) if alone else np.zeros_like(ends)
     keys, row = np.unique(np.stack([subjects, row_ends, own]), axis=1, return_inverse=True)
     row = row.reshape(-1)
     lengths = _lengths(store, keys[0], keys[1], context)

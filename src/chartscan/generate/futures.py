@@ -85,7 +85,7 @@ def causal(artifact: SequenceArtifact) -> CausalModel:
     """The artifact's model; ConfigError where it cannot forecast."""
     missing = [name for name in ("fork", "init_state", "step") if not hasattr(artifact.model, name)]
     if missing or artifact.forecast is None:
-        why = "has no forecasting head" if artifact.forecast is None else "does not read events in order"
+        why = "does not read events in order" if missing else "has no forecasting head"
         raise ConfigError(
             f"'{artifact.name}' {why} and cannot forecast. Forecast with a pretrained ehrmamba."
         )

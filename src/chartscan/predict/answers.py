@@ -82,12 +82,15 @@ def _log_odds(
 def _ensemble_log_odds(
     artifact: EnsembleArtifact, records: Records, labels: Mapping[str, pa.Table], progress: Progress
 ) -> dict[str, np.ndarray]:
-    """The members' raw log odds, blended."""
-    members = []
+    """The members' raw log odds, blended; each is asked where it counts."""
+    members = {t: np.zeros((table.num_rows, len(artifact.members))) for t, table in labels.items()}
     shares = _Shares(progress, len(artifact.members))
-    for member in artifact.members:
-        members.append(_log_odds(member, records, labels, shares.of_next()))
-    return {t: artifact.blended(t, np.stack([found[t] for found in members], axis=1)) for t in labels}
+    for place, member in enumerate(artifact.members):
+        asked = {t: table for t, table in labels.items() if artifact.weights[t][place]}
+        found = _log_odds(member, records, asked, shares.of_next()) if asked else {}
+        for task, answers in found.items():
+            members[task][:, place] = answers
+    return {t: artifact.blended(t, members[t]) for t in labels}
 
 
 class _Shares:

@@ -27,13 +27,14 @@ def sequence_log_odds(
     asked = {t: labels[t] if t in labels else PREDICTIONS.empty_table() for t in tasks}
     samples = samples_of(asked, tasks)
     store = records.tokens_of(artifact.vocabulary, artifact.bins).store
-    rows = prompt_rows(store, samples, artifact.vocabulary, tasks)
+    model: Any = artifact.model
+    rows = prompt_rows(store, samples, artifact.vocabulary, tasks, apart=not model.CAUSAL)
     log_odds = np.zeros(len(samples.tasks))
     batches = Sampler(rows.lengths, TOKENS_PER_BATCH).in_order()
     for number, indices in enumerate(batches):
         batch = collate(store, rows, indices)
         assert artifact.head is not None
-        answers: Any = artifact.head.predict(artifact.model, batch)  # type: ignore[operator]
+        answers: Any = artifact.head.predict(model, batch)  # type: ignore[operator]
         log_odds[samples_in(rows, indices)] = answers.double().numpy()
         progress(number + 1, len(batches))
     return {t: log_odds[samples.tasks == tasks.index(t)] for t in labels}

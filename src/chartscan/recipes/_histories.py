@@ -43,7 +43,10 @@ def forecaster(path: Path, dataset: Dataset, threads: int, watcher: Watcher) -> 
     keep_freed_memory()
     found = artifacts.load(path)
     if not isinstance(found, SequenceArtifact):
-        raise ConfigError(f"{path} does not read sequences of events and cannot forecast.")
+        raise ConfigError(
+            f"{path} is no single model of event sequences and cannot forecast. Forecast with a pretrained "
+            "ehrmamba."
+        )
     causal(found)
     if found.pace is not None:
         return found

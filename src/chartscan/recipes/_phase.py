@@ -33,7 +33,8 @@ def run_phase(
 
     Raises Interrupted where a signal stopped it and everything is saved.
     """
-    tracking = tensorboard(job.track / title.lower()) if job.track else nullcontext()
+    name = title.lower().replace(" ", "-")
+    tracking = tensorboard(job.track / name) if job.track else nullcontext()
     with job.watcher.progress(title, "steps") as progress, tracking as track:
 
         def report(record: StepRecord) -> None:
@@ -46,7 +47,7 @@ def run_phase(
             data,
             loss,
             config,
-            folder=job.work / title.lower(),
+            folder=job.work / name,
             evaluate=evaluate,
             resume=job.resume,
             report=report,

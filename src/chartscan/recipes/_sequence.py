@@ -1,50 +1,44 @@
-"""Training a sequence model: vocabulary, pretraining, prompted fine-tuning of all tasks at once, calibration.
+"""Training a sequence model: vocabulary, pretraining, prompted fine-tuning, calibration.
+
+All tasks are fine-tuned in one model, or each in a copy of the pretrained one.
 
 Every part that learns from data sees train subjects; tuning subjects choose the best weights, the calibration
 and the thresholds; held-out subjects are not touched. Checkpoints live beside the run until it is complete.
 """
 
+from copy import deepcopy
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import msgspec
-import numpy as np
 import torch
 from torch import nn
 
 from chartscan import artifact
-from chartscan.batches import (
-    Rows,
-    Sampler,
-    Samples,
-    TokenStore,
-    pretraining_windows,
-    prompt_rows,
-    samples_of,
-)
-from chartscan.errors import DataError, check_settings
-from chartscan.find import find
+from chartscan.batches import Rows, Sampler, Samples, TokenStore, pretraining_windows, prompt_rows
+from chartscan.errors import check_settings
 from chartscan.heap import keep_freed_memory
 from chartscan.kernels import described
-from chartscan.models import ehrmamba, ehrmamba2
-from chartscan.objectives.next_event import NextEvent
-from chartscan.objectives.prompted import Prompted
+from chartscan.models import bigbird, bilstm, cehr_bert, ehrmamba, ehrmamba2
 from chartscan.recipes._calibration import fit_calibration
 from chartscan.recipes._curves import loss_curves
 from chartscan.recipes._epochs import Epochs
-from chartscan.recipes._few import limited
 from chartscan.recipes._job import Job
 from chartscan.recipes._phase import run_phase
+from chartscan.recipes._pretraining import Body, check_model, new_body, objective_of
+from chartscan.recipes._prompting import Tuned, head_of, learnable, one_a_task, samples_of_split
 from chartscan.recipes._run_record import run_record
 from chartscan.recipes._seen import seen_record
-from chartscan.recipes._start import copy_weights, for_any_machine, starting_point
+from chartscan.recipes._start import for_any_machine, starting_point
 from chartscan.recipes._tokens import coverage_table, fit_tokens, token_store
 from chartscan.recipes._trainee import Trainee, logits_of, mean_loss
 from chartscan.recipes._work import finished
 from chartscan.schema import TRAIN, TUNING
 from chartscan.sequences import Encoder, SequenceConfig, fit_pace
 from chartscan.training import FitResult, TrainConfig
+
+FINE_TUNING = "Fine-tuning"
 
 
 class SequenceRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -58,6 +52,7 @@ class SequenceRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     tokens_per_batch: int = 8192  # padding included
     label_limit: int | None = None  # train labels of a task (and a quarter as many of tuning); None: all
     head_dropout: float = 0.1
+    together: bool = True  # one model learns all tasks; False: each task has a copy of the pretrained model
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -68,6 +63,7 @@ class SequenceRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
             "seed": self.seed >= 0,
         }
         check_settings(sound)
+        check_model(self.architecture, self.model, self.sequence, self.pretrain is not None)
 
     @property
     def architecture(self) -> str:
@@ -89,6 +85,24 @@ class Ehrmamba2Recipe(SequenceRecipe, frozen=True, kw_only=True):
     """EHRMamba-2."""
 
     model: ehrmamba2.Config
+
+
+class BilstmRecipe(SequenceRecipe, frozen=True, kw_only=True):
+    """BiLSTM."""
+
+    model: bilstm.Config
+
+
+class CehrBertRecipe(SequenceRecipe, frozen=True, kw_only=True):
+    """CEHR-BERT."""
+
+    model: cehr_bert.Config
+
+
+class BigbirdRecipe(SequenceRecipe, frozen=True, kw_only=True):
+    """BigBird; with `together`, MultiBird."""
+
+    model: bigbird.Config
 
 
 class SequenceRun:
@@ -114,99 +128,101 @@ class SequenceRun:
         return token_store(self.job, self.encoder, TUNING)
 
     def train(self) -> Path:
-        """Pretraining and fine-tuning, as far as the recipe has them; calibration; the artifact."""
-        forecast = self.pretrain()
-        if self.recipe.finetune is None:
-            return self.save(forecast, None, {}, {})
-        trainee, samples, logits, metrics = self.finetune(forecast.model, self.recipe.finetune)
-        calibration = fit_calibration(self.job.tasks, samples.tasks, samples.labels, logits)
-        return self.save(forecast, trainee.head, calibration, metrics)
+        """Pretraining and fine-tuning, as far as the recipe has them; then the working folder goes."""
+        body = self.pretrained()
+        artifact.save(self.job.out, self.fitted(body))
+        finished(self.job)
+        return self.job.out
 
-    def new_trainee(self) -> Trainee:
-        """Model and forecasting head: weights of the starting point, or drawn from the recipe's seed."""
-        torch.manual_seed(self.recipe.seed)
-        size = len(self.vocabulary)
-        model = find("models", self.recipe.architecture).Model(self.recipe.model, size)
-        trainee = Trainee(model, NextEvent(model.width, size))
-        if self.start:
-            copy_weights(self.start.model, trainee.model)
-            if self.start.forecast:
-                copy_weights(self.start.forecast, trainee.head)
-        return trainee
-
-    def pretrain(self) -> Trainee:
-        """A model that predicts the next event, with its forecasting head."""
-        trainee = self.new_trainee()
-        config = self.recipe.pretrain
-        if config is None:
-            return trainee
-        context = self.recipe.sequence.context
+    def pretrained(self) -> Body:
+        """The model with its objective's head, taught where the recipe says so."""
+        recipe = self.recipe
+        body = new_body(recipe.architecture, recipe.model, self.vocabulary, self.start, recipe.seed)
+        if recipe.pretrain is None or body.head is None:
+            return body
+        context = recipe.sequence.context
         data = self._epochs(self.train_store, pretraining_windows(self.train_store, context))
         tuning = self._epochs(self.tuning_store, pretraining_windows(self.tuning_store, context))
-        self._fit("Pretraining", trainee, data, tuning, config)
-        return trainee
+        self._fit("Pretraining", Trainee(body.model, body.head), data, tuning, recipe.pretrain)
+        return body
 
-    def finetune(
-        self, model: Any, config: TrainConfig
-    ) -> tuple[Trainee, Samples, np.ndarray, dict[str, float]]:
-        """The model with the prompted head; tuning samples and their logits, for calibration."""
-        head = Prompted(model.width, len(self.job.tasks), self.recipe.head_dropout)
-        trainee = Trainee(model, head)
-        data, _ = self._questions(self.train_store, TRAIN)
-        tuning, samples = self._questions(self.tuning_store, TUNING)
-        _set_base_rates(trainee.head, data.rows)
-        result = self._fit("Fine-tuning", trainee, data, tuning, config)
-        return trainee, samples, logits_of(trainee, tuning, len(samples.labels)), result.metrics
+    def fitted(self, body: Body) -> artifact.Artifact:
+        """All tasks in the body itself, or each in a copy of it, as one artifact."""
+        recipe, job = self.recipe, self.job
+        if recipe.finetune is None:
+            return self._model(body.model, body.head, None, self._run(body, {}))
+        if recipe.together or len(job.tasks) == 1:
+            tuned = self.finetune(body.model, recipe.finetune, job.tasks, FINE_TUNING)
+            return self._model(body.model, body.head, tuned, self._run(body, tuned.metrics))
+        return self._apart(body, recipe.finetune)
 
-    def save(
-        self,
-        pretrained: Trainee,
-        head: nn.Module | None,
-        calibration: dict[str, artifact.Calibration],
-        metrics: dict[str, float],
-    ) -> Path:
-        """The artifact, published whole; then the working folder goes."""
-        run = run_record(self.job, self.recipe) | {
+    def finetune(self, model: Any, config: TrainConfig, tasks: list[str], title: str) -> Tuned:
+        """The prompted head of `model`, taught together with it, and its calibration on tuning samples."""
+        train, data = self._questions(model, self.train_store, TRAIN, tasks)
+        samples, tuning = self._questions(model, self.tuning_store, TUNING, tasks)
+        trainee = Trainee(model, head_of(model.width, tasks, self.recipe.head_dropout, train))
+        result = self._fit(title, trainee, data, tuning, config)
+        logits = logits_of(trainee, tuning, len(samples.labels))
+        calibration = fit_calibration(tasks, samples.tasks, samples.labels, logits)
+        return Tuned(tuple(tasks), trainee.head, calibration, result.metrics)
+
+    def _apart(self, body: Body, config: TrainConfig) -> artifact.EnsembleArtifact:
+        """A copy of the body fine-tuned for each task."""
+        models, tuned = [], []
+        for task in learnable(self.job, self.recipe.label_limit, self.recipe.seed):
+            torch.manual_seed(self.recipe.seed)  # no task's model depends on which others there are
+            models.append(deepcopy(body.model))
+            tuned.append(self.finetune(models[-1], config, [task], f"{FINE_TUNING} {task}"))
+            models[-1].cpu()
+        run = self._run(body, {one.tasks[0]: one.metrics for one in tuned})
+        own = {name: value for name, value in run.items() if name != "curves"}  # of all tasks, kept once
+        members = [self._model(model, None, one, own) for model, one in zip(models, tuned, strict=True)]
+        return one_a_task(self.recipe.architecture, members, run)
+
+    def _model(
+        self, model: Any, head: nn.Module | None, tuned: Tuned | None, run: dict[str, Any]
+    ) -> artifact.SequenceArtifact:
+        """A model with the head of its pretraining and that of its tasks, as far as there are any."""
+        forecasts = objective_of(self.recipe.architecture) == "next_event"
+        return artifact.SequenceArtifact(
+            name=self.recipe.architecture,
+            config=for_any_machine(self.recipe.model),
+            model=model,
+            vocabulary=self.vocabulary,
+            bins=self.bins,
+            tasks=tuned.tasks if tuned else (),
+            head=tuned.head if tuned else None,
+            forecast=head if forecasts else None,
+            masked=None if forecasts else head,
+            pace=fit_pace([self.train_store.tokens], len(self.vocabulary)) if forecasts else None,
+            calibration=tuned.calibration if tuned else {},
+            run=run,
+        )
+
+    def _run(self, body: Body, metrics: dict[str, Any]) -> dict[str, Any]:
+        """The run record; `metrics` of the tuning samples."""
+        return run_record(self.job, self.recipe) | {
             "kernels": described(getattr(self.recipe.model, "backend", None)),
             "seen": seen_record(self.job, self.start.run if self.start else None),
             "coverage": coverage_table(self.job, self.encoder),
             "tuning": metrics,
             "curves": loss_curves(self.job.work),
-            "parameters": sum(p.numel() for p in pretrained.model.parameters()),
+            "parameters": sum(p.numel() for p in body.model.parameters()),  # of one model
         }
-        found = artifact.SequenceArtifact(
-            name=self.recipe.architecture,
-            config=for_any_machine(self.recipe.model),
-            model=pretrained.model,
-            vocabulary=self.vocabulary,
-            bins=self.bins,
-            tasks=tuple(self.job.tasks) if head else (),
-            head=head,
-            forecast=pretrained.head,
-            pace=fit_pace([self.train_store.tokens], len(self.vocabulary)),
-            calibration=calibration,
-            run=run,
-        )
-        artifact.save(self.job.out, found)
-        finished(self.job)
-        return self.job.out
 
     def _epochs(self, store: TokenStore, rows: Rows) -> Epochs:
         return Epochs(store, rows, Sampler(rows.lengths, self.recipe.tokens_per_batch, self.recipe.seed))
 
-    def _questions(self, store: TokenStore, split: str) -> tuple[Epochs, Samples]:
-        """The labelled samples of a split as batches of prompts."""
-        tasks = self.job.tasks
-        tables = {}
-        for task in tasks:
-            labels = self.job.labels_of(task, split)
-            tables[task] = limited(labels, task, split, self.recipe.label_limit, self.recipe.seed)
-        samples = samples_of(tables, tasks)
-        if not len(samples.labels):
-            raise DataError(
-                f"No labels for subjects of the {split} split. Label the dataset that is trained on."
-            )
-        return self._epochs(store, prompt_rows(store, samples, self.vocabulary, tasks)), samples
+    def _questions(
+        self, model: Any, store: TokenStore, split: str, tasks: list[str]
+    ) -> tuple[Samples, Epochs]:
+        """The labelled samples of a split, and batches of prompts that ask them.
+
+        A model that is not causal makes a pass for each prompt: each is a row, so that batches count them.
+        """
+        samples = samples_of_split(self.job, split, tasks, self.recipe.label_limit, self.recipe.seed)
+        rows = prompt_rows(store, samples, self.vocabulary, tasks, apart=not model.CAUSAL)
+        return samples, self._epochs(store, rows)
 
     def _fit(
         self, title: str, trainee: Trainee, data: Epochs, tuning: Epochs, config: TrainConfig
@@ -221,15 +237,3 @@ class SequenceRun:
             config,
             lambda _: {"loss": mean_loss(trainee, tuning)},
         )
-
-
-def _set_base_rates(head: Prompted, rows: Rows) -> None:
-    """Start each task at the log odds of its train labels."""
-    assert rows.questions is not None
-    labels, tasks = rows.questions.labels, rows.questions.tasks
-    bias = head.task_bias
-    with torch.no_grad():
-        for task in range(len(bias)):
-            answers = labels[tasks == task]
-            positives = float(answers.sum()) + 0.5
-            bias[task] = float(np.log(positives / (len(answers) + 1 - positives)))

@@ -42,7 +42,12 @@ def starting_point(recipe: Start, job: Job) -> artifact.SequenceArtifact | None:
     if recipe.start_from is None:
         return None
     found = artifact.load(Path(recipe.start_from))
-    if not isinstance(found, artifact.SequenceArtifact) or found.name != recipe.architecture:
+    if not isinstance(found, artifact.SequenceArtifact):
+        raise ConfigError(
+            f"start_from: {recipe.start_from} is no single sequence model. Start from one that was "
+            "pretrained only (--set finetune=null) or answers all its tasks itself."
+        )
+    if found.name != recipe.architecture:
         raise ConfigError(f"start_from: {recipe.start_from} is a {found.name}, not a {recipe.architecture}.")
     if found.config != for_any_machine(recipe.model):
         raise ConfigError(
