@@ -13,10 +13,10 @@ from safetensors.torch import load_file, save_file
 from scipy.sparse import csr_matrix
 
 from chartscan import files
-from chartscan.artifact import Calibration, SequenceArtifact, TabularArtifact, load, save
+from chartscan.artifact import Calibration, SequenceArtifact, TabularArtifact, load, pretraining_head, save
 from chartscan.batch import Batch, Prompts
 from chartscan.errors import ChartscanError, ConfigError, DataError
-from chartscan.models import ehrmamba
+from chartscan.models import bigbird, ehrmamba
 from chartscan.objectives.next_event import NextEvent
 from chartscan.objectives.prompted import Prompted
 from chartscan.sequences import FitScope, NumericBins, SequenceConfig, UnitBins, Vocabulary
@@ -120,6 +120,30 @@ def test_heads_that_are_not_there_stay_absent(tmp_path):
     found = load(tmp_path / "bare")
     assert (found.head, found.forecast, found.tasks, found.calibration) == (None, None, (), {})
     assert torch.equal(found.model(batch()), answers(whole)[0])
+
+
+def test_a_head_that_names_masked_events_is_kept_and_knows_what_may_be_masked(tmp_path):
+    config = bigbird.Config(d_model=16, n_layers=1, n_heads=2, d_ffn=32, context=32, block=8, time_dim=4)
+    torch.manual_seed(0)
+    model = bigbird.Model(config, len(vocabulary())).eval()
+    head = pretraining_head("masked_event", 16, vocabulary()).eval()
+    save(tmp_path / "run", SequenceArtifact("bigbird", config, model, vocabulary(), BINS, masked=head))
+    found = load(tmp_path / "run")
+    assert found.forecast is None
+    assert [vocabulary().tokens[i] for i in found.masked.events.tolist()] == ["LAB//1", "LAB//1//Q1"]
+    with torch.no_grad():
+        for ours, theirs in zip(
+            head.loss(model, batch()), found.masked.loss(found.model, batch()), strict=True
+        ):
+            assert ours == theirs
+        hidden = model(batch())
+        assert torch.equal(found.masked(hidden), head(hidden))
+
+
+def test_a_vocabulary_without_events_has_nothing_to_mask():
+    bare = Vocabulary(SPECIALS, tuple(0 for _ in SPECIALS), {}, SequenceConfig(), FitScope())
+    with pytest.raises(DataError, match="no event that could be masked"):
+        pretraining_head("masked_event", 16, bare)
 
 
 def test_a_forecasting_head_that_shares_the_embedding_is_kept(tmp_path):

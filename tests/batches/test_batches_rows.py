@@ -98,10 +98,10 @@ def test_pretraining_windows_hold_every_token_exactly_once(context):
         assert starts >= (tokens.types == T.VS).sum()
 
 
-def asked(placement, samples):
+def asked(placement, samples, apart=False):
     """(sample, tokens of the row up to the prompt's position, its task token) of every prompt, by batch."""
     made = ENCODERS[placement]
-    rows = prompt_rows(STORE, samples, made.vocabulary, TASKS)
+    rows = prompt_rows(STORE, samples, made.vocabulary, TASKS, apart)
     for indices in np.array_split(np.random.default_rng(1).permutation(len(rows)), 3):
         batch = collate(STORE, rows, indices)
         prompts = batch.prompts
@@ -111,12 +111,12 @@ def asked(placement, samples):
             yield int(sample), batch, row, position, int(prompts.codes[k]), float(prompts.labels[k])
 
 
-@pytest.mark.parametrize("placement", ["end", "both"])
-def test_every_prompt_sees_exactly_what_was_known_at_its_time(placement):
+@pytest.mark.parametrize(("placement", "apart"), [("end", False), ("end", True), ("both", False)])
+def test_every_prompt_sees_exactly_what_was_known_at_its_time(placement, apart):
     samples = random_samples(200)
     vocabulary = ENCODERS[placement].vocabulary
     answered = []
-    for sample, batch, row, position, code, label in asked(placement, samples):
+    for sample, batch, row, position, code, label in asked(placement, samples, apart):
         tokens = STORE[int(STORE.index_of(samples.subject_ids[sample : sample + 1])[0])]
         expected = window(tokens, visible(tokens, samples.prediction_times[sample]), 63)
         head = code if placement == "both" else expected.codes[0]
@@ -139,6 +139,15 @@ def test_histories_that_fit_share_one_row_a_subject():
     longer = list(zip(rows.subjects.tolist(), rows.ends.tolist(), strict=True))
     assert len(longer) == len(set(longer)) < 200
     assert len(prompt_rows(STORE, samples, ENCODERS["both"].vocabulary, TASKS)) == 200
+
+
+def test_prompts_kept_apart_have_a_row_each_that_ends_with_what_they_see():
+    samples = random_samples(200)
+    rows = prompt_rows(STORE, samples, MADE.vocabulary, TASKS, apart=True)
+    assert len(rows) == 200
+    assert (rows.questions.rows == np.arange(200)).all()
+    assert (rows.questions.positions == rows.lengths - 1).all()
+    assert not rows.heads.any()
 
 
 def test_a_row_cut_after_the_prompts_time_would_show_the_future():

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chartscan.artifact import EnsembleArtifact
+from chartscan.artifact.ensemble import check_ensemble
 from chartscan.errors import ConfigError
 from chartscan.predict import answers, log_odds, predict, stays
 from family_artifacts import (
@@ -76,6 +77,21 @@ def test_one_member_of_weight_one_is_that_member():
     np.testing.assert_array_equal(found["a"], log_odds(member, Records(records()), {"a": labels()})["a"])
     with pytest.raises(ConfigError, match="not learned b"):
         log_odds(alone, Records(records()), LABELS)
+
+
+def test_a_member_of_weight_zero_is_not_asked_and_need_not_know_the_task():
+    """One model a task: `a` is answered by the first member alone, `b` by the second."""
+    one, two = tabular_artifact(), sequence_artifact()
+    only = {"a": replace(one, models={"a": one.models["a"]}, calibration={}), "b": two}
+    found = EnsembleArtifact("each", (only["a"], two), {"a": np.array([1.0, 0]), "b": np.array([0, 1.0])})
+    check_ensemble(found)
+    asked = {task: token_labels() for task in TASKS}
+    answered = log_odds(found, Records(token_records()), asked)
+    for task, member in only.items():
+        alone = log_odds(member, Records(token_records()), {task: asked[task]})
+        np.testing.assert_allclose(answered[task], alone[task], atol=1e-6)
+    with pytest.raises(ConfigError, match="Member 0 of the ensemble has not learned b"):
+        check_ensemble(replace(found, weights={"b": np.array([0.5, 0.5])}))
 
 
 def test_an_ensemble_of_ensembles_is_blended_from_within():
