@@ -530,6 +530,7 @@ def forecast_report(
     job = ForecastReportJob(artifact, dataset, out, split, grammar, bootstrap, seed, threads_of(threads))
     for line in report_lines(run_forecast_report(job, display)):
         display.say(line)
+    _warn_of_few(bootstrap)
 
 
 @app.command("zero-shot")
@@ -607,12 +608,16 @@ def evaluate(
     display = Display(quiet)
     report, table = run_evaluate(plan, display)
     display.say(table)
-    if bootstrap < FEW_RESAMPLES:
+    _warn_of_few(bootstrap)
+    display.say(str(report))
+
+
+def _warn_of_few(resamples: int) -> None:
+    if resamples < FEW_RESAMPLES:
         print(
-            f"warning: intervals of {bootstrap} resamples mean nothing; give --bootstrap 1000",
+            f"warning: intervals of {resamples} resamples mean nothing; give --bootstrap 1000",
             file=sys.stderr,
         )
-    display.say(str(report))
 
 
 @app.command()

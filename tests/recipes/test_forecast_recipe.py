@@ -220,3 +220,9 @@ def test_a_report_on_forecasts_is_written(made):
     assert set(found["subjects"]) == {"all tokens", "events"}
     assert {s["method"] for s in found["scores"]} >= {"ehrmamba", "n-gram", "copy of the last 10"}
     assert found["next_tokens"] > 100
+
+
+@pytest.mark.parametrize("wrong", [{"temperature": float("inf")}, {"days": float("inf")}, {"top_p": 0.0}])
+def test_a_plan_without_sense_is_refused_by_name(wrong):
+    with pytest.raises(ConfigError, match=next(iter(wrong))):
+        Plan(**wrong)

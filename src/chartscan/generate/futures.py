@@ -4,6 +4,7 @@ Random numbers belong to (seed, subject, instant, sample): neither the other his
 go together changes a future, up to rounding in the last digit of the model's arithmetic.
 """
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, Literal, Protocol, cast
@@ -16,7 +17,7 @@ from torch import Tensor
 from chartscan.artifact import SequenceArtifact
 from chartscan.batch import Batch
 from chartscan.batches.collate import batch_of
-from chartscan.errors import ConfigError
+from chartscan.errors import ConfigError, check_settings
 from chartscan.generate.choice import choose
 from chartscan.generate.history import History
 from chartscan.sequences import Continuation, Encoded, Grammar, Token
@@ -48,10 +49,14 @@ class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if min(self.samples, self.tokens, self.events or 1) < 1 or (self.days is not None and self.days < 0):
-            raise ConfigError("samples, tokens and events must be at least 1, days not negative.")
-        if self.temperature < 0 or not 0 < self.top_p <= 1 or self.seed < 0:
-            raise ConfigError("temperature and seed must not be negative, top_p above 0 and at most 1.")
+        sound = {
+            "samples, tokens, events": min(self.samples, self.tokens, self.events or 1) >= 1,
+            "days": self.days is None or 0 <= self.days < math.inf,
+            "temperature": 0 <= self.temperature < math.inf,
+            "top_p (above 0, at most 1)": 0 < self.top_p <= 1,
+            "seed": self.seed >= 0,
+        }
+        check_settings(sound, "A plan of futures")
 
 
 @dataclass(frozen=True)

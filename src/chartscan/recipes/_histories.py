@@ -48,6 +48,11 @@ def forecaster(path: Path, dataset: Dataset, threads: int, watcher: Watcher) -> 
             "ehrmamba."
         )
     causal(found)
+    if found.tasks:
+        watcher.say(
+            f"note: {path} was fine-tuned, which its forecasts were not taught along with. Forecast "
+            "with a model that is pretrained only."
+        )
     if found.pace is not None:
         return found
     watcher.say(f"{path} does not know how records move on: learned from the train split of {dataset.path}")

@@ -31,6 +31,7 @@ from chartscan.recipes._explain_summary import summary, table
 from chartscan.recipes._explain_tokens import explain_tokens
 from chartscan.recipes._explanation import SIGNED, Explanation, Question
 from chartscan.recipes._job import Watcher, of_subjects
+from chartscan.recipes._out import check_apart
 from chartscan.recipes._truth import ceilings
 from chartscan.schema import HELD_OUT
 from chartscan.series import stays
@@ -86,6 +87,7 @@ def _check(plan: ExplainPlan) -> None:
         raise ConfigError(f"--choose {plan.choose}: expected one of {', '.join(CHOICES)}.")
     if plan.out.exists() and not plan.out.is_dir():
         raise ConfigError(f"--out {plan.out} is a file; expected a folder.")
+    check_apart(plan.out, plan.artifact, plan.dataset, plan.labels)
 
 
 def _of_plan(wanted: dict[str, pa.Table], plan: ExplainPlan) -> dict[str, pa.Table]:
@@ -183,7 +185,7 @@ def _written(
     attributions = io.BytesIO()
     table(found).write_parquet(attributions)
     html = page([_patient(one, data) for one in found[:MOST_SHOWN]], report, _titles(tasks), SIGNED)
-    plan.out.mkdir(parents=True, exist_ok=True)
+    plan.out.mkdir(mode=0o700, parents=True, exist_ok=True)  # for its owner alone, where it is new
     files.write_bytes(plan.out / "attributions.parquet", attributions.getvalue())
     files.write_bytes(plan.out / "explain.json", json.dumps(report, indent=1).encode())
     files.write_bytes(plan.out / "explain.html", html.encode())

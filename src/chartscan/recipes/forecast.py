@@ -17,6 +17,7 @@ from chartscan.recipes._belonging import check_labels
 from chartscan.recipes._histories import at_questions, at_the_end, forecaster, histories, subjects_of
 from chartscan.recipes._job import Watcher, of_subjects
 from chartscan.recipes._labels import load_labels
+from chartscan.recipes._out import check_apart
 from chartscan.schema import HELD_OUT, TIME
 from chartscan.sequences import violations
 from chartscan.sequences.time import DAY_US
@@ -54,6 +55,7 @@ def run_forecast(job: ForecastJob, watcher: Watcher) -> Iterator[str]:
     """Writes FORECASTS; gives lines of text that hold no content of a record."""
     if job.out.is_dir():
         raise ConfigError(f"{job.out} is a folder; expected a file, such as {job.out}/forecast.parquet.")
+    check_apart(job.out, job.artifact, job.dataset, job.at)
     dataset = Dataset.open(job.dataset)
     model = forecaster(job.artifact, dataset, job.threads, watcher)
     subjects = subjects_of(model, dataset, job.split)

@@ -18,6 +18,7 @@ from chartscan.generate import History, Plan, generate, history_of
 from chartscan.recipes._histories import forecaster, sequences, subjects_of, train_sequences
 from chartscan.recipes._job import Watcher
 from chartscan.recipes._ngram import NGram, copied, fit_ngram, frequent, frequent_set, padded
+from chartscan.recipes._out import check_apart
 from chartscan.schema import HELD_OUT
 from chartscan.sequences import Encoded, Timeline, violations, window
 from chartscan.sequences import types as T
@@ -61,6 +62,7 @@ def run_forecast_report(job: ForecastReportJob, watcher: Watcher) -> Path:
     """Writes the report into `out`; gives the path of the HTML."""
     if job.out.exists() and not job.out.is_dir():
         raise ConfigError(f"--out {job.out} is a file; expected a folder.")
+    check_apart(job.out, job.artifact, job.dataset)
     dataset = Dataset.open(job.dataset)
     model = forecaster(job.artifact, dataset, job.threads, watcher)
     records = list(sequences(model, dataset, subjects_of(model, dataset, job.split), watcher))

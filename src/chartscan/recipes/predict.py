@@ -14,6 +14,7 @@ from chartscan.heap import keep_freed_memory
 from chartscan.predict import predict
 from chartscan.recipes._asked import asked
 from chartscan.recipes._job import Watcher
+from chartscan.recipes._out import check_apart
 from chartscan.schema import COHORT_KEY
 from chartscan.store.dataset import Dataset
 
@@ -22,6 +23,7 @@ def run_predict(
     artifact: Path, dataset: Path, labels: Path, out: Path, split: str, threads: int, watcher: Watcher
 ) -> Iterator[str]:
     """Writes PREDICTIONS of every task in `labels`; gives a line of text for each."""
+    check_apart(out, artifact, dataset, labels)
     torch.set_num_threads(threads)
     keep_freed_memory()
     model, data = artifacts.load(artifact), Dataset.open(dataset)

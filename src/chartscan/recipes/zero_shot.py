@@ -20,6 +20,7 @@ from chartscan.recipes._histories import at_questions, forecaster, histories, su
 from chartscan.recipes._imagined import Imagined, known_events
 from chartscan.recipes._job import Watcher, of_subjects
 from chartscan.recipes._labels import load_labels, set_tasks
+from chartscan.recipes._out import check_apart
 from chartscan.schema import COHORT_KEY, HELD_OUT, PREDICTIONS, check
 from chartscan.store.dataset import Dataset
 
@@ -45,6 +46,7 @@ def run_zero_shot(job: ZeroShotJob, watcher: Watcher) -> Iterator[str]:
     """Writes PREDICTIONS of the one task of `labels`; gives lines of text."""
     if job.out.is_dir():
         raise ConfigError(f"{job.out} is a folder; expected a file, such as {job.out}/TASK.parquet.")
+    check_apart(job.out, job.artifact, job.dataset, job.labels)
     dataset = Dataset.open(job.dataset)
     name, table, counts = _labels(job.labels, dataset)
     task = set_tasks([name], [])[name]
