@@ -224,7 +224,7 @@ def test_what_cannot_be_explained_is_refused(hospital, tmp_path):
         run(hospital, "tokens", tmp_path, choose="worst")
     with pytest.raises(ConfigError, match="no such answers"):
         run(hospital, "tokens", tmp_path, tasks=["mortality_30d"])
-    with pytest.raises(DataError, match="none of the 1"):
+    with pytest.raises(DataError, match="1 of 1 have no labels"):
         run(hospital, "tokens", tmp_path, subjects=[1])
 
 

@@ -133,6 +133,9 @@ def _lines(found: ForecastEvaluation, view: str, metric: str) -> Figure:
         traces.append(_points(method, k, [str(n) for n in FIRST], estimates))
     layout = axis_layout("first tokens", NAMES[metric].lower(), None, None)
     layout["xaxis"]["type"] = "category"
+    layout["legend"] = {"orientation": "h", "x": 0, "y": -0.25, "yanchor": "top"}  # clear of the curves
+    layout["margin"] |= {"b": 110}
+    layout["height"] += 64
     return {"data": traces, "layout": layout}
 
 

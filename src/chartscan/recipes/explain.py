@@ -97,13 +97,15 @@ def _of_plan(wanted: dict[str, pa.Table], plan: ExplainPlan) -> dict[str, pa.Tab
         raise ConfigError(f"--task {strangers[0]}: no such answers. There are: {', '.join(sorted(wanted))}.")
     chosen = {task: table for task, table in wanted.items() if not plan.tasks or task in plan.tasks}
     if plan.subjects:
+        known = np.concatenate([table["subject_id"].to_numpy() for table in chosen.values()])
+        unknown = sorted(set(plan.subjects) - set(known.tolist()))
+        if unknown:
+            raise DataError(
+                f"--subjects: {len(unknown)} of {len(plan.subjects)} have no labels in the split "
+                f"{plan.split}. Try --split all."
+            )
         chosen = {task: of_subjects(table, np.unique(plan.subjects)) for task, table in chosen.items()}
         chosen = {task: table for task, table in chosen.items() if table.num_rows}
-    if not chosen:
-        raise DataError(
-            f"--subjects: none of the {len(plan.subjects)} has labels in the split {plan.split}. "
-            "Try --split all."
-        )
     return chosen
 
 
