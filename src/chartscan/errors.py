@@ -52,3 +52,10 @@ def check_settings(sound: Mapping[str, bool], of: str = "Settings") -> None:
     wrong = [name for name, holds in sound.items() if not holds]
     if wrong:
         raise ConfigError(f"{of} out of range: {', '.join(wrong)}.")
+
+
+def check_at_least_one(settings: object, *names: str, of: str = "model") -> None:
+    """ConfigError for the first of the numbers `names` of `settings` that is below 1."""
+    for name in names:
+        if getattr(settings, name) < 1:
+            raise ConfigError(f"{of}.{name} is {getattr(settings, name)}; expected at least 1.")

@@ -18,6 +18,7 @@ from chartscan.errors import ConfigError, DataError
 
 MANIFEST = "manifest.json"
 CHUNK = 1 << 20  # bytes hashed at a time
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL
 
 
 def sha256(path: Path) -> str:
@@ -38,11 +39,11 @@ def sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def write_bytes(path: Path, content: bytes) -> None:
-    """Puts `content` at `path`: a reader sees the old file or the new one."""
+def write_bytes(path: Path, content: bytes, private: bool = False) -> None:
+    """Puts `content` at `path`: a reader sees the old file or the new one; `private`: for its owner alone."""
     beside = _beside(path)
     try:
-        with beside.open("xb") as file:
+        with os.fdopen(os.open(beside, _NEW, 0o600 if private else 0o666), "wb") as file:
             file.write(content)
         sync(beside)
         os.replace(beside, path)

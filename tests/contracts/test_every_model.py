@@ -293,3 +293,24 @@ def one_prompt_a_row(batch):
         tasks=rows % 2,
         labels=(rows // 2 % 2).float(),
     )
+
+
+@pytest.mark.parametrize("name", CAUSAL)
+def test_a_detached_state_carries_no_gradient(name):
+    state = tiny(name).fork(random_batch(), torch.tensor([0]), torch.tensor([4]))
+    assert any(t.requires_grad for block in state.blocks for t in vars(block).values())
+    assert not any(t.requires_grad for block in state.detach().blocks for t in vars(block).values())
+
+
+@pytest.mark.parametrize("name", CAUSAL)
+def test_under_bf16_autocast_the_result_is_close_and_states_stay_float32(name):
+    model, batch = tiny(name), replace(random_batch(), prompts=some_prompts())
+    expected, asked = model(batch), model.prompted(batch)
+    with torch.autocast("cpu", torch.bfloat16):
+        found, answered = model(batch), model.prompted(batch)
+        state = model.fork(batch, torch.tensor([0]), torch.tensor([4]))
+        _, after = model.step(rows_and_steps(batch, slice(0, 1), slice(5, 6)), state)
+    assert found.dtype == answered.dtype == torch.float32
+    assert all(t.dtype == torch.float32 for s in (state, after) for b in s.blocks for t in vars(b).values())
+    torch.testing.assert_close(found, expected, rtol=0, atol=0.05)
+    torch.testing.assert_close(answered, asked, rtol=0, atol=0.05)

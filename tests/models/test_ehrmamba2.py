@@ -138,27 +138,3 @@ def test_gradients_through_prompts_equal_those_of_separate_passes():
     separate = torch.autograd.grad((alone * weights).sum(), used, allow_unused=True)
     for a, b in zip(forked, separate, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-9)
-
-
-def test_a_detached_state_carries_no_gradient():
-    state = tiny().fork(random_batch(), torch.tensor([0]), torch.tensor([4]))
-    assert state.blocks[0].scan.requires_grad
-    assert not any(t.requires_grad for block in state.detach().blocks for t in vars(block).values())
-
-
-def test_prompts_are_needed_to_answer_prompts():
-    with pytest.raises(ValueError, match="no prompts"):
-        tiny().prompted(random_batch())
-
-
-def test_under_bf16_autocast_the_result_is_close_and_states_stay_float32():
-    model, batch = tiny(), replace(random_batch(), prompts=some_prompts())
-    expected, asked = model(batch), model.prompted(batch)
-    with torch.autocast("cpu", torch.bfloat16):
-        found, answered = model(batch), model.prompted(batch)
-        state = model.fork(batch, torch.tensor([0]), torch.tensor([4]))
-        _, after = model.step(rows_and_steps(batch, slice(0, 1), slice(5, 6)), state)
-    assert found.dtype == answered.dtype == torch.float32
-    assert all(t.dtype == torch.float32 for s in (state, after) for b in s.blocks for t in vars(b).values())
-    torch.testing.assert_close(found, expected, rtol=0, atol=0.05)
-    torch.testing.assert_close(answered, asked, rtol=0, atol=0.05)

@@ -237,3 +237,4 @@ def test_the_command_writes_the_page(hospital, tmp_path):
     html = (tmp_path / "why" / "explain.html").read_text()
     assert "http-equiv" in html
     assert "readmission" in html.lower()
+    assert all(file.stat().st_mode & 0o077 == 0 for file in (tmp_path / "why").iterdir())

@@ -126,7 +126,27 @@ def test_zero_shot_risks_are_predictions_of_the_labelled_rows(made):
     held_out = {row["subject_id"] for row in splits if row["split"] == HELD_OUT}
     assert set(found.table["subject_id"].to_pylist()) <= held_out
     risk = found.table["predicted_boolean_probability"].to_numpy()
-    assert ((risk >= 0) & (risk <= 1)).all()
+    possible = [(k + 0.5) / (n + 1) for n in (1, 2, 3) for k in range(n + 1)]
+    assert np.isclose(risk[:, None], possible, atol=1e-6).any(1).all()
+
+
+def test_a_zero_shot_risk_does_not_depend_on_who_else_is_asked(made):
+    def risks(name, labels):
+        job = ZeroShotJob(made / "model", made / "data", labels, made / name, Plan(samples=3))
+        list(run_zero_shot(job, Silent()))
+        table = read_predictions(made / name).table
+        keys = zip(table["subject_id"].to_pylist(), table["prediction_time"].to_pylist(), strict=True)
+        return dict(zip(keys, table["predicted_boolean_probability"].to_pylist(), strict=True))
+
+    everybody = risks("all.parquet", made / "readmission.parquet")
+    labels = pq.read_table(made / "readmission.parquet")
+    asked = sorted({subject for subject, _ in everybody})[::2]
+    pq.write_table(
+        labels.filter(np.isin(labels["subject_id"].to_numpy(), asked)), made / "some-labels.parquet"
+    )
+    some = risks("some.parquet", made / "some-labels.parquet")
+    assert 0 < len(some) < len(everybody)
+    assert some == {key: everybody[key] for key in some}
 
 
 # --- what tasks say of imagined futures ---

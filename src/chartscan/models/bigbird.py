@@ -11,7 +11,7 @@ import msgspec
 from torch import Tensor, nn
 
 from chartscan.batch import Batch, Pretraining
-from chartscan.errors import ConfigError
+from chartscan.errors import ConfigError, check_at_least_one
 from chartscan.layers.block_sparse_attention import BlockSparseAttention
 from chartscan.layers.embedding import EventEmbedding
 from chartscan.layers.encoder_layer import EncoderLayer
@@ -36,7 +36,8 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     dropout: float = 0.1  # of the embedding and each layer's two parts
 
     def __post_init__(self) -> None:
-        for name in (
+        check_at_least_one(
+            self,
             "d_model",
             "n_layers",
             "n_heads",
@@ -46,9 +47,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             "time_dim",
             "n_types",
             "max_visits",
-        ):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"model.{name} is {getattr(self, name)}; expected at least 1.")
+        )
         if self.n_random < 0:
             raise ConfigError(f"model.n_random is {self.n_random}; expected at least 0.")
         if not 0 <= self.seed < 2**31:

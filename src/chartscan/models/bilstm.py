@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from chartscan.batch import Batch, Pretraining
-from chartscan.errors import ConfigError
+from chartscan.errors import ConfigError, check_at_least_one
 from chartscan.layers.embedding import EventEmbedding
 from chartscan.layers.prompt_prefixes import last_of_each, prompt_prefixes
 
@@ -30,9 +30,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     dropout: float = 0.1  # of the embedding and between layers
 
     def __post_init__(self) -> None:
-        for name in ("d_model", "n_layers", "time_dim", "n_types", "max_visits"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"model.{name} is {getattr(self, name)}; expected at least 1.")
+        check_at_least_one(self, "d_model", "n_layers", "time_dim", "n_types", "max_visits")
         if self.d_model % 2:
             raise ConfigError(f"model.d_model is {self.d_model}; expected an even number.")
         if not 0 <= self.task_type < self.n_types:

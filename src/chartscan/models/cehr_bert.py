@@ -10,7 +10,7 @@ import msgspec
 from torch import Tensor, nn
 
 from chartscan.batch import Batch, Pretraining
-from chartscan.errors import ConfigError
+from chartscan.errors import ConfigError, check_at_least_one
 from chartscan.layers.embedding import EventEmbedding
 from chartscan.layers.encoder_layer import EncoderLayer
 from chartscan.layers.full_attention import FullAttention
@@ -32,18 +32,9 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     dropout: float = 0.1  # of the embedding, the attention's probabilities and each layer's two parts
 
     def __post_init__(self) -> None:
-        for name in (
-            "d_model",
-            "n_layers",
-            "n_heads",
-            "d_ffn",
-            "context",
-            "time_dim",
-            "n_types",
-            "max_visits",
-        ):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"model.{name} is {getattr(self, name)}; expected at least 1.")
+        check_at_least_one(
+            self, "d_model", "n_layers", "n_heads", "d_ffn", "context", "time_dim", "n_types", "max_visits"
+        )
         if self.d_model % self.n_heads:
             raise ConfigError(
                 f"model.n_heads is {self.n_heads}; expected a divisor of model.d_model, {self.d_model}."

@@ -6,16 +6,14 @@ prompt of a row and no prompt is seen by what follows.
 """
 
 import math
-from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import msgspec
-import torch
-from torch import Tensor, nn
 
-from chartscan.batch import Batch, Pretraining, Prompts
-from chartscan.errors import ConfigError
+from chartscan.batch import Pretraining
+from chartscan.errors import ConfigError, check_at_least_one
 from chartscan.layers.embedding import EventEmbedding
+from chartscan.layers.event_stack import EventStack
 from chartscan.layers.mamba_block import Backend, BlockState, MambaBlock
 from chartscan.layers.mamba_stack import MambaStack
 
@@ -37,18 +35,9 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     backend: Backend = "auto"  # of the scan: chartscan.kernels.choice
 
     def __post_init__(self) -> None:
-        for name in (
-            "d_model",
-            "n_layers",
-            "d_state",
-            "d_conv",
-            "expand",
-            "time_dim",
-            "n_types",
-            "max_visits",
-        ):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"model.{name} is {getattr(self, name)}; expected at least 1.")
+        check_at_least_one(
+            self, "d_model", "n_layers", "d_state", "d_conv", "expand", "time_dim", "n_types", "max_visits"
+        )
         if self.dt_rank != "auto" and self.dt_rank < 1:
             raise ConfigError(f"model.dt_rank is {self.dt_rank}; expected 'auto' or at least 1.")
         if not 0 <= self.task_type < self.n_types:
@@ -57,79 +46,23 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise ConfigError(f"model.dropout is {self.dropout}; expected 0 <= dropout < 1.")
 
 
-@dataclass(frozen=True)
-class State:
-    """What the model carries from one token to the next, for R sequences."""
-
-    blocks: tuple[BlockState, ...]
-
-    def at(self, rows: Tensor) -> "State":
-        """The states of `rows`, which may repeat."""
-        return State(tuple(block.at(rows) for block in self.blocks))
-
-    def detach(self) -> "State":
-        return State(tuple(block.detach() for block in self.blocks))
-
-
-class Model(nn.Module):
-    """`forward`, `prompted`, and the same token by token: `init_state`, `step` (see batch.CausalModel)."""
+class Model(EventStack[BlockState]):
+    """See layers/event_stack.py and batch.CausalModel."""
 
     INPUT: ClassVar[Literal["tokens"]] = "tokens"
     CAUSAL: ClassVar[bool] = True
     PRETRAINING: ClassVar[Pretraining | None] = "next_event"
 
     def __init__(self, config: Config, vocab_size: int):
-        super().__init__()
         c = config
-        self.config, self.width = config, c.d_model
-        self.embedding = EventEmbedding(vocab_size, c.d_model, c.n_types, c.max_visits, c.time_dim, c.dropout)
         rank = math.ceil(c.d_model / 16) if c.dt_rank == "auto" else c.dt_rank
-        self.blocks = MambaStack(
-            MambaBlock(c.d_model, c.d_state, c.d_conv, c.expand, rank, c.backend) for _ in range(c.n_layers)
+        super().__init__(
+            EventEmbedding(vocab_size, c.d_model, c.n_types, c.max_visits, c.time_dim, c.dropout),
+            MambaStack(
+                MambaBlock(c.d_model, c.d_state, c.d_conv, c.expand, rank, c.backend)
+                for _ in range(c.n_layers)
+            ),
+            c.d_model,
+            c.task_type,
         )
-
-    def forward(self, batch: Batch) -> Tensor:
-        """Hidden states (B, L, D) after the last block, not normed."""
-        hidden: Tensor = self.blocks(self.embedding(batch), batch.lengths)
-        return hidden
-
-    def prompted(self, batch: Batch) -> Tensor:
-        """Hidden states (P, D) of the task tokens, each the next token after its position."""
-        if batch.prompts is None:
-            raise ValueError("the batch has no prompts")
-        forks, fork_of_prompt = torch.unique(
-            torch.stack([batch.prompts.rows, batch.prompts.positions]), dim=1, return_inverse=True
-        )
-        state = self.fork(batch, forks[0], forks[1])
-        hidden, _ = self.step(self._task_tokens(batch.prompts), state.at(fork_of_prompt))
-        return hidden
-
-    def fork(self, batch: Batch, rows: Tensor, positions: Tensor) -> State:
-        """The state after `positions` of `rows` (R,), from which `step` goes on."""
-        return State(self.blocks.fork(self.embedding(batch), rows, positions, batch.lengths)[1])
-
-    def init_state(self, rows: int) -> State:
-        """The state before the first token."""
-        return State(self.blocks.init_state(rows))
-
-    def step(self, token: Batch, state: State) -> tuple[Tensor, State]:
-        """One token of each of R sequences (L = 1) -> hidden (R, D) and the state after it."""
-        x, after = self.blocks.step(self.embedding(token).squeeze(1), state.blocks)
-        return x, State(after)
-
-    def _task_tokens(self, prompts: Prompts) -> Batch:
-        """The task tokens as P sequences of one token: no attributes but their type."""
-        codes = prompts.codes.unsqueeze(1)  # (P, 1)
-        zeros, zero_times = torch.zeros_like(codes), torch.zeros_like(codes, dtype=torch.float32)
-        return Batch(
-            codes=codes,
-            types=torch.full_like(codes, self.config.task_type),
-            ages=zero_times,
-            times=zero_times,
-            gaps=zero_times,
-            segments=zeros,
-            visit_orders=zeros,
-            positions=prompts.positions.unsqueeze(1) + 1,
-            attributed=torch.zeros_like(codes, dtype=torch.bool),
-            lengths=torch.ones_like(prompts.codes),
-        )
+        self.config = config

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from chartscan.batch import SeriesBatch
-from chartscan.errors import ConfigError
+from chartscan.errors import ConfigError, check_at_least_one
 
 
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -24,9 +24,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     dropout: float = 0.2  # of the projected input and between layers
 
     def __post_init__(self) -> None:
-        for name in ("d_model", "n_layers", "channels"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"model.{name} is {getattr(self, name)}; expected at least 1.")
+        check_at_least_one(self, "d_model", "n_layers", "channels")
         if not 0 <= self.dropout < 1:
             raise ConfigError(f"model.dropout is {self.dropout}; expected 0 <= dropout < 1.")
 

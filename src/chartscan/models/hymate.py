@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from chartscan.batch import SeriesBatch
-from chartscan.errors import ConfigError
+from chartscan.errors import ConfigError, check_at_least_one
 from chartscan.layers.dropout import Dropout
 from chartscan.layers.fusion import Fusion, FusionState
 from chartscan.layers.mamba_block import Backend, BlockState, MambaBlock
@@ -43,9 +43,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     backend: Backend = "auto"  # of the scan: chartscan.kernels.choice
 
     def __post_init__(self) -> None:
-        for name in ("d_model", "n_layers", "n_heads", "d_state", "d_conv", "expand"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"model.{name} is {getattr(self, name)}; expected at least 1.")
+        check_at_least_one(self, "d_model", "n_layers", "n_heads", "d_state", "d_conv", "expand")
         if self.n_attention < 0:
             raise ConfigError(f"model.n_attention is {self.n_attention}; expected at least 0.")
         if self.d_model % self.n_heads:

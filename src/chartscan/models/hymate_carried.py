@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from chartscan.batch import SeriesBatch
-from chartscan.errors import ConfigError
+from chartscan.errors import ConfigError, check_at_least_one
 from chartscan.layers.dropout import Dropout
 from chartscan.layers.mamba_block import Backend, BlockState, MambaBlock
 from chartscan.layers.mamba_stack import MambaStack
@@ -45,9 +45,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     backend: Backend = "auto"  # of the scan: chartscan.kernels.choice
 
     def __post_init__(self) -> None:
-        for name in ("bins", "d_model", "n_heads", "d_state", "d_conv", "expand"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"model.{name} is {getattr(self, name)}; expected at least 1.")
+        check_at_least_one(self, "bins", "d_model", "n_heads", "d_state", "d_conv", "expand")
         for name in ("n_layers", "n_attention"):
             if getattr(self, name) < 0:
                 raise ConfigError(f"model.{name} is {getattr(self, name)}; expected at least 0.")

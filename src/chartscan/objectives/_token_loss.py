@@ -9,13 +9,24 @@ gradient; with products in bfloat16 it is also converted once each way.
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from chartscan.kernels.products import by_input, by_weight, linear
 
 _LOGITS = 2**21  # logits held at once (8 MiB in float32): half or twice as many are slower
 _MIN_TOKENS = 64  # but never fewer tokens than this, or the matrix products become slow
+
+
+def vocabulary_map(width: int, vocab_size: int, embedding: nn.Embedding | None) -> nn.Linear:
+    """W and b of a softmax over the vocabulary; `embedding`, (V, D), ties W to the model's codes."""
+    found = nn.Linear(width, vocab_size)
+    if embedding is None:
+        nn.init.normal_(found.weight, std=0.02)
+    else:
+        found.weight = embedding.weight
+    nn.init.zeros_(found.bias)
+    return found
 
 
 def token_loss(hidden: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from chartscan.batch import PAD, Batch, SequenceModel
 from chartscan.kernels import linear
-from chartscan.objectives._token_loss import token_loss
+from chartscan.objectives._token_loss import token_loss, vocabulary_map
 
 MASKED, REPLACED = 0.8, 0.1  # of the chosen tokens; the rest stay as they are
 
@@ -49,14 +49,9 @@ class MaskedEvent(nn.Module):
         self.register_buffer("events", maskable.nonzero().squeeze(1), persistent=False)
         self.transform = nn.Linear(width, width)
         self.norm = nn.LayerNorm(width, eps=1e-12)
-        self.linear = nn.Linear(width, len(maskable))
         nn.init.normal_(self.transform.weight, std=0.02)
         nn.init.zeros_(self.transform.bias)
-        if embedding is None:
-            nn.init.normal_(self.linear.weight, std=0.02)
-        else:
-            self.linear.weight = embedding.weight
-        nn.init.zeros_(self.linear.bias)
+        self.linear = vocabulary_map(width, len(maskable), embedding)
 
     def forward(self, hidden: Tensor) -> Tensor:
         """Logits (..., V) of the token that stood at each hidden state (..., D)."""

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from chartscan.batch import Batch, SequenceModel
 from chartscan.kernels import linear
-from chartscan.objectives._token_loss import token_loss
+from chartscan.objectives._token_loss import token_loss, vocabulary_map
 
 
 class NextEvent(nn.Module):
@@ -17,12 +17,7 @@ class NextEvent(nn.Module):
     def __init__(self, width: int, vocab_size: int, embedding: nn.Embedding | None = None):
         super().__init__()
         self.norm = nn.RMSNorm(width, eps=1e-5)
-        self.linear = nn.Linear(width, vocab_size)
-        if embedding is None:
-            nn.init.normal_(self.linear.weight, std=0.02)
-        else:
-            self.linear.weight = embedding.weight
-        nn.init.zeros_(self.linear.bias)
+        self.linear = vocabulary_map(width, vocab_size, embedding)
 
     def forward(self, hidden: Tensor) -> Tensor:
         """Logits (..., V) of the token after each hidden state (..., D)."""

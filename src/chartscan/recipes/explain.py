@@ -188,9 +188,9 @@ def _written(
     table(found).write_parquet(attributions)
     html = page([_patient(one, data) for one in found[:MOST_SHOWN]], report, _titles(tasks), SIGNED)
     plan.out.mkdir(mode=0o700, parents=True, exist_ok=True)  # for its owner alone, where it is new
-    files.write_bytes(plan.out / "attributions.parquet", attributions.getvalue())
-    files.write_bytes(plan.out / "explain.json", json.dumps(report, indent=1).encode())
-    files.write_bytes(plan.out / "explain.html", html.encode())
+    files.write_bytes(plan.out / "attributions.parquet", attributions.getvalue(), private=True)
+    files.write_bytes(plan.out / "explain.json", json.dumps(report, indent=1).encode(), private=True)
+    files.write_bytes(plan.out / "explain.html", html.encode(), private=True)
     yield from _lines(report)
     if len(found) > MOST_SHOWN:
         yield f"The page shows the first {MOST_SHOWN} of {len(found)} answers; the other files hold all."

@@ -120,4 +120,4 @@ def write_forecasts(
     content = io.BytesIO()
     pq.write_table(pa.table(arrays, schema=FORECASTS), content)
     path.parent.mkdir(parents=True, exist_ok=True)
-    files.write_bytes(path, content.getvalue())
+    files.write_bytes(path, content.getvalue(), private=True)

@@ -63,14 +63,20 @@ def run_zero_shot(job: ZeroShotJob, watcher: Watcher) -> Iterator[str]:
         "temperature": plan.temperature,
         "top_p": plan.top_p,
         "seed": plan.seed,
+        "futures_that_do_not_tell": unknown,
         "split": job.split,
         "dataset": dataset.fingerprint,
         "artifact": files.sha256(job.artifact / files.MANIFEST),
     }
-    write_predictions(job.out, with_shares(asked, shares, counts), name, f"{model.name}, futures", extra)
-    yield f"{job.out}: {asked.num_rows:,} predictions of {name} from {plan.samples} futures each"
+    answered = np.isfinite(shares)
+    table = with_shares(asked.filter(pa.array(answered)), shares[answered], counts)
+    write_predictions(job.out, table, name, f"{model.name}, futures", extra)
+    yield f"{job.out}: {table.num_rows:,} predictions of {name} from {plan.samples} futures each"
     if unknown:
         yield f"{unknown:,} of {asked.num_rows * plan.samples:,} futures do not tell, and do not count"
+    if not answered.all():
+        silent = int((~answered).sum())
+        yield f"{silent:,} questions have no answer: none of their futures tells. Give more --tokens."
 
 
 def _labels(path: Path, dataset: Dataset) -> tuple[str, pa.Table, bytes | None]:
@@ -102,7 +108,8 @@ def risks(
 ) -> tuple[np.ndarray, int]:
     """Share of the futures of each row of `asked` in which the outcome comes, and how many do not tell.
 
-    One future more counts for each row, with the mean share of all rows: no risk is 0 or 1.
+    nan where none of them tells. Half a future more counts for either answer (Jeffreys' prior), so that no
+    risk is 0 or 1, and none depends on who else is asked.
     """
     subjects = np.unique(asked["subject_id"].to_numpy())
     found = histories(model, dataset, subjects, at_questions(model, asked), watcher)
@@ -120,8 +127,7 @@ def risks(
                 positive[i], told[i] = sum(values), len(values)
     if not told.any():
         raise DataError("No future tells what became of it. Give more --days or --tokens.")
-    base = positive.sum() / told.sum()
-    shares = (positive + base) / (told + 1)
+    shares = np.where(told > 0, (positive + 0.5) / (told + 1), np.nan)
     place = {(h.subject_id, h.now): i for i, h in enumerate(found)}
     instants = asked["prediction_time"].cast(pa.timestamp("us")).cast(pa.int64()).to_pylist()
     rows = [place[key] for key in zip(asked["subject_id"].to_pylist(), instants, strict=True)]

@@ -2,7 +2,7 @@
 
 from typing import ClassVar
 
-from chartscan.recipes.study._rows import Facts, Row
+from chartscan.recipes.study._rows import Facts, Row, for_any_size
 from chartscan.recipes.study._trained import TrainedStudy
 
 
@@ -26,7 +26,7 @@ class LabelFractions(TrainedStudy, frozen=True):
             Row(
                 name=f"{recipe}, {percent} %",
                 recipe=recipe,
-                settings=_limit(percent, facts.train_labels),
+                settings=(*for_any_size(recipe), *_limit(percent, facts.train_labels)),
                 against=f"{self.recipes[0]}, {percent} %",
             )
             for recipe in self.recipes
