@@ -48,8 +48,8 @@ def test_only_events_are_masked_or_put_and_nothing_else_changes(training):
 
 
 def test_broken_rules_are_found():
-    batch = random_batch((60,))
-    all_tokens = MaskedEvent(32, torch.arange(VOCAB_SIZE) > MASK, MASK, rate=0.9)
+    batch = random_batch(MANY)
+    all_tokens = MaskedEvent(32, torch.arange(VOCAB_SIZE) > MASK, MASK, rate=0.9).eval()
     shown, chosen = all_tokens.masked(batch)
     structure = "a token that may not be masked was"
     assert broken_rules(batch.codes, shown, chosen, MASKABLE) == {
