@@ -10,6 +10,7 @@ import pytest
 import typer
 
 from chartscan import cli
+from chartscan.cli._options import device_of
 from chartscan.errors import ConfigError
 from chartscan.find import described, find, names
 from chartscan.recipes._names import find_recipe, recipe_names
@@ -116,9 +117,9 @@ def test_a_gpu_that_is_not_there_is_answered_with_a_remedy(monkeypatch):
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(ConfigError, match="Leave --device out"):
-        cli.device_of("cuda")
+        device_of("cuda")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    assert cli.device_of("cuda") == "cuda"
+    assert device_of("cuda") == "cuda"
 
 
 def test_a_folder_where_a_file_is_meant_is_said_so_and_the_reverse(run, tmp_path):

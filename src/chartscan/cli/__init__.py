@@ -1,0 +1,146 @@
+"""The command line: each command reads its arguments, calls one function, and says what came out.
+
+They are plain functions in the files beside this one and become commands here, in the order of the help;
+`_options.py` holds what several of them take. What can be refused before work begins (numbers out of range,
+a device that is not there, a file where a folder is meant) is refused there. What a command needs for its
+work it imports when it runs, so that help is quick. `main` turns every error into one line and an exit code.
+"""
+
+import os
+import sys
+import traceback
+import warnings
+from itertools import pairwise
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+import chartscan
+from chartscan.cli._lists import WithRecipes, WithStudies, WithTasks
+from chartscan.cli.data import ingest, label, simulate
+from chartscan.cli.futures import forecast, forecast_report, zero_shot
+from chartscan.cli.reports import bench, demo, evaluate, explain, study
+from chartscan.cli.training import predict, train
+from chartscan.errors import ChartscanError
+
+HELP = """From a hospital's FHIR export to a sequence model it can run itself, and a report it can believe.
+
+Try it:
+
+  chartscan demo OUT
+
+Your own data, in this order:
+
+  chartscan ingest fhir EXPORT DATASET
+  chartscan label all DATASET LABELS
+  chartscan train ehrmamba-small --data DATASET --labels LABELS --out RUN
+  chartscan predict RUN DATASET LABELS P
+  chartscan evaluate P --data DATASET --model RUN --out REPORT
+
+A baseline beside it: train xgboost, predict with that, evaluate --against.
+
+Exit codes:
+    0  done
+    1  unexpected error, or a file that cannot be read or written
+    2  wrong usage or setting, or an optional package is missing
+    3  done, and some input lines are in quarantine (ingest)
+    4  too many lines for quarantine; nothing was published (ingest)
+    5  the data cannot be used; nothing was published
+  130  interrupted with Ctrl-C
+  143  training was interrupted and saved; go on with --resume
+
+CHARTSCAN_DEBUG=1 in the environment shows where an unexpected error came from.
+"""
+DEBUG = "CHARTSCAN_DEBUG"
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    help=HELP,
+)
+
+app.command()(demo)
+app.command()(simulate)
+app.command()(ingest)
+app.command(cls=WithTasks)(label)
+app.command(cls=WithRecipes)(train)
+app.command()(predict)
+app.command()(forecast)
+app.command("forecast-report")(forecast_report)
+app.command("zero-shot")(zero_shot)
+app.command()(evaluate)
+app.command()(explain)
+app.command(cls=WithStudies)(study)
+app.command()(bench)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        print(f"chartscan {chartscan.__version__}")
+        raise typer.Exit()
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """Options of chartscan itself."""
+
+
+def main() -> None:
+    """Entry point: an error is one line on standard error and an exit code, never a traceback."""
+    # Threads that wait without spinning: on a busy machine two spinning ones were thrice as slow as one.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
+    try:
+        app()
+    except ChartscanError as err:
+        _end(str(err), err.exit_code)
+    except KeyboardInterrupt:
+        _end("interrupted", 130)
+    except SystemExit as err:
+        if err.code == 130:  # how typer passes on Ctrl-C
+            print("error: interrupted", file=sys.stderr)
+        raise
+    except OSError as err:
+        place = err.filename or f"a file or device used by {_command()}"
+        _end(f"{place}: {err.strerror or err}", 1)
+    except Exception as err:
+        if os.environ.get(DEBUG):
+            raise
+        _end(unexpected(err, sys.argv[1:]), 1)
+
+
+def _end(message: str, code: int) -> None:
+    print(f"error: {message}", file=sys.stderr)
+    sys.exit(code)
+
+
+def _command() -> str:
+    """The command that runs, as far as the arguments tell."""
+    return (
+        f"chartscan {sys.argv[1]}" if len(sys.argv) > 1 and not sys.argv[1].startswith("-") else "chartscan"
+    )
+
+
+def unexpected(err: Exception, arguments: list[str]) -> str:
+    """What to say of an error nobody foresaw: its kind and place, and the settings that may have caused it.
+
+    Its text is told only where it comes from the numerics (torch, memory): readers of data quote records.
+    """
+    frames = [
+        f for f in traceback.extract_tb(err.__traceback__) if f"{os.sep}chartscan{os.sep}" in f.filename
+    ]
+    place = f" at {Path(frames[-1].filename).name}, line {frames[-1].lineno}" if frames else ""
+    numeric = type(err) in (RuntimeError, MemoryError) or type(err).__module__.partition(".")[0] == "torch"
+    words = f": {str(err).partition(chr(10))[0]}" if numeric and str(err) else ""
+    message = f"unexpected {type(err).__name__}{place}{words}."
+    given = [b for a, b in pairwise(arguments) if a in ("--set", "--store")]
+    if given:
+        message += f" The cause may be a setting: {', '.join(given)}."
+    return f"{message} {DEBUG}=1 shows where it came from (the output may hold values of records)."

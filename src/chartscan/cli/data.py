@@ -1,0 +1,149 @@
+"""Commands that make data: a simulated export, a dataset of an export, labels of a dataset."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from chartscan.cli._options import DatasetFolder, Quiet, Seed, Subjects, settings_option
+from chartscan.console import Display
+
+
+def simulate(
+    out: Annotated[
+        Path, typer.Argument(metavar="OUT", help="A new folder for the export: NDJSON files and truth/.")
+    ],
+    subjects: Subjects = 1000,
+    seed: Seed = 0,
+    compress: Annotated[bool, typer.Option(help="Write .ndjson.gz.")] = False,
+    quiet: Quiet = False,
+) -> None:
+    """Write a synthetic hospital as FHIR R4 bulk NDJSON, with the true risk of every prediction beside it.
+
+    Example:
+      chartscan simulate EXPORT --subjects 2000 --seed 1
+    """
+    from chartscan.simulate import SimulateConfig
+    from chartscan.simulate import simulate as run
+
+    display = Display(quiet)
+    with display.progress("Simulating", "subjects") as progress:
+        counts = run(out, SimulateConfig(subjects=subjects, seed=seed, compress=compress), progress)
+    display.say(
+        f"{out}: {subjects:,} subjects, {sum(counts.values()):,} resources; true risks in {out}/truth"
+    )
+
+
+def ingest(
+    source: Annotated[str, typer.Argument(metavar="SOURCE", help="What IN is: fhir or physionet2012.")],
+    input_path: Annotated[
+        Path,
+        typer.Argument(
+            metavar="IN",
+            help="The export: a folder of .ndjson or .ndjson.gz files (fhir), or of sets as folders, .tar.gz "
+            "or .zip with their Outcomes files (physionet2012).",
+        ),
+    ],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="A new folder for the dataset.")],
+    follow_up_end: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DATE",
+            help="Date until which everybody was followed, such as 2024-12-31; FHIR exports usually say it "
+            "themselves.",
+        ),
+    ] = None,
+    follow_up_days: Annotated[
+        int | None,
+        typer.Option(min=0, help="Days each subject was followed after the last event (MIMIC-IV: 365)."),
+    ] = None,
+    strict: Annotated[bool, typer.Option(help="No line may be unusable.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option(help="Replace OUT if it is a dataset; it stays readable until then.")
+    ] = False,
+    store: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--store",
+            metavar="NAME=VALUE",
+            help="Change a setting of how the dataset is written, for example train_fraction=0.8 or seed=1 "
+            "(of the splits).",
+        ),
+    ] = None,
+    splits: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SPLITS",
+            help="Which sets, or shares of them, are train, tuning and held_out, where the source has sets: "
+            "'train=a:0.8,tuning=a:0.2,held_out=b', or 'train=0.7,tuning=0.15,held_out=0.15'.",
+        ),
+    ] = None,
+    settings: Annotated[list[str] | None, settings_option("time_zone=Europe/Vienna")] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Turn records into a MEDS dataset: sorted, sharded, described, every input line accounted for.
+
+    Lines that cannot be used go to OUT.quarantine with file, line and reason. Exit code 3: there are some.
+
+    Examples:
+      chartscan ingest fhir EXPORT DATASET
+      chartscan ingest fhir EXPORT DATASET --follow-up-end 2024-12-31
+      chartscan ingest physionet2012 SETS DATASET
+    """
+    from chartscan.recipes.ingest import IngestPlan, accounting_lines, run_ingest
+
+    display = Display(quiet)
+    plan = IngestPlan(
+        source,
+        input_path,
+        out,
+        settings or [],
+        store or [],
+        follow_up_end,
+        follow_up_days,
+        strict,
+        overwrite,
+        splits,
+    )
+    dataset, accounting = run_ingest(plan, display)
+    for line in accounting_lines(accounting, dataset):
+        display.say(line)
+    if accounting.quarantined:
+        display.say(f"{accounting.quarantined} lines are in quarantine: {out}.quarantine")
+        raise typer.Exit(3)
+
+
+def label(
+    task: Annotated[str, typer.Argument(metavar="TASK", help="A task of the list above, or 'all'.")],
+    dataset: DatasetFolder,
+    out: Annotated[
+        Path, typer.Argument(metavar="OUT", help="Parquet file of the labels; with 'all' a folder of them.")
+    ],
+    settings: Annotated[list[str] | None, settings_option("hours=48 (of one task)")] = None,
+    questions: Annotated[
+        bool,
+        typer.Option(
+            "--questions",
+            help="One row for every eligible stay, also where nobody knows how it ended, and no answers: "
+            "what to predict for.",
+        ),
+    ] = False,
+    quiet: Quiet = False,
+) -> None:
+    """Label every index stay of a dataset; unknown outcomes are absent, with counts and reasons.
+
+    Examples:
+      chartscan label readmission_30d DATASET labels.parquet
+      chartscan label in_hospital_mortality DATASET l.parquet --set hours=48
+      chartscan label all DATASET LABELS
+    """
+    from chartscan.recipes._labels import check_out, cohort_lines, make_labels, save_labels
+    from chartscan.store.dataset import Dataset
+
+    check_out(out, as_folder=task == "all")
+    display = Display(quiet)
+    wanted = None if task == "all" else [task]
+    labels = make_labels(Dataset.open(dataset), wanted, display, settings or [], questions)
+    save_labels(labels, out, task == "all", questions)
+    for line in cohort_lines(labels):
+        display.say(line)

@@ -1,0 +1,131 @@
+"""Commands that draw what may come next in a record, ask how good that is, and predict with it."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from chartscan.cli._options import (
+    ArtifactFolder,
+    DatasetFolder,
+    Grammar,
+    Quiet,
+    Seed,
+    Split,
+    Threads,
+    TopP,
+    bootstrap_option,
+    days_option,
+    samples_option,
+    temperature_option,
+    threads_of,
+    tokens_option,
+    warn_of_few,
+)
+from chartscan.console import Display
+
+
+def forecast(
+    artifact: ArtifactFolder,
+    dataset: DatasetFolder,
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Parquet file of the futures.")],
+    at: Annotated[
+        Path | None,
+        typer.Option(help="Labels or questions that say when; default: at the end of each record."),
+    ] = None,
+    split: Split = "held_out",
+    samples: Annotated[int, samples_option("history")] = 1,
+    events: Annotated[
+        int | None, typer.Option(min=1, help="End after so many events; 10 where nothing else is said.")
+    ] = None,
+    days: Annotated[float | None, days_option("End so many days after the question.")] = None,
+    tokens: Annotated[int, tokens_option("End after so many tokens in any case.")] = 1000,
+    temperature: Annotated[float, temperature_option(0, "Below 1 likelier, above 1 rarer tokens.")] = 1.0,
+    top_p: TopP = 1.0,
+    greedy: Annotated[bool, typer.Option("--greedy", help="Always the likeliest token.")] = False,
+    grammar: Grammar = False,
+    seed: Seed = 0,
+    threads: Threads = 0,
+    quiet: Quiet = False,
+) -> None:
+    """Say what may come next: events with approximate times, drawn or likeliest, with their probabilities.
+
+    Examples:
+      chartscan forecast RUN DATASET future.parquet --greedy
+      chartscan forecast RUN DATASET f.parquet --at labels.parquet --days 30 --samples 100
+    """
+    from chartscan.generate import Plan
+    from chartscan.recipes.forecast import ForecastJob, run_forecast
+
+    plan = Plan(
+        samples=samples,
+        tokens=tokens,
+        events=10 if events is None and days is None else events,
+        days=days,
+        temperature=0 if greedy else temperature,
+        top_p=top_p,
+        grammar=grammar,
+        seed=seed,
+    )
+    display = Display(quiet)
+    for line in run_forecast(
+        ForecastJob(artifact, dataset, out, plan, at, split, threads_of(threads)), display
+    ):
+        display.say(line)
+
+
+def forecast_report(
+    artifact: ArtifactFolder,
+    dataset: DatasetFolder,
+    out: Annotated[Path, typer.Option(help="Folder of forecasts.html, .md and .json.")],
+    split: Split = "held_out",
+    grammar: Grammar = False,
+    bootstrap: Annotated[int, bootstrap_option()] = 1000,
+    seed: Seed = 0,
+    threads: Threads = 0,
+    quiet: Quiet = False,
+) -> None:
+    """Forecast the last 10 tokens of each record from the rest, beside copying, frequencies and n-grams.
+
+    Example:
+      chartscan forecast-report RUN DATASET --out REPORT
+    """
+    from chartscan.recipes.forecast_report import ForecastReportJob, report_lines, run_forecast_report
+
+    display = Display(quiet)
+    job = ForecastReportJob(artifact, dataset, out, split, grammar, bootstrap, seed, threads_of(threads))
+    for line in report_lines(run_forecast_report(job, display)):
+        display.say(line)
+    warn_of_few(bootstrap)
+
+
+def zero_shot(
+    artifact: ArtifactFolder,
+    dataset: DatasetFolder,
+    labels: Annotated[
+        Path, typer.Argument(metavar="LABELS", help="Labels or questions of one built-in task.")
+    ],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Parquet file of predictions.")],
+    split: Split = "held_out",
+    samples: Annotated[int, samples_option("question")] = 100,
+    days: Annotated[float | None, days_option("How far futures go; default: the task's horizon.")] = None,
+    tokens: Annotated[int, tokens_option("End a future after so many tokens.")] = 1000,
+    temperature: Annotated[float, temperature_option(0.01, "Of the draws.")] = 1.0,
+    top_p: TopP = 1.0,
+    seed: Seed = 0,
+    threads: Threads = 0,
+    quiet: Quiet = False,
+) -> None:
+    """Predict an outcome nobody trained for: the share of sampled futures in which the task finds it.
+
+    Example:
+      chartscan zero-shot RUN DATASET LABELS/readmission_30d.parquet p.parquet
+    """
+    from chartscan.generate import Plan
+    from chartscan.recipes.zero_shot import ZeroShotJob, run_zero_shot
+
+    plan = Plan(samples=samples, tokens=tokens, days=days, temperature=temperature, top_p=top_p, seed=seed)
+    display = Display(quiet)
+    job = ZeroShotJob(artifact, dataset, labels, out, plan, split, threads_of(threads))
+    for line in run_zero_shot(job, display):
+        display.say(line)

@@ -1,0 +1,81 @@
+"""Commands of a model: train one, and let it predict the outcomes that labels ask about."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from chartscan.cli._options import (
+    DATA,
+    ArtifactFolder,
+    DatasetFolder,
+    Device,
+    LabelsPath,
+    Quiet,
+    SplitOrAll,
+    Threads,
+    device_of,
+    resume_option,
+    settings_option,
+    threads_of,
+)
+from chartscan.console import Display
+
+
+def train(
+    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="A recipe of the list above.")],
+    data: Annotated[Path, DATA],
+    out: Annotated[Path, typer.Option(help="A new folder for the trained model.")],
+    labels: Annotated[
+        Path | None,
+        typer.Option(help="Label file or folder of them; default: all built-in tasks, labelled now."),
+    ] = None,
+    settings: Annotated[list[str] | None, settings_option("model.d_model=256")] = None,
+    resume: Annotated[bool, resume_option("an interrupted run")] = False,
+    threads: Threads = 0,
+    device: Device = "cpu",
+    track: Annotated[
+        Path | None, typer.Option(help="Folder for TensorBoard curves (needs the extra 'track').")
+    ] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Train a model of all tasks at once. Only subjects of the train split teach it.
+
+    An interrupted run (Ctrl-C, SIGTERM, power cut) goes on with --resume and gives the same losses.
+
+    Examples:
+      chartscan train ehrmamba-small --data DATASET --labels LABELS --out RUN
+      chartscan train xgboost --data DATASET --labels LABELS --out TREES
+    """
+    device = device_of(device)
+    from chartscan.recipes.train import can_start, run_train
+
+    display = Display(quiet)
+    run_train(recipe, data, out, labels, settings or [], display, resume, threads_of(threads), device, track)
+    further = f", or fine-tune it further: --set start_from={out}" if can_start(recipe) else ""
+    display.say(f"{out}: trained. Predict with it{further}")
+
+
+def predict(
+    artifact: ArtifactFolder,
+    dataset: DatasetFolder,
+    labels: LabelsPath,
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Parquet file; a folder when LABELS is one.")],
+    split: SplitOrAll = "held_out",
+    threads: Threads = 0,
+    quiet: Quiet = False,
+) -> None:
+    """Predict the labelled outcomes of a split: for each, a calibrated probability and a decision.
+
+    Examples:
+      chartscan predict RUN DATASET labels.parquet p.parquet
+      chartscan predict RUN DATASET LABELS P
+    """
+    from chartscan.recipes._labels import check_out
+    from chartscan.recipes.predict import run_predict
+
+    if labels.exists():
+        check_out(out, as_folder=labels.is_dir())
+    display = Display(quiet)
+    for line in run_predict(artifact, dataset, labels, out, split, threads_of(threads), display):
+        display.say(line)
