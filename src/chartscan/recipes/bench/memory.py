@@ -1,8 +1,14 @@
-"""Extra peak memory of a call, in a process of its own: what an allocator keeps would blur a second one."""
+"""Extra peak memory of a call, in a process of its own: what an allocator keeps would blur a second one.
+
+It ends with the process that began it, however that one ends: a training in it is told to save and stop.
+"""
 
 import multiprocessing
+import os
 import resource
+import signal
 import sys
+import threading
 from collections.abc import Callable
 from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
 from pathlib import Path
@@ -16,7 +22,24 @@ _STATUS, _FORGET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 def in_fresh_process(function: Callable[..., T], *arguments: Any) -> T:
     """What `function` (of a module, not nested) gives in a new process."""
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
-        return pool.submit(function, *arguments).result()
+        return pool.submit(_while_wanted, function, *arguments).result()
+
+
+def _while_wanted(function: Callable[..., T], *arguments: Any) -> T:
+    """Runs `function` in the new process; SIGTERM asks it to end where the process that began it is gone."""
+    wanting = multiprocessing.parent_process()
+    assert wanting is not None  # this is a process that another one began
+    threading.Thread(target=_end_after, args=(wanting,), daemon=True).start()
+    try:
+        return function(*arguments)
+    finally:
+        if not wanting.is_alive():
+            os._exit(1)  # nobody takes the result, and the pool would wait for ever
+
+
+def _end_after(wanting: Any) -> None:
+    wanting.join()
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def failed(failure: BaseException) -> str:
