@@ -88,11 +88,21 @@ def trainings(
         for own in member.seeds:
             number = seed * SEEDS_APART + own
             resolved = with_settings(recipe, [*member.settings, f"seed={number}"])
+            _check_untaught(member, resolved)
             for fold, division in enumerate(divisions(job, labels, folds, number)):
                 where = "" if folds is None else f", fold {fold + 1}"
                 title, folder = f"{member.recipe}, seed {number}{where}", f"{entry}-{number}-{fold}"
                 found.append(Training(entry, title, folder, resolved, division))
     return found
+
+
+def _check_untaught(member: Member, resolved: Any) -> None:
+    """ConfigError where the tuning subjects, whose answers weigh the member, would teach it."""
+    if getattr(resolved, "refit", False):
+        raise ConfigError(
+            f"The member {member.recipe} is refitted by its tuning subjects, who are to be asked as untaught."
+            " Give it the setting refit=false."
+        )
 
 
 def job_of(job: Job, labels: Mapping[str, pa.Table], training: Training) -> Job:

@@ -27,7 +27,7 @@ def run_phase(
     data: Batches,
     loss: LossFunction,
     config: TrainConfig,
-    evaluate: Evaluation,
+    evaluate: Evaluation | None,
 ) -> FitResult:
     """`fit` in a folder named after the phase under the job's working folder.
 

@@ -1,7 +1,8 @@
 """Training a time-series model: variables, pretraining by masked forecasting, fine-tuning, calibration.
 
 Every part that learns from data sees train subjects; tuning subjects choose the best weights, the calibration
-and the thresholds; held-out subjects are not touched. Checkpoints live beside the run until it is complete.
+and the thresholds, and where a recipe says so then teach with the others, when nothing is left to choose;
+held-out subjects are not touched. Checkpoints live beside the run until it is complete.
 """
 
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import msgspec
 import numpy as np
+import pyarrow as pa
 import torch
 from torch import Tensor, nn
 
@@ -33,7 +35,7 @@ from chartscan.recipes._scores import DIRECTIONS, mean_scores
 from chartscan.recipes._seen import seen_record
 from chartscan.recipes._series_epochs import Answered, Forecasts
 from chartscan.recipes._start import for_any_machine
-from chartscan.recipes._stays import fit_variables, questions_of, stays_of
+from chartscan.recipes._stays import Questions, fit_variables, questions_of, stays_of
 from chartscan.recipes._teacher import Teacher, mixed, teacher_probabilities, teacher_record
 from chartscan.recipes._trainee import Trainee, logits_of, mean_loss
 from chartscan.recipes._work import finished
@@ -41,7 +43,8 @@ from chartscan.schema import TRAIN, TUNING
 from chartscan.series import CHANNELS, SeriesConfig, Stay
 from chartscan.training import Batches, Evaluation, FitResult, TrainConfig
 
-PRETRAINING, FINE_TUNING = "Pretraining", "Fine-tuning"
+PRETRAINING, FINE_TUNING, REFITTING = "Pretraining", "Fine-tuning", "Refitting"
+BOTH = "train and tuning"
 
 
 class SeriesRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -56,15 +59,18 @@ class SeriesRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     label_limit: int | None = None  # train labels of a task (and a quarter as many of tuning); None: all
     seed: int = 0
     teacher: Teacher | None = None  # of whom the train answers are in part; None: taught by the labels alone
+    refit: bool = False  # after calibration anew, taught by train and tuning together; not within ensembles
 
     def __post_init__(self) -> None:
         right = DIRECTIONS.get(self.finetune.metric) == self.finetune.direction
+        chosen = self.finetune.keep == "best" or self.pretrain is not None or self.teacher is not None
         sound = {
             "batch_size": self.batch_size >= 1,
             "label_limit": self.label_limit is None or self.label_limit >= 1,
             "seed": self.seed >= 0,
             f"finetune.metric and .direction (known: {DIRECTIONS})": right,
             "pretrain.metric (known: loss)": self.pretrain is None or self.pretrain.metric == "loss",
+            "refit (needs finetune.keep=last, neither pretrain nor teacher)": not (self.refit and chosen),
         }
         check_settings(sound)
 
@@ -114,16 +120,13 @@ class SeriesRun:
         self.seconds_per_epoch: dict[str, float] = {}
 
     def train(self) -> Path:
-        """Pretraining where the recipe has it, fine-tuning and calibration; the artifact."""
-        torch.manual_seed(self.recipe.seed)
-        sizes = self.variables.n_variables, self.variables.n_statics
-        model = self.module.Model(self.recipe.model, *sizes)
-        if hasattr(model, "fit_inputs"):
-            model.fit_inputs(*self._train_inputs())
+        """Pretraining and refitting where the recipe has them, fine-tuning and calibration; the artifact."""
+        model = self._model(TRAIN)
         self.pretrain(model)
-        head, result = self.finetune(model)
+        head, result = self.finetune(model, TRAIN)
         trainee = Trainee(model, head)
-        return self.save(trainee, self.calibrate(trainee), result.metrics)
+        calibration = self.calibrate(trainee)
+        return self.save(self.refitted() if self.recipe.refit else trainee, calibration, result.metrics)
 
     def pretrain(self, model: Any) -> None:
         """Teaches `model` to foresee the next hours' values, where the recipe says so.
@@ -137,18 +140,26 @@ class SeriesRun:
         data, tuning = (self._forecasts(split) for split in (TRAIN, TUNING))
         self._fit(PRETRAINING, trainee, data, config, lambda _: {"loss": mean_loss(trainee, tuning)})
 
-    def finetune(self, model: Any) -> tuple[nn.Module, FitResult]:
-        """Teaches `model` with a new head to answer the tasks."""
+    def finetune(self, model: Any, split: str) -> tuple[nn.Module, FitResult]:
+        """Teaches `model` with a new head to answer the tasks; whom tuning subjects teach, nobody judges."""
         head = find("objectives", self.module.Model.HEAD).make(model, len(self.job.tasks), self.recipe.head)
         trainee = Trainee(model, head)
-        head.start_at(base_rates(self.questions[TRAIN].answers))
-        data, tuning = (self._answered(split) for split in (TRAIN, TUNING))
-        answers = self.questions[TUNING].answers[tuning.indices]
+        head.start_at(base_rates(self.questions[split].answers))
+        title, evaluate = (REFITTING, None) if split == BOTH else (FINE_TUNING, self._scores_of(trainee))
+        return head, self._fit(title, trainee, self._answered(split), self.recipe.finetune, evaluate)
 
-        def evaluate(_: nn.Module) -> dict[str, float]:
-            return mean_scores(answers, logits_of(trainee, tuning, *answers.shape))
+    def refitted(self) -> Trainee:
+        """The same training anew, of train and tuning subjects together, in as many epochs.
 
-        return head, self._fit(FINE_TUNING, trainee, data, self.recipe.finetune, evaluate)
+        Its answers are read by the calibration of the first: one of its own would need subjects who did not
+        teach it.
+        """
+        everyone = [self.questions[split] for split in (TRAIN, TUNING)]
+        rows = pa.concat_tables([questions.rows for questions in everyone])
+        self.questions[BOTH] = Questions(rows, np.concatenate([q.answers for q in everyone]))
+        self.stores = {BOTH: self._store(BOTH)}  # the others' memory is free for it
+        model = self._model(BOTH)
+        return Trainee(model, self.finetune(model, BOTH)[0])
 
     def calibrate(self, trainee: Trainee) -> dict[str, artifact.Calibration]:
         """How raw log odds are to be read, by task, from all tuning labels."""
@@ -190,8 +201,9 @@ class SeriesRun:
         return self.job.out
 
     def _store(self, split: str) -> SeriesStore:
-        questions = self.questions[split]
-        found = stays_of(self.job, split, self.variables, questions)
+        parts = (TRAIN, TUNING) if split == BOTH else (split,)
+        each = [stays_of(self.job, part, self.variables, self.questions[part]) for part in parts]
+        found = [stay for stays in each for stay in stays]
         store = SeriesStore.build(found, self._targets(split, found), self.variables)
         return store.keep_carried() if self.module.Model.INPUT == "carried" else store
 
@@ -205,17 +217,32 @@ class SeriesRun:
         self.teaching = teacher_record(self.job, teacher, questions.answers, found)
         return mixed(questions.answers, found, teacher.share)
 
-    def _train_inputs(self) -> tuple[Tensor, Tensor]:
-        """The carried state at the end of each labelled train stay (n, V, C), and its labels (n, T)."""
-        parts, train = [], self._answered(TRAIN)
+    def _model(self, split: str) -> Any:
+        """A new model; what it learns of its inputs before training, it learns of `split`."""
+        torch.manual_seed(self.recipe.seed)
+        sizes = self.variables.n_variables, self.variables.n_statics
+        model = self.module.Model(self.recipe.model, *sizes)
+        if hasattr(model, "fit_inputs"):
+            model.fit_inputs(*self._inputs(split))
+        return model
+
+    def _inputs(self, split: str) -> tuple[Tensor, Tensor]:
+        """The carried state at the end of each labelled stay of `split` (n, V, C), and its labels (n, T)."""
+        parts, train = [], self._answered(split)
         for places, batch in train.in_order():
             assert batch.carried is not None
             assert batch.steps is not None
             last = batch.carried[torch.arange(len(batch.steps)), batch.steps - 1]
-            labels = self.questions[TRAIN].answers[train.indices[places]]  # not the teacher's
+            labels = self.questions[split].answers[train.indices[places]]  # not the teacher's
             parts.append((last, torch.from_numpy(labels)))
         carried, known = (torch.cat(column) for column in zip(*parts, strict=True))
         return carried, known
+
+    def _scores_of(self, trainee: Trainee) -> Evaluation:
+        """How good the answers to the tuning labels are."""
+        tuning = self._answered(TUNING)
+        answers = self.questions[TUNING].answers[tuning.indices]
+        return lambda _: mean_scores(answers, logits_of(trainee, tuning, *answers.shape))
 
     def _answered(self, split: str) -> Answered:
         store, indices = self.stores[split], self.questions[split].answered
@@ -226,7 +253,7 @@ class SeriesRun:
         return Forecasts(self.stores[split], needs, self.recipe.batch_size, self.recipe.seed)
 
     def _fit(
-        self, title: str, trainee: Trainee, data: Batches, config: TrainConfig, evaluate: Evaluation
+        self, title: str, trainee: Trainee, data: Batches, config: TrainConfig, evaluate: Evaluation | None
     ) -> FitResult:
         def loss(_: nn.Module, batch: SeriesBatch) -> tuple[Tensor, float]:
             return trainee.head.loss(trainee.model, batch)

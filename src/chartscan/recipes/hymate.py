@@ -20,4 +20,5 @@ RECIPE = CarriedRecipe(
         keep="last",
     ),
     batch_size=64,
+    refit=True,  # nothing is chosen on tuning subjects but how answers are read, so they may teach
 )

@@ -6,4 +6,4 @@ not see decides the blend's weights and its calibration.
 
 from chartscan.recipes._ensemble import EnsembleRecipe, Member
 
-RECIPE = EnsembleRecipe(members=(Member("hymate"), Member("xgboost-summary")), folds=10)
+RECIPE = EnsembleRecipe(members=(Member("hymate", ("refit=false",)), Member("xgboost-summary")), folds=10)

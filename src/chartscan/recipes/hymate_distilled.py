@@ -8,4 +8,4 @@ import msgspec
 from chartscan.recipes._teacher import Teacher
 from chartscan.recipes.hymate import RECIPE as HYMATE
 
-RECIPE = msgspec.structs.replace(HYMATE, teacher=Teacher())
+RECIPE = msgspec.structs.replace(HYMATE, teacher=Teacher(), refit=False)

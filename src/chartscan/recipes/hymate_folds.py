@@ -2,4 +2,4 @@
 
 from chartscan.recipes._ensemble import EnsembleRecipe, Member
 
-RECIPE = EnsembleRecipe(members=(Member("hymate"),), folds=10, weights="equal")
+RECIPE = EnsembleRecipe(members=(Member("hymate", ("refit=false",)),), folds=10, weights="equal")

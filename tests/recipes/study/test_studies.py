@@ -50,6 +50,14 @@ def test_every_row_names_a_recipe_and_settings_that_it_has(name):
         assert recipe.seed == 3
 
 
+def test_rows_taught_by_tuning_stays_are_compared_with_trees_that_are_too():
+    for name in ("published", "learning-curve", "pooled", "label-fractions"):
+        for row in find_study(name).STUDY.rows(FACTS):
+            refitted = getattr(recipe_of(row.recipe, list(row.settings)), "refit", False)
+            assert refitted == (name == "published" and row.recipe == "hymate")
+            assert not refitted or row.against == "xgboost-folds"
+
+
 def test_more_mamba_has_about_the_parameters_of_the_whole_model():
     rows = {row.name: row for row in find_study("ablations").STUDY.rows(FACTS)}
 

@@ -33,9 +33,10 @@ class Row(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
 def for_any_size(recipe: str) -> tuple[str, ...]:
     """Settings of `recipe` where the number of train stays varies.
 
-    The trees of `xgboost-summary` are as many as suit about 3,200 stays; here tuning says how many.
+    The trees of `xgboost-summary` are as many as suit about 3,200 stays; here tuning says how many. `hymate`
+    is not refitted by tuning stays, which would be more to learn from than the others have.
     """
-    return ("model.patience=200",) if recipe == "xgboost-summary" else ()
+    return {"xgboost-summary": ("model.patience=200",), "hymate": ("refit=false",)}.get(recipe, ())
 
 
 def fair_baseline(recipe: str, folds: str) -> str | None:
