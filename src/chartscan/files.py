@@ -64,11 +64,12 @@ def _json(value: Any) -> bytes:
 
 
 @contextmanager
-def sealed(folder: Path) -> Iterator[Path]:
+def sealed(folder: Path, private: bool = False) -> Iterator[Path]:
     """A staging folder to write plain files in; on leaving it becomes `folder`, with its manifest.
 
     Folders in it are sealed ones themselves: the manifest holds the digest of theirs. On an error nothing
-    appears. Raises ConfigError where `folder` exists: nothing is ever overwritten.
+    appears. Raises ConfigError where `folder` exists: nothing is ever overwritten. `private`: for its owner
+    alone.
     """
     if folder.exists():
         raise ConfigError(
@@ -76,7 +77,7 @@ def sealed(folder: Path) -> Iterator[Path]:
         )
     folder.parent.mkdir(parents=True, exist_ok=True)
     staging = _beside(folder)
-    staging.mkdir()
+    staging.mkdir(mode=0o700 if private else 0o777)
     try:
         yield staging
         _seal(staging)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from browser import CHROMIUM, browser
-from chartscan.interpret.page import Event, Patient, page
+from chartscan.interpret.page import Coming, Event, Forecast, Patient, page
 
 TYPES = ("lab", "vital", "medication administration", "diagnosis")
 HOSTILE = "</script><script>document.title='broken'</script>"
@@ -33,6 +33,17 @@ def patient(events=400, subject="17"):
     return Patient(subject, "a", "2021-01-01 08:00", 0.4, True, None, rows, found)
 
 
+def forecast():
+    came = [
+        Coming(2.5, "LOINC//1//Q2", "lab", HOSTILE, "7 mg"),
+        Coming(3, "CVX//1", "immunization", "Flu", None),
+    ]
+    likeliest = [Coming(4, "LOINC//1//Q2", "lab", "Sodium", "5 to below 8 mg", 0.25)]
+    shares = [Coming(1.5, "LOINC//1//Q2", "lab", "Sodium", "5 to below 8 mg", 0.75)]
+    shares += [Coming(6, "LOINC//2//Q1", "vital", "Pulse", "below 60", 0.5)]
+    return Forecast(30.0, 20, 12.0, came, likeliest, shares)
+
+
 def report():
     measures = {
         "comprehensiveness": {"10%": 0.5}, "sufficiency": {"10%": 0.2}, "deletion": 0.1, "insertion": 0.6,
@@ -49,6 +60,7 @@ def report():
         "split": "held_out",
         "version": "0",
         "dataset": "0" * 64,
+        "forecast": None,
         "tasks": {"a": task},
     }
 
@@ -93,6 +105,50 @@ def test_a_browser_shows_hovers_and_filters_without_a_complaint_or_a_request(tmp
         assert shown.value(points) < 20
         _choose(shown, "patient", "1")
         shown.until("document.getElementById('answer').textContent.includes('Events 3')")
+        shown.screenshot(tmp_path / "page.png")
+        assert shown.complaints == []
+        assert shown.requests == [path.as_uri()]
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
+def test_forecasts_stand_beside_what_came_with_the_end_of_knowledge_marked(tmp_path):
+    path = tmp_path / "explain.html"
+    one = patient()._replace(asked="2021-01-01 08:00", forecast=forecast())
+    path.write_text(
+        page([one], report() | {"forecast": {"days": 30}}, {"a": "Task a"}, ["integrated gradients"])
+    )
+    marks = "document.querySelectorAll('#future .scatterlayer .point').length"
+    with browser(tmp_path / "profile") as shown:
+        shown.open(path.as_uri())
+        shown.until(f"{marks} === 5")
+        assert shown.value("document.title") == "chartscan explain"
+        drawing = shown.value("document.querySelector('#future').textContent")
+        assert "nothing from here on was known" in drawing
+        assert "the record ends" in drawing
+        rows = "[...document.querySelectorAll('#beside tr')].map(r => [...r.cells].map(c => c.textContent))"
+        assert shown.value(rows) == [
+            ["Sodium", "5 to below 8 mg", "lab", "75.0 %", "+1.5", "+4.0", "+2.5"],
+            ["Pulse", "below 60", "vital", "50.0 %", "+6.0", "", "no"],
+            ["Flu", "", "immunization", "in none", "", "", "+3.0"],
+        ]
+        assert "Kinds of them in any future 1 of 2" in shown.value(
+            "document.getElementById('ahead').textContent"
+        )
+        box = shown.value(
+            "(() => { const one = document.querySelector('#future .trace:last-child .point');"
+            "one.scrollIntoView({block: 'center'}); const r = one.getBoundingClientRect();"
+            "return [r.x + r.width / 2, r.y + r.height / 2]; })()"
+        )
+        shown.hover(*box)
+        shown.until("document.querySelector('#future .hovertext') !== null", 10)
+        words = shown.value("document.querySelector('#future .hovertext').textContent")
+        assert "in 75.0 % of 20 futures" in words
+        assert "5 to below 8 mg" in words
+        shown.value("document.querySelector('button[data-type=lab]').click()")
+        shown.until(f"{marks} === 2")
+        shown.value("document.querySelector('button[data-type=immunization]').click()")
+        shown.until(f"{marks} === 1")
+        assert [row[0] for row in shown.value(rows)] == ["Pulse"]
         shown.screenshot(tmp_path / "page.png")
         assert shown.complaints == []
         assert shown.requests == [path.as_uri()]

@@ -2,9 +2,12 @@
 
 import json
 import re
+from dataclasses import replace
+from datetime import timedelta
 
 import numpy as np
 import polars as pl
+import pyarrow as pa
 import pytest
 import torch
 from typer.testing import CliRunner
@@ -15,11 +18,14 @@ from chartscan.cli import app
 from chartscan.errors import ConfigError, DataError
 from chartscan.models import ehrmamba, hymate, hymate_carried
 from chartscan.objectives import classification, readouts
+from chartscan.objectives.next_event import NextEvent
 from chartscan.objectives.prompted import Prompted
+from chartscan.recipes._explain_future import Ahead, forecasts_beside
+from chartscan.recipes._explanation import Question
 from chartscan.recipes._labels import make_labels, save_labels
 from chartscan.recipes.explain import ExplainPlan, run_explain
 from chartscan.recipes.ingest import IngestPlan, run_ingest
-from chartscan.sequences import SequenceConfig, fit_bins, fit_vocabulary
+from chartscan.sequences import Encoder, SequenceConfig, fit_bins, fit_pace, fit_vocabulary
 from chartscan.series import CHANNELS, SeriesConfig, Variables
 from chartscan.simulate import SimulateConfig, simulate
 from chartscan.store.dataset import Dataset
@@ -51,6 +57,7 @@ def hospital(tmp_path_factory):
     dataset, _ = run_ingest(IngestPlan("fhir", root / "export", root / "data", [], []), Silent())
     save_labels(make_labels(dataset, list(TASKS), Silent()), root / "labels", as_folder=True)
     artifacts.save(root / "tokens", sequence_artifact(dataset))
+    artifacts.save(root / "pretrained", pretrained_artifact(dataset))
     for name, model in (("hymate", hymate), ("hymate_carried", hymate_carried)):
         artifacts.save(root / name, series_artifact(dataset, name, model))
     return root
@@ -68,6 +75,18 @@ def sequence_artifact(dataset):
     with torch.no_grad():
         head.head[-1].weight *= 30
     return SequenceArtifact("ehrmamba", config, model, vocabulary, bins, TASKS, head)
+
+
+def pretrained_artifact(dataset):
+    """Of another vocabulary than `sequence_artifact`."""
+    torch.manual_seed(1)
+    tables = [dataset.read_shard(path) for path in dataset.shards()]
+    settings = SequenceConfig(min_subjects=3, context=64, n_bins=3)
+    bins = fit_bins(tables, settings)
+    vocabulary = fit_vocabulary(tables, bins, settings)
+    model = ehrmamba.Model(ehrmamba.Config(d_model=8, n_layers=1, d_state=4, time_dim=4), len(vocabulary))
+    head = NextEvent(model.width, len(vocabulary))
+    return SequenceArtifact("ehrmamba", model.config, model, vocabulary, bins, forecast=head)
 
 
 def series_artifact(dataset, name, module):
@@ -102,7 +121,7 @@ def run(root, artifact, out, **settings):
 @pytest.fixture(scope="module")
 def tokens(hospital, tmp_path_factory):
     """Explanations of the token model with the simulator's truth."""
-    out = tmp_path_factory.mktemp("why")
+    out = tmp_path_factory.mktemp("why") / "out"
     return out, *run(hospital, "tokens", out, truth=hospital / "export")
 
 
@@ -189,7 +208,8 @@ def test_lines_hold_nothing_of_records(tokens):
 def test_a_named_subject_is_explained_at_its_highest_risk(hospital, tokens, tmp_path):
     first = tokens[2].filter(pl.col("task") == "long_stay_7d").row(0, named=True)
     subject, asked = first["subject_id"], first["prediction_time"]
-    _, table, report = run(hospital, "tokens", tmp_path, tasks=["long_stay_7d"], subjects=[subject])
+    out = tmp_path / "why"
+    _, table, report = run(hospital, "tokens", out, tasks=["long_stay_7d"], subjects=[subject])
     assert table["prediction_time"].unique().to_list() == [asked]
     assert report["chosen"] == "subjects"
 
@@ -204,7 +224,7 @@ def test_a_named_subject_is_explained_at_its_highest_risk(hospital, tokens, tmp_
 )  # fmt: skip
 def test_series_are_explained_by_event_and_by_variable_and_hour(hospital, tmp_path, artifact, methods):
     _, table, report = run(
-        hospital, artifact, tmp_path, tasks=["long_stay_7d"], count=1, truth=hospital / "export"
+        hospital, artifact, tmp_path / "why", tasks=["long_stay_7d"], count=1, truth=hospital / "export"
     )
     assert set(table["method"]) == methods
     assert set(report["tasks"]["long_stay_7d"]["methods"]) == methods
@@ -221,11 +241,95 @@ def test_series_are_explained_by_event_and_by_variable_and_hour(hospital, tmp_pa
 
 def test_what_cannot_be_explained_is_refused(hospital, tmp_path):
     with pytest.raises(ConfigError, match="--choose worst"):
-        run(hospital, "tokens", tmp_path, choose="worst")
+        run(hospital, "tokens", tmp_path / "why", choose="worst")
     with pytest.raises(ConfigError, match="no such answers"):
-        run(hospital, "tokens", tmp_path, tasks=["mortality_30d"])
+        run(hospital, "tokens", tmp_path / "why", tasks=["mortality_30d"])
     with pytest.raises(DataError, match="1 of 1 have no labels"):
-        run(hospital, "tokens", tmp_path, subjects=[1])
+        run(hospital, "tokens", tmp_path / "why", subjects=[1])
+    with pytest.raises(ConfigError, match="exists already"):
+        run(hospital, "tokens", tmp_path)
+    with pytest.raises(ConfigError, match="no forecasting head"):
+        run(hospital, "tokens", tmp_path / "why", forecast=hospital / "tokens")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_fine_tuned_model_does_not_forecast_beside_an_explanation(hospital, tmp_path):
+    made = artifacts.load(hospital / "tokens")
+    head = NextEvent(made.model.width, len(made.vocabulary))
+    artifacts.save(tmp_path / "tuned", replace(made, forecast=head))
+    with pytest.raises(ConfigError, match="was fine-tuned"):
+        run(hospital, "tokens", tmp_path / "why", forecast=tmp_path / "tuned")
+
+
+@pytest.mark.parametrize("artifact", ["tokens", "hymate"])
+def test_forecasts_stand_beside_what_the_record_says_came(hospital, tmp_path, artifact):
+    settings = {"tasks": ["readmission_30d"], "count": 2, "days": 200.0, "samples": 3}
+    _, table, report = run(hospital, artifact, tmp_path / "why", forecast=hospital / "pretrained", **settings)
+    assert report["forecast"]["days"] == 200
+    futures = pl.read_parquet(tmp_path / "why" / "forecast.parquet")
+    assert set(futures["sample"]) <= {-1, 0, 1, 2}
+    shown = patients_of(tmp_path / "why" / "explain.html")
+    asked = table.select("subject_id", "prediction_time").unique(maintain_order=True)
+    assert len(shown) == len(asked) == 2
+    assert sum(len(one["forecast"]["came"]["days"]) for one in shown) > 0
+    for patient, (subject, now) in zip(shown, asked.iter_rows(), strict=True):
+        came, drawn = patient["forecast"]["came"], patient["forecast"]["shares"]
+        expected = known_between(hospital, subject, now, now + timedelta(days=200))
+        assert sorted(came["days"]) == pytest.approx([d for d, _ in expected], rel=1e-3, abs=1e-4)
+        own = futures.filter(
+            (pl.col("subject_id") == subject) & (pl.col("prediction_time") == now) & (pl.col("days") > 0)
+        )
+        for token, share, first in zip(drawn["token"], drawn["weight"], drawn["days"], strict=True):
+            held = own.filter((pl.col("code") == token) & (pl.col("sample") >= 0))
+            days = held.group_by("sample").agg(pl.col("days").min())["days"]
+            assert share == pytest.approx(len(days) / 3, rel=1e-3)
+            assert first == pytest.approx(days.median(), rel=1e-3)
+
+
+def test_nothing_after_the_prediction_time_changes_a_forecast(hospital, tmp_path):
+    dataset, model = Dataset.open(hospital / "data"), artifacts.load(hospital / "pretrained")
+    model = replace(
+        model,
+        pace=fit_pace(
+            [Encoder(model.vocabulary, model.bins).encode(r) for r in records(dataset).values()],
+            len(model.vocabulary),
+        ),
+    )
+    subject, record = max(records(dataset).items(), key=lambda item: item[1].num_rows)
+    known = pl.from_arrow(record).select(pl.coalesce("available_time", "time"))[:, 0]
+    now = known.drop_nulls().sort()[len(known) // 2]
+    question = [Question("readmission_30d", subject, now, 0.5, None)]
+    cut = record.filter(pa.array((known <= now).fill_null(True)))
+    assert cut.num_rows < record.num_rows - 10
+    found = [
+        forecasts_beside(model, dataset, question, {subject: one}, Ahead(50, 4, 0), Silent())
+        for one in (record, cut)
+    ]
+    assert found[0].shown[0].shares == found[1].shown[0].shares != []
+    assert found[0].shown[0].likeliest == found[1].shown[0].likeliest
+    assert found[0].shown[0].came != []
+    assert found[1].shown[0].came == []
+
+
+def records(dataset):
+    """The EVENTS of every subject."""
+    return {s: r for path in dataset.shards() for s, r in dataset.shard_subjects(path)}
+
+
+def known_between(root, subject, after, until):
+    """(days after `after`, code) of the subject's events that became known until `until`, in order."""
+    record = pl.from_arrow(records(Dataset.open(root / "data"))[subject])
+    rows = record.filter(~pl.col("event_type").is_in(["birth", "outcome"]))
+    rows = rows.select(pl.coalesce("available_time", "time").alias("known"), "code")
+    rows = rows.filter((pl.col("known") > after) & (pl.col("known") <= until))
+    return sorted(((known - after) / timedelta(days=1), code) for known, code in rows.iter_rows())
+
+
+def patients_of(page):
+    """What a page holds of its answers."""
+    text = page.read_text()
+    found = re.search(r'<script type="application/json" id="data">(.*?)</script>', text, re.DOTALL)
+    return json.loads(found[1])["patients"]
 
 
 def test_the_command_writes_the_page(hospital, tmp_path):
@@ -237,4 +341,4 @@ def test_the_command_writes_the_page(hospital, tmp_path):
     html = (tmp_path / "why" / "explain.html").read_text()
     assert "http-equiv" in html
     assert "readmission" in html.lower()
-    assert all(file.stat().st_mode & 0o077 == 0 for file in (tmp_path / "why").iterdir())
+    assert (tmp_path / "why").stat().st_mode & 0o077 == 0

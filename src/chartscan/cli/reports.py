@@ -72,7 +72,9 @@ def explain(
     ],
     dataset: DatasetFolder,
     labels: LabelsPath,
-    out: Annotated[Path, typer.Option(help="Folder of explain.html, explain.json and attributions.parquet.")],
+    out: Annotated[
+        Path, typer.Option(help="A new folder for explain.html, explain.json and attributions.parquet.")
+    ],
     task: Annotated[
         list[str] | None, typer.Option(help="Only this task; may be given several times.")
     ] = None,
@@ -87,6 +89,12 @@ def explain(
         Path | None,
         typer.Option(help="The simulated export of the dataset: do the explanations find the true causes?"),
     ] = None,
+    forecast: Annotated[
+        Path | None,
+        typer.Option(help="A model that was pretrained only: its forecasts beside what came."),
+    ] = None,
+    days: Annotated[float, typer.Option(min=1, help="How far it forecasts.")] = 30,
+    samples: Annotated[int, typer.Option(min=1, help="Futures it draws of each answer.")] = 20,
     seed: Seed = 0,
     threads: Threads = 0,
     quiet: Quiet = False,
@@ -99,6 +107,7 @@ def explain(
       chartscan explain RUN DATASET LABELS --out WHY
       chartscan explain RUN DATASET LABELS --task readmission_30d --subjects 42 --out WHY
       chartscan explain RUN DATASET LABELS --choose random --count 50 --truth EXPORT --out WHY
+      chartscan explain RUN DATASET LABELS --forecast PRETRAINED --days 30 --out WHY
     """
     from chartscan.recipes.explain import ExplainPlan, run_explain
 
@@ -113,6 +122,9 @@ def explain(
         choose=choose,
         split=split,
         truth=truth,
+        forecast=forecast,
+        days=days,
+        samples=samples,
         seed=seed,
     )
     display = Display(quiet)

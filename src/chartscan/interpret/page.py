@@ -28,6 +28,28 @@ class Event(NamedTuple):
     visit: int
 
 
+class Coming(NamedTuple):
+    """An event after the prediction time, forecast or recorded."""
+
+    days: float  # since the prediction time
+    token: str  # what forecast and record are compared by
+    type: str
+    description: str
+    value: str | None  # recorded, or the range that the token stands for
+    weight: float | None = None  # probability of the token, or share of the futures that hold it
+
+
+class Forecast(NamedTuple):
+    """What a model said would come after the prediction time, and what came."""
+
+    days: float  # how far both go
+    samples: int
+    followed_days: float | None  # until when the record is complete; None where nobody knows
+    came: list[Coming]
+    likeliest: list[Coming]  # one future, of the likeliest token each time
+    shares: list[Coming]  # tokens of most sampled futures, at the median day of the first
+
+
 class Patient(NamedTuple):
     """One answer and its explanations."""
 
@@ -39,6 +61,7 @@ class Patient(NamedTuple):
     true_risk: float | None
     events: list[Event]
     attributions: dict[str, list[float]]  # by method
+    forecast: Forecast | None = None
 
 
 def page(
@@ -84,7 +107,23 @@ def _packed(one: Patient) -> dict[str, Any]:
         "values": values,
         "visits": visits,
         "attributions": {name: [_short(v) for v in found] for name, found in one.attributions.items()},
+        "forecast": None if one.forecast is None else _packed_forecast(one.forecast),
     }
+
+
+def _packed_forecast(one: Forecast) -> dict[str, Any]:
+    columns = {name: _columns(getattr(one, name)) for name in ("came", "likeliest", "shares")}
+    followed = None if one.followed_days is None else _short(one.followed_days)
+    return {"days": one.days, "samples": one.samples, "followed": followed, **columns}
+
+
+def _columns(events: Sequence[Coming]) -> dict[str, list[Any]]:
+    found: dict[str, list[Any]] = {
+        name: [getattr(event, name) for event in events] for name in Coming._fields
+    }
+    for name in ("days", "weight"):
+        found[name] = [None if value is None else _short(value) for value in found[name]]
+    return found
 
 
 def _short(value: float) -> float | None:

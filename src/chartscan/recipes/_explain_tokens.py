@@ -34,14 +34,11 @@ from chartscan.recipes._explanation import (
     explained,
     explanation,
 )
-from chartscan.sequences import Encoded, Encoder, known_order, token_rows, visible, window, window_index
+from chartscan.recipes._token_events import token_events
+from chartscan.sequences import Encoded, Encoder, visible, window, window_index
 from chartscan.sequences import types as T
-from chartscan.sequences.order import ALWAYS
 
 TOKENS_PER_BATCH = 8192
-STRUCTURE = {T.CLS: "start", T.VS: "visit boundary", T.VE: "visit boundary", T.REG: "visit boundary"}
-STRUCTURE |= {T.INTERVAL: "interval", T.TASK: "task"}
-TYPES = {number: name.replace("_", " ") for name, number in T.TYPE_OF_EVENT.items()} | STRUCTURE
 
 
 def explain_tokens(
@@ -131,11 +128,10 @@ class _Row:
     @classmethod
     def of(cls, artifact: SequenceArtifact, question: Question, record: pa.Table) -> "_Row":
         """The window of `record` that the question is asked after."""
-        vocabulary = artifact.vocabulary
-        encoded = Encoder(vocabulary, artifact.bins).encode(record)
+        encoded = Encoder(artifact.vocabulary, artifact.bins).encode(record)
         end = visible(encoded, np.datetime64(question.prediction_time, "us"))
-        context = vocabulary.config.context - 1
-        columns = _columns(encoded, token_rows(known_order(record), vocabulary.config), vocabulary.tokens)
+        context = artifact.vocabulary.config.context - 1
+        columns = token_events(artifact, encoded, record)
         whole = end <= context
         index = np.arange(end) if whole else window_index(encoded, end, context)
         return cls(question, window(encoded, end, context), columns[index])
@@ -147,30 +143,6 @@ class _Row:
             visit=pl.Series(np.cumsum(self.shown.types == T.VS)),
         )
         return numbered[1:]
-
-
-def _columns(encoded: Encoded, events: pl.DataFrame, tokens: Sequence[str]) -> pl.DataFrame:
-    """What is known of every token of a subject: time, code, type, value, event_type."""
-    of_event = ~np.isin(encoded.types, list(STRUCTURE))
-    source = np.full(encoded.n, -1)
-    source[of_event] = np.arange(len(events))
-    taken = events.select("code", "time", "event_type", _value().alias("value"))[np.maximum(source, 0)]
-    own = pl.Series(of_event)
-    known = pl.Series(encoded.known.astype(np.int64))
-    names = pl.Series([TYPES[number] for number in encoded.types.tolist()])
-    return taken.select(
-        time=pl.when(own).then("time").otherwise(pl.when(known > ALWAYS).then(known.cast(pl.Datetime("us")))),
-        code=pl.when(own).then("code").otherwise(pl.Series([tokens[code] for code in encoded.codes])),
-        type=names,
-        value=pl.when(own).then("value"),
-        event_type=pl.when(own).then("event_type"),
-    )
-
-
-def _value() -> pl.Expr:
-    number = pl.col("numeric_value").round_sig_figs(4).cast(pl.String).str.strip_suffix(".0")
-    shown = pl.concat_str([number, pl.col("unit")], separator=" ", ignore_nulls=True)
-    return pl.when(pl.col("numeric_value").is_not_null()).then(shown).otherwise("text_value")
 
 
 def _batch(artifact: SequenceArtifact, rows: Sequence[_Row]) -> Batch:

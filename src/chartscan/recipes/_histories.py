@@ -34,10 +34,12 @@ SPLITS = (HELD_OUT, TUNING, TRAIN)
 Cutter = Callable[[int, Encoded, Timeline], list[History]]
 
 
-def forecaster(path: Path, dataset: Dataset, threads: int, watcher: Watcher) -> SequenceArtifact:
+def forecaster(
+    path: Path, dataset: Dataset, threads: int, watcher: Watcher, pretrained_only: bool = False
+) -> SequenceArtifact:
     """The artifact at `path`, able to forecast; its pace from the dataset's train split where it has none.
 
-    ConfigError for an artifact that cannot forecast.
+    ConfigError for an artifact that cannot forecast, and where `pretrained_only` for a fine-tuned one.
     """
     torch.set_num_threads(threads)
     keep_freed_memory()
@@ -48,6 +50,11 @@ def forecaster(path: Path, dataset: Dataset, threads: int, watcher: Watcher) -> 
             "ehrmamba."
         )
     causal(found)
+    if found.tasks and pretrained_only:
+        raise ConfigError(
+            f"{path} was fine-tuned, which its forecasts were not taught along with. Name a model that was "
+            "pretrained only: chartscan train ... --set finetune=null"
+        )
     if found.tasks:
         watcher.say(
             f"note: {path} was fine-tuned, which its forecasts were not taught along with. Forecast "
@@ -69,13 +76,19 @@ def subjects_of(artifact: SequenceArtifact, dataset: Dataset, split: str) -> np.
     if split not in SPLITS:
         raise ConfigError(f"--split {split}: expected one of {', '.join(SPLITS)}.")
     ids = dataset.subject_ids(split)
-    known = seen(artifact.run, ids) if split == HELD_OUT else 0
+    if split == HELD_OUT:
+        check_unseen(artifact, ids)
+    return ids
+
+
+def check_unseen(artifact: SequenceArtifact, held_out: np.ndarray) -> None:
+    """ConfigError where held-out subjects have taught the model."""
+    known = seen(artifact.run, held_out)
     if known:
         raise ConfigError(
-            f"{known} of {len(ids)} held-out subjects of this dataset have taught the model: it was trained "
-            "on another split of them. Train on this dataset."
+            f"{known} of {len(held_out)} held-out subjects of this dataset have taught the model that "
+            "forecasts: it was trained on another split of them. Train it on this dataset."
         )
-    return ids
 
 
 def histories(

@@ -6,7 +6,7 @@ the folder that was named, and nothing of them into logs or errors.
 
 import io
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,16 +23,19 @@ from chartscan.artifact import SequenceArtifact, SeriesArtifact
 from chartscan.errors import ConfigError, DataError
 from chartscan.find import find
 from chartscan.heap import keep_freed_memory
-from chartscan.interpret.page import Event, Patient, page
+from chartscan.interpret.page import Event, Forecast, Patient, page
 from chartscan.predict import predict
 from chartscan.recipes._asked import asked
+from chartscan.recipes._explain_future import Ahead, forecasts_beside
 from chartscan.recipes._explain_series import explain_series
 from chartscan.recipes._explain_summary import summary, table
 from chartscan.recipes._explain_tokens import explain_tokens
 from chartscan.recipes._explanation import SIGNED, Explanation, Question
+from chartscan.recipes._histories import check_unseen, forecaster
 from chartscan.recipes._job import Watcher, of_subjects
 from chartscan.recipes._out import check_apart
 from chartscan.recipes._truth import ceilings
+from chartscan.recipes.forecast import write_forecasts
 from chartscan.schema import HELD_OUT
 from chartscan.series import stays
 from chartscan.store.dataset import Dataset
@@ -55,39 +58,66 @@ class ExplainPlan:
     choose: str = "highest"
     split: str = HELD_OUT
     truth: Path | None = None
+    forecast: Path | None = None  # a pretrained model whose forecasts stand beside what came
+    days: float = 30.0  # that it forecasts
+    samples: int = 20  # futures drawn of each answer
     seed: int = 0
 
 
 def run_explain(plan: ExplainPlan, threads: int, watcher: Watcher) -> Iterator[str]:
-    """Writes attributions.parquet, explain.json and explain.html; gives lines of text without any record."""
+    """Makes the folder `out`, whole or not at all; gives lines of text without any record."""
     _check(plan)
-    torch.set_num_threads(threads)
-    keep_freed_memory()
-    model, data = artifacts.load(plan.artifact), Dataset.open(plan.dataset)
-    if not isinstance(model, SequenceArtifact | SeriesArtifact):
-        raise ConfigError(
-            f"{plan.artifact} is no single network. Explain a model of tokens or of time series, "
-            "or one member of an ensemble."
-        )
-    _, wanted, left_out = asked(plan.artifact, model, data, plan.labels, plan.split)
-    yield from (f"{task}: not learned by {plan.artifact}, left out" for task in left_out)
-    wanted = _of_plan(wanted, plan)
-    with watcher.progress("Predicting", "batches") as progress:
-        answers = predict(model, lambda: map(data.read_shard, data.shards()), wanted, progress)
-    questions = _chosen(answers, data, plan)
-    with watcher.progress("Explaining", "answers") as progress:
-        found = _explained(model, data, questions, plan.seed, progress)
-    if not found:
-        raise DataError("The stays that were asked about hold no events to point at.")
-    yield from _written(found, model, data, plan)
+    with files.sealed(
+        plan.out, private=True
+    ) as folder:  # at once: a place that cannot be written is told now
+        torch.set_num_threads(threads)
+        keep_freed_memory()
+        model, data = artifacts.load(plan.artifact), Dataset.open(plan.dataset)
+        if not isinstance(model, SequenceArtifact | SeriesArtifact):
+            raise ConfigError(
+                f"{plan.artifact} is no single network. Explain a model of tokens or of time series, "
+                "or one member of an ensemble."
+            )
+        forecasting = _forecaster(plan, data, threads, watcher)
+        _, wanted, left_out = asked(plan.artifact, model, data, plan.labels, plan.split)
+        yield from (f"{task}: not learned by {plan.artifact}, left out" for task in left_out)
+        wanted = _of_plan(wanted, plan)
+        with watcher.progress("Predicting", "batches") as progress:
+            answers = predict(model, lambda: map(data.read_shard, data.shards()), wanted, progress)
+        questions = _chosen(answers, data, plan)
+        records = _records(data, questions)
+        with watcher.progress("Explaining", "answers") as progress:
+            found = _explained(model, questions, records, plan.seed, progress)
+        if not found:
+            raise DataError("The stays that were asked about hold no events to point at.")
+        ahead = Ahead(plan.days, plan.samples, plan.seed)
+        beside = None
+        if forecasting:
+            asked_about = [one.question for one in found]
+            beside = forecasts_beside(forecasting, data, asked_about, records, ahead, watcher)
+            write_forecasts(folder / "forecast.parquet", forecasting, beside.histories, beside.futures)
+        report = _report(found, model, data, plan)
+        _write(folder, found, beside.shown if beside else [None] * len(found), report, data)
+    yield from _lines(report)
+    if len(found) > MOST_SHOWN:
+        yield f"The page shows the first {MOST_SHOWN} of {len(found)} answers; the other files hold all."
+    yield str(plan.out / "explain.html")
 
 
 def _check(plan: ExplainPlan) -> None:
     if plan.choose not in CHOICES:
         raise ConfigError(f"--choose {plan.choose}: expected one of {', '.join(CHOICES)}.")
-    if plan.out.exists() and not plan.out.is_dir():
-        raise ConfigError(f"--out {plan.out} is a file; expected a folder.")
-    check_apart(plan.out, plan.artifact, plan.dataset, plan.labels)
+    check_apart(plan.out, plan.artifact, plan.dataset, plan.labels, plan.forecast)
+
+
+def _forecaster(plan: ExplainPlan, data: Dataset, threads: int, watcher: Watcher) -> SequenceArtifact | None:
+    """The model that forecasts, if one is named; ConfigError where held-out subjects taught it."""
+    if plan.forecast is None:
+        return None
+    found = forecaster(plan.forecast, data, threads, watcher, pretrained_only=True)
+    if plan.split == HELD_OUT:
+        check_unseen(found, data.subject_ids(HELD_OUT))
+    return found
 
 
 def _of_plan(wanted: dict[str, pa.Table], plan: ExplainPlan) -> dict[str, pa.Table]:
@@ -148,19 +178,23 @@ def _question(task: str, row: dict[str, Any]) -> Question:
     )
 
 
-def _explained(
-    model: SequenceArtifact | SeriesArtifact,
-    data: Dataset,
-    questions: list[Question],
-    seed: int,
-    progress: Any,
-) -> list[Explanation]:
+def _records(data: Dataset, questions: list[Question]) -> dict[int, pa.Table]:
+    """The whole EVENTS of the questions' subjects."""
     subjects = np.unique([question.subject_id for question in questions])
-    records = {
+    return {
         subject: record
         for path in data.shards()
         for subject, record in data.shard_subjects(path, wanted=subjects)
     }
+
+
+def _explained(
+    model: SequenceArtifact | SeriesArtifact,
+    questions: list[Question],
+    records: dict[int, pa.Table],
+    seed: int,
+    progress: Any,
+) -> list[Explanation]:
     if isinstance(model, SequenceArtifact):
         return explain_tokens(model, questions, records, seed, progress)
     times = pa.array([question.prediction_time for question in questions], pa.timestamp("us"))
@@ -169,12 +203,17 @@ def _explained(
     return explain_series(model, questions, stays(records.values(), model.variables, about), seed, progress)
 
 
-def _written(
+def _report(
     found: list[Explanation], model: SequenceArtifact | SeriesArtifact, data: Dataset, plan: ExplainPlan
-) -> Iterator[str]:
+) -> dict[str, Any]:
+    """What explain.json holds."""
     tasks = list(dict.fromkeys(one.question.task for one in found))
     by_task = {task: [one for one in found if one.question.task == task] for task in tasks}
-    report = {
+    forecast = None
+    if plan.forecast:
+        digest = files.sha256(plan.forecast / files.MANIFEST)
+        forecast = {"artifact": digest, "days": plan.days, "samples": plan.samples}
+    return {
         "version": chartscan.__version__,
         "model": model.name,
         "artifact": files.sha256(plan.artifact / files.MANIFEST),
@@ -182,22 +221,29 @@ def _written(
         "split": plan.split,
         "chosen": "subjects" if plan.subjects else plan.choose,
         "seed": plan.seed,
+        "forecast": forecast,
         "tasks": {task: summary(some, plan.truth is not None, plan.seed) for task, some in by_task.items()},
     }
+
+
+def _write(
+    folder: Path,
+    found: list[Explanation],
+    forecasts: Sequence[Forecast | None],
+    report: dict[str, Any],
+    data: Dataset,
+) -> None:
+    """attributions.parquet, explain.json and explain.html."""
     attributions = io.BytesIO()
     table(found).write_parquet(attributions)
-    html = page([_patient(one, data) for one in found[:MOST_SHOWN]], report, _titles(tasks), SIGNED)
-    plan.out.mkdir(mode=0o700, parents=True, exist_ok=True)  # for its owner alone, where it is new
-    files.write_bytes(plan.out / "attributions.parquet", attributions.getvalue(), private=True)
-    files.write_bytes(plan.out / "explain.json", json.dumps(report, indent=1).encode(), private=True)
-    files.write_bytes(plan.out / "explain.html", html.encode(), private=True)
-    yield from _lines(report)
-    if len(found) > MOST_SHOWN:
-        yield f"The page shows the first {MOST_SHOWN} of {len(found)} answers; the other files hold all."
-    yield str(plan.out / "explain.html")
+    shown = list(zip(found, forecasts, strict=True))[:MOST_SHOWN]
+    html = page([_patient(*one, data) for one in shown], report, _titles(report["tasks"]), SIGNED)
+    files.write_bytes(folder / "attributions.parquet", attributions.getvalue(), private=True)
+    files.write_bytes(folder / "explain.json", json.dumps(report, indent=1).encode(), private=True)
+    files.write_bytes(folder / "explain.html", html.encode(), private=True)
 
 
-def _titles(tasks: Sequence[str]) -> dict[str, str]:
+def _titles(tasks: Iterable[str]) -> dict[str, str]:
     known = {}
     for task in tasks:
         try:
@@ -207,7 +253,7 @@ def _titles(tasks: Sequence[str]) -> dict[str, str]:
     return known
 
 
-def _patient(one: Explanation, data: Dataset) -> Patient:
+def _patient(one: Explanation, forecast: Forecast | None, data: Dataset) -> Patient:
     described = pl.DataFrame(data.codes().select(["code", "description"]))
     events = one.events.join(described, on="code", how="left", maintain_order="left")
     names = ("time", "code", "type", "description", "value", "visit")
@@ -220,6 +266,7 @@ def _patient(one: Explanation, data: Dataset) -> Patient:
         true_risk=one.question.true_risk,
         events=[Event(*row) for row in events.select(names).iter_rows()],
         attributions={name: values.tolist() for name, values in one.attributions.items()},
+        forecast=forecast,
     )
 
 
