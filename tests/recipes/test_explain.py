@@ -16,7 +16,7 @@ from chartscan import artifact as artifacts
 from chartscan.artifact import SequenceArtifact, SeriesArtifact
 from chartscan.cli import app
 from chartscan.errors import ConfigError, DataError
-from chartscan.models import ehrmamba, hymate, hymate_carried
+from chartscan.models import ehrmamba, gru, hymate, hymate_carried
 from chartscan.objectives import classification, readouts
 from chartscan.objectives.next_event import NextEvent
 from chartscan.objectives.prompted import Prompted
@@ -58,7 +58,7 @@ def hospital(tmp_path_factory):
     save_labels(make_labels(dataset, list(TASKS), Silent()), root / "labels", as_folder=True)
     artifacts.save(root / "tokens", sequence_artifact(dataset))
     artifacts.save(root / "pretrained", pretrained_artifact(dataset))
-    for name, model in (("hymate", hymate), ("hymate_carried", hymate_carried)):
+    for name, model in (("hymate", hymate), ("hymate_carried", hymate_carried), ("gru", gru)):
         artifacts.save(root / name, series_artifact(dataset, name, model))
     return root
 
@@ -95,6 +95,7 @@ def series_artifact(dataset, name, module):
     variables = Variables.fit(tables, SeriesConfig(min_subjects=2))
     config = {
         "hymate": hymate.Config(d_model=8, n_layers=1, n_heads=2, d_state=4),
+        "gru": gru.Config(d_model=8, channels=len(CHANNELS)),
         "hymate_carried": hymate_carried.Config(CHANNELS, d_model=8, n_heads=2, d_state=4),
     }[name]
     model = module.Model(config, variables.n_variables, variables.n_statics)
@@ -219,7 +220,8 @@ def test_a_named_subject_is_explained_at_its_highest_risk(hospital, tokens, tmp_
     [
         ("hymate", {"integrated gradients", "integrated gradients of values", "fusion attention", "attention",
                     "occlusion"}),
-        ("hymate_carried", {"occlusion"}),
+        ("hymate_carried", {"integrated gradients", "integrated gradients of values", "occlusion"}),
+        ("gru", {"integrated gradients", "integrated gradients of values", "occlusion"}),
     ],
 )  # fmt: skip
 def test_series_are_explained_by_event_and_by_variable_and_hour(hospital, tmp_path, artifact, methods):
@@ -232,6 +234,11 @@ def test_series_are_explained_by_event_and_by_variable_and_hour(hospital, tmp_pa
     assert occluded["code"].str.starts_with("LOINC//").any()
     assert (occluded["time"] <= occluded["prediction_time"]).all()
     assert occluded["attribution"].abs().max() > 0
+    gradients = [m for m in methods if m.startswith("integrated gradients")]
+    assert len(gradients) == 2
+    for method in gradients:
+        gap = report["tasks"]["long_stay_7d"]["methods"][method]["completeness_gap"]
+        assert gap["relative"] < 0.01
     if artifact == "hymate":
         fused = table.filter(pl.col("method").str.contains("attention")).group_by("method", "subject_id").agg(
             pl.col("attribution").sum()

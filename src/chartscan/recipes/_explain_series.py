@@ -17,10 +17,12 @@ from chartscan.batches import Sampler
 from chartscan.batches.series import SeriesStore, collate_series
 from chartscan.console import ProgressFunction
 from chartscan.interpret.attention import attention_maps
-from chartscan.interpret.events import real_events
+from chartscan.interpret.carried_gradients import of_carried
+from chartscan.interpret.carried_gradients import of_events as of_each
+from chartscan.interpret.events import real_events, without
 from chartscan.interpret.faithfulness import shuffled
 from chartscan.interpret.hidden_attention import every_position, mean_attention, selections
-from chartscan.interpret.integrated_gradients import of_embeddings, of_values, to_tolerance
+from chartscan.interpret.integrated_gradients import Attribution, of_embeddings, of_values, to_tolerance
 from chartscan.interpret.occlusion import occlusion, of_events
 from chartscan.interpret.rollout import rollout
 from chartscan.recipes._explanation import (
@@ -63,8 +65,8 @@ def explain_series(
         which = np.flatnonzero(own & (store.lengths("triplets") > 0))
         column = artifact.tasks.index(task)
         score = _score(model, head, column, store)
-        methods = series_methods(model, score)
-        random = series_methods(other, _score(other, other_head, column, store))
+        methods = series_methods(model, head, column, store)
+        random = series_methods(other, other_head, column, store)
         random.pop(OCCLUSION)
         for part in Sampler(store.lengths("triplets")[which], EVENTS_PER_BATCH).in_order():
             indices = which[part]
@@ -77,10 +79,15 @@ def explain_series(
     return [found[i] for i in sorted(found)]
 
 
-def series_methods(model: nn.Module, score: SeriesScore) -> dict[str, Method[SeriesBatch]]:
+def series_methods(model: Any, head: Any, task: int, store: SeriesStore) -> dict[str, Method[SeriesBatch]]:
     """What there is to say of a model of time series, by what it reads and is made of."""
+    score = _score(model, head, task, store)
     if model.INPUT == "carried":
-        return {OCCLUSION: lambda batch: _of_variable_hours(score, batch)}
+        return {
+            GRADIENTS: lambda batch: _of_carried(model, head, task, store, batch, _never_measured(batch)),
+            VALUES: lambda batch: _of_carried(model, head, task, store, batch, _of_mean_values(batch)),
+            OCCLUSION: lambda batch: _of_variable_hours(score, batch),
+        }
     embedding: nn.Module = model.embedding  # type: ignore[assignment]
     found: dict[str, Method[SeriesBatch]] = {
         GRADIENTS: lambda b: to_tolerance(lambda n: of_embeddings(score, b, embedding, n))[0],
@@ -95,8 +102,37 @@ def series_methods(model: nn.Module, score: SeriesScore) -> dict[str, Method[Ser
 def _score(model: Any, head: Any, task: int, store: SeriesStore) -> SeriesScore:
     """Raw log odds of one task from a batch of triplets, whatever the model reads."""
     if model.INPUT == "triplets":
-        return lambda batch: head.predict(model, batch)[:, task]
-    return lambda batch: head.predict(model, _carried(batch, store))[:, task]
+        return _answer(model, head, task)
+    answer = _answer(model, head, task)
+    return lambda batch: answer(_carried(batch, store))
+
+
+def _answer(model: Any, head: Any, task: int) -> SeriesScore:
+    """Raw log odds of one task from what the model reads."""
+    return lambda batch: head.predict(model, batch)[:, task]
+
+
+def _of_carried(
+    model: Any, head: Any, task: int, store: SeriesStore, batch: SeriesBatch, baseline: SeriesBatch
+) -> Attribution:
+    """Integrated gradients of the carried state from that of the events of `baseline`."""
+    whole, start = _carried(batch, store), _carried(baseline, store)
+    answer = _answer(model, head, task)
+
+    def at(steps: int) -> Attribution:
+        return of_each(of_carried(answer, whole, start, model, steps), whole)
+
+    return to_tolerance(at)[0]
+
+
+def _never_measured(batch: SeriesBatch) -> SeriesBatch:
+    """The same stays without any event."""
+    return without(batch, real_events(batch))
+
+
+def _of_mean_values(batch: SeriesBatch) -> SeriesBatch:
+    """The same events, each with the train mean of its variable (by rank: the median)."""
+    return replace(batch, values=torch.zeros_like(batch.values))
 
 
 def _carried(batch: SeriesBatch, store: SeriesStore) -> SeriesBatch:
