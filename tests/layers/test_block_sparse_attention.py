@@ -182,3 +182,22 @@ def test_random_blocks_are_those_of_the_day_they_were_first_published():
         [7, 10, 5],
         [7, 6, 9],
     ]
+
+
+@pytest.mark.parametrize("lengths", [(80, 77, 33), (29, 80, 1), (32, 7)])
+def test_the_weights_times_the_values_are_what_is_attended(lengths):
+    (query, key, value), given_lengths = inputs(lengths, dtype=torch.float64)
+    for module in (attention(), FullAttention()):
+        weights = module.weights(query, key, given_lengths)
+        found, expected = weights @ value, module(query, key, value, given_lengths)
+        for row, length in enumerate(lengths):
+            torch.testing.assert_close(found[row, :, :length], expected[row, :, :length], **CLOSE)
+            assert not weights[row, :, :length, length:].any()
+
+
+def test_the_weights_are_nothing_where_nothing_is_seen():
+    (query, key, _), lengths = inputs((80,))
+    module = attention()
+    drawn = module.random[20].tolist()
+    seen = seen_by_loops(80, drawn, BLOCK)
+    assert torch.equal(module.weights(query, key, lengths)[0] > 0, seen)

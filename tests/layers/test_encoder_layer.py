@@ -59,3 +59,15 @@ def test_under_bf16_autocast_what_is_added_up_stays_float32():
 def test_heads_that_do_not_divide_the_width_are_refused():
     with pytest.raises(ConfigError, match="n_heads is 3; expected a divisor of d_model, 16"):
         EncoderLayer(16, 3, 32, 0.0, FullAttention())
+
+
+def test_its_weights_are_those_of_its_attention():
+    module, (x, lengths) = layer(), rows()
+    given = []
+    module.attention.register_forward_pre_hook(lambda _, arguments: given.append(arguments))
+    module(x, lengths)
+    query, key, value, _ = given[0]
+    weights = module.weights(x, lengths)
+    torch.testing.assert_close(weights.sum(3), torch.ones(3, HEADS, 12))
+    expected = module.attention(query, key, value, lengths)
+    torch.testing.assert_close(weights @ value, expected, rtol=0, atol=1e-5)

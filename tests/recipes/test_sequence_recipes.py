@@ -1,5 +1,6 @@
 """Every tiny recipe of a sequence model: it trains, answers, is saved and read again, and sees no future."""
 
+import json
 import shutil
 from contextlib import nullcontext
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from chartscan.artifact import EnsembleArtifact, SequenceArtifact, load, save
 from chartscan.errors import ConfigError
 from chartscan.evaluation import read_predictions
+from chartscan.find import find, names
 from chartscan.generate import Plan
 from chartscan.predict import log_odds
 from chartscan.recipes import _sequence
@@ -20,6 +22,7 @@ from chartscan.recipes._labels import load_labels, make_labels, save_labels
 from chartscan.recipes._names import find_recipe, recipe_names
 from chartscan.recipes._pretraining import objective_of
 from chartscan.recipes._sequence import SequenceRecipe
+from chartscan.recipes.explain import ExplainPlan, run_explain
 from chartscan.recipes.forecast import ForecastJob, run_forecast
 from chartscan.recipes.ingest import IngestPlan, run_ingest
 from chartscan.recipes.predict import run_predict
@@ -34,6 +37,16 @@ TINY = [
     for name in recipe_names()
     if name.endswith("-tiny") and isinstance(find_recipe(name).RECIPE, SequenceRecipe)
 ]
+
+ATTENTION = {"attention"}
+METHODS = {  # beside integrated gradients and occlusion
+    "bilstm": set(),
+    "cehr_bert": ATTENTION,
+    "bigbird": ATTENTION,
+    "ehrmamba": {"hidden attention", "hidden contributions"},
+    "ehrmamba2": set(),
+}
+EXPLAINED_SERIES = {"hymate", "hymate_carried", "gru"}  # in test_explain.py
 
 
 class Silent:
@@ -137,6 +150,30 @@ def test_a_model_saved_again_gives_the_same_answers(made, tmp_path, name):
     found, wanted = answers(load(tmp_path / "again"), tables, labels), answers(before, tables, labels)
     for task in TASKS:
         np.testing.assert_array_equal(found[task], wanted[task])
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_its_answers_are_explained_event_by_event(made, name):
+    out = made / f"why-{name}"
+    plan = ExplainPlan(trained(made, name), made / "data", made / "labels", out, count=1)
+    list(run_explain(plan, 1, Silent()))
+    report = json.loads((out / "explain.json").read_text())
+    assert set(report["tasks"]) == set(TASKS)
+    table = pl.read_parquet(out / "attributions.parquet")
+    own = METHODS[recipe_of(name, []).architecture]
+    for task in TASKS:
+        methods = report["tasks"][task]["methods"]
+        assert set(methods) == {"integrated gradients", "occlusion"} | own
+        assert methods["integrated gradients"]["completeness_gap"]["relative"] < 0.01
+        sizes = table.filter(pl.col("task") == task).group_by("method").agg(pl.col("attribution").abs().sum())
+        assert sizes["attribution"].min() > 0
+
+
+def test_every_model_is_explained_here_or_among_the_models_of_series():
+    series = {name for name in names("models") if find("models", name).Model.INPUT != "tokens"}
+    assert {recipe_of(name, []).architecture for name in TINY} == set(METHODS)
+    assert set(METHODS) | series == set(names("models"))
+    assert series == EXPLAINED_SERIES
 
 
 @pytest.mark.parametrize("name", TINY)

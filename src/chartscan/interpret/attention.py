@@ -1,19 +1,28 @@
-"""Attention maps of the attention layers of a model, by head, and rolled out over them."""
+"""Attention maps of the attention layers of a model, by head."""
+
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
 
 from chartscan.interpret.recorded import inputs_of
+from chartscan.layers.encoder_layer import EncoderLayer
 from chartscan.layers.self_attention import SelfAttention
 
 
-@torch.no_grad()
-def attention_maps(model: nn.Module, *inputs: object) -> list[Tensor]:
+def attending(model: nn.Module) -> list[SelfAttention | EncoderLayer]:
+    """The layers of a model that tell their `weights(x, lengths)`; a new kind of layer joins here."""
+    return [one for one in model.modules() if isinstance(one, SelfAttention | EncoderLayer)]
+
+
+def attention_maps(model: nn.Module, *inputs: object) -> Iterator[Tensor]:
     """The map (B, heads, L, L) of every attention layer while `model` reads `inputs`, the first one first.
 
-    A layer that tells its `weights(x, lengths)` can be added here.
+    One after the other: all maps of a long row would fill the memory.
     """
-    layers = [one for one in model.modules() if isinstance(one, SelfAttention)]
-    with inputs_of(layers) as given:
+    layers = attending(model)
+    with torch.no_grad(), inputs_of(layers) as given:
         model(*inputs)
-    return [layer.weights(*arguments) for layer, arguments in zip(layers, given, strict=True)]
+    for layer, arguments in zip(layers, given, strict=True):
+        with torch.no_grad():
+            yield layer.weights(*arguments)

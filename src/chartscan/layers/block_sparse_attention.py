@@ -22,7 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from chartscan.layers.full_attention import among_real
+from chartscan.layers.full_attention import among_real, probabilities
 
 
 class BlockSparseAttention(nn.Module):
@@ -57,6 +57,24 @@ class BlockSparseAttention(nn.Module):
         is_last = torch.arange(blocks, device=last.device) == last.unsqueeze(1)  # (B, blocks)
         attended = torch.where(is_last[:, None, :, None, None], last_attended, attended)
         return attended.flatten(2, 3)[:, :, :length]
+
+    def weights(self, query: Tensor, key: Tensor, lengths: Tensor) -> Tensor:
+        """The attention's probabilities, (B, heads, L, L), 0 where nothing is seen; quadratic, to look at."""
+        length, heads = query.shape[2], query.shape[1]
+        blocks = -(-length // self.block)
+        last = (lengths.clamp(min=1) - 1) // self.block
+        whole = torch.ones(len(lengths), heads, blocks, blocks, dtype=torch.bool, device=lengths.device)
+        if blocks > self.n_random + 4:
+            seen, counts = self._seen(last, blocks)
+            middle = torch.zeros_like(whole[:, :, 1:-1], dtype=torch.int64)
+            whole[:, :, 1:-1] = middle.scatter_add(3, seen, counts.long()) > 0
+            whole[torch.arange(len(last), device=last.device), :, last] = True
+        tokens = torch.arange(length, device=lengths.device)
+        blocked = tokens // self.block
+        seen_tokens = whole[:, :, blocked][..., blocked] & (
+            tokens < lengths.clamp(min=1)[:, None, None, None]
+        )
+        return probabilities(query, key, seen_tokens)
 
     def _everything(
         self, query: Tensor, key: Tensor, value: Tensor, lengths: Tensor, last: Tensor

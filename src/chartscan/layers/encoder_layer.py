@@ -39,10 +39,21 @@ class EncoderLayer(nn.Module):
 
     def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
         """Positions at or beyond `lengths` (B,) are padding, whatever comes out there."""
-        projected = linear(x, self.in_proj.weight, self.in_proj.bias)
-        query, key, value = projected.unflatten(2, (3, self.n_heads, -1)).permute(2, 0, 3, 1, 4)
+        query, key, value = self._projected(x)
         attended = self.attention(query, key, value, lengths).transpose(1, 2).flatten(2)
         x = self.attention_norm(x + self.dropout(linear(attended, self.out_proj.weight, self.out_proj.bias)))
         inner = F.gelu(linear(x, self.expand.weight, self.expand.bias))
         out: Tensor = self.ffn_norm(x + self.dropout(linear(inner, self.contract.weight, self.contract.bias)))
         return out
+
+    def weights(self, x: Tensor, lengths: Tensor) -> Tensor:
+        """How much each position attends to each other, by head: (B, heads, L, L), 1 in sum over the last."""
+        query, key, _ = self._projected(x)
+        found: Tensor = self.attention.weights(query, key, lengths)  # type: ignore[operator]
+        return found
+
+    def _projected(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values, each (B, heads, L, D / heads)."""
+        projected = linear(x, self.in_proj.weight, self.in_proj.bias)
+        query, key, value = projected.unflatten(2, (3, self.n_heads, -1)).permute(2, 0, 3, 1, 4)
+        return query, key, value

@@ -1,5 +1,7 @@
 """Attention from every position to every real one of its row; padding is never attended to."""
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -18,6 +20,17 @@ class FullAttention(nn.Module):
     def forward(self, query: Tensor, key: Tensor, value: Tensor, lengths: Tensor) -> Tensor:
         """Positions at or beyond `lengths` (B,) are padding, whatever comes out there."""
         return among_real(query, key, value, lengths, self.dropout if self.training else 0.0)
+
+    def weights(self, query: Tensor, key: Tensor, lengths: Tensor) -> Tensor:
+        """The attention's probabilities, (B, heads, L, L)."""
+        real = torch.arange(key.shape[2], device=key.device) < lengths.clamp(min=1).unsqueeze(1)
+        return probabilities(query, key, real[:, None, None])
+
+
+def probabilities(query: Tensor, key: Tensor, seen: Tensor) -> Tensor:
+    """Softmax of scaled products among what each query sees, (B, heads, Q, L)."""
+    scores = query @ key.transpose(2, 3) / math.sqrt(query.shape[3])
+    return torch.softmax(scores.masked_fill(~seen, -torch.inf), 3)
 
 
 def among_real(query: Tensor, key: Tensor, value: Tensor, lengths: Tensor, dropout: float = 0.0) -> Tensor:

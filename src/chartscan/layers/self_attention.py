@@ -4,7 +4,6 @@ Vaswani et al. 2017, arXiv:1706.03762, with the norm before each part. Padding i
 are no positions: time belongs to the embedding, and the Mamba blocks before know the order.
 """
 
-import math
 from dataclasses import dataclass
 
 import torch
@@ -14,7 +13,7 @@ from torch import Tensor, nn
 from chartscan.errors import ConfigError
 from chartscan.kernels.products import linear
 from chartscan.layers.dropout import Dropout
-from chartscan.layers.full_attention import among_real
+from chartscan.layers.full_attention import among_real, probabilities
 
 
 @dataclass(frozen=True)
@@ -80,8 +79,7 @@ class SelfAttention(nn.Module):
         seen = (back >= 0) if self.causal else (steps < lengths.clamp(min=1)[:, None, None, None])
         if self.window is not None:
             seen = seen & (back < self.window)
-        scores = query @ key.transpose(2, 3) / math.sqrt(query.shape[3])
-        return torch.softmax(scores.masked_fill(~seen, -torch.inf), 3)
+        return probabilities(query, key, seen)
 
     def init_state(self, rows: int) -> AttentionState:
         """The state before the first event."""

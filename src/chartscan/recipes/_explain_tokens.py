@@ -13,7 +13,7 @@ from chartscan.batch import Batch, Prompts
 from chartscan.batches import Sampler
 from chartscan.batches.collate import batch_of
 from chartscan.console import ProgressFunction
-from chartscan.interpret.attention import attention_maps
+from chartscan.interpret.attention import attending, attention_maps
 from chartscan.interpret.events import with_questions
 from chartscan.interpret.faithfulness import shuffled
 from chartscan.interpret.hidden_attention import contributions, mean_attention, selections
@@ -21,7 +21,6 @@ from chartscan.interpret.integrated_gradients import of_embeddings, to_tolerance
 from chartscan.interpret.occlusion import of_events
 from chartscan.interpret.rollout import rollout
 from chartscan.layers.mamba_block import MambaBlock
-from chartscan.layers.self_attention import SelfAttention
 from chartscan.recipes._explanation import (
     ATTENTION,
     CONTRIBUTIONS,
@@ -87,7 +86,7 @@ def token_methods(model: nn.Module, score: Callable[[Batch], Tensor]) -> dict[st
     if any(isinstance(one, MambaBlock) for one in model.modules()):
         found[HIDDEN] = lambda b: _hidden(model, b)
         found[CONTRIBUTIONS] = lambda b: _contributions(model, b)
-    if any(isinstance(one, SelfAttention) for one in model.modules()):
+    if attending(model):
         found[ATTENTION] = lambda b: _attention(model, b)
     found[OCCLUSION] = lambda b: of_events(score, b)
     return found

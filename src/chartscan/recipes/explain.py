@@ -19,7 +19,8 @@ import torch
 import chartscan
 from chartscan import artifact as artifacts
 from chartscan import files
-from chartscan.artifact import SequenceArtifact, SeriesArtifact
+from chartscan.artifact import Artifact, EnsembleArtifact, SequenceArtifact, SeriesArtifact
+from chartscan.console import ProgressFunction
 from chartscan.errors import ConfigError, DataError
 from chartscan.find import find
 from chartscan.heap import keep_freed_memory
@@ -42,6 +43,7 @@ from chartscan.store.dataset import Dataset
 
 CHOICES = ("highest", "random")
 MOST_SHOWN = 40  # answers on the page
+Network = SequenceArtifact | SeriesArtifact
 
 
 @dataclass(frozen=True)
@@ -73,11 +75,7 @@ def run_explain(plan: ExplainPlan, threads: int, watcher: Watcher) -> Iterator[s
         torch.set_num_threads(threads)
         keep_freed_memory()
         model, data = artifacts.load(plan.artifact), Dataset.open(plan.dataset)
-        if not isinstance(model, SequenceArtifact | SeriesArtifact):
-            raise ConfigError(
-                f"{plan.artifact} is no single network. Explain a model of tokens or of time series, "
-                "or one member of an ensemble."
-            )
+        networks = _networks(model, plan.artifact)
         forecasting = _forecaster(plan, data, threads, watcher)
         _, wanted, left_out = asked(plan.artifact, model, data, plan.labels, plan.split)
         yield from (f"{task}: not learned by {plan.artifact}, left out" for task in left_out)
@@ -87,7 +85,7 @@ def run_explain(plan: ExplainPlan, threads: int, watcher: Watcher) -> Iterator[s
         questions = _chosen(answers, data, plan)
         records = _records(data, questions)
         with watcher.progress("Explaining", "answers") as progress:
-            found = _explained(model, questions, records, plan.seed, progress)
+            found = _explained(networks, questions, records, plan.seed, progress)
         if not found:
             raise DataError("The stays that were asked about hold no events to point at.")
         ahead = Ahead(plan.days, plan.samples, plan.seed)
@@ -108,6 +106,25 @@ def _check(plan: ExplainPlan) -> None:
     if plan.choose not in CHOICES:
         raise ConfigError(f"--choose {plan.choose}: expected one of {', '.join(CHOICES)}.")
     check_apart(plan.out, plan.artifact, plan.dataset, plan.labels, plan.forecast)
+
+
+def _networks(model: Artifact, path: Path) -> dict[str, Network]:
+    """The network that answers each task: the artifact itself, or of an ensemble the task's only member."""
+    answering: dict[str, list[Artifact]] = {task: [model] for task in model.tasks}
+    if isinstance(model, EnsembleArtifact):
+        answering = {
+            task: [one for one, weight in zip(model.members, weights, strict=True) if weight]
+            for task, weights in model.weights.items()
+        }
+    found = {}
+    for task, (first, *more) in answering.items():
+        if more or not isinstance(first, Network):
+            raise ConfigError(
+                f"{path} has no single network for {task}. Explain a model of tokens or of time series, "
+                "or one member of an ensemble."
+            )
+        found[task] = first
+    return found
 
 
 def _forecaster(plan: ExplainPlan, data: Dataset, threads: int, watcher: Watcher) -> SequenceArtifact | None:
@@ -189,11 +206,31 @@ def _records(data: Dataset, questions: list[Question]) -> dict[int, pa.Table]:
 
 
 def _explained(
-    model: SequenceArtifact | SeriesArtifact,
+    networks: dict[str, Network],
     questions: list[Question],
     records: dict[int, pa.Table],
     seed: int,
-    progress: Any,
+    progress: ProgressFunction,
+) -> list[Explanation]:
+    """All questions, network by network."""
+    models = {id(networks[question.task]): networks[question.task] for question in questions}
+    found: list[Explanation] = []
+    for number, model in models.items():
+        own = [question for question in questions if id(networks[question.task]) == number]
+        found += _explained_by(model, own, records, seed, _further(progress, len(found), len(questions)))
+    return found
+
+
+def _further(progress: ProgressFunction, before: int, total: int) -> ProgressFunction:
+    return lambda done, _, words="": progress(before + done, total, words)
+
+
+def _explained_by(
+    model: Network,
+    questions: list[Question],
+    records: dict[int, pa.Table],
+    seed: int,
+    progress: ProgressFunction,
 ) -> list[Explanation]:
     if isinstance(model, SequenceArtifact):
         return explain_tokens(model, questions, records, seed, progress)
@@ -203,9 +240,7 @@ def _explained(
     return explain_series(model, questions, stays(records.values(), model.variables, about), seed, progress)
 
 
-def _report(
-    found: list[Explanation], model: SequenceArtifact | SeriesArtifact, data: Dataset, plan: ExplainPlan
-) -> dict[str, Any]:
+def _report(found: list[Explanation], model: Artifact, data: Dataset, plan: ExplainPlan) -> dict[str, Any]:
     """What explain.json holds."""
     tasks = list(dict.fromkeys(one.question.task for one in found))
     by_task = {task: [one for one in found if one.question.task == task] for task in tasks}
