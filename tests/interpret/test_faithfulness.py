@@ -19,6 +19,7 @@ from chartscan.interpret.faithfulness import (
     top_events,
 )
 from chartscan.interpret.integrated_gradients import of_values
+from chartscan.recipes._explanation import RANDOM, explained
 from planted_models import Curved, additive, right_for_additive, stays
 from token_rows import Planted, asking
 
@@ -156,3 +157,22 @@ def test_of_tokens_they_find_the_planted_cause():
     assert sufficiency(model, batch, right)[:, 2].max() < 1e-6
     assert (deletion(model, batch, right) < deletion(model, batch, random)).all()
     assert (insertion(model, batch, right) > insertion(model, batch, random)).all()
+
+
+def test_random_ranks_of_a_row_do_not_depend_on_its_batch():
+    batch = positive([63, 7], seed=2)
+    together = explained(additive, batch, {}, {}, [(0, 5), (0, 9)])[1]
+    alone = explained(additive, short(batch), {}, {}, [(0, 9)])[0]
+    other = explained(additive, short(batch), {}, {}, [(1, 9)])[0]
+    for measure, values in together.measures[RANDOM].items():
+        np.testing.assert_allclose(alone.measures[RANDOM][measure], values, rtol=1e-5)
+    found = [one.measures[RANDOM]["comprehensiveness"] for one in (alone, other)]
+    assert not np.allclose(*found)
+
+
+def short(batch):
+    """The last row without its padding."""
+    n = int(batch.lengths[-1])
+    cut = {name: getattr(batch, name)[-1:, :n] for name in ("hours", "variables", "values")}
+    whole = {name: getattr(batch, name)[-1:] for name in ("lengths", "statics", "ends", "labels")}
+    return dataclasses.replace(batch, **cut, **whole)

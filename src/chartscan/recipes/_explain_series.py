@@ -71,7 +71,7 @@ def explain_series(
         for part in Sampler(store.lengths("triplets")[which], EVENTS_PER_BATCH).in_order():
             indices = which[part]
             batch = collate_series(store, indices, "triplets")
-            rows = explained(score, batch, methods, random, seed + int(indices[0]))
+            rows = explained(score, batch, methods, random, [questions[i].seeds(seed) for i in indices])
             for i, row, n in zip(indices.tolist(), rows, batch.lengths.tolist(), strict=True):
                 events = _events(artifact, questions[i], stays[i], n)
                 found[i] = explanation(questions[i], events, row, slice(0, n))

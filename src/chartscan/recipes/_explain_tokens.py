@@ -59,7 +59,9 @@ def explain_tokens(
     found: dict[int, Explanation] = {}
     for indices in order:
         batch = _batch(artifact, [rows[i] for i in indices])
-        results = explained(score_of(model, head), batch, methods, random, seed + int(indices[0]))
+        results = explained(
+            score_of(model, head), batch, methods, random, [questions[i].seeds(seed) for i in indices]
+        )
         for i, result in zip(indices.tolist(), results, strict=True):
             shown = slice(1, rows[i].shown.n)
             found[i] = explanation(questions[i], rows[i].events(), result, shown)

@@ -1,21 +1,21 @@
 """One answer explained: its events, what each method says of them, and how far each can be believed."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from chartscan.interpret.events import AnyBatch, Score
+from chartscan.interpret.events import AnyBatch, Score, candidates, longest
 from chartscan.interpret.faithfulness import (
     comprehensiveness,
     deletion,
     insertion,
-    random_attribution,
     sufficiency,
 )
 from chartscan.interpret.integrated_gradients import Attribution
@@ -37,6 +37,11 @@ class Question(NamedTuple):
     probability: float  # calibrated
     label: bool | None  # None where nobody knows
     true_risk: float | None = None  # of simulated patients
+
+    def seeds(self, seed: int) -> tuple[int, ...]:
+        """Of random numbers that no other question changes."""
+        instant = int(np.datetime64(self.prediction_time, "us").astype(np.int64))
+        return seed, self.subject_id % 2**64, instant % 2**64
 
 
 @dataclass(frozen=True)
@@ -67,13 +72,13 @@ def explained(
     batch: AnyBatch,
     methods: Mapping[str, Method[AnyBatch]],
     shuffled: Mapping[str, Method[AnyBatch]],
-    seed: int,
+    seeds: Sequence[Sequence[int]],
 ) -> list[Row]:
     """Each row of a batch by all methods, beside random ranks; `shuffled` are those of a shuffled model."""
     found = {name: method(batch) for name, method in methods.items()}
     sums = {name: one for name, one in found.items() if isinstance(one, Attribution)}
     events = {name: one.events if isinstance(one, Attribution) else one for name, one in found.items()}
-    ranks = events | {RANDOM: random_attribution(batch, seed)}
+    ranks = events | {RANDOM: _random_ranks(batch, seeds)}
     measures = {name: _measures(score, batch, rank) for name, rank in ranks.items()}
     other = {name: method(batch) for name, method in shuffled.items()}
     return [
@@ -99,6 +104,12 @@ def explanation(question: Question, events: pl.DataFrame, row: Row, shown: Any) 
         row.change,
         row.gap,
     )
+
+
+def _random_ranks(batch: AnyBatch, seeds: Sequence[Sequence[int]]) -> Tensor:
+    """(B, L): ranks that know nothing. A row's are the same whatever batch it is in and is padded to."""
+    drawn = [np.random.default_rng(one).random(longest(batch), np.float32) for one in seeds]
+    return torch.from_numpy(np.stack(drawn)).to(batch.lengths.device) * candidates(batch)
 
 
 def _measures(score: Score[AnyBatch], batch: AnyBatch, rank: Tensor) -> dict[str, Tensor]:
