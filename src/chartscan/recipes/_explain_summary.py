@@ -57,9 +57,10 @@ def causes(explanation: Explanation) -> tuple[NDArray[np.bool_], NDArray[np.bool
     """Which events drive the outcome in the simulated hospital, and which count for the test at all (n,)."""
     events = explanation.events
     latest = events["visit"].max()
+    hospital = set(events.filter(pl.col("event_type") == "admission")["visit"])
     found = [
         None if type_ is None and not code.startswith("LOINC//") else is_cause(
-            explanation.question.task, code, type_ or "", visit == latest
+            explanation.question.task, code, type_ or "", visit == latest, type_ is None or visit in hospital
         )
         for code, type_, visit in events.select("code", "event_type", "visit").iter_rows()
     ]  # fmt: skip

@@ -2,6 +2,9 @@
 
 Read off the hazards of `severity`, `aftermath` and `onset`. Stays and visits themselves (admission,
 discharge) count for neither side: their times say how long ago the last stay was, which matters, and age.
+Nor does the dose that a tendency responds to: it is given in every stay, and belief follows from the
+readings before and after it (`Onset.see_response`). At the clinic there is no dose, and what would respond
+is drawn from one distribution for everybody (`clinic`): there its readings drive nothing.
 """
 
 from typing import NamedTuple
@@ -17,7 +20,8 @@ class Causes(NamedTuple):
 
     in_stay: frozenset[str]  # in the stay that is asked about
     ever: frozenset[str]  # wherever in the record
-    indirect: frozenset[str] = frozenset()  # act through another outcome: count for neither side
+    indirect: frozenset[str] = frozenset()  # act through another outcome, or say nothing: for neither side
+    in_hospital: frozenset[str] = frozenset()  # in any hospital stay, and not at the clinic
 
 
 def _measured(*names: str) -> set[str]:
@@ -45,9 +49,13 @@ _OPERATION = _OPERATIONS | _given("heparin")
 def _onset(name: str) -> Causes:
     condition = next(one for one in CONDITIONS if one.name == name)
     diseases = [covariate for covariate in condition.covariates if covariate in CHRONIC]
-    shown = _measured(condition.response.measure, condition.drift.measure) | _given(condition.drug)
     sexes = _sexes() if len(diseases) < len(condition.covariates) else set()
-    return Causes(frozenset(), frozenset(shown | _chronic(*diseases) | sexes))
+    return Causes(
+        frozenset(),
+        frozenset(_measured(condition.drift.measure) | _chronic(*diseases) | sexes),
+        indirect=frozenset(_given(condition.drug)),
+        in_hospital=frozenset(_measured(condition.response.measure)),
+    )
 
 
 CAUSES: dict[str, Causes] = {
@@ -71,9 +79,13 @@ CAUSES: dict[str, Causes] = {
 } | {condition.task: _onset(condition.name) for condition in CONDITIONS}
 
 
-def is_cause(task: str, code: str, event_type: str, in_stay: bool) -> bool | None:
-    """Whether an event drives the outcome of `task`; None where it counts for neither side."""
+def is_cause(task: str, code: str, event_type: str, in_stay: bool, in_hospital: bool = True) -> bool | None:
+    """Whether an event drives the outcome of `task`; None where it counts for neither side.
+
+    `in_stay`: of the stay that is asked about; `in_hospital`: of any stay, not of a visit to the clinic.
+    """
     causes = CAUSES[task]
     if event_type in BOUNDARIES or code in causes.indirect:
         return None
-    return code in causes.ever or (in_stay and code in causes.in_stay)
+    sometimes = (in_stay and code in causes.in_stay) or (in_hospital and code in causes.in_hospital)
+    return code in causes.ever or sometimes
