@@ -9,6 +9,7 @@ from sklearn.metrics import roc_auc_score
 
 from chartscan.interpret.integrated_gradients import of_embeddings, to_tolerance
 from chartscan.interpret.occlusion import of_events
+from chartscan.interpret.recorded import first_output
 from token_rows import Planted, answering, asking
 
 CAUSE = 17
@@ -55,6 +56,17 @@ def test_they_add_up_for_ehrmamba(grouped):
     assert found.change[0].abs() > 1e-3
 
 
+def test_they_add_up_where_kinds_alone_are_averaged():
+    model, _, score = answering()
+    batch = asking((30, 1, 12))
+    found, _ = to_tolerance(
+        lambda n: of_embeddings(score, batch, model.embedding, n, batch.types, model.embedding.codes)
+    )
+    assert found.relative_gap < 0.01
+    assert not found.events[1].any()
+    assert not found.events[:, 0].any()
+
+
 def test_the_baseline_is_the_mean_of_the_same_group():
     model, batch = Planted(CAUSE), planted_batch()
     linear = lambda b: model.embedding(b.codes)[..., 0].sum(1)  # noqa: E731
@@ -66,6 +78,34 @@ def test_the_baseline_is_the_mean_of_the_same_group():
             places = [place for place in range(1, n) if place % 3 == group]
             expected = values[row, places] - values[row, places].mean()
             torch.testing.assert_close(found.events[row, places], expected, atol=1e-5, rtol=1e-4)
+
+
+def test_of_kinds_alone_the_rest_of_each_event_stays_in_the_baseline():
+    model, _, score = answering()
+    batch = asking((30, 12))
+    embedding = model.embedding
+    linear = lambda b: embedding(b)[..., :3].sum((1, 2))  # noqa: E731
+    found = of_embeddings(linear, batch, embedding, 1, batch.types, embedding.codes)
+    for row, n in enumerate(batch.lengths.tolist()):
+        own = batch.types[row, :n]
+        for place in range(1, n):
+            alike = [other for other in range(1, n) if own[other] == own[place]]
+            mean = embedding.codes.weight[batch.codes[row, alike]].mean(0)
+            codes = embedding.codes(batch.codes)
+            codes[row, place] = mean
+            with first_output(embedding.codes, codes):
+                average = embedding(batch)[row, place, :3].sum()
+            expected = embedding(batch)[row, place, :3].sum() - average
+            torch.testing.assert_close(found.events[row, place], expected.detach(), atol=1e-5, rtol=1e-3)
+    same = of_embeddings(score, alone(batch), embedding, 1, batch.types, embedding.codes)
+    assert same.events.abs().max() < 1e-9
+
+
+def alone(batch):
+    """Every token but the first of the same code, at its own time."""
+    codes = batch.codes.clone()
+    codes[:, 1:] = CAUSE
+    return replace(batch, codes=codes * (batch.codes > 0))
 
 
 def test_occlusion_asks_again_without_each_token():

@@ -53,20 +53,30 @@ def of_embeddings(
     embedding: nn.Module,
     steps: int = STEPS,
     groups: Tensor | None = None,
+    kinds: nn.Module | None = None,
 ) -> Attribution:
-    """From the mean embedding of a row's events to that of each event, summed over its width.
+    """From the embedding of an average event to that of each event, summed over its width.
 
     `embedding` is the part of the model behind `score` whose first call in a pass gives (B, L, D) for the
-    batch. With `groups` (B, L), numbers from 0, the mean is that of the row's events of the same group. The
-    mean, not zero (which padding embeds to), is the baseline: models normalise what they embed (RMSNorm), so
-    that on the way from zero all change would happen in the first thousandth, where no quadrature sees it.
+    batch; the baseline is the mean of the row's events. With `groups` (B, L), numbers from 0, it is that of
+    the events of the same group. With `kinds`, the part of `embedding` whose first call tells what kind each
+    event is, only this is averaged: each event keeps its time and whatever else is embedded of it.
+
+    The mean, not zero (which padding embeds to), is the baseline: models normalise what they embed (RMSNorm),
+    so that on the way from zero all change would happen in the first thousandth, where no quadrature sees it.
     """
-    with torch.no_grad(), outputs_of(embedding) as outputs:
+    averaged = kinds or embedding
+    with torch.no_grad(), outputs_of(embedding) as outputs, outputs_of(averaged) as seen:
         score(batch)
-    embedded = outputs[0]
+    embedded, whole = outputs[0], seen[0]
     more = embedded.shape[1] - longest(batch)  # what models append: a step of padding, a task token
     real = F.pad(candidates(batch), (0, more))
-    mean = _mean_of_groups(embedded, real, None if groups is None else F.pad(groups, (0, more)))
+    mean = _mean_of_groups(whole, real, None if groups is None else F.pad(groups, (0, more)))
+    if kinds is not None:
+        average = torch.where(real.unsqueeze(2), mean, whole)
+        with torch.no_grad(), first_output(kinds, average), outputs_of(embedding) as outputs:
+            score(batch)
+        mean = outputs[0]
 
     def at(vectors: Tensor) -> Tensor:
         with first_output(embedding, vectors):

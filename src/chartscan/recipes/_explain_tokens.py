@@ -20,6 +20,7 @@ from chartscan.interpret.hidden_attention import contributions, mean_attention, 
 from chartscan.interpret.integrated_gradients import of_embeddings, to_tolerance
 from chartscan.interpret.occlusion import of_events
 from chartscan.interpret.rollout import rollout
+from chartscan.layers.embedding import EventEmbedding
 from chartscan.layers.mamba_block import MambaBlock
 from chartscan.recipes._explanation import (
     ATTENTION,
@@ -78,12 +79,15 @@ def score_of(model: nn.Module, head: nn.Module) -> Callable[[Batch], Tensor]:
 def token_methods(model: nn.Module, score: Callable[[Batch], Tensor]) -> dict[str, Method[Batch]]:
     """What there is to say of a model of tokens, by what it is made of.
 
-    The baseline of integrated gradients is the mean embedding of the row's tokens of the same type: the
-    question is why this laboratory result matters, not why a laboratory result does.
+    The baseline of integrated gradients is the embedding of each token with the mean code of the row's tokens
+    of the same type, and its own time: the question is why this laboratory result matters, not why a
+    laboratory result at that time does.
     """
-    embedding: nn.Module = model.embedding  # type: ignore[assignment]
+    embedding: EventEmbedding = model.embedding  # type: ignore[assignment]
     found: dict[str, Method[Batch]] = {
-        GRADIENTS: lambda b: to_tolerance(lambda n: of_embeddings(score, b, embedding, n, b.types))[0]
+        GRADIENTS: lambda b: to_tolerance(
+            lambda n: of_embeddings(score, b, embedding, n, b.types, embedding.codes)
+        )[0]
     }
     if any(isinstance(one, MambaBlock) for one in model.modules()):
         found[HIDDEN] = lambda b: _hidden(model, b)
