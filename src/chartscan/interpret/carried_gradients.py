@@ -6,6 +6,7 @@ everything is smooth or bends; the quantile curves before it have jumps (values 
 no gradient sees the change and nothing would add up.
 """
 
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from typing import NamedTuple
@@ -53,7 +54,7 @@ def of_carried(
     return CarriedAttribution(hourly.view(shape).sum(3), sum(by_variable, nothing), change)
 
 
-def _inputs(score: Score[SeriesBatch], batch: SeriesBatch, encodings: list[nn.Module]) -> list[Tensor]:
+def _inputs(score: Score[SeriesBatch], batch: SeriesBatch, encodings: Sequence[nn.Module]) -> list[Tensor]:
     """The carried state and its encodings, each (B, numbers)."""
     assert batch.carried is not None
     with torch.no_grad(), ExitStack() as stack:
