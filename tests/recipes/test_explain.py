@@ -20,6 +20,7 @@ from chartscan.models import ehrmamba, gru, hymate, hymate_carried
 from chartscan.objectives import classification, readouts
 from chartscan.objectives.next_event import NextEvent
 from chartscan.objectives.prompted import Prompted
+from chartscan.recipes import _explain_future
 from chartscan.recipes._explain_future import Ahead, forecasts_beside
 from chartscan.recipes._explanation import Question
 from chartscan.recipes._labels import make_labels, save_labels
@@ -269,10 +270,11 @@ def test_a_fine_tuned_model_does_not_forecast_beside_an_explanation(hospital, tm
 
 
 @pytest.mark.parametrize("artifact", ["tokens", "hymate"])
-def test_forecasts_stand_beside_what_the_record_says_came(hospital, tmp_path, artifact):
-    settings = {"tasks": ["readmission_30d"], "count": 2, "days": 200.0, "samples": 3}
+def test_forecasts_stand_beside_what_the_record_says_came(hospital, tmp_path, artifact, monkeypatch):
+    monkeypatch.setattr(_explain_future, "MOST_TOKENS", 150)
+    settings = {"tasks": ["readmission_30d"], "count": 2, "days": 60.0, "samples": 3}
     _, table, report = run(hospital, artifact, tmp_path / "why", forecast=hospital / "pretrained", **settings)
-    assert report["forecast"]["days"] == 200
+    assert report["forecast"]["days"] == 60
     futures = pl.read_parquet(tmp_path / "why" / "forecast.parquet")
     assert set(futures["sample"]) <= {-1, 0, 1, 2}
     shown = patients_of(tmp_path / "why" / "explain.html")
@@ -281,7 +283,7 @@ def test_forecasts_stand_beside_what_the_record_says_came(hospital, tmp_path, ar
     assert sum(len(one["forecast"]["came"]["days"]) for one in shown) > 0
     for patient, (subject, now) in zip(shown, asked.iter_rows(), strict=True):
         came, drawn = patient["forecast"]["came"], patient["forecast"]["shares"]
-        expected = known_between(hospital, subject, now, now + timedelta(days=200))
+        expected = known_between(hospital, subject, now, now + timedelta(days=60))
         assert sorted(came["days"]) == pytest.approx([d for d, _ in expected], rel=1e-3, abs=1e-4)
         own = futures.filter(
             (pl.col("subject_id") == subject) & (pl.col("prediction_time") == now) & (pl.col("days") > 0)
@@ -293,7 +295,8 @@ def test_forecasts_stand_beside_what_the_record_says_came(hospital, tmp_path, ar
             assert first == pytest.approx(days.median(), rel=1e-3)
 
 
-def test_nothing_after_the_prediction_time_changes_a_forecast(hospital, tmp_path):
+def test_nothing_after_the_prediction_time_changes_a_forecast(hospital, monkeypatch):
+    monkeypatch.setattr(_explain_future, "MOST_TOKENS", 150)
     dataset, model = Dataset.open(hospital / "data"), artifacts.load(hospital / "pretrained")
     model = replace(
         model,
