@@ -3,6 +3,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from torch.utils.checkpoint import checkpoint
 
 from chartscan.errors import ConfigError
 from chartscan.kernels import mixer, native, selective_scan
@@ -58,6 +59,15 @@ def test_in_bf16_it_is_near_and_its_state_stays_float32(backend):
     assert state.dtype == torch.float32
     assert largest_relative_error(found, expected) < 0.03
     assert largest_relative_error(state, last) < 0.03
+
+
+@pytest.mark.parametrize("backend", RUNNABLE)
+def test_it_can_be_computed_anew_for_the_gradient_where_memory_is_short(backend):
+    xz, w, window, state = inputs = mixer_inputs()
+    expected = differentiated(mixer(xz, w, window, state, backend=backend), [xz, *w, window, state])
+    again = checkpoint(mixer, *inputs, backend=backend, use_reentrant=False)
+    for a, b in zip(differentiated(again, [xz, *w, window, state]), expected, strict=True):
+        assert torch.equal(a, b)
 
 
 def test_an_unknown_or_unusable_backend_is_refused_with_the_remedy():

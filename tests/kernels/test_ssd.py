@@ -4,6 +4,7 @@ import sys
 
 import pytest
 import torch
+from torch.utils.checkpoint import checkpoint
 
 from chartscan.kernels import selective_scan, ssd, ssd_step
 from chartscan.kernels.ssd_reference import ssd_reference
@@ -148,6 +149,18 @@ def test_bf16_inputs_give_bf16_outputs_and_float32_states():
     y, last, states = ssd(**half, chunk=16, read=reads(2, 40))
     assert (y.dtype, last.dtype, states.dtype) == (torch.bfloat16, torch.float32, torch.float32)
     torch.testing.assert_close(y.float(), ssd(**inputs, chunk=16)[0], rtol=0.05, atol=0.1)
+
+
+def test_it_can_be_computed_anew_for_the_gradient_where_memory_is_short():
+    def anew(**arguments):
+        return checkpoint(ssd, **arguments, use_reentrant=False)
+
+    inputs, read = ssd_inputs(), reads(2, 40)
+    (_, expected), (_, found) = (
+        outputs_and_gradients(scan, inputs, chunk=16, read=read) for scan in (ssd, anew)
+    )
+    for a, b in zip(found, expected, strict=True):
+        assert torch.equal(a, b)
 
 
 def test_arguments_are_not_changed():

@@ -154,9 +154,10 @@ class _Read(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, dstates: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
-        u, sums, B, before = again = [tensor.detach().requires_grad_() for tensor in ctx.saved_tensors[:4]]
+        saved = ctx.saved_tensors  # read once, or blocks could not be checkpointed
+        u, sums, B, before = again = [tensor.detach().requires_grad_() for tensor in saved[:4]]
         with torch.enable_grad():
-            states = _states_at(u, sums, B, before, *ctx.saved_tensors[4:])
+            states = _states_at(u, sums, B, before, *saved[4:])
         return (*torch.autograd.grad(states, again, dstates), None, None)
 
 

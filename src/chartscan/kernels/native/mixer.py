@@ -164,7 +164,8 @@ def _remember(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> 
 def _differentiate(
     ctx: Any, dy: Tensor | None, dlast: Tensor | None, dstates: Tensor | None, *_: Tensor | None
 ) -> tuple[Tensor | None, ...]:
-    kept, inputs = ctx.saved_tensors[:4], ctx.saved_tensors[4:]
+    saved = ctx.saved_tensors  # read once, or blocks could not be checkpointed
+    kept, inputs = saved[:4], saved[4:]
     found = iter(mixer_backward(dy, dlast, dstates, *kept, *inputs))
     gradients = [None if tensor is None else next(found) for tensor in inputs[:10]]
     return (*gradients, None, None, None, None)
