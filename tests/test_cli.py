@@ -100,6 +100,8 @@ def test_only_real_recipes_are_known():
         ("evaluate", "p", "--out", "o", "--seed", -1),
         ("bench", "train", "--set", "threads=0"),
         ("bench", "train", "--set", "lengths=[]"),
+        ("bench", "models", "--set", "rows=[1]"),
+        ("bench", "models", "--set", 'recipes=["xgboost"]'),
         ("bench", "ingest", "--set", "sizes_mb=[0]"),
         ("bench", "ingest", "--out", "."),
         ("bench", "coffee"),

@@ -183,7 +183,7 @@ def study(
 
 
 def bench(
-    what: Annotated[str, typer.Argument(metavar="WHAT", help="forecast, ingest, scan, step or train.")],
+    what: Annotated[str, typer.Argument(metavar="WHAT", help="forecast, ingest, models, scan, step, train.")],
     out: Annotated[Path | None, typer.Option(help="JSON file to write the numbers to as well.")] = None,
     settings: Annotated[
         list[str] | None, settings_option("sizes_mb=[200] (ingest), forward=[[4,2048]] (scan) or threads=1")
@@ -195,6 +195,7 @@ def bench(
     ingest: reading FHIR. scan: the selective scan. step: one event at a time.
     forecast: 100 events more after histories of 100 and 8,000.
     train: tokens a second of training and inference, and cost by length.
+    models: an epoch and the largest batch of every token model at the paper's sizes (an hour).
     Peers come with the extra 'bench'; those that are not installed are left out.
     Nothing else should run meanwhile; the load is written beside the numbers.
 
@@ -203,6 +204,7 @@ def bench(
       chartscan bench scan --set threads=1 --out scan.json
       chartscan bench step --set rows=[1]
       chartscan bench train --set lengths=[512,1024] --out train.json
+      chartscan bench models --set 'recipes=["ehrmamba-tiny","multibird-tiny"]'
     """
     from chartscan.recipes.bench.command import run_bench
 

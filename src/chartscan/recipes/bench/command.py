@@ -9,13 +9,14 @@ import msgspec
 from chartscan import files
 from chartscan.errors import ConfigError
 from chartscan.find import unknown
-from chartscan.recipes.bench import forecast, ingest, scan, step, train
+from chartscan.recipes.bench import efficiency, forecast, ingest, scan, step, train
 from chartscan.recipes.bench.progress import ProgressFunction, silent
 from chartscan.settings import with_settings
 
 BENCHES: dict[
     str,
-    type[forecast.Settings]
+    type[efficiency.Settings]
+    | type[forecast.Settings]
     | type[ingest.Settings]
     | type[scan.Settings]
     | type[step.Settings]
@@ -23,6 +24,7 @@ BENCHES: dict[
 ] = {
     "forecast": forecast.Settings,
     "ingest": ingest.Settings,
+    "models": efficiency.Settings,
     "scan": scan.Settings,
     "step": step.Settings,
     "train": train.Settings,

@@ -9,13 +9,15 @@ import math
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from chartscan.recipes.bench.progress import Counter
 
 MOMENT = 0.05  # seconds that a fast implementation is called for in a round
 MOST_CALLS = 1000
 FEWEST_ROUNDS = 2
+
+T = TypeVar("T")
 
 Call = Callable[[], object]
 Times = dict[int, float]  # round -> seconds a call
@@ -77,10 +79,10 @@ def in_turn(
     return times
 
 
-def order(names: Sequence[str], round_: int) -> Iterator[str]:
+def order(contenders: Sequence[T], round_: int) -> Iterator[T]:
     """The order of a round: rotated by one each time, and every second one backwards."""
-    start = round_ % max(len(names), 1)
-    rotated = [*names[start:], *names[:start]]
+    start = round_ % max(len(contenders), 1)
+    rotated = [*contenders[start:], *contenders[:start]]
     return reversed(rotated) if round_ % 2 else iter(rotated)
 
 
