@@ -20,6 +20,7 @@ from chartscan.models import bigbird, ehrmamba
 from chartscan.objectives.next_event import NextEvent
 from chartscan.objectives.prompted import Prompted
 from chartscan.sequences import FitScope, NumericBins, SequenceConfig, UnitBins, Vocabulary
+from chartscan.sequences import types as T
 from chartscan.sequences.specials import SPECIALS
 from chartscan.tabular import logistic, xgboost
 
@@ -138,6 +139,15 @@ def test_a_head_that_names_masked_events_is_kept_and_knows_what_may_be_masked(tm
             assert ours == theirs
         hidden = model(batch())
         assert torch.equal(found.masked(hidden), head(hidden))
+
+
+def test_the_next_visit_weighs_what_is_said_after_an_end_and_a_beginning_of_a_visit():
+    head = pretraining_head("next_event", 16, vocabulary(), next_visit_weight=30.0)
+    assert {T.NAMES.get(i): w for i, w in enumerate(head.shares.tolist()) if w != 1} == {
+        "[REG]": 30.0,
+        "[VS]": 30.0,
+    }
+    assert pretraining_head("next_event", 16, vocabulary()).shares is None
 
 
 def test_a_vocabulary_without_events_has_nothing_to_mask():

@@ -14,19 +14,20 @@ from largest_tensor import LargestTensor
 from random_batches import VOCAB_SIZE, random_batch, with_padding
 
 
-def model_and_objective(tied=False):
+def model_and_objective(tied=False, shares=None):
     torch.manual_seed(0)
     model = Model(Config(d_model=32, n_layers=1, dropout=0.0), VOCAB_SIZE).double()
-    return model, NextEvent(32, VOCAB_SIZE, model.embedding.codes if tied else None).double()
+    return model, NextEvent(32, VOCAB_SIZE, model.embedding.codes if tied else None, shares).double()
 
 
-def written_loss(model, objective, batch):
-    """Row by row, token by token, from all logits."""
-    logits, total, count = objective(model(batch)), 0.0, 0
+def written_loss(model, objective, batch, shares=None):
+    """Row by row, token by token, from all logits; the weight is that of the type of the token before."""
+    logits, total, count = objective(model(batch)), 0.0, 0.0
     for row, length in enumerate(batch.lengths.tolist()):
         for step in range(length - 1):
-            total = total + cross_entropy(logits[row, step], batch.codes[row, step + 1])
-            count += 1
+            share = 1.0 if shares is None else float(shares[batch.types[row, step]])
+            total = total + share * cross_entropy(logits[row, step], batch.codes[row, step + 1])
+            count += share
     return total, count
 
 
@@ -49,6 +50,32 @@ def test_loss_and_gradients_equal_the_written_loss(monkeypatch, tied, logits_at_
     found = gradients(3 * loss, model, objective)  # the loss may be scaled before it is differentiated
     for a, b in zip(found, gradients(3 * expected, model, objective), strict=True):
         torch.testing.assert_close(a, b)
+
+
+@pytest.mark.parametrize("logits_at_once", [1, 10 * VOCAB_SIZE, 2**20])
+def test_a_weighed_loss_and_its_gradients_equal_the_written_ones(monkeypatch, logits_at_once):
+    monkeypatch.setattr(_token_loss, "_LOGITS", logits_at_once)
+    monkeypatch.setattr(_token_loss, "_MIN_TOKENS", 1)
+    shares = torch.rand(24, dtype=torch.float64) + 0.5
+    model, objective = model_and_objective(shares=shares)
+    batch = random_batch(lengths=(12, 7, 9, 1))
+    loss, count = objective.loss(model, batch)
+    expected, expected_count = written_loss(model, objective, batch, shares)
+    assert count == pytest.approx(expected_count)
+    torch.testing.assert_close(loss, expected)
+    found = gradients(3 * loss, model, objective)
+    for a, b in zip(found, gradients(3 * expected, model, objective), strict=True):
+        torch.testing.assert_close(a, b)
+    assert "shares" not in objective.state_dict()  # weights of training, not of the model
+
+
+def test_weights_of_one_are_the_plain_loss():
+    model, objective = model_and_objective()
+    _, weighed = model_and_objective(shares=torch.ones(24, dtype=torch.float64))
+    loss, count = objective.loss(model, random_batch())
+    weighed_loss, weighed_count = weighed.loss(model, random_batch())
+    assert weighed_count == count
+    torch.testing.assert_close(weighed_loss, loss)
 
 
 def test_padding_does_not_count():

@@ -262,6 +262,7 @@ def test_models_that_read_whole_rows_do_not_forecast(made, tmp_path, name):
         ("cehr-bert-tiny", "sequence.context=257", "sequence.context is 257 and model.context 256"),
         ("multibird", "model.context=1024", "sequence.context is 2048 and model.context 1024"),
         ("bilstm-tiny", 'pretrain={"epochs":1}', "'bilstm' has no pretraining"),
+        ("cehr-bert-tiny", "next_visit_weight=5", "does not learn what comes next"),
     ],
 )
 def test_settings_that_do_not_fit_a_model_are_refused(name, setting, words):

@@ -29,16 +29,18 @@ def vocabulary_map(width: int, vocab_size: int, embedding: nn.Embedding | None) 
     return found
 
 
-def token_loss(hidden: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) -> Tensor:
+def token_loss(
+    hidden: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, shares: Tensor | None = None
+) -> Tensor:
     """Sum of -log softmax(hidden W^T + b)[target] over M tokens, as a float32 scalar.
 
-    `hidden` (M, D), `weight` (V, D), `bias` (V,), `targets` (M,). Under autocast the products run in its
-    precision; softmax and sums in float32.
+    `hidden` (M, D), `weight` (V, D), `bias` (V,), `targets` (M,); each token's loss is multiplied by its
+    share (M,), if given. Under autocast the products run in its precision; softmax and sums in float32.
     """
     device = hidden.device.type
     dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else weight.dtype
     with torch.autocast(device, enabled=False):
-        return _TokenLoss.apply(hidden, weight, bias, targets, dtype, torch.is_grad_enabled())  # type: ignore[no-untyped-call]
+        return _TokenLoss.apply(hidden, weight, bias, targets, shares, dtype, torch.is_grad_enabled())  # type: ignore[no-untyped-call]
 
 
 class _TokenLoss(torch.autograd.Function):
@@ -49,6 +51,7 @@ class _TokenLoss(torch.autograd.Function):
         weight: Tensor,
         bias: Tensor,
         targets: Tensor,
+        shares: Tensor | None,
         dtype: torch.dtype,
         learn: bool,
     ) -> Tensor:
@@ -66,9 +69,13 @@ class _TokenLoss(torch.autograd.Function):
             low = None if lows is None else lows[: len(h)]
             logits = _logits(h, low_weight, bias, low)
             softmax = torch.softmax(logits, 1, out=softmaxes[: len(h)])
-            total -= _log_likelihood(logits, softmax, index)
+            share = None if shares is None else shares[part].unsqueeze(1)  # (M', 1)
+            found = _log_likelihoods(logits, softmax, index)
+            total -= (found if share is None else found * share).sum()
             if learn:
                 dlogits = softmax.scatter_add_(1, index, logits.new_full((len(h), 1), -1))
+                if share is not None:
+                    dlogits.mul_(share)
                 dbias.add_(dlogits.sum(0))
                 low = dlogits if low is None else low.copy_(dlogits)
                 dhidden[part] = by_input(low, low_weight)
@@ -80,7 +87,7 @@ class _TokenLoss(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, dtotal: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
-        return (*(grad * dtotal for grad in ctx.saved_tensors), None, None, None)
+        return (*(grad * dtotal for grad in ctx.saved_tensors), None, None, None, None)
 
 
 def _logits(hidden: Tensor, weight: Tensor, bias: Tensor, low: Tensor | None) -> Tensor:
@@ -90,8 +97,8 @@ def _logits(hidden: Tensor, weight: Tensor, bias: Tensor, low: Tensor | None) ->
     return torch.mm(hidden, weight.t(), out=low).to(bias.dtype).add_(bias)
 
 
-def _log_likelihood(logits: Tensor, softmax: Tensor, targets: Tensor) -> Tensor:
-    """Sum of the logarithms of the targets' probabilities.
+def _log_likelihoods(logits: Tensor, softmax: Tensor, targets: Tensor) -> Tensor:
+    """Logarithms (M', 1) of the targets' probabilities.
 
     A probability too small for its format has lost its digits: those few rows start again from the logits.
     """
@@ -100,4 +107,4 @@ def _log_likelihood(logits: Tensor, softmax: Tensor, targets: Tensor) -> Tensor:
     lost = (likelihood < torch.finfo(likelihood.dtype).tiny).squeeze(1)
     if lost.any():
         found[lost] = logits[lost].log_softmax(1).gather(1, targets[lost])
-    return found.sum()
+    return found

@@ -50,12 +50,15 @@ def new_body(
     vocabulary: Vocabulary,
     start: SequenceArtifact | None,
     seed: int,
+    next_visit_weight: float = 1.0,
 ) -> Body:
     """Model and head with the weights of the starting point, or drawn from the seed."""
     torch.manual_seed(seed)
     model = find("models", architecture).Model(config, len(vocabulary))
     objective = objective_of(architecture)
-    head = pretraining_head(objective, model.width, vocabulary) if objective else None
+    head = None
+    if objective:
+        head = pretraining_head(objective, model.width, vocabulary, next_visit_weight)
     if start:
         copy_weights(start.model, model)
         given = start.forecast or start.masked

@@ -6,6 +6,7 @@ Every part that learns from data sees train subjects; tuning subjects choose the
 and the thresholds; held-out subjects are not touched. Checkpoints live beside the run until it is complete.
 """
 
+import math
 from copy import deepcopy
 from functools import cached_property
 from pathlib import Path
@@ -17,7 +18,7 @@ from torch import nn
 
 from chartscan import artifact
 from chartscan.batches import Rows, Sampler, Samples, TokenStore, pretraining_windows, prompt_rows
-from chartscan.errors import check_settings
+from chartscan.errors import ConfigError, check_settings
 from chartscan.heap import keep_freed_memory
 from chartscan.kernels import described
 from chartscan.models import bigbird, bilstm, cehr_bert, ehrmamba, ehrmamba2
@@ -49,6 +50,7 @@ class SequenceRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     pretrain: TrainConfig | None  # None: no pretraining here
     finetune: TrainConfig | None  # None: stop after pretraining
     start_from: str | None = None  # a trained artifact whose weights and vocabulary to begin with
+    next_visit_weight: float = 1.0  # in pretraining, of when the next visit comes and what begins it
     tokens_per_batch: int = 8192  # padding included
     label_limit: int | None = None  # train labels of a task (and a quarter as many of tuning); None: all
     head_dropout: float = 0.1
@@ -57,6 +59,7 @@ class SequenceRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
 
     def __post_init__(self) -> None:
         sound = {
+            "next_visit_weight": 0 < self.next_visit_weight < math.inf,
             "tokens_per_batch": self.tokens_per_batch >= 1,
             "label_limit": self.label_limit is None or self.label_limit >= 1,
             "head_dropout": 0 <= self.head_dropout < 1,
@@ -64,6 +67,10 @@ class SequenceRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
         }
         check_settings(sound)
         check_model(self.architecture, self.model, self.sequence, self.pretrain is not None)
+        if self.next_visit_weight != 1 and objective_of(self.architecture) != "next_event":
+            raise ConfigError(
+                f"next_visit_weight: '{self.architecture}' does not learn what comes next. Expected 1."
+            )
 
     @property
     def architecture(self) -> str:
@@ -137,7 +144,14 @@ class SequenceRun:
     def pretrained(self) -> Body:
         """The model with its objective's head, taught where the recipe says so."""
         recipe = self.recipe
-        body = new_body(recipe.architecture, recipe.model, self.vocabulary, self.start, recipe.seed)
+        body = new_body(
+            recipe.architecture,
+            recipe.model,
+            self.vocabulary,
+            self.start,
+            recipe.seed,
+            recipe.next_visit_weight,
+        )
         if recipe.pretrain is None or body.head is None:
             return body
         context = recipe.sequence.context
