@@ -20,6 +20,7 @@ from chartscan.batches.collate import batch_of
 from chartscan.errors import ConfigError, check_settings
 from chartscan.generate.choice import choose
 from chartscan.generate.history import History
+from chartscan.generate.places import Places
 from chartscan.sequences import Continuation, Encoded, Grammar, Token
 from chartscan.sequences import types as T
 from chartscan.sequences.pace import is_event
@@ -51,6 +52,7 @@ class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     def __post_init__(self) -> None:
         sound = {
             "samples, tokens, events": min(self.samples, self.tokens, self.events or 1) >= 1,
+            "samples (1 at temperature 0: all would be the same)": self.samples == 1 or self.temperature > 0,
             "days": self.days is None or 0 <= self.days < math.inf,
             "temperature": 0 <= self.temperature < math.inf,
             "top_p (above 0, at most 1)": 0 < self.top_p <= 1,
@@ -204,9 +206,7 @@ class _Row:
         self.grammar = Grammar(history.grammar.last, history.grammar.encounter)
         self.position = history.window.n
         self._end = None if plan.days is None else history.now + round(plan.days * DAY_US)
-        self._random = np.random.default_rng(
-            [plan.seed, history.subject_id % 2**64, history.now % 2**64, sample]
-        )
+        self._places = Places(plan.seed, history.subject_id, history.now, sample)
         self._found: list[tuple[int, int, int, float]] = []
         self._events = 0
         self.ended: Ended | None = None
@@ -215,7 +215,7 @@ class _Row:
         """Places of the next tokens among codes and among durations, (steps, 2)."""
         if self.plan.temperature == 0:
             return np.full((_DRAWS, 2), _TYPICAL)
-        return self._random.random((_DRAWS, 2))
+        return self._places.next(_DRAWS)
 
     def push(self, code: int, log_prob: float, place: float) -> Token:
         """The token `code` next; sets `ended` where it was the last."""
