@@ -72,19 +72,43 @@ def record_from_events(
     `follow_up` is the dataset's rule. Rows of other event types count only for the last event's time, which
     an outcome is not: its time is nominal.
     """
-    rule = follow_up_rule(follow_up)
-    last = pc.max(events["time"].filter(pc.not_equal(events["event_type"], "outcome"))).as_py()
+    subject_id = events["subject_id"][0].as_py()
+    return record_from_rows(subject_id, rows_from_events(events), last_event(events), follow_up, config)
+
+
+def rows_from_events(events: pa.Table) -> list[Row]:
+    """What EVENTS rows of one subject (at least `COLUMNS`) hold that decides labels."""
     kept = events.select(COLUMNS).filter(pc.is_in(events["event_type"], value_set=_KEPT))
-    rows = _rows(kept)
+    return list(zip(*(kept[name].to_pylist() for name in COLUMNS[1:]), strict=True))
+
+
+def last_event(events: pa.Table) -> datetime | None:
+    """When the last of one subject's EVENTS rows happened, outcomes aside: their time is nominal."""
+    found: datetime | None = pc.max(
+        events["time"].filter(pc.not_equal(events["event_type"], "outcome"))
+    ).as_py()
+    return found
+
+
+def record_from_rows(
+    subject_id: int,
+    unsorted: Iterable[Row],
+    last: datetime | None,
+    follow_up: FollowUp | Mapping[str, Any] | None = None,
+    config: StayConfig = DEFAULT,
+) -> Record:
+    """As `record_from_events`, from what `rows_from_events` and `last_event` give."""
+    rule, rows = follow_up_rule(follow_up), sorted(unsorted, key=_row_order)
     deaths = [row[0] for row in rows if row[2] == "death"]
     death = min((t for t in deaths if t is not None), default=None)
+    doubtful_after = timedelta(days=config.doubtful_death_days)
     encounters, unpaired = _encounters(rows)
     return Record(
-        subject_id=events["subject_id"][0].as_py(),
+        subject_id=subject_id,
         birth=min((r[0] for r in rows if r[2] == "birth" and r[0] is not None), default=None),
         death=death,
         death_without_time=bool(deaths) and death is None,
-        death_doubtful=death is not None and last - death > timedelta(days=config.doubtful_death_days),
+        death_doubtful=death is not None and last is not None and last - death > doubtful_after,
         last_event=last,
         follow_up_end=rule.end(last),
         stays=merged_stays(encounters, death, config),
@@ -92,11 +116,6 @@ def record_from_events(
         diagnoses=_diagnoses(rows, encounters),
         unpaired_ends=unpaired,
     )
-
-
-def _rows(table: pa.Table) -> list[Row]:
-    columns = [table[name].to_pylist() for name in COLUMNS[1:]]
-    return sorted(zip(*columns, strict=True), key=_row_order)
 
 
 def _row_order(row: Row) -> tuple[datetime, int, str, str, datetime]:
