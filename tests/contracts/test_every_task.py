@@ -147,3 +147,17 @@ def test_row_order_and_the_rest_of_the_record_change_no_label(task, many):
         rng = np.random.default_rng(0)
         shuffled = table(rows + noise).take(rng.permutation(len(rows) + len(noise)))
         assert task.label(record_from_events(shuffled, FOLLOWED)) == outcomes(task, rows)
+
+
+def test_nothing_after_what_settles_an_answer_changes_it(task, many):
+    settled = 0
+    for rows in many:
+        whole = labels(task, rows)
+        for now in {row[0] for row in rows if row[2] in getattr(task, "SETTLED_BY", ())}:
+            followed = {"rule": "export_time", "time": now.isoformat()}
+            record = record_from_events(table([row for row in rows if row[0] <= now]), followed)
+            by_now = {o.prediction_time: o.value for o in task.label(record)}
+            earlier = {time: value for time, value in whole.items() if time < now}
+            assert earlier.items() <= by_now.items()
+            settled += len(earlier)
+    assert settled > 20 or not hasattr(task, "SETTLED_BY")

@@ -140,17 +140,109 @@ def test_futures_end_at_events_days_tokens_or_death_whatever_comes_first():
     assert {len(f.codes) for f in run(Plan(days=0.0, tokens=1)).values()} <= {0, 1}
 
 
-def test_nothing_comes_after_a_death():
-    lab = T.TYPE_OF_EVENT["lab"]
-    types = [DEATH if t == lab else t for t in ARTIFACT.pace.types]  # every result is a death
+def deadly_artifact(event_type):
+    """Every event of a type is a death."""
+    deadly = T.TYPE_OF_EVENT[event_type]
+    types = [DEATH if t == deadly else t for t in ARTIFACT.pace.types]
     pace = type(ARTIFACT.pace)(tuple(types), {}, ARTIFACT.pace.steps, ARTIFACT.pace.intervals)
-    deadly = dataclasses.replace(ARTIFACT, pace=pace)
+    return dataclasses.replace(ARTIFACT, pace=pace)
+
+
+def test_nothing_comes_after_a_death():
+    deadly = deadly_artifact("lab")
     found = list(generate(deadly, histories(deadly), Plan(samples=5, tokens=300)))
     dead = [f for f in found if DEATH in f.types]
     assert dead
     assert all(
         f.ended == "death" and (f.types == DEATH).nonzero()[0].tolist() == [len(f.types) - 1] for f in dead
     )
+
+
+# --- branches ---
+
+
+def shares(plan, seeds, happens, found):
+    """Weighed share of futures in which something happens, by seed and history."""
+    asked, result = histories(found)[:4], []
+    for seed in range(seeds):
+        share = np.zeros(len(asked))
+        for future in generate(found, asked, Plan(**{**_settings(plan), "seed": seed})):
+            share[future.history] += future.weight * happens(future) / plan.samples
+        result.append(share)
+    return np.array(result)
+
+
+def dies(future):
+    return DEATH in future.types
+
+
+@torch.no_grad()
+def test_one_sample_with_branches_has_the_models_own_probability_of_an_end_at_the_next_token():
+    deadly = deadly_artifact("diagnosis")
+    found = shares(Plan(tokens=1, branch_at=("death",), temperature=1.5), 1, dies, deadly)[0]
+    for history, share in zip(histories(deadly)[:4], found, strict=True):
+        logits = deadly.forecast(deadly.model.forward(batch_of([history.window]))[0, -1])
+        never = {S.PAD, S.UNK, S.MASK, S.CLS, *deadly.vocabulary.tasks.values()}
+        never |= {i for i, t in enumerate(deadly.pace.types) if t in (T.STATIC, T.PAD)}
+        logits[list(never)] = -torch.inf
+        of_death = torch.tensor([t == DEATH for t in deadly.pace.types])
+        assert share == pytest.approx(float(torch.softmax(logits / 1.5, -1)[of_death].sum()), abs=1e-5)
+
+
+def waits(future):
+    """Whether an interval comes: what ends in a branch cannot have one later, so that nothing is settled."""
+    return T.INTERVAL in future.types
+
+
+@pytest.mark.parametrize("happens", [dies, waits])
+def test_branches_change_no_risk(happens):
+    deadly, many = deadly_artifact("lab"), {"samples": 1000, "tokens": 3, "temperature": 2.5}
+    drawn = shares(Plan(**many), 1, happens, deadly)[0]
+    branched = shares(Plan(**many, branch_at=("death",)), 1, happens, deadly)[0]
+    assert ((drawn > 0.01) & (drawn < 0.99)).all()
+    assert (np.abs(drawn - branched) < 4 * np.sqrt(drawn * (1 - drawn) / 1000)).all()
+
+
+def test_branches_steady_a_risk():
+    deadly, few = deadly_artifact("lab"), {"samples": 4, "tokens": 3, "temperature": 2.5}
+    drawn = shares(Plan(**few), 12, dies, deadly)
+    branched = shares(Plan(**few, branch_at=("death",)), 12, dies, deadly)
+    assert branched.std(0).mean() < 0.5 * drawn.std(0).mean()
+
+
+def test_the_weights_of_a_sample_add_up_to_one_and_its_futures_part_only_once():
+    deadly = deadly_artifact("diagnosis")
+    plan = Plan(samples=3, tokens=20, branch_at=("death",))
+    samples = {}
+    for future in generate(deadly, histories(deadly), plan):
+        samples.setdefault((future.history, future.sample), []).append(future)
+    assert len(samples) == 3 * len(histories(deadly))
+    for futures in samples.values():
+        assert sum(f.weight for f in futures) == pytest.approx(1)
+        longest = max(futures, key=lambda f: len(f.codes))
+        for future in futures:
+            n = len(future.codes) - 1
+            assert future.codes[:n].tolist() == longest.codes[:n].tolist()
+            assert n == len(longest.codes) - 1 or future.types[n] == DEATH
+    assert max(map(len, samples.values())) > 3
+
+
+def test_an_end_that_is_no_death_says_that_the_future_was_cut_short():
+    found = list(generate(ARTIFACT, histories(ARTIFACT), Plan(tokens=30, branch_at=("lab",))))
+    cut = [f for f in found if f.ended == "branch"]
+    assert cut
+    assert {int(f.types[-1]) for f in cut} == {T.TYPE_OF_EVENT["lab"]}
+
+
+@pytest.mark.parametrize("wrong", [{"branch_at": ("birth",)}, {"temperature": 0.0}, {"top_p": 0.9}])
+def test_branches_want_known_types_and_the_whole_distribution(wrong):
+    with pytest.raises(ConfigError, match="branch_at"):
+        Plan(**{"branch_at": ("death",), **wrong})
+
+
+def test_several_futures_of_the_likeliest_tokens_are_refused():
+    with pytest.raises(ConfigError, match="samples"):
+        Plan(samples=2, temperature=0)
 
 
 def test_a_window_of_a_long_history_numbers_visits_as_the_model_saw_them():

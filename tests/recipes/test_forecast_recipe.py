@@ -17,12 +17,12 @@ from chartscan.evaluation import read_predictions
 from chartscan.find import find
 from chartscan.generate import Future, Plan
 from chartscan.recipes._imagined import Imagined, known_events
-from chartscan.recipes._labels import make_labels, save_labels
+from chartscan.recipes._labels import make_labels, save_labels, set_tasks
 from chartscan.recipes.forecast import FORECASTS, ForecastJob, run_forecast
 from chartscan.recipes.forecast_report import ForecastReportJob, run_forecast_report
 from chartscan.recipes.ingest import IngestPlan, run_ingest
 from chartscan.recipes.train import run_train
-from chartscan.recipes.zero_shot import ZeroShotJob, run_zero_shot, with_horizon
+from chartscan.recipes.zero_shot import LEAST, ZeroShotJob, plan_for, run_zero_shot
 from chartscan.schema import EVENTS, HELD_OUT, PREDICTIONS
 from chartscan.sequences.types import TYPE_OF_EVENT
 from chartscan.simulate import SimulateConfig, simulate
@@ -126,8 +126,35 @@ def test_zero_shot_risks_are_predictions_of_the_labelled_rows(made):
     held_out = {row["subject_id"] for row in splits if row["split"] == HELD_OUT}
     assert set(found.table["subject_id"].to_pylist()) <= held_out
     risk = found.table["predicted_boolean_probability"].to_numpy()
-    possible = [(k + 0.5) / (n + 1) for n in (1, 2, 3) for k in range(n + 1)]
-    assert np.isclose(risk[:, None], possible, atol=1e-6).any(1).all()
+    assert ((risk >= np.float32(LEAST)) & (risk <= 1 - LEAST)).all()
+    told = found.run["futures_that_tell"]
+    assert len(told) == len(risk)
+    assert max(told) <= 3 + 1e-6
+    assert min(told) > 0
+    assert found.run["futures_that_do_not_tell"] == round(3 * len(told) - sum(told))
+
+
+def test_a_zero_shot_risk_is_the_share_of_the_futures_that_a_forecast_draws(made):
+    """Brute force: a readmission is the start of a stay among the events of a future within 30 days."""
+    labels, few, out = (
+        pq.read_table(made / "readmission.parquet"),
+        made / "few.parquet",
+        made / "many.parquet",
+    )
+    splits = pq.read_table(made / "data" / "metadata" / "subject_splits.parquet").to_pylist()
+    held_out = sorted(row["subject_id"] for row in splits if row["split"] == HELD_OUT)
+    pq.write_table(labels.filter(np.isin(labels["subject_id"].to_numpy(), held_out[:2])), few)
+    job = ZeroShotJob(made / "model", made / "data", few, out, Plan(samples=60))
+    list(run_zero_shot(job, Silent()))
+    _, table = forecast(made, "futures.parquet", at=few, plan=Plan(days=30.0, samples=60))
+    keys = ["subject_id", "prediction_time"]
+    back = pl.DataFrame(table).filter((pl.col("type") == "admission") & (pl.col("days") > 0))
+    shares = back.select(*keys, "sample").unique().group_by(keys).len()
+    both = pl.DataFrame(read_predictions(out).table).join(shares, on=keys, how="left")
+    share = both["len"].fill_null(0).to_numpy() / 60
+    assert share.max() > 0.05
+    error = np.sqrt(np.maximum(share * (1 - share), 0.02) / 60)
+    assert (np.abs(both["predicted_boolean_probability"].to_numpy() - share) < 4 * error).all()
 
 
 def test_a_zero_shot_risk_does_not_depend_on_who_else_is_asked(made):
@@ -185,7 +212,7 @@ def outcome(task, *told, now=DISCHARGE, days=60, ended="days"):
         ended,
     )
     imagined = Imagined(find("tasks", task), Codes, known_events(known(), now), now, now + days * DAY)
-    return next(imagined.outcomes([future]))
+    return imagined.outcome(future)
 
 
 BACK = ("admission", TOKENS[0])
@@ -228,8 +255,22 @@ def test_a_diagnosis_counts_for_the_stay_it_is_made_in():
 
 
 def test_futures_reach_a_day_beyond_the_tasks_horizon():
-    assert with_horizon(Plan(), find("tasks", "readmission_30d")).days == 31
-    assert with_horizon(Plan(days=5.0), find("tasks", "readmission_30d")).days == 5
+    assert plan_for(Plan(), find("tasks", "readmission_30d")).days == 31
+    assert plan_for(Plan(days=5.0), find("tasks", "readmission_30d")).days == 5
+
+
+def test_futures_branch_at_what_settles_an_answer_by_the_tasks_own_settings_alone():
+    assert plan_for(Plan(), set_tasks(["mortality_30d"], [])["mortality_30d"]).branch_at == ("death",)
+    task = set_tasks(["readmission_30d"], ["horizon_days=7"])["readmission_30d"]
+    assert plan_for(Plan(), task).branch_at == ()
+    assert plan_for(Plan(top_p=0.9), set_tasks(["readmission_30d"], [])["readmission_30d"]).branch_at == ()
+
+
+def test_a_branch_tells_by_what_it_has_seen():
+    assert outcome("readmission_30d", (*BACK, 12), ended="branch") is True
+    assert outcome("readmission_30d", (*BACK, 30.5), ended="branch") is False
+    assert outcome("mortality_30d", (*DEAD, 12), ended="branch") is True
+    assert outcome("mortality_30d", (*BACK, 12), ended="branch") is None
 
 
 def test_a_report_on_forecasts_is_written(made):

@@ -17,7 +17,8 @@ def pretraining_head(
     """A new head of `objective` for hidden states of `width` and the tokens of `vocabulary`.
 
     `next_visit_weight` is that of saying when the next visit comes and what begins it, beside 1 for any
-    other next event; it matters to training only. DataError where events are to be masked and the vocabulary has none.
+    other next event; it matters to training only. DataError where events are to be masked and the vocabulary
+    has none.
     """
     if objective == "next_event":
         shares = None if next_visit_weight == 1 else _next_visit_shares(next_visit_weight)

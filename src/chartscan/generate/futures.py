@@ -4,6 +4,7 @@ Random numbers belong to (seed, subject, instant, sample): neither the other his
 go together changes a future, up to rounding in the last digit of the model's arithmetic.
 """
 
+import copy
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
@@ -27,13 +28,15 @@ from chartscan.sequences.pace import is_event
 from chartscan.sequences.specials import UNK
 from chartscan.sequences.time import DAY_US
 
-ROWS = 512  # futures that go together
+ROWS = 512  # futures that go together at least, where there are so many,
+MOST_ROWS, STATE_BYTES = 4096, 2**26  # and up to so many, while all their states together are this small
 TOKENS = 16384  # of histories that are read together, padding included
 _DRAWS = 32  # random numbers made ahead, in steps
 _TYPICAL = 0.5
 _DEATH = T.TYPE_OF_EVENT["death"]
+_LEAST = 1e-3  # probability of an end that is worth a branch; below it, and near 1, ends are drawn
 
-Ended = Literal["events", "days", "tokens", "death"]
+Ended = Literal["events", "days", "tokens", "death", "branch"]
 
 
 class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -46,6 +49,7 @@ class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     until_death: bool = True
     temperature: float = 1.0  # 0: the likeliest token, at typical times
     top_p: float = 1.0
+    branch_at: tuple[str, ...] = ()  # event types that end a future, in a branch of its own: Future.weight
     grammar: bool = False  # mask tokens that cannot follow their predecessor in any record
     seed: int = 0
 
@@ -56,6 +60,8 @@ class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
             "days": self.days is None or 0 <= self.days < math.inf,
             "temperature": 0 <= self.temperature < math.inf,
             "top_p (above 0, at most 1)": 0 < self.top_p <= 1,
+            "branch_at (event types; needs a temperature and top_p 1)": not self.branch_at
+            or (set(self.branch_at) <= set(T.TYPE_OF_EVENT) and self.temperature > 0 and self.top_p == 1),
             "seed": self.seed >= 0,
         }
         check_settings(sound, "A plan of futures")
@@ -63,7 +69,13 @@ class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
 
 @dataclass(frozen=True)
 class Future:
-    """What may come after one history; arrays of shape (n,)."""
+    """What may come after one history; arrays of shape (n,).
+
+    A sample is one future, or, where the plan says `branch_at`, several: one for each place at which it might
+    have ended with an event of these types, and the one that did not. Their weights add up to 1. Weighed by
+    them, means over futures are what they are without branches, but vary less with the draws: at a branch
+    the probability counts, not a draw by it.
+    """
 
     history: int  # index
     sample: int
@@ -72,6 +84,7 @@ class Future:
     times: np.ndarray  # int64, microseconds since 1970; of an interval token, when the next visit begins
     log_probs: np.ndarray  # float32, of each token by the model among the tokens allowed
     ended: Ended
+    weight: float = 1.0
 
 
 class State(Protocol):
@@ -105,10 +118,14 @@ def generate(
     histories: Sequence[History],
     plan: Plan,
     progress: Callable[[int, int | None], None] | None = None,
-    rows: int = ROWS,
+    rows: int | None = None,
 ) -> Iterator[Future]:
-    """The futures of `histories`, batch by batch, in no order; at most about `rows` go together."""
+    """The futures of `histories`, batch by batch, in no order; at most about `rows` go together.
+
+    The last futures of a batch to end go on alone: small states want large batches.
+    """
     model = causal(artifact)
+    rows = rows or min(MOST_ROWS, max(ROWS, STATE_BYTES // _bytes(model.init_state(1))))
     lengths = np.array([h.window.n for h in histories])
     done = 0
     for indices in _groups(lengths, max(1, rows // plan.samples)):
@@ -130,13 +147,21 @@ def go_on(
     rows: int = ROWS,
 ) -> Iterator[Future]:
     """The futures of histories that were read together: `hidden` (B, D) and states after each."""
-    model, allowed = causal(artifact), _allowed(artifact)
+    model, allowed = causal(artifact), _allowed(artifact, plan)
     futures = [_Row(h, i, s, plan) for i, h in enumerate(histories) for s in range(plan.samples)]
     fork = torch.arange(len(histories)).repeat_interleave(plan.samples)
     for first in range(0, len(futures), rows):
         part = slice(first, first + rows)
         run = _Run(model, cast(Any, artifact.forecast), allowed, plan)
         yield from run.futures(futures[part], hidden[fork[part]], state.at(fork[part]))
+
+
+def _bytes(state: Any) -> int:
+    """Of all tensors in a state."""
+    if isinstance(state, Tensor):
+        return state.nbytes
+    parts = state if isinstance(state, tuple) else [getattr(state, f.name) for f in fields(state)]
+    return sum(map(_bytes, parts))
 
 
 def _groups(lengths: np.ndarray, most: int) -> Iterator[list[int]]:
@@ -174,8 +199,9 @@ def _slice(encoded: Encoded, first: int, end: int) -> Encoded:
 class _Allowed:
     """Masks (V,) of the tokens that may come next."""
 
-    def __init__(self, types: np.ndarray):
+    def __init__(self, types: np.ndarray, branch_at: tuple[str, ...]):
         self._types = types
+        self.ends = torch.from_numpy(np.isin(types, [T.TYPE_OF_EVENT[name] for name in branch_at]))
         self._cache: dict[tuple[int, ...], Tensor] = {}
         self.always = torch.from_numpy(types != T.PAD)
 
@@ -188,13 +214,13 @@ class _Allowed:
         return self._cache[wanted]
 
 
-def _allowed(artifact: SequenceArtifact) -> _Allowed:
+def _allowed(artifact: SequenceArtifact, plan: Plan) -> _Allowed:
     """Padding, [UNK], [MASK], [CLS], task tokens and static facts never come next."""
     assert artifact.pace is not None
     types = np.array(artifact.pace.types)
     coming = is_event(types) | np.isin(types, (T.VS, T.VE, T.REG, T.INTERVAL))
     coming[[UNK, *artifact.vocabulary.tasks.values()]] = False
-    return _Allowed(np.where(coming, types, T.PAD))
+    return _Allowed(np.where(coming, types, T.PAD), plan.branch_at)
 
 
 class _Row:
@@ -206,6 +232,7 @@ class _Row:
         self.grammar = Grammar(history.grammar.last, history.grammar.encounter)
         self.position = history.window.n
         self._end = None if plan.days is None else history.now + round(plan.days * DAY_US)
+        self._weight = 1.0
         self._places = Places(plan.seed, history.subject_id, history.now, sample)
         self._found: list[tuple[int, int, int, float]] = []
         self._events = 0
@@ -235,6 +262,16 @@ class _Row:
             self.ended = "tokens"
         return token
 
+    def branch(self, code: int, log_prob: float, place: float, share: float) -> Future:
+        """The future that ends here with the token `code`; `share` of this one's weight becomes its own."""
+        other = copy.copy(self)
+        other.state, other.grammar = self.state.copy(), copy.copy(self.grammar)
+        other._found = list(self._found)
+        other._weight, self._weight = self._weight * share, self._weight * (1 - share)
+        other.push(code, log_prob, place)
+        other.ended = other.ended or "branch"
+        return other.future()
+
     def future(self) -> Future:
         """What was found."""
         assert self.ended is not None
@@ -247,6 +284,7 @@ class _Row:
             times=np.array(columns[2], dtype=np.int64),
             log_probs=np.array(columns[3], dtype=np.float32),
             ended=self.ended,
+            weight=self._weight,
         )
 
 
@@ -266,7 +304,11 @@ class _Run:
             if step % _DRAWS == 0:
                 draws = np.stack([row.draws() for row in rows])  # (R, steps, 2)
             place = draws[:, step % _DRAWS]
-            tokens = self._next(rows, hidden, place)
+            logits, allowed = self.head(hidden), self._mask(rows)
+            if self.plan.branch_at:
+                allowed, branches = self._branched(rows, logits, allowed, place)
+                yield from branches
+            tokens = self._next(rows, logits, allowed, place)
             going = [i for i, row in enumerate(rows) if row.ended is None]
             if len(going) < len(rows):
                 yield from (row.future() for row in rows if row.ended is not None)
@@ -276,15 +318,30 @@ class _Run:
                 hidden, state = self.model.step(_batch(tokens, rows), state)
             step += 1
 
-    def _next(self, rows: list[_Row], hidden: Tensor, place: np.ndarray) -> list[Token]:
+    def _branched(
+        self, rows: list[_Row], logits: Tensor, allowed: Tensor, place: np.ndarray
+    ) -> tuple[Tensor, list[Future]]:
+        """The futures that end here, and what the next tokens (R, V) of those that go on may be."""
+        scores = torch.log_softmax(logits.masked_fill(~allowed, -torch.inf).double(), -1)  # (R, V)
+        share = torch.softmax(scores / self.plan.temperature, -1)[:, self.allowed.ends].sum(-1)  # (R,)
+        at = ((share >= _LEAST) & (share <= 1 - _LEAST)).nonzero().squeeze(1)
+        if not len(at):
+            return allowed, []
+        ending = self.allowed.ends & allowed.expand_as(logits)[at]
+        codes = choose(logits[at], ending, self.plan.temperature, 1.0, _column(place, 0)[at]).codes
+        log_probs = scores[at].gather(1, codes.unsqueeze(1)).squeeze(1)
+        columns = (at, codes, log_probs, share[at])
+        found = [
+            rows[i].branch(code, log_prob, float(place[i, 1]), part)
+            for i, code, log_prob, part in zip(*(c.tolist() for c in columns), strict=True)
+        ]
+        going = allowed.expand_as(logits).clone()
+        going[at] &= ~self.allowed.ends
+        return going, found
+
+    def _next(self, rows: list[_Row], logits: Tensor, allowed: Tensor, place: np.ndarray) -> list[Token]:
         """The next token of every row."""
-        chosen = choose(
-            self.head(hidden),
-            self._mask(rows),
-            self.plan.temperature,
-            self.plan.top_p,
-            torch.from_numpy(np.ascontiguousarray(place[:, 0])),
-        )
+        chosen = choose(logits, allowed, self.plan.temperature, self.plan.top_p, _column(place, 0))
         found = zip(rows, chosen.codes.tolist(), chosen.log_probs.tolist(), place[:, 1].tolist(), strict=True)
         return [row.push(code, log_prob, when) for row, code, log_prob, when in found]
 
@@ -292,6 +349,10 @@ class _Run:
         if not self.plan.grammar:
             return self.allowed.always
         return torch.stack([self.allowed.after(row.grammar) for row in rows])
+
+
+def _column(place: np.ndarray, index: int) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(place[:, index]))
 
 
 def _batch(tokens: list[Token], rows: list[_Row]) -> Batch:

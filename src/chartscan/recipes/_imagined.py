@@ -4,15 +4,16 @@ The future's tokens become events after what was known, and the task labels the 
 no outcome is defined twice.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cached_property
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from chartscan.cohort import COLUMNS, FollowUp, record_from_events
+from chartscan.cohort import COLUMNS, FollowUp, last_event, record_from_rows, rows_from_events
 from chartscan.cohort.labelling import Task
 from chartscan.generate import Future
 from chartscan.schema import EVENTS
@@ -39,31 +40,48 @@ class Imagined:
     now: datetime
     until: datetime  # how far futures go
 
-    def outcomes(self, futures: Iterable[Future]) -> Iterator[bool | None]:
-        """What became of each future; None where it does not tell."""
-        told: dict[tuple[Row, ...], bool | None] = {}
-        for future in futures:
-            rows = tuple(self._rows(future))
-            end = self.until if future.ended != "tokens" else _instant(int(future.times[-1]))
-            if future.ended == "tokens":
-                yield self._outcome(rows, end)
-            else:
-                if rows not in told:
-                    told[rows] = self._outcome(rows, end)
-                yield told[rows]
+    def outcome(self, future: Future) -> bool | None:
+        """What became of a future; None where it does not tell.
+
+        Of one cut short nobody knows how it goes on: by `tokens`, or by a branch.
+        """
+        rows = tuple(self._rows(future))
+        if future.ended in ("tokens", "branch"):
+            return self._outcome(rows, _instant(int(future.times[-1])))
+        return self._outcome(rows, self.until) if rows else self._quiet
+
+    @cached_property
+    def _quiet(self) -> bool | None:
+        """What became of it where nothing more happens."""
+        return self._outcome((), self.until)
 
     def _outcome(self, rows: tuple[Row, ...], end: datetime) -> bool | None:
-        subject = self.known["subject_id"][0].as_py()
-        columns = list(zip(*((subject, *row, row[0]) for row in rows), strict=True)) or [()] * len(COLUMNS)
-        after = pa.table([pa.array(c, f.type) for c, f in zip(columns, _SCHEMA, strict=True)], _SCHEMA)
-        events = pa.concat_tables([self.known, after])
-        record = record_from_events(events, FollowUp("export_time", end.isoformat()))
+        known, last = self._known_rows, self._last
+        times = [row[0] for row in rows] + ([] if last is None else [last])
+        record = record_from_rows(
+            self.known["subject_id"][0].as_py(),
+            [*known, *((*row, row[0]) for row in rows)],
+            max(times, default=None),
+            FollowUp("export_time", end.isoformat()),
+        )
         found = [o.value for o in self.task.label(record) if o.prediction_time == self.now and o.eligible]
         return found[0] if found else None
 
+    @cached_property
+    def _known_rows(self) -> list[tuple[datetime | None, str, str, str | None, datetime | None]]:
+        return rows_from_events(self.known)
+
+    @cached_property
+    def _last(self) -> datetime | None:
+        return last_event(self.known)
+
+    @cached_property
+    def _open(self) -> list[tuple[str | None, bool]]:
+        return open_encounters(self.known)
+
     def _rows(self, future: Future) -> Iterator[Row]:
         """The events of a future that decide labels. An end closes the latest encounter of its kind."""
-        open_ = open_encounters(self.known)
+        open_ = list(self._open)
         told = np.flatnonzero(np.isin(future.types, list(_NAMES)))
         for i in told.tolist():
             kind = _NAMES[int(future.types[i])]

@@ -37,6 +37,12 @@ class SetTask:
         """The title of the built-in task."""
         return self.module.TITLE
 
+    @property
+    def SETTLED_BY(self) -> tuple[str, ...]:
+        """Event types after which nothing changes an answer; with other settings than its own, unknown."""
+        own: tuple[str, ...] = getattr(self.module, "SETTLED_BY", ())
+        return own if self.DEFAULT == self.module.DEFAULT else ()
+
     def label(self, record: Record) -> list[Outcome]:
         """One outcome per stay, by the settings."""
         return self.module.label(record, self.DEFAULT)

@@ -14,7 +14,7 @@ from chartscan.artifact import SequenceArtifact
 from chartscan.cohort.labelling import Task
 from chartscan.errors import ConfigError, DataError
 from chartscan.evaluation import write_predictions
-from chartscan.generate import Future, History, Plan, generate
+from chartscan.generate import History, Plan, generate
 from chartscan.recipes._belonging import check_labels
 from chartscan.recipes._histories import at_questions, forecaster, histories, subjects_of
 from chartscan.recipes._imagined import Imagined, known_events
@@ -25,6 +25,7 @@ from chartscan.schema import COHORT_KEY, HELD_OUT, PREDICTIONS, check
 from chartscan.store.dataset import Dataset
 
 WITHOUT_HORIZON = 60.0  # days that are sampled for a task that names no horizon, as those of one stay
+LEAST = 1e-3  # no risk is below it or above 1 - LEAST: so sure no model is of a patient
 MARGIN = 1.0  # days beyond the horizon, since some windows end with the day
 _EPOCH = datetime(1970, 1, 1)
 
@@ -54,8 +55,10 @@ def run_zero_shot(job: ZeroShotJob, watcher: Watcher) -> Iterator[str]:
     asked = of_subjects(table, subjects_of(model, dataset, job.split))
     if not asked.num_rows:
         raise DataError(f"{job.labels}: no rows of subjects of the split {job.split}.")
-    plan = with_horizon(job.plan, task)
-    shares, unknown = risks(model, dataset, task, asked, plan, watcher)
+    plan = plan_for(job.plan, task)
+    shares, told = risks(model, dataset, task, asked, plan, watcher)
+    silent = plan.samples - told
+    unknown = round(silent.sum())
     extra = {
         "calibration": "none",
         "samples": plan.samples,
@@ -64,6 +67,7 @@ def run_zero_shot(job: ZeroShotJob, watcher: Watcher) -> Iterator[str]:
         "top_p": plan.top_p,
         "seed": plan.seed,
         "futures_that_do_not_tell": unknown,
+        "futures_that_tell": [round(n, 3) for n in told[told > 0].tolist()],  # of each row
         "split": job.split,
         "dataset": dataset.fingerprint,
         "artifact": files.sha256(job.artifact / files.MANIFEST),
@@ -75,8 +79,8 @@ def run_zero_shot(job: ZeroShotJob, watcher: Watcher) -> Iterator[str]:
     if unknown:
         yield f"{unknown:,} of {asked.num_rows * plan.samples:,} futures do not tell, and do not count"
     if not answered.all():
-        silent = int((~answered).sum())
-        yield f"{silent:,} questions have no answer: none of their futures tells. Give more --tokens."
+        unanswered = int((~answered).sum())
+        yield f"{unanswered:,} questions have no answer: none of their futures tells. Give more --tokens."
 
 
 def _labels(path: Path, dataset: Dataset) -> tuple[str, pa.Table, bytes | None]:
@@ -88,12 +92,14 @@ def _labels(path: Path, dataset: Dataset) -> tuple[str, pa.Table, bytes | None]:
     return name, table, msgspec.json.encode(counts) if counts else None
 
 
-def with_horizon(plan: Plan, task: Task) -> Plan:
-    """The plan, as long as the task looks ahead unless it says how long itself."""
-    if plan.days is not None:
-        return plan
-    days = getattr(task.DEFAULT, "horizon_days", WITHOUT_HORIZON)
-    return msgspec.structs.replace(plan, days=float(days) + MARGIN)
+def plan_for(plan: Plan, task: Task) -> Plan:
+    """The plan, as long as the task looks ahead unless it says how long itself.
+
+    Futures branch at what settles the task's answer, where tokens are drawn from the whole distribution.
+    """
+    days = float(getattr(task.DEFAULT, "horizon_days", WITHOUT_HORIZON)) + MARGIN
+    settled_by = tuple(getattr(task, "SETTLED_BY", ())) if plan.top_p == 1 else ()
+    return msgspec.structs.replace(plan, days=days if plan.days is None else plan.days, branch_at=settled_by)
 
 
 def with_shares(asked: pa.Table, shares: np.ndarray, counts: bytes | None) -> pa.Table:
@@ -105,33 +111,30 @@ def with_shares(asked: pa.Table, shares: np.ndarray, counts: bytes | None) -> pa
 
 def risks(
     model: SequenceArtifact, dataset: Dataset, task: Task, asked: pa.Table, plan: Plan, watcher: Watcher
-) -> tuple[np.ndarray, int]:
-    """Share of the futures of each row of `asked` in which the outcome comes, and how many do not tell.
+) -> tuple[np.ndarray, np.ndarray]:
+    """Share of the futures of each row of `asked` in which the outcome comes, and of how many that tell.
 
-    nan where none of them tells. Half a future more counts for either answer (Jeffreys' prior), so that no
-    risk is 0 or 1, and none depends on who else is asked.
+    nan where none of them tells. No risk depends on who else is asked.
     """
     subjects = np.unique(asked["subject_id"].to_numpy())
     found = histories(model, dataset, subjects, at_questions(model, asked), watcher)
     known = _known(dataset, subjects, found)
     positive, told = np.zeros(len(found)), np.zeros(len(found))
     with watcher.progress("Forecasting", "histories") as progress:
-        by_history: dict[int, list[Future]] = {}
+        imagined = [_imagined(task, model, k, h, plan) for k, h in zip(known, found, strict=True)]
         for future in generate(model, found, plan, progress):
-            whole = by_history.setdefault(future.history, [])
-            whole.append(future)
-            if len(whole) == plan.samples:
-                i = future.history
-                imagined = _imagined(task, model, known[i], found[i], plan)
-                values = [v for v in imagined.outcomes(by_history.pop(i)) if v is not None]
-                positive[i], told[i] = sum(values), len(values)
+            i, value = future.history, imagined[future.history].outcome(future)
+            if value is not None:
+                positive[i] += future.weight * value
+                told[i] += future.weight
     if not told.any():
         raise DataError("No future tells what became of it. Give more --days or --tokens.")
-    shares = np.where(told > 0, (positive + 0.5) / (told + 1), np.nan)
+    shares = np.divide(positive, told, out=np.full(len(found), np.nan), where=told > 0)
+    shares = shares.clip(LEAST, 1 - LEAST)
     place = {(h.subject_id, h.now): i for i, h in enumerate(found)}
     instants = asked["prediction_time"].cast(pa.timestamp("us")).cast(pa.int64()).to_pylist()
     rows = [place[key] for key in zip(asked["subject_id"].to_pylist(), instants, strict=True)]
-    return shares[rows], int(plan.samples * len(found) - told.sum())
+    return shares[rows], told[rows]
 
 
 def _imagined(task: Task, model: SequenceArtifact, known: pa.Table, of: History, plan: Plan) -> Imagined:

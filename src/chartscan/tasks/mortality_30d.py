@@ -13,6 +13,7 @@ DESCRIPTION = (
     "The patient dies 0 to 30 days after the date of discharge. Predicted at discharge, for patients who "
     "leave alive: deaths in hospital are no outcome of this task."
 )
+SETTLED_BY = ("death",)  # the event types after which nothing changes an answer
 
 
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -12,6 +12,7 @@ DESCRIPTION = (
     "Another hospital stay starts after the discharge and at most 30 days later. Predicted at discharge, "
     "for patients who leave alive. Transfers are part of the stay, not readmissions."
 )
+SETTLED_BY = ("admission", "death")  # the event types after which nothing changes an answer
 
 
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
