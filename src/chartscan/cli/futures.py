@@ -23,6 +23,7 @@ from chartscan.cli._options import (
     warn_of_few,
 )
 from chartscan.console import Display
+from chartscan.errors import ConfigError
 
 
 def forecast(
@@ -54,6 +55,11 @@ def forecast(
       chartscan forecast RUN DATASET future.parquet --greedy
       chartscan forecast RUN DATASET f.parquet --at labels.parquet --days 30 --samples 100
     """
+    if greedy and (samples, temperature, top_p) != (1, 1.0, 1.0):
+        raise ConfigError(
+            "--greedy takes the likeliest token, so that there is one future: leave out --samples, "
+            "--temperature and --top-p."
+        )
     from chartscan.generate import Plan
     from chartscan.recipes.forecast import ForecastJob, run_forecast
 
