@@ -273,7 +273,7 @@ def test_plans_that_make_no_sense_are_refused(wrong):
 def brute_force(logits, temperature, top_p, place):
     """The same draw, written as a loop over the tokens from the likeliest."""
     p = torch.softmax(logits.double() / temperature, -1).tolist()
-    order = sorted(range(len(p)), key=lambda i: (-p[i], i))
+    order = sorted(range(len(p)), key=lambda i: (-p[i] if top_p < 1 else 0, i))
     kept, mass = [], 0.0
     for i in order:
         if mass >= top_p:
@@ -294,7 +294,7 @@ def brute_force(logits, temperature, top_p, place):
     temperature=st.sampled_from([0.3, 1.0, 2.0]),
     top_p=st.sampled_from([0.05, 0.5, 0.9, 1.0]),
 )
-def test_draws_equal_a_loop_over_the_likeliest_tokens(seed, temperature, top_p):
+def test_draws_equal_a_loop_over_the_likeliest_tokens_or_over_all_by_id(seed, temperature, top_p):
     generator = torch.Generator().manual_seed(seed)
     logits = 3 * torch.randn(9, 13, generator=generator)
     places = torch.rand(9, generator=generator, dtype=torch.float64)

@@ -4,7 +4,8 @@ The state after a history is computed once and forked into as many futures as ar
 the same whatever came before.
 """
 
-from chartscan.generate.futures import Future, Plan, causal, generate, go_on, read
+from chartscan.generate.futures import Future, Plan, generate, go_on
 from chartscan.generate.history import History, history_of
+from chartscan.generate.reading import causal, read
 
 __all__ = ["Future", "History", "Plan", "causal", "generate", "go_on", "history_of", "read"]

@@ -26,11 +26,18 @@ def choose(logits: Tensor, allowed: Tensor, temperature: float, top_p: float, pl
 
 
 def _drawn(scores: Tensor, top_p: float, places: Tensor) -> Tensor:
-    """By inverse cumulative distribution, the likeliest tokens first."""
+    """By inverse cumulative distribution: over all tokens by their ids, or the likeliest first."""
+    if top_p == 1:
+        return _at(torch.softmax(scores, -1).cumsum(-1), places)
     likeliest, order = torch.softmax(scores, -1).sort(dim=-1, descending=True, stable=True)
     before = likeliest.cumsum(-1) - likeliest
     kept = (before < top_p) & (likeliest > 0)
-    upper = (likeliest * kept).cumsum(-1)
+    index = _at((likeliest * kept).cumsum(-1), places)
+    return order.gather(-1, index.unsqueeze(-1)).squeeze(-1)
+
+
+def _at(upper: Tensor, places: Tensor) -> Tensor:
+    """The index at which cumulated probabilities `upper` (R, V) pass `places` (R,) of their sum."""
     target = places.double().unsqueeze(-1) * upper[:, -1:]
-    index = torch.searchsorted(upper, target, right=True).clamp(max=kept.sum(-1, keepdim=True) - 1)
-    return order.gather(-1, index).squeeze(-1)
+    last = torch.searchsorted(upper, upper[:, -1:].contiguous())  # rounding must not go beyond it
+    return torch.minimum(torch.searchsorted(upper, target, right=True), last).squeeze(-1)

@@ -7,8 +7,8 @@ go together changes a future, up to rounding in the last digit of the model's ar
 import copy
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, fields, replace
-from typing import Any, Literal, Protocol, cast
+from dataclasses import dataclass, replace
+from typing import Any, Literal, cast
 
 import msgspec
 import numpy as np
@@ -17,12 +17,12 @@ from torch import Tensor
 
 from chartscan.artifact import SequenceArtifact
 from chartscan.batch import Batch
-from chartscan.batches.collate import batch_of
-from chartscan.errors import ConfigError, check_settings
+from chartscan.errors import check_settings
 from chartscan.generate.choice import choose
 from chartscan.generate.history import History
 from chartscan.generate.places import Places
-from chartscan.sequences import Continuation, Encoded, Grammar, Token
+from chartscan.generate.reading import CausalModel, State, alike, bytes_of, causal, joined, read, together
+from chartscan.sequences import Continuation, Grammar, Token
 from chartscan.sequences import types as T
 from chartscan.sequences.pace import is_event
 from chartscan.sequences.specials import UNK
@@ -30,7 +30,6 @@ from chartscan.sequences.time import DAY_US
 
 ROWS = 512  # futures that go together at least, where there are so many,
 MOST_ROWS, STATE_BYTES = 4096, 2**26  # and up to so many, while all their states together are this small
-TOKENS = 16384  # of histories that are read together, padding included
 _DRAWS = 32  # random numbers made ahead, in steps
 _TYPICAL = 0.5
 _DEATH = T.TYPE_OF_EVENT["death"]
@@ -87,31 +86,6 @@ class Future:
     weight: float = 1.0
 
 
-class State(Protocol):
-    """A state that can be carried on from for chosen rows."""
-
-    def at(self, rows: Tensor) -> "State": ...
-
-
-class CausalModel(Protocol):
-    """A sequence model that can go on from any position; see batch.SequenceModel."""
-
-    def fork(self, batch: Batch, rows: Tensor, positions: Tensor) -> State: ...
-    def init_state(self, rows: int) -> State: ...
-    def step(self, token: Batch, state: State) -> tuple[Tensor, State]: ...
-
-
-def causal(artifact: SequenceArtifact) -> CausalModel:
-    """The artifact's model; ConfigError where it cannot forecast."""
-    missing = [name for name in ("fork", "init_state", "step") if not hasattr(artifact.model, name)]
-    if missing or artifact.forecast is None:
-        why = "does not read events in order" if missing else "has no forecasting head"
-        raise ConfigError(
-            f"'{artifact.name}' {why} and cannot forecast. Forecast with a pretrained ehrmamba."
-        )
-    return cast(CausalModel, artifact.model)
-
-
 @torch.no_grad()
 def generate(
     artifact: SequenceArtifact,
@@ -125,12 +99,14 @@ def generate(
     The last futures of a batch to end go on alone: small states want large batches.
     """
     model = causal(artifact)
-    rows = rows or min(MOST_ROWS, max(ROWS, STATE_BYTES // _bytes(model.init_state(1))))
+    rows = rows or min(MOST_ROWS, max(ROWS, STATE_BYTES // bytes_of(model.init_state(1))))
     lengths = np.array([h.window.n for h in histories])
     done = 0
-    for indices in _groups(lengths, max(1, rows // plan.samples)):
-        hidden, state = read(model, [histories[i] for i in indices])
-        for future in go_on(artifact, [histories[i] for i in indices], hidden, state, plan, rows):
+    for groups in together(alike(lengths), max(1, rows // plan.samples)):
+        hidden, states = zip(*(read(model, [histories[i] for i in group]) for group in groups), strict=True)
+        indices = [i for group in groups for i in group]
+        asked = [histories[i] for i in indices]
+        for future in go_on(artifact, asked, torch.cat(hidden), joined(states), plan, rows):
             yield replace(future, history=indices[future.history])
         done += len(indices)
         if progress:
@@ -154,46 +130,6 @@ def go_on(
         part = slice(first, first + rows)
         run = _Run(model, cast(Any, artifact.forecast), allowed, plan)
         yield from run.futures(futures[part], hidden[fork[part]], state.at(fork[part]))
-
-
-def _bytes(state: Any) -> int:
-    """Of all tensors in a state."""
-    if isinstance(state, Tensor):
-        return state.nbytes
-    parts = state if isinstance(state, tuple) else [getattr(state, f.name) for f in fields(state)]
-    return sum(map(_bytes, parts))
-
-
-def _groups(lengths: np.ndarray, most: int) -> Iterator[list[int]]:
-    """Indices of histories that are read together: of like length, those of one token apart."""
-    group: list[int] = []
-    for i in np.argsort(lengths, kind="stable").tolist():
-        full = len(group) >= most or (len(group) + 1) * lengths[i] > TOKENS
-        if group and (full or (lengths[group[0]] == 1) != (lengths[i] == 1)):
-            yield group
-            group = []
-        group.append(i)
-    if group:
-        yield group
-
-
-@torch.no_grad()
-def read(model: CausalModel, histories: Sequence[History]) -> tuple[Tensor, State]:
-    """Hidden states (B, D) and states after the last token of each history: its last token is a step.
-
-    All histories have one token, or all have more."""
-    windows = [h.window for h in histories]
-    lengths = torch.tensor([w.n for w in windows])
-    last = batch_of([_slice(w, w.n - 1, w.n) for w in windows])
-    state = model.init_state(len(windows))
-    if windows[0].n > 1:
-        before = batch_of([_slice(w, 0, w.n - 1) for w in windows])
-        state = model.fork(before, torch.arange(len(windows)), lengths - 2)
-    return model.step(replace(last, positions=(lengths - 1).unsqueeze(1)), state)
-
-
-def _slice(encoded: Encoded, first: int, end: int) -> Encoded:
-    return Encoded(*(getattr(encoded, f.name)[first:end] for f in fields(encoded)))
 
 
 class _Allowed:
