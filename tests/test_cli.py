@@ -96,6 +96,7 @@ def test_only_real_recipes_are_known():
         ("train", "xgboost", "--data", "d", "--out", "o", "--threads", -1),
         ("train", "xgboost", "--data", "d", "--out", "o", "--device", "gpu"),
         ("predict", "a", "d", "l", "o", "--threads", -1),
+        ("explain", "a", "d", "l", "--out", "o", "--days", 60),
         ("forecast", "a", "d", "o", "--greedy", "--samples", 5),
         ("forecast", "a", "d", "o", "--greedy", "--temperature", 0.5),
         ("forecast", "a", "d", "o", "--temperature", 0, "--samples", 5),

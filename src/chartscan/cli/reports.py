@@ -23,6 +23,7 @@ from chartscan.cli._options import (
     warn_of_few,
 )
 from chartscan.console import Display
+from chartscan.errors import ConfigError
 
 
 def evaluate(
@@ -109,6 +110,8 @@ def explain(
       chartscan explain RUN DATASET LABELS --choose random --count 50 --truth EXPORT --out WHY
       chartscan explain RUN DATASET LABELS --forecast PRETRAINED --days 30 --out WHY
     """
+    if forecast is None and (days, samples) != (30, 20):
+        raise ConfigError("--days and --samples are of forecasts: name a pretrained model with --forecast.")
     from chartscan.recipes.explain import ExplainPlan, run_explain
 
     plan = ExplainPlan(
