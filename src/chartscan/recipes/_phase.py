@@ -2,6 +2,7 @@
 
 import json
 from contextlib import nullcontext
+from pathlib import Path
 
 import msgspec
 from torch import nn
@@ -33,8 +34,8 @@ def run_phase(
 
     Raises Interrupted where a signal stopped it and everything is saved.
     """
-    name = title.lower().replace(" ", "-")
-    tracking = tensorboard(job.track / name) if job.track else nullcontext()
+    folder = phase_folder(job, title)
+    tracking = tensorboard(job.track / folder.name) if job.track else nullcontext()
     with job.watcher.progress(title, "steps") as progress, tracking as track:
 
         def report(record: StepRecord) -> None:
@@ -47,7 +48,7 @@ def run_phase(
             data,
             loss,
             config,
-            folder=job.work / name,
+            folder=folder,
             evaluate=evaluate,
             resume=job.resume,
             report=report,
@@ -57,6 +58,11 @@ def run_phase(
     if result.interrupted:
         raise Interrupted(f"{title} was interrupted and saved. Go on with the same command and --resume.")
     return result
+
+
+def phase_folder(job: Job, title: str) -> Path:
+    """Where a phase keeps its checkpoints and its log."""
+    return job.work / title.lower().replace(" ", "-")
 
 
 def _text(record: StepRecord) -> str:

@@ -24,9 +24,10 @@ from chartscan.kernels import described
 from chartscan.models import bigbird, bilstm, cehr_bert, ehrmamba, ehrmamba2
 from chartscan.recipes._calibration import fit_calibration
 from chartscan.recipes._curves import loss_curves
+from chartscan.recipes._epoch_seconds import seconds_per_epoch
 from chartscan.recipes._epochs import Epochs
 from chartscan.recipes._job import Job
-from chartscan.recipes._phase import run_phase
+from chartscan.recipes._phase import phase_folder, run_phase
 from chartscan.recipes._pretraining import Body, check_model, new_body, objective_of
 from chartscan.recipes._prompting import Tuned, head_of, learnable, one_a_task, samples_of_split
 from chartscan.recipes._run_record import run_record
@@ -123,6 +124,7 @@ class SequenceRun:
         else:
             self.vocabulary, self.bins = fit_tokens(job, recipe.sequence)
         self.encoder = Encoder(self.vocabulary, self.bins)
+        self.seconds_per_epoch: dict[str, float] = {}  # by phase
         torch.set_num_threads(job.threads)
         keep_freed_memory()
 
@@ -222,6 +224,7 @@ class SequenceRun:
             "tuning": metrics,
             "curves": loss_curves(self.job.work),
             "parameters": sum(p.numel() for p in body.model.parameters()),  # of one model
+            "seconds_per_epoch": self.seconds_per_epoch,
         }
 
     def _epochs(self, store: TokenStore, rows: Rows) -> Epochs:
@@ -241,7 +244,7 @@ class SequenceRun:
     def _fit(
         self, title: str, trainee: Trainee, data: Epochs, tuning: Epochs, config: TrainConfig
     ) -> FitResult:
-        return run_phase(
+        result = run_phase(
             self.job,
             self.recipe,
             title,
@@ -251,3 +254,6 @@ class SequenceRun:
             config,
             lambda _: {"loss": mean_loss(trainee, tuning)},
         )
+        folder = phase_folder(self.job, title)
+        self.seconds_per_epoch[title.lower()] = seconds_per_epoch(folder, data, config)
+        return result

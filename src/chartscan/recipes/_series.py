@@ -29,7 +29,7 @@ from chartscan.recipes._calibration import fit_calibration
 from chartscan.recipes._curves import loss_curves
 from chartscan.recipes._epoch_seconds import seconds_per_epoch
 from chartscan.recipes._job import Job
-from chartscan.recipes._phase import run_phase
+from chartscan.recipes._phase import phase_folder, run_phase
 from chartscan.recipes._run_record import run_record
 from chartscan.recipes._scores import DIRECTIONS, mean_scores
 from chartscan.recipes._seen import seen_record
@@ -260,7 +260,7 @@ class SeriesRun:
 
         config = msgspec.structs.replace(config, seed=config.seed + self.recipe.seed)
         result = run_phase(self.job, self.recipe, title, trainee, data, loss, config, evaluate)
-        folder = self.job.work / title.lower()
+        folder = phase_folder(self.job, title)
         self.seconds_per_epoch[title.lower()] = seconds_per_epoch(folder, data, config)
         return result
 
