@@ -62,7 +62,7 @@ def test_a_published_table_equals_its_predictions(place):
     text, values, said = run(place, "published", recipes)
     assert [row["name"] for row in values["rows"]] == ["xgboost-summary", "hymate-paper"]
     net = values["rows"][1]
-    found = [read_predictions(p) for p in sorted((place.out / "answers").glob("hymate-paper-*"))]
+    found = [read_predictions(p) for p in sorted((place.out / "answers").glob("hymate-paper-*/*.parquet"))]
     aurocs = [
         roc_auc_score(
             one.table["boolean_value"].to_numpy(zero_copy_only=False),

@@ -17,11 +17,12 @@ SPLITS = {"train": range(100, 160), "tuning": range(160, 180), "held_out": range
 
 
 class FakeRecipe(msgspec.Struct, frozen=True):
-    """As much as a study needs to know."""
+    """As much as a study needs to know; a network is pretrained, and `family` says whose body it has."""
 
     name: str
     seed: int = 0
     skill: float = 1.0
+    family: str = ""
 
 
 class FakeDataset:
@@ -73,24 +74,32 @@ class Quiet:
 
 @dataclass
 class FakeTrainer:
-    """Counts what it does; stops in the middle of training number `stop_at`."""
+    """Counts what it does; stops in the middle of training number `stop_at`; `unlearned` are tasks."""
 
     stop_at: int | None = None
+    unlearned: tuple = ()
     trained: list = field(default_factory=list)
     resumed: list = field(default_factory=list)
+    starts: list = field(default_factory=list)
     asked: int = 0
 
     def resolve(self, recipe, settings):
         values = dict(setting.split("=") for setting in settings)
-        return FakeRecipe(recipe, int(values["seed"]), float(values.get("skill", 1.0)))
+        skill = float(values.get("skill", 1.0))
+        return FakeRecipe(recipe, int(values["seed"]), skill, values.get("family", ""))
 
-    def train(self, training, out, resume):
+    def body_of(self, recipe):
+        return FakeRecipe(f"{recipe.family} body", recipe.seed) if recipe.family else None
+
+    def train(self, training, out, resume, start):
         work = out.with_name(out.name + ".work")
         assert work.exists() == resume
         work.mkdir(exist_ok=True)
         if self.stop_at == len(self.trained):
             raise KeyboardInterrupt
+        assert start is None or start.exists()
         self.resumed.append(resume)
+        self.starts.append(start)
         self.trained.append(training)
         out.mkdir()
         (out / "recipe.json").write_bytes(msgspec.json.encode(training.recipe))
@@ -99,17 +108,26 @@ class FakeTrainer:
     def ask(self, artifact, labels):
         self.asked += 1
         recipe = msgspec.json.decode((artifact / "recipe.json").read_bytes(), type=FakeRecipe)
-        random = np.random.default_rng([recipe.seed, len(recipe.name)])
-        y = labels["boolean_value"].to_numpy(zero_copy_only=False)
-        logits = recipe.skill * (2.0 * y - 1) + random.normal(0, 1.5, len(y))
-        probability = pa.array((1 / (1 + np.exp(-logits))).astype(np.float32))
-        return check(
-            labels.append_column("predicted_boolean_probability", probability), PREDICTIONS, "predictions"
-        )
+        return {
+            task: _answers(recipe, k, table)
+            for k, (task, table) in enumerate(labels.items())
+            if task not in self.unlearned
+        }
 
     def run_record(self, artifact):
         recipe = json.loads((artifact / "recipe.json").read_bytes())
-        return {"parameters": 1000, "seconds_per_epoch": {"fine-tuning": 2.0 + recipe["seed"]}, "threads": 1}
+        phase = "pretraining" if recipe["name"].endswith("body") else "fine-tuning"
+        return {"parameters": 1000, "seconds_per_epoch": {phase: 2.0 + recipe["seed"]}, "threads": 1}
+
+
+def _answers(recipe, task, labels):
+    random = np.random.default_rng([recipe.seed, len(recipe.name), task])
+    y = labels["boolean_value"].to_numpy(zero_copy_only=False)
+    logits = recipe.skill * (2.0 * y - 1) + random.normal(0, 1.5, len(y))
+    probability = pa.array((1 / (1 + np.exp(-logits))).astype(np.float32))
+    return check(
+        labels.append_column("predicted_boolean_probability", probability), PREDICTIONS, "predictions"
+    )
 
 
 def labels_of(subjects, hours=48.0, seed=0):

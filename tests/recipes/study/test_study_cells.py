@@ -1,5 +1,7 @@
 """Cells: who is in them, that none is done twice, and that what was cut short goes on."""
 
+import shutil
+
 import numpy as np
 import pytest
 from fake_trainer import ZERO, FakeDataset, FakeTrainer, Quiet, labels_of
@@ -14,7 +16,8 @@ ROWS = [Row(name="trees", recipe="trees"), Row(name="net", recipe="net", setting
 
 
 def place_at(folder, trainer=None, **changes):
-    data = StudyData(FakeDataset(), "death", labels_of(FakeDataset().subject_ids()), trainer or FakeTrainer())
+    labels = {"death": labels_of(FakeDataset().subject_ids())}
+    data = StudyData(FakeDataset(), labels, trainer or FakeTrainer())
     return Place(out=folder, watcher=Quiet(), seeds=2, data=data, **changes)
 
 
@@ -27,12 +30,12 @@ def test_a_finished_cell_is_never_done_again(tmp_path):
     cells = cells_of(ROWS, place)
     run_cells(cells, place)
     assert len(place.data.trainer.trained) == 4
-    before = [cell.answers.read_bytes() for cell in cells]
+    before = [(cell.answers / "death.parquet").read_bytes() for cell in cells]
     again = place_at(tmp_path)
     run_cells(cells_of(ROWS, again), again)
     assert not again.data.trainer.trained
     assert not again.data.trainer.asked
-    assert [cell.answers.read_bytes() for cell in cells] == before
+    assert [(cell.answers / "death.parquet").read_bytes() for cell in cells] == before
     assert again.watcher.said == ["4 of 4 cells are finished already"]
 
 
@@ -43,14 +46,14 @@ def test_an_interrupted_study_goes_on_where_it_was(tmp_path):
     place = place_at(tmp_path, resume=True)
     run_cells(cells_of(ROWS, place), place)
     assert place.data.trainer.resumed == [True, False]
-    assert len(finished(cells_of(ROWS, place))) == 4
+    assert len(finished(cells_of(ROWS, place), "death")) == 4
 
 
 def test_a_cell_that_was_trained_but_not_asked_is_only_asked(tmp_path):
     place = place_at(tmp_path)
     cells = cells_of(ROWS, place)
     run_cells(cells, place)
-    cells[1].answers.unlink()
+    shutil.rmtree(cells[1].answers)
     again = place_at(tmp_path)
     run_cells(cells_of(ROWS, again), again)
     assert not again.data.trainer.trained
@@ -67,11 +70,71 @@ def test_rows_of_one_training_share_it(tmp_path):
     assert len({cell.answers for cell in cells}) == 6
 
 
+SHARING = [
+    Row(name=name, recipe=name, settings=("family=bird",), shared_pretraining=True)
+    for name in ("bigbird", "multibird")
+]
+
+
+def test_rows_that_share_their_pretraining_are_pretrained_once_a_seed(tmp_path):
+    place = place_at(tmp_path)
+    cells = cells_of(SHARING, place)
+    run_cells(cells, place)
+    trainer = place.data.trainer
+    bodies = [one.recipe.seed for one in trainer.trained if one.recipe.name == "bird body"]
+    assert bodies == [0, 1]
+    starts = [start for start in trainer.starts if start]
+    assert len(starts) == 4
+    assert starts[0] == starts[1] != starts[2] == starts[3]
+    run = read_predictions(cells[1].answers / "death.parquet").run
+    assert run["seconds_per_epoch"] == {"pretraining": 2.0, "fine-tuning": 2.0}
+    alone = cells_of([Row(name="own", recipe="bigbird", settings=("family=bird",))], place)[0]
+    assert alone.training.body is None
+    assert alone.artifact != cells[0].artifact
+
+
+def test_a_pretraining_that_was_cut_short_goes_on_and_is_shared_all_the_same(tmp_path):
+    broken = place_at(tmp_path, FakeTrainer(stop_at=0))
+    with pytest.raises(KeyboardInterrupt):
+        run_cells(cells_of(SHARING, broken), broken)
+    place = place_at(tmp_path, resume=True)
+    run_cells(cells_of(SHARING, place), place)
+    assert place.data.trainer.resumed == [True, *[False] * 5]
+    assert [one.recipe.name for one in place.data.trainer.trained[:3]] == [
+        "bird body",
+        "bigbird",
+        "multibird",
+    ]
+
+
+def test_other_labels_give_another_body_and_another_cell(tmp_path):
+    place = place_at(tmp_path)
+    labels = {"death": labels_of(FakeDataset().subject_ids(), seed=1)}
+    other = Place(tmp_path, Quiet(), 2, data=StudyData(FakeDataset(), labels, FakeTrainer()))
+    renamed = Place(
+        tmp_path, Quiet(), 2, data=StudyData(FakeDataset(), {"x": labels["death"]}, FakeTrainer())
+    )
+    assert len({cells_of(SHARING, one)[0].artifact for one in (place, other, renamed)}) == 3
+
+
+def test_several_tasks_are_answered_by_one_training_and_kept_apart(tmp_path):
+    ids = FakeDataset().subject_ids()
+    labels = {"death": labels_of(ids), "stay": labels_of(ids, hours=24, seed=1)}
+    data = StudyData(FakeDataset(), labels, FakeTrainer(unlearned=("stay",)))
+    place = Place(tmp_path, Quiet(), 1, data=data)
+    cells = cells_of(ROWS, place)
+    run_cells(cells, place)
+    assert len(finished(cells, "death")) == 2
+    assert finished(cells, "stay") == []  # not learned: no answer, and not asked again
+    run_cells(cells, place)
+    assert place.data.trainer.asked == 2
+
+
 def test_the_facts_of_a_training_travel_with_its_answers(tmp_path):
     place = place_at(tmp_path)
     cells = cells_of(ROWS, place)
     run_cells(cells, place)
-    run = read_predictions(cells[2].answers).run
+    run = read_predictions(cells[2].answers / "death.parquet").run
     assert run["parameters"] == 1000
     assert run["seconds_per_epoch"] == {"fine-tuning": 3.0}
     assert run["training_seconds"] >= 0
@@ -87,7 +150,7 @@ def test_everyone_is_asked_about_held_out_and_taught_by_others(tmp_path):
     ]
     for cell in cells_of(rows, place):
         teach = np.concatenate([cell.training.subjects[split] for split in ("train", "tuning")])
-        asked = cell.asked["subject_id"].to_numpy()
+        asked = cell.asked["death"]["subject_id"].to_numpy()
         assert len(asked)
         assert not np.isin(asked, teach).any()
         assert len(teach) == len(np.unique(teach))

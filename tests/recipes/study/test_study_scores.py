@@ -139,7 +139,7 @@ class Tiny(TrainedStudy, frozen=True):
 
 
 def place_at(folder, **changes):
-    data = StudyData(FakeDataset(), "death", labels_of(FakeDataset().subject_ids()), FakeTrainer())
+    data = StudyData(FakeDataset(), {"death": labels_of(FakeDataset().subject_ids())}, FakeTrainer())
     return Place(out=folder, watcher=Quiet(), seeds=3, replicates=100, data=data, **changes)
 
 

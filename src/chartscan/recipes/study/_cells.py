@@ -1,8 +1,10 @@
 """The cells of a study, one for each row and seed: trained, asked, kept on disk, and never done twice.
 
-    OUT/trained/<id>                  the artifact; <id> is a hash of whatever decides it (recipe with all
-                                      settings and seed, dataset, labels, subjects), so studies share it
-    OUT/answers/<id>-<asked>.parquet  PREDICTIONS of held_out with the facts of the training beside them
+    OUT/trained/<id>          the artifact; <id> is a hash of whatever decides it (recipe with all settings
+                              and seed, dataset, labels, subjects), so studies share it
+    OUT/trained/body-<id>     a pretrained body, which all rows that may share their pretraining start from
+    OUT/answers/<id>-<asked>  a file of PREDICTIONS of held_out for each task that the artifact has learned,
+                              with the facts of the training beside them
 
 A `Trainer` trains and asks; this module knows what is still to do, and says how long it takes.
 """
@@ -24,12 +26,12 @@ import pyarrow as pa
 from chartscan import files
 from chartscan.errors import DataError
 from chartscan.evaluation import PredictionSet, read_predictions, write_predictions
-from chartscan.recipes._job import Watcher
+from chartscan.recipes._job import Watcher, of_subjects
 from chartscan.recipes._work import settings_of
 from chartscan.recipes.study._facts import facts_of
 from chartscan.recipes.study._rows import Facts, Row, Subjects, subjects_of
 from chartscan.recipes.study._time_zero import asked_at, time_zeros
-from chartscan.schema import HELD_OUT, TRAIN
+from chartscan.schema import HELD_OUT, TRAIN, TUNING
 from chartscan.store.dataset import Dataset
 
 
@@ -39,6 +41,7 @@ class Training(NamedTuple):
     recipe: msgspec.Struct  # resolved, with its seed
     subjects: Subjects
     own_split: bool  # the subjects are those of the dataset's own splits
+    body: "Training | None" = None  # the pretraining that it goes on from; None: it does all itself
 
 
 class Trainer(Protocol):
@@ -48,12 +51,16 @@ class Trainer(Protocol):
         """The recipe with its settings; ConfigError where there is none such."""
         ...
 
-    def train(self, training: Training, out: Path, resume: bool) -> None:
-        """Publishes the artifact at `out`, whole or not at all."""
+    def body_of(self, recipe: msgspec.Struct) -> msgspec.Struct | None:
+        """The pretraining of a recipe alone, the same for all recipes that may share it; None without any."""
         ...
 
-    def ask(self, artifact: Path, labels: pa.Table) -> pa.Table:
-        """PREDICTIONS, rows as in `labels`."""
+    def train(self, training: Training, out: Path, resume: bool, start: Path | None) -> None:
+        """Publishes the artifact at `out`, whole or not at all; `start` holds its trained body."""
+        ...
+
+    def ask(self, artifact: Path, labels: Mapping[str, pa.Table]) -> dict[str, pa.Table]:
+        """PREDICTIONS by task, rows as in `labels`, of the tasks that the artifact has learned."""
         ...
 
     def run_record(self, artifact: Path) -> Mapping[str, Any]:
@@ -77,24 +84,30 @@ class Place:
 
 @dataclass(frozen=True)
 class StudyData:
-    """The dataset, LABELS of the one task, and who trains."""
+    """The dataset, LABELS by task, and who trains."""
 
     dataset: Dataset
-    task: str
-    labels: pa.Table
+    labels: Mapping[str, pa.Table]
     trainer: Trainer
+    truth: Path | None = None  # the true risks of simulated data
+
+    @property
+    def task(self) -> str:
+        """The one task of a study that is about one."""
+        (task,) = self.labels
+        return task
 
     @property
     def facts(self) -> Facts:
         """Sizes."""
-        train = np.isin(self.labels["subject_id"].to_numpy(), self.dataset.subject_ids(TRAIN))
-        sizes = {split: len(self.dataset.subject_ids(split)) for split in ("train", "tuning", "held_out")}
-        return Facts(sizes, int(train.sum()))
+        train = [of_subjects(table, self.dataset.subject_ids(TRAIN)) for table in self.labels.values()]
+        sizes = {split: len(self.dataset.subject_ids(split)) for split in (TRAIN, TUNING, HELD_OUT)}
+        return Facts(sizes, max(table.num_rows for table in train))
 
     @cached_property
-    def time_zeros(self) -> np.ndarray:
-        """Of each label, read from the events once."""
-        return time_zeros(self.dataset, self.labels)
+    def time_zeros(self) -> dict[str, np.ndarray]:
+        """Of each label, by task, read from the events once."""
+        return {task: time_zeros(self.dataset, table) for task, table in self.labels.items()}
 
 
 class Cell(NamedTuple):
@@ -103,9 +116,9 @@ class Cell(NamedTuple):
     row: Row
     seed: int
     training: Training
-    asked: pa.Table  # LABELS
+    asked: Mapping[str, pa.Table]  # LABELS by task
     artifact: Path
-    answers: Path
+    answers: Path  # a folder
 
 
 def cells_of(rows: Iterable[Row], place: Place) -> list[Cell]:
@@ -118,7 +131,7 @@ def cells_of(rows: Iterable[Row], place: Place) -> list[Cell]:
 def run_cells(cells: list[Cell], place: Place) -> None:
     """Trains and asks whatever is not finished; tells what is done and about how long the rest takes."""
     assert place.data is not None
-    if any(cell.asked.num_rows == 0 for cell in cells):
+    if any(table.num_rows == 0 for cell in cells for table in cell.asked.values()):
         raise DataError(
             "No held-out subject has a label, so nobody can be asked. Where the outcomes of the held-out set "
             "are not known: chartscan train, label --questions, and predict."
@@ -126,28 +139,23 @@ def run_cells(cells: list[Cell], place: Place) -> None:
     left = [cell for cell in cells if not cell.answers.exists()]
     if len(left) < len(cells):
         place.watcher.say(f"{len(cells) - len(left)} of {len(cells)} cells are finished already")
-    clock = Pace([cell.row.recipe for cell in left])
+    clock = Pace([_kind(cell.row) for cell in left])
     for number, cell in enumerate(left):
         place.watcher.say(f"cell {number + 1} of {len(left)}: {cell.row.name}, seed {cell.seed}")
-        with clock.timed(cell.row.recipe) as seconds:
+        with clock.timed(_kind(cell.row)) as seconds:
             _finish(cell, place, place.data)
         place.watcher.say(f"  finished in {seconds[0]:,.0f} s{clock.time_left()}")
 
 
-def finished(cells: list[Cell]) -> list[tuple[Cell, PredictionSet]]:
-    """The cells that have answers, with them."""
-    return [(cell, read_predictions(cell.answers)) for cell in cells if cell.answers.exists()]
+def finished(cells: list[Cell], task: str) -> list[tuple[Cell, PredictionSet]]:
+    """The cells that have answers to `task`, with them."""
+    found = [(cell, cell.answers / f"{task}.parquet") for cell in cells]
+    return [(cell, read_predictions(path)) for cell, path in found if path.exists()]
 
 
 def _cell(row: Row, seed: int, place: Place, data: StudyData) -> Cell:
-    recipe = data.trainer.resolve(row.recipe, [*row.settings, f"seed={seed}"])
-    subjects = subjects_of(data.dataset, row, seed)
-    own = not row.pooled and row.train_subjects is None and row.tuning_share is None
-    training = Training(recipe, subjects, own)
-    rows = np.isin(data.labels["subject_id"].to_numpy(), subjects[HELD_OUT])
-    asked = data.labels.filter(pa.array(rows))
-    if row.hours is not None:
-        asked = asked_at(asked, data.time_zeros[rows], row.hours)
+    training = _training(row, seed, data)
+    asked = {task: _asked(row, task, training.subjects[HELD_OUT], data) for task in data.labels}
     key = training_key(row.recipe, training, data)
     return Cell(
         row=row,
@@ -155,49 +163,92 @@ def _cell(row: Row, seed: int, place: Place, data: StudyData) -> Cell:
         training=training,
         asked=asked,
         artifact=place.out / "trained" / key,
-        answers=place.out / "answers" / f"{key}-{_table_hash(asked)[:8]}.parquet",
+        answers=place.out / "answers" / f"{key}-{_tables_hash(asked)[:8]}",
     )
 
 
-def training_key(recipe: str, training: Training, data: StudyData) -> str:
+def _training(row: Row, seed: int, data: StudyData) -> Training:
+    recipe = data.trainer.resolve(row.recipe, [*row.settings, f"seed={seed}"])
+    subjects = subjects_of(data.dataset, row, seed)
+    own = not row.pooled and row.train_subjects is None and row.tuning_share is None
+    body = data.trainer.body_of(recipe) if row.shared_pretraining else None
+    return Training(recipe, subjects, own, Training(body, subjects, own) if body else None)
+
+
+def _asked(row: Row, task: str, subjects: np.ndarray, data: StudyData) -> pa.Table:
+    rows = np.isin(data.labels[task]["subject_id"].to_numpy(), subjects)
+    asked = data.labels[task].filter(pa.array(rows))
+    return asked if row.hours is None else asked_at(asked, data.time_zeros[task][rows], row.hours)
+
+
+def training_key(name: str, training: Training, data: StudyData) -> str:
     """A name for the artifact: two trainings share it when nothing that decides the outcome differs."""
     parts = {
         "recipe": type(training.recipe).__name__,
         "settings": settings_of(training.recipe),
         "dataset": data.dataset.fingerprint,
-        "task": data.task,
-        "labels": _table_hash(data.labels),
+        "labels": _tables_hash(data.labels),
         "subjects": {split: _hash([ids]) for split, ids in training.subjects.items() if split != HELD_OUT},
+        "body": training_key("body", training.body, data) if training.body else None,
     }
     text = json.dumps(parts, sort_keys=True)
-    return f"{recipe}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+    return f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
 
 
 def _finish(cell: Cell, place: Place, data: StudyData) -> None:
+    body = _body(cell, data)
     if not cell.artifact.exists():
-        _train(cell, place, data)
-    table = data.trainer.ask(cell.artifact, cell.asked)
-    facts = facts_of(data.trainer.run_record(cell.artifact), _seconds(cell))
-    extra = {"recipe": cell.row.recipe, "seed": cell.seed, "dataset": data.dataset.fingerprint, **facts}
-    write_predictions(cell.answers, table, data.task, cell.row.recipe, extra)
+        if body and not body.exists():
+            assert cell.training.body is not None
+            _train(cell.training.body, body, None, place, data)
+        _train(cell.training, cell.artifact, body, place, data)
+    answers = data.trainer.ask(cell.artifact, cell.asked)
+    extra = {"recipe": cell.row.recipe, "seed": cell.seed, "dataset": data.dataset.fingerprint}
+    extra |= _facts(cell.artifact, body, data)
+    with files.sealed(cell.answers) as folder:
+        for task, table in answers.items():
+            write_predictions(folder / f"{task}.parquet", table, task, cell.row.recipe, extra)
 
 
-def _train(cell: Cell, place: Place, data: StudyData) -> None:
-    cell.artifact.parent.mkdir(parents=True, exist_ok=True)
-    begun = cell.artifact.with_name(cell.artifact.name + ".work").exists()
+def _body(cell: Cell, data: StudyData) -> Path | None:
+    """Where the body is that the cell's training goes on from."""
+    body = cell.training.body
+    return cell.artifact.with_name(training_key("body", body, data)) if body else None
+
+
+def _train(training: Training, artifact: Path, body: Path | None, place: Place, data: StudyData) -> None:
+    artifact.parent.mkdir(parents=True, exist_ok=True)
+    begun = artifact.with_name(artifact.name + ".work").exists()
     start = time.monotonic()
-    data.trainer.train(cell.training, cell.artifact, place.resume and begun)
+    data.trainer.train(training, artifact, place.resume and begun, body)
     if not begun:  # else this is not all the time it took
-        files.write_json(_seconds_file(cell), {"seconds": round(time.monotonic() - start, 3)})
+        files.write_json(_seconds_file(artifact), {"seconds": round(time.monotonic() - start, 3)})
 
 
-def _seconds_file(cell: Cell) -> Path:
-    return cell.artifact.with_name(cell.artifact.name + ".seconds.json")
+def _facts(artifact: Path, body: Path | None, data: StudyData) -> dict[str, Any]:
+    """What the training cost, that of its body included."""
+    runs = [data.trainer.run_record(path) for path in (body, artifact) if path]
+    seconds = [_seconds(path) for path in (body, artifact) if path]
+    return facts_of(runs, seconds)
 
 
-def _seconds(cell: Cell) -> float | None:
-    path = _seconds_file(cell)
+def _kind(row: Row) -> str:
+    """What decides about how long a cell takes: all but how few labels teach."""
+    return " ".join([row.recipe, *(one for one in row.settings if not one.startswith("label_limit="))])
+
+
+def _seconds_file(artifact: Path) -> Path:
+    return artifact.with_name(artifact.name + ".seconds.json")
+
+
+def _seconds(artifact: Path) -> float | None:
+    path = _seconds_file(artifact)
     return json.loads(path.read_bytes())["seconds"] if path.exists() else None
+
+
+def _tables_hash(tables: Mapping[str, pa.Table]) -> str:
+    parts = sorted((task, _table_hash(table)) for task, table in tables.items())
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
 def _table_hash(table: pa.Table) -> str:
@@ -209,25 +260,25 @@ def _hash(arrays: Iterable[np.ndarray]) -> str:
 
 
 class Pace:
-    """Seconds a cell, by recipe, and so the time left."""
+    """Seconds a cell, by its kind, and so the time left."""
 
-    def __init__(self, recipes: list[str]) -> None:
-        self._left = list(recipes)
+    def __init__(self, kinds: list[str]) -> None:
+        self._left = list(kinds)
         self._seconds: dict[str, list[float]] = {}
 
     @contextmanager
-    def timed(self, recipe: str) -> Iterator[list[float]]:
+    def timed(self, kind: str) -> Iterator[list[float]]:
         """Times one cell; the list holds the seconds afterwards."""
         start, seconds = time.monotonic(), [0.0]
         yield seconds
         seconds[0] = time.monotonic() - start
-        self._seconds.setdefault(recipe, []).append(seconds[0])
-        self._left.remove(recipe)
+        self._seconds.setdefault(kind, []).append(seconds[0])
+        self._left.remove(kind)
 
     def time_left(self) -> str:
-        """`, about 12 min left`; a recipe not yet seen is taken to need as long as the mean of the others."""
+        """`, about 12 min left`; a kind not yet seen is taken to need as long as the mean of the others."""
         if not self._left:
             return ""
         every = [second for seconds in self._seconds.values() for second in seconds]
-        left = sum(float(np.mean(self._seconds.get(recipe, every))) for recipe in self._left)
+        left = sum(float(np.mean(self._seconds.get(kind, every))) for kind in self._left)
         return f", about {left / 60:,.0f} min left" if left >= 60 else f", about {left:,.0f} s left"

@@ -11,12 +11,14 @@ from chartscan.errors import ConfigError, DataError
 from chartscan.find import described, find, unknown
 from chartscan.heap import keep_freed_memory
 from chartscan.recipes._belonging import check_labels
-from chartscan.recipes._job import Watcher
-from chartscan.recipes._labels import load_labels
+from chartscan.recipes._job import Job, Watcher, of_subjects
+from chartscan.recipes._labels import Labels, load_labels
+from chartscan.recipes._prompting import learnable
 from chartscan.recipes.study._cells import Place, StudyData
 from chartscan.recipes.study._report import save
 from chartscan.recipes.study._rows import Study
 from chartscan.recipes.study._trainer import RecipeTrainer
+from chartscan.schema import HELD_OUT
 from chartscan.settings import with_settings
 from chartscan.store.dataset import Dataset
 
@@ -38,6 +40,7 @@ class StudyPlan:
     threads: int = 1
     device: str = "cpu"
     bootstrap: int = 1000
+    truth: Path | None = None
 
 
 def study_names() -> list[str]:
@@ -60,7 +63,9 @@ def run_study(plan: StudyPlan, watcher: Watcher) -> Iterator[str]:
         raise ConfigError(f"--out {plan.out} is a file; expected a folder for cells and tables.")
     torch.set_num_threads(plan.threads)
     keep_freed_memory()
-    data = _study_data(plan, watcher) if study.NEEDS_DATA else None
+    if plan.truth and not study.TRUTH:
+        raise ConfigError(f"--truth: the study {plan.name} shows no ceiling. Leave it away.")
+    data = _study_data(plan, study.SEVERAL_TASKS, watcher) if study.NEEDS_DATA else None
     place = Place(
         out=plan.out,
         watcher=watcher,
@@ -76,15 +81,28 @@ def run_study(plan: StudyPlan, watcher: Watcher) -> Iterator[str]:
     yield str(save(plan.out, plan.name.replace("_", "-"), report))
 
 
-def _study_data(plan: StudyPlan, watcher: Watcher) -> StudyData:
+def _study_data(plan: StudyPlan, several_tasks: bool, watcher: Watcher) -> StudyData:
     if plan.data is None or plan.labels is None:
         raise ConfigError(f"The study {plan.name} trains on a dataset: give --data DATASET --labels L.")
     dataset, labels = Dataset.open(plan.data), load_labels(plan.labels)
     check_labels(labels, dataset)
-    if len(labels) != 1:
+    if several_tasks:
+        labels = _comparable(labels, dataset, plan.out, watcher)
+    elif len(labels) != 1:
         raise DataError(
-            f"{plan.labels} holds labels of {len(labels)} tasks; a study is about one. Name one file of it."
+            f"{plan.labels} holds labels of {len(labels)} tasks; the study {plan.name} is about one. Name "
+            "one file of it."
         )
-    ((task, (table, _)),) = labels.items()
     trainer = RecipeTrainer(dataset, labels, watcher, plan.threads, plan.device)
-    return StudyData(dataset, task, table, trainer)
+    return StudyData(dataset, {task: table for task, (table, _) in labels.items()}, trainer, plan.truth)
+
+
+def _comparable(labels: Labels, dataset: Dataset, out: Path, watcher: Watcher) -> Labels:
+    """The tasks that every model can learn and be asked about; the others are told and left out."""
+    taught = learnable(Job(dataset, out, labels, watcher), limit=None, seed=0)
+    asked = [task for task in taught if of_subjects(labels[task][0], dataset.subject_ids(HELD_OUT)).num_rows]
+    for task in sorted(set(taught) - set(asked)):
+        watcher.say(f"{task}: no held-out labels; left out")
+    if not asked:
+        raise DataError("No held-out subject has a label of a task that can be learned. Label more subjects.")
+    return {task: labels[task] for task in asked}

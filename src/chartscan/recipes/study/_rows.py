@@ -28,6 +28,7 @@ class Row(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
     tuning_share: float | None = None  # each seed cuts train and tuning anew, so much for tuning; None: as is
     hours: float | None = None  # asked so long after time zero; None: at the prediction time of the labels
     against: str | None = None  # the row to compare with, where it is not the study's baseline
+    shared_pretraining: bool = False  # pretrained once a seed, for all rows that are pretrained so
 
 
 def for_any_size(recipe: str) -> tuple[str, ...]:
@@ -48,7 +49,7 @@ class Facts(NamedTuple):
     """As much of dataset and labels as decides which rows there are."""
 
     subjects: dict[str, int]  # by split
-    train_labels: int
+    train_labels: int  # of the task that has most
 
 
 class Study(Protocol):
@@ -57,6 +58,8 @@ class Study(Protocol):
     TITLE: ClassVar[str]
     SEEDS: ClassVar[int]  # unless --seeds says otherwise
     NEEDS_DATA: ClassVar[bool]
+    SEVERAL_TASKS: ClassVar[bool]  # takes every task of LABELS; else one
+    TRUTH: ClassVar[bool]  # knows what to do with the true risks of simulated data
 
     def run(self, place: Any) -> Report:
         """Everything that is not finished yet, then the tables. `place` is a `_cells.Place`."""

@@ -123,7 +123,7 @@ def ensemble(name: str, repeats: Sequence[Repeat]) -> Repeat:
     """Answers with the mean of the seeds' log odds; DataError where they were asked about different rows."""
     first = repeats[0]
     for other in repeats[1:]:
-        _check_paired(name, first, name, other)
+        check_paired(name, first, name, other)
     mean = np.mean([log_odds(one.answers.probabilities) for one in repeats], axis=0)
     return first._replace(answers=Answers(first.answers.labels, sigmoid(mean), None))
 
@@ -136,7 +136,7 @@ def differences(row: Answered, baseline: Answered, sampling: Sampling) -> list[D
             return []
     mine, theirs = joined(row), joined(baseline)
     for one, other in zip(mine, theirs, strict=True):
-        _check_paired(row.name, one, baseline.name, other)
+        check_paired(row.name, one, baseline.name, other)
     ours, reference = resampled(mine, sampling), resampled(theirs, sampling)
     return [paired_difference(row.name, baseline.name, metric, ours, reference) for metric in COMPARED]
 
@@ -169,7 +169,7 @@ def _on_common_seeds(row: Answered, other: Answered) -> Answered:
     return row._replace(repeats=[one for one in row.repeats if one.seed in seeds])
 
 
-def _check_paired(name: str, one: Repeat, other_name: str, other: Repeat) -> None:
+def check_paired(name: str, one: Repeat, other_name: str, other: Repeat) -> None:
     """Same subjects and outcomes, row by row. Prediction times may differ: the same stay at another hour."""
     same = np.array_equal(one.keys[:, 0], other.keys[:, 0])
     if not same or not np.array_equal(one.answers.labels, other.answers.labels):

@@ -63,7 +63,7 @@ def _cells(row: RowScore, several: bool) -> list[str]:
     return [
         row.name,
         str(len(row.seeds)),
-        *(_spread(row.spread[name]) for name in ("auroc", "average_precision", "brier")),
+        *(spread_text(row.spread[name]) for name in ("auroc", "average_precision", "brier")),
         interval_text(row.together["auroc"], DIGITS),
         interval_text(row.together["average_precision"], DIGITS),
         number_text(row.together["brier"].value, DIGITS),
@@ -75,9 +75,10 @@ def _cells(row: RowScore, several: bool) -> list[str]:
     ]
 
 
-def _spread(found: Spread) -> str:
-    mean = number_text(found.mean, DIGITS)
-    return mean if found.sd is None else f"{mean} ± {found.sd:.{DIGITS}f}"
+def spread_text(found: Spread, digits: int = DIGITS) -> str:
+    """`0.8123 ± 0.0042`, over seeds."""
+    mean = number_text(found.mean, digits)
+    return mean if found.sd is None else f"{mean} ± {found.sd:.{digits}f}"
 
 
 def _difference(found: Difference | None) -> str:

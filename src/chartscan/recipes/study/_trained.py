@@ -23,6 +23,8 @@ class TrainedStudy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     BASELINE: ClassVar[str]  # the row that the others are compared with
     SEEDS: ClassVar[int] = 5
     NEEDS_DATA: ClassVar[bool] = True
+    SEVERAL_TASKS: ClassVar[bool] = False
+    TRUTH: ClassVar[bool] = False
 
     def rows(self, facts: Facts) -> list[Row]:
         """The rows of the table, in order."""
@@ -30,8 +32,9 @@ class TrainedStudy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def run(self, place: Place) -> Report:
         """Trains and asks what is not finished; the table is of every finished cell."""
+        assert place.data is not None
         rows, cells = self.finish(place)
-        scores = scored(rows, cells, self.BASELINE, place)
+        scores = scored(rows, cells, self.BASELINE, place, place.data.task)
         return report(self, rows, scores, place)
 
     def finish(self, place: Place) -> tuple[list[Row], list[Cell]]:
@@ -44,24 +47,34 @@ class TrainedStudy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return rows, cells
 
 
-def scored(rows: list[Row], cells: list[Cell], baseline: str, place: Place) -> list[RowScore]:
-    """The numbers of every row with at least one finished cell."""
+def scored(rows: list[Row], cells: list[Cell], baseline: str, place: Place, task: str) -> list[RowScore]:
+    """The numbers on one task of every row with at least one finished cell."""
+    answered = answers_of(rows, cells, task)
+    found = []
+    with place.watcher.progress(f"Bootstrap {task}", "rows") as progress:
+        for row in rows:
+            if row.name in answered:
+                reference = answered.get(row.against or baseline)
+                found.append(score(answered[row.name], reference, sampling_of(place)))
+                progress(len(found), len(answered))
+    return found
+
+
+def answers_of(rows: list[Row], cells: list[Cell], task: str) -> dict[str, Answered]:
+    """By name, every row with at least one finished cell, and what its seeds said about `task`."""
     repeats: dict[str, list[Repeat]] = {row.name: [] for row in rows}
-    for cell, predictions in finished(cells):
+    for cell, predictions in finished(cells, task):
         repeats[cell.row.name].append(repeat_of(cell.seed, predictions))
-    answered = {
+    return {
         row.name: Answered(row.name, row.recipe, list(row.settings), row.pooled, repeats[row.name])
         for row in rows
         if repeats[row.name]
     }
-    found = []
-    with place.watcher.progress("Bootstrap", "rows") as progress:
-        for row in rows:
-            if row.name in answered:
-                reference = answered.get(row.against or baseline)
-                found.append(score(answered[row.name], reference, Sampling(place.replicates, BOOTSTRAP_SEED)))
-                progress(len(found), len(answered))
-    return found
+
+
+def sampling_of(place: Place) -> Sampling:
+    """The resamples of a study: the same for every row."""
+    return Sampling(place.replicates, BOOTSTRAP_SEED)
 
 
 def report(study: TrainedStudy, rows: list[Row], scores: list[RowScore], place: Place) -> Report:
@@ -79,13 +92,19 @@ def report(study: TrainedStudy, rows: list[Row], scores: list[RowScore], place: 
     return Report("\n\n".join(parts) + "\n", _values(study, scores, place))
 
 
+def provenance(place: Place) -> str:
+    """Which dataset and program."""
+    assert place.data is not None
+    return (
+        f"Dataset {place.data.dataset.fingerprint[:12]}, chartscan {chartscan.__version__}. "
+        "This command chose nothing on held_out."
+    )
+
+
 def _provenance(scores: list[RowScore], place: Place) -> str:
     assert place.data is not None
     events = f"{scores[0].predictions:,} stays, {scores[0].events:,} events" if scores else "no stays yet"
-    return (
-        f"Task {place.data.task}, held_out: {events}. Dataset {place.data.dataset.fingerprint[:12]}, "
-        f"chartscan {chartscan.__version__}. This command chose nothing on held_out."
-    )
+    return f"Task {place.data.task}, held_out: {events}. {provenance(place)}"
 
 
 def _values(study: TrainedStudy, scores: list[RowScore], place: Place) -> dict[str, object]:

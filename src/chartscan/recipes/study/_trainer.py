@@ -15,6 +15,7 @@ from chartscan.predict import predict
 from chartscan.recipes import _work
 from chartscan.recipes._job import Job, Watcher
 from chartscan.recipes._seen import seen
+from chartscan.recipes._sequence import SequenceRecipe
 from chartscan.recipes.study._cells import Training
 from chartscan.recipes.train import recipe_of
 from chartscan.settings import with_settings
@@ -22,7 +23,7 @@ from chartscan.store.dataset import Dataset
 
 
 class RecipeTrainer:
-    """Trains recipes on `dataset` with the labels of one task."""
+    """Trains recipes on `dataset` with the labels of one task or of several."""
 
     def __init__(
         self,
@@ -42,8 +43,19 @@ class RecipeTrainer:
             self._recipes[recipe] = recipe_of(recipe, [])
         return with_settings(self._recipes[recipe], settings)
 
-    def train(self, training: Training, out: Path, resume: bool) -> None:
+    def body_of(self, recipe: msgspec.Struct) -> msgspec.Struct | None:
+        """The pretraining of a sequence recipe, with nothing that only its fine-tuning reads."""
+        if not isinstance(recipe, SequenceRecipe) or recipe.pretrain is None or recipe.finetune is None:
+            return None
+        return msgspec.structs.replace(
+            recipe, finetune=None, together=True, label_limit=None, head_dropout=0.0
+        )
+
+    def train(self, training: Training, out: Path, resume: bool, start: Path | None) -> None:
         """As `chartscan train` does; an interrupted run goes on with `resume`."""
+        recipe = training.recipe
+        if start:
+            recipe = msgspec.structs.replace(recipe, pretrain=None, start_from=str(start))
         job = Job(
             dataset=self.dataset,
             out=out,
@@ -54,21 +66,21 @@ class RecipeTrainer:
             device=self.device,
             division=None if training.own_split else training.subjects,
         )
-        _work.begin(job, training.recipe)
-        training.recipe.train(job)  # type: ignore[attr-defined]
+        _work.begin(job, recipe)
+        recipe.train(job)  # type: ignore[attr-defined]
 
-    def ask(self, artifact: Path, labels: pa.Table) -> pa.Table:
+    def ask(self, artifact: Path, labels: Mapping[str, pa.Table]) -> dict[str, pa.Table]:
         """PREDICTIONS of `labels`; ConfigError where the artifact has learned from one of their subjects."""
         model = artifacts.load(artifact)
-        known = seen(model.run, np.unique(labels["subject_id"].to_numpy()))
+        asked = np.concatenate([table["subject_id"].to_numpy() for table in labels.values()])
+        known = seen(model.run, np.unique(asked))
         if known:
             raise ConfigError(
                 f"{artifact} has learned from {known} of the subjects it is asked about. Remove that folder."
             )
-        (task,) = self.labels
-        data = self.dataset
+        data, learned = self.dataset, {task: labels[task] for task in labels if task in model.tasks}
         with self.watcher.progress("Predicting", "batches") as progress:
-            return predict(model, lambda: map(data.read_shard, data.shards()), {task: labels}, progress)[task]
+            return predict(model, lambda: map(data.read_shard, data.shards()), learned, progress)
 
     def run_record(self, artifact: Path) -> Mapping[str, Any]:
         """run.json."""

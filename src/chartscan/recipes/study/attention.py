@@ -58,8 +58,9 @@ class Attention(TrainedStudy, frozen=True):
 
     def run(self, place: Place) -> Report:
         """Trains and explains what is not finished."""
+        assert place.data is not None
         rows, cells = self.finish(place)
-        scores = scored(rows, cells, self.BASELINE, place)
+        scores = scored(rows, cells, self.BASELINE, place, place.data.task)
         plain = report(self, rows, scores, place)
         found = [self._explained(cell, place) for cell in cells]
         values = summary(found, place.replicates)
@@ -73,7 +74,7 @@ class Attention(TrainedStudy, frozen=True):
         if not path.exists():
             place.watcher.say(f"explaining seed {cell.seed}")
             with place.watcher.progress(f"Explaining seed {cell.seed}", "stays") as progress:
-                asked = chosen_stays(cell.asked, self.stays)
+                asked = chosen_stays(cell.asked[place.data.task], self.stays)
                 save(path, explained(cell.artifact, asked, place.data, progress))
         return load(path)
 
@@ -83,7 +84,7 @@ STUDY = Attention()
 
 def explanations_path(out: Path, cell: Cell, stays: int) -> Path:
     """Where the explanations of a cell are kept."""
-    return out / "explanations" / f"{cell.answers.stem}-{stays}.npz"
+    return out / "explanations" / f"{cell.answers.name}-{stays}.npz"
 
 
 def summary(found: list[Explained], replicates: int) -> dict[str, Any]:

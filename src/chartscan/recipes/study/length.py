@@ -69,6 +69,8 @@ class Length(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     TITLE: ClassVar[str] = "Length: what a longer context gives and costs"
     SEEDS: ClassVar[int] = 3
     NEEDS_DATA: ClassVar[bool] = False
+    SEVERAL_TASKS: ClassVar[bool] = False
+    TRUTH: ClassVar[bool] = False
 
     records: LongConfig = LongConfig()
     contexts: tuple[int, ...] = (1024, 4096, 8192, 32_768)
