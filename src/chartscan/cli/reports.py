@@ -141,7 +141,12 @@ def study(
         Path, typer.Option(help="Folder of cells and tables; several studies may share it and its models.")
     ],
     data: Annotated[Path | None, DATA] = None,
-    labels: Annotated[Path | None, typer.Option(help="Label file of one task.")] = None,
+    labels: Annotated[
+        Path | None, typer.Option(help="Label file of one task; table1 takes a folder of several.")
+    ] = None,
+    truth: Annotated[
+        Path | None, typer.Option(metavar="EXPORT", help="True risks of simulated data (table1).")
+    ] = None,
     only: Annotated[
         list[str] | None, typer.Option(metavar="ROW", help="Run this row; may be given several times.")
     ] = None,
@@ -163,6 +168,7 @@ def study(
       chartscan study published --data DATASET --labels L --out STUDIES
       chartscan study ablations --data DATASET --labels L --out STUDIES --only 'without pretraining'
       chartscan study length --out STUDIES --seeds 1
+      chartscan study table1 --data DATASET --labels LABELS --out STUDIES --set size=tiny
     """
     device = device_of(device)
     from chartscan.recipes.study._command import StudyPlan, run_study
@@ -180,6 +186,7 @@ def study(
         threads=threads_of(threads),
         device=device,
         bootstrap=bootstrap,
+        truth=truth,
     )
     for text in run_study(plan, display):
         display.say(text)

@@ -20,7 +20,7 @@ TRAINED = [name for name in study_names() if isinstance(find_study(name).STUDY, 
 
 def test_the_studies_are_there():
     wanted = {"published", "ablations", "embeddings", "hours", "label-fractions", "learning-curve", "pooled"}
-    assert set(study_names()) >= wanted | {"length", "attention"}
+    assert set(study_names()) >= wanted | {"length", "attention", "table1"}
 
 
 @pytest.mark.parametrize("name", study_names())
