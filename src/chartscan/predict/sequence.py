@@ -22,19 +22,20 @@ def sequence_log_odds(
     labels: Mapping[str, pa.Table],
     progress: Callable[[int, int | None], None],
 ) -> dict[str, np.ndarray]:
-    """Log odds of every label, by task."""
+    """Log odds of every label, by task; computed where the model's weights are."""
     tasks = list(artifact.tasks)
     asked = {t: labels[t] if t in labels else PREDICTIONS.empty_table() for t in tasks}
     samples = samples_of(asked, tasks)
     store = records.tokens_of(artifact.vocabulary, artifact.bins).store
     model: Any = artifact.model
     rows = prompt_rows(store, samples, artifact.vocabulary, tasks, apart=not model.CAUSAL)
+    device = next(model.parameters()).device
     log_odds = np.zeros(len(samples.tasks))
     batches = Sampler(rows.lengths, TOKENS_PER_BATCH).in_order()
     for number, indices in enumerate(batches):
-        batch = collate(store, rows, indices)
+        batch = collate(store, rows, indices).to(device)
         assert artifact.head is not None
         answers: Any = artifact.head.predict(model, batch)  # type: ignore[operator]
-        log_odds[samples_in(rows, indices)] = answers.double().numpy()
+        log_odds[samples_in(rows, indices)] = answers.double().cpu().numpy()
         progress(number + 1, len(batches))
     return {t: log_odds[samples.tasks == tasks.index(t)] for t in labels}
