@@ -215,6 +215,21 @@ def test_a_run_that_dies_between_two_tasks_goes_on_to_the_same_models(made, monk
         assert (made / "resumed" / weights).read_bytes() == (trained(made, name) / weights).read_bytes()
 
 
+@pytest.mark.parametrize("seed", [0, 2])
+def test_dropout_and_masks_are_of_the_recipes_seed(made, tmp_path, monkeypatch, seed):
+    seeds = []
+
+    def stops(*arguments):
+        seeds.append(arguments[6].seed)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(_sequence, "run_phase", stops)
+    settings = [*quick("bigbird-tiny"), "pretrain.seed=5", f"seed={seed}"]
+    with pytest.raises(KeyboardInterrupt):
+        run_train("bigbird-tiny", made / "data", tmp_path / "run", made / "labels", settings, Silent())
+    assert seeds == [5 + seed]
+
+
 def test_one_task_is_learned_by_one_model_that_starts_from_a_pretrained_body(made, tmp_path):
     settings = [s for s in quick("bigbird-tiny") if not s.startswith(("finetune", "pretrain"))]
     common = "bigbird-tiny", made / "data"

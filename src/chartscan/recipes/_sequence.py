@@ -251,7 +251,7 @@ class SequenceRun:
             trainee,
             data,
             lambda _, batch: trainee.head.loss(trainee.model, batch),
-            config,
+            msgspec.structs.replace(config, seed=config.seed + self.recipe.seed),
             lambda _: {"loss": mean_loss(trainee, tuning)},
         )
         folder = phase_folder(self.job, title)
