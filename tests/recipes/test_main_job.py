@@ -98,7 +98,7 @@ def test_nothing_is_overwritten_and_the_remedy_is_named(place):
         (["label", "readmission_30d", "nowhere", "out.parquet"], 5, "chartscan ingest"),
         (["predict", "nowhere", "nowhere", "nowhere", "out"], 5, "nowhere"),
         (["evaluate", "nowhere", "--out", "out"], 5, "chartscan predict"),
-        (["bench", "coffee"], 2, "Known: forecast, ingest, scan, step, train"),
+        (["bench", "coffee"], 2, "Known: forecast, ingest, models, scan, step, train"),
     ],
 )
 def test_a_wrong_word_is_answered_with_a_remedy(arguments, code, says, tmp_path, monkeypatch):

@@ -79,7 +79,7 @@ def test_tuning_answers_and_base_rates_are_those_of_the_labels(dataset, tmp_path
     answers = run.questions["train"].answers
     np.testing.assert_array_equal(answers, alone.stores["train"].labels)
     assert base_rates(answers) == base_rates(alone.questions["train"].answers)
-    for one, other in zip(run._train_inputs(), alone._train_inputs(), strict=True):
+    for one, other in zip(run._inputs("train"), alone._inputs("train"), strict=True):
         np.testing.assert_array_equal(one, other)
 
 
