@@ -149,15 +149,31 @@ def test_row_order_and_the_rest_of_the_record_change_no_label(task, many):
         assert task.label(record_from_events(shuffled, FOLLOWED)) == outcomes(task, rows)
 
 
+def clinic(rows):
+    """Rows with a visit, a laboratory result and a diagnosis three days after each discharge."""
+    seen = [(time + 3 * DAY, at) for time, _, kind, at in rows if kind == "discharge"]
+    added = [
+        row
+        for time, at in seen
+        for row in (
+            (time, "VISIT//AMB", "visit_start", f"v{at}"),
+            (time, "LOINC//2345-7", "lab", f"v{at}"),
+            (time, CODES[3], "diagnosis", f"v{at}"),
+        )
+    ]
+    dead = [time for time, _, kind, _ in rows if kind == "death"]
+    return rows + [row for row in added if not dead or row[0] < dead[0]]
+
+
 def test_nothing_after_what_settles_an_answer_changes_it(task, many):
-    settled = 0
-    for rows in many:
+    settled = dict.fromkeys(getattr(task, "SETTLED_BY", ()), 0)
+    for rows in map(clinic, many):
         whole = labels(task, rows)
-        for now in {row[0] for row in rows if row[2] in getattr(task, "SETTLED_BY", ())}:
+        for now, kind in {(row[0], row[2]) for row in rows if row[2] in settled}:
             followed = {"rule": "export_time", "time": now.isoformat()}
             record = record_from_events(table([row for row in rows if row[0] <= now]), followed)
             by_now = {o.prediction_time: o.value for o in task.label(record)}
             earlier = {time: value for time, value in whole.items() if time < now}
             assert earlier.items() <= by_now.items()
-            settled += len(earlier)
-    assert settled > 20 or not hasattr(task, "SETTLED_BY")
+            settled[kind] += len(earlier)
+    assert all(count > 20 for count in settled.values()), settled

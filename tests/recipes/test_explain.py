@@ -297,6 +297,9 @@ def test_forecasts_stand_beside_what_the_record_says_came(hospital, tmp_path, ar
 
 def test_nothing_after_the_prediction_time_changes_a_forecast(hospital, monkeypatch):
     monkeypatch.setattr(_explain_future, "MOST_TOKENS", 150)
+    monkeypatch.setattr(
+        _explain_future, "MOST_SHARES", 10_000
+    )  # else what came is shown among rarer ones too
     dataset, model = Dataset.open(hospital / "data"), artifacts.load(hospital / "pretrained")
     model = replace(
         model,
@@ -319,6 +322,13 @@ def test_nothing_after_the_prediction_time_changes_a_forecast(hospital, monkeypa
     assert found[0].shown[0].likeliest == found[1].shown[0].likeliest
     assert found[0].shown[0].came != []
     assert found[1].shown[0].came == []
+    shown = found[0].shown[0]
+    assert all(one.days > 0 for one in (*shown.came, *shown.likeliest, *shown.shares))
+    monkeypatch.setattr(_explain_future, "MOST_SHARES", 3)
+    few = forecasts_beside(model, dataset, question, {subject: record}, Ahead(50, 4, 0), Silent()).shown[0]
+    came = {one.token for one in few.came}
+    assert few.shares == [one for i, one in enumerate(shown.shares) if i < 3 or one.token in came]
+    assert 3 < len(few.shares) < len(shown.shares)
 
 
 def records(dataset):

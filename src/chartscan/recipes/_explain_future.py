@@ -71,14 +71,15 @@ def forecasts_beside(
     for number, history in enumerate(histories):
         subject, now = history.subject_id, history.now
         likeliest, drawn = _of(futures, number)
+        came = words.came(records[subject], whole[subject], now, ahead.days)
         shown.append(
             Forecast(
                 days=ahead.days,
                 samples=ahead.samples,
                 followed_days=_followed(data, whole[subject], now),
-                came=words.came(records[subject], whole[subject], now, ahead.days),
+                came=came,
                 likeliest=words.said(likeliest, now),
-                shares=words.shares(drawn, now),
+                shares=words.shares(drawn, now, {one.token for one in came}),
             )
         )
     return Beside(histories, futures, shown)
@@ -148,8 +149,8 @@ class _Words:
             for i in kept.tolist()
         ]
 
-    def shares(self, futures: Sequence[Future], now: int) -> list[Coming]:
-        """The tokens of most futures: the share of them, and the median day it first comes in those."""
+    def shares(self, futures: Sequence[Future], now: int, came: set[str]) -> list[Coming]:
+        """The tokens of most futures, and those that came: in what share of them, and when first (median)."""
         first: dict[int, list[float]] = {}
         types: dict[int, int] = {}
         for future in futures:
@@ -159,7 +160,8 @@ class _Words:
             for code, place in zip(codes.tolist(), kept[places].tolist(), strict=True):
                 first.setdefault(code, []).append(float(since[place]))
                 types.setdefault(code, int(future.types[place]))
-        most = sorted(first, key=lambda code: (-len(first[code]), code))[:MOST_SHARES]
+        most = sorted(first, key=lambda code: (-len(first[code]), code))
+        most = [c for place, c in enumerate(most) if place < MOST_SHARES or self._tokens[c] in came]
         return [
             self._coming(float(np.median(first[code])), code, types[code], len(first[code]) / len(futures))
             for code in most

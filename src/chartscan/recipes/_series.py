@@ -157,7 +157,8 @@ class SeriesRun:
         everyone = [self.questions[split] for split in (TRAIN, TUNING)]
         rows = pa.concat_tables([questions.rows for questions in everyone])
         self.questions[BOTH] = Questions(rows, np.concatenate([q.answers for q in everyone]))
-        self.stores = {BOTH: self._store(BOTH)}  # the others' memory is free for it
+        self.stores.clear()  # two at once would be a third more memory
+        self.stores[BOTH] = self._store(BOTH)
         model = self._model(BOTH)
         return Trainee(model, self.finetune(model, BOTH)[0])
 
@@ -181,6 +182,7 @@ class SeriesRun:
             "seen": seen_record(self.job),
             "teacher": self.teaching,
             "tuning": metrics,
+            "tuning_of": "before refitting" if self.recipe.refit else "these weights",
             "curves": loss_curves(self.job.work),
             "parameters": sum(p.numel() for p in trainee.parameters()),
             "seconds_per_epoch": self.seconds_per_epoch,

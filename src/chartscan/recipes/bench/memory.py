@@ -9,12 +9,14 @@ import resource
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+PATIENCE_SECONDS = 5.0  # between two calls to end
 FAILURES = (MemoryError, RuntimeError, BrokenExecutor)  # of an implementation that takes more than there is
 _STATUS, _FORGET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
@@ -39,7 +41,9 @@ def _while_wanted(function: Callable[..., T], *arguments: Any) -> T:
 
 def _end_after(wanting: Any) -> None:
     wanting.join()
-    os.kill(os.getpid(), signal.SIGTERM)
+    while True:  # some work hears the first only between two parts of it
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(PATIENCE_SECONDS)
 
 
 def failed(failure: BaseException) -> str:

@@ -20,8 +20,8 @@ SPLITS_CAPTION = (
     "split alike ({replicates} resamples)."
 )
 COSTS_CAPTION = (
-    " AP is average precision. Seconds per epoch include evaluation; in brackets those of pretraining. Where "
-    "a recipe has no epochs, it is the whole training."
+    " AP is average precision. Seconds per epoch include evaluation; in brackets those of pretraining "
+    "or refitting. Where a recipe has no epochs, it is the whole training."
 )
 
 
