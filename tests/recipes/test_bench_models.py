@@ -4,6 +4,7 @@ import json
 from collections import Counter as Tally
 from dataclasses import fields
 
+import msgspec
 import pytest
 import torch
 
@@ -14,7 +15,15 @@ from chartscan.recipes.bench import efficiency, line
 from chartscan.recipes.bench.command import run_bench
 from chartscan.recipes.bench.epochs import epochs, hospital, recipe_of
 from chartscan.recipes.bench.memory import in_fresh_process
-from chartscan.recipes.bench.training_step import SMALL, Measured, Work, full_rows, measured
+from chartscan.recipes.bench.training_step import (
+    SMALL,
+    Measured,
+    Work,
+    full_rows,
+    loss,
+    measured,
+    trainee_of,
+)
 from chartscan.schema import TRAIN
 
 SIZES, MODELS = (1, 2, 4), ("ehrmamba-tiny", "multibird-tiny")
@@ -123,6 +132,21 @@ def test_costs_of_an_update_and_of_a_position_are_told_apart():
     assert found.per_position == pytest.approx(position)
     assert found.per_update == pytest.approx(update)
     assert efficiency.seconds_of(10_000, 7, found) == pytest.approx(7 * update + 10_000 * position)
+
+
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_step_has_the_precision_of_its_recipe(name, precision):
+    recipe = recipe_of(name)
+    phase = msgspec.structs.replace(recipe.finetune, precision=precision)
+    one = Work(msgspec.structs.replace(recipe, finetune=phase), "fine-tuning", 60, 3, 1)
+    torch.manual_seed(0)
+    trainee, batch = trainee_of(one).eval(), full_rows(one, 2, 4, 33)
+    with torch.autocast("cpu", torch.bfloat16):
+        half = trainee.head.loss(trainee.model, batch)[0].item()
+    plain = trainee.head.loss(trainee.model, batch)[0].item()
+    assert half != plain
+    assert loss(one, trainee, batch)[0].item() == (half if precision == "bf16" else plain)
 
 
 def test_a_step_is_measured_in_a_process_of_its_own(made):

@@ -1,7 +1,6 @@
 """Forecasting a dataset: the file of futures, and risks from sampled futures as the tasks define outcomes."""
 
 import json
-from contextlib import nullcontext
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -26,24 +25,12 @@ from chartscan.recipes.zero_shot import LEAST, ZeroShotJob, plan_for, run_zero_s
 from chartscan.schema import EVENTS, HELD_OUT, PREDICTIONS
 from chartscan.sequences.types import TYPE_OF_EVENT
 from chartscan.simulate import SimulateConfig, simulate
+from icu import Silent
 
 DISCHARGE = datetime(2020, 3, 1, 12)
 DAY = timedelta(days=1)
 TOKENS = ("HOSPITAL_ADMISSION//IMP//EMD", "HOSPITAL_DISCHARGE//HOME", "HOSPITAL_DISCHARGE//EXPIRED")
 TOKENS += ("MEDS_DEATH", "ICD10CM//I10", "LOINC//1//Q1")
-
-
-class Silent:
-    """Watches nothing but what is said."""
-
-    def __init__(self):
-        self.said = []
-
-    def say(self, text):
-        self.said.append(text)
-
-    def progress(self, title, unit):
-        return nullcontext(lambda done, total, words="": None)
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,5 @@
 """Predicting a set without outcomes: ingest with --splits, label --set, train, label --questions, predict."""
 
-from contextlib import nullcontext
-
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
@@ -14,18 +12,9 @@ from chartscan.recipes.predict import run_predict
 from chartscan.recipes.report import ReportPlan, run_evaluate
 from chartscan.recipes.train import run_train
 from chartscan.schema import PREDICTIONS
+from icu import Silent
 
 TASK = "in_hospital_mortality"
-
-
-class Silent:
-    """Watches nothing."""
-
-    def say(self, text):
-        pass
-
-    def progress(self, title, unit):
-        return nullcontext(lambda done, total: None)
 
 
 def write_sets(folder):

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +29,7 @@ from chartscan.recipes.train import recipe_of, run_train
 from chartscan.schema import HELD_OUT
 from chartscan.simulate import SimulateConfig, simulate
 from chartscan.store.dataset import Dataset
+from icu import Silent
 
 TASKS = ("long_stay_7d", "readmission_30d")
 TINY = [
@@ -47,19 +47,6 @@ METHODS = {  # beside integrated gradients and occlusion
     "ehrmamba2": set(),
 }
 EXPLAINED_SERIES = {"hymate", "hymate_carried", "gru"}  # in test_explain.py
-
-
-class Silent:
-    """Watches nothing but what is said."""
-
-    def __init__(self):
-        self.said = []
-
-    def say(self, text):
-        self.said.append(text)
-
-    def progress(self, title, unit):
-        return nullcontext(lambda done, total, words="": None)
 
 
 def quick(name: str) -> list[str]:
