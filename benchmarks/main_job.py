@@ -21,7 +21,7 @@ from pathlib import Path
 from chartscan.evaluation import Evaluation, evaluate, read_predictions
 from chartscan.evaluation.result import TaskResult
 from chartscan.find import names
-from chartscan.recipes._truth import ceilings
+from chartscan.recipes.reporting.truth import ceilings
 from chartscan.schema import LABELS
 from chartscan.store.dataset import Dataset
 

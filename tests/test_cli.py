@@ -157,7 +157,7 @@ def test_every_error_is_one_line_with_an_exit_code(run, monkeypatch, error, code
     def fail(*_: object, **__: object) -> None:
         raise error
 
-    monkeypatch.setattr("chartscan.recipes._labels.check_out", fail)
+    monkeypatch.setattr("chartscan.recipes.questions.labels.check_out", fail)
     monkeypatch.delenv(cli.DEBUG, raising=False)
     found, _, err = run("label", "all", "d", "o")
     assert found == code
@@ -174,7 +174,7 @@ def test_an_unexpected_error_names_the_settings_given():
 
 def test_a_wrong_truth_is_refused_without_reading_on(tmp_path):
     from chartscan.errors import DataError
-    from chartscan.recipes._truth import _read, truth_file
+    from chartscan.recipes.reporting.truth import _read, truth_file
 
     (tmp_path / "truth").mkdir()
     file = tmp_path / "truth" / "risk.parquet"

@@ -6,8 +6,8 @@ import pytest
 from chartscan import files
 from chartscan.errors import ConfigError, DataError
 from chartscan.evaluation import Coverage, write_predictions
-from chartscan.recipes._given import check_artifact, check_dataset, read_given, told_apart
 from chartscan.recipes.report import ReportPlan, _coverage, run_evaluate
+from chartscan.recipes.reporting.given import check_artifact, check_dataset, read_given, told_apart
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from chartscan.interpret.faithfulness import (
     top_events,
 )
 from chartscan.interpret.integrated_gradients import of_values
-from chartscan.recipes._explanation import RANDOM, explained
+from chartscan.recipes.explaining.explanation import RANDOM, explained
 from planted_models import Curved, additive, right_for_additive, stays
 from token_rows import Planted, asking
 

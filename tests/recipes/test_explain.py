@@ -20,12 +20,12 @@ from chartscan.models import ehrmamba, gru, hymate, hymate_carried
 from chartscan.objectives import classification, readouts
 from chartscan.objectives.next_event import NextEvent
 from chartscan.objectives.prompted import Prompted
-from chartscan.recipes import _explain_future
-from chartscan.recipes._explain_future import Ahead, forecasts_beside
-from chartscan.recipes._explanation import Question
-from chartscan.recipes._labels import make_labels, save_labels
 from chartscan.recipes.explain import ExplainPlan, run_explain
+from chartscan.recipes.explaining import future
+from chartscan.recipes.explaining.explanation import Question
+from chartscan.recipes.explaining.future import Ahead, forecasts_beside
 from chartscan.recipes.ingest import IngestPlan, run_ingest
+from chartscan.recipes.questions.labels import make_labels, save_labels
 from chartscan.sequences import Encoder, SequenceConfig, fit_bins, fit_pace, fit_vocabulary
 from chartscan.series import CHANNELS, SeriesConfig, Variables
 from chartscan.simulate import SimulateConfig, simulate
@@ -271,7 +271,7 @@ def test_a_fine_tuned_model_does_not_forecast_beside_an_explanation(hospital, tm
 
 @pytest.mark.parametrize("artifact", ["tokens", "hymate"])
 def test_forecasts_stand_beside_what_the_record_says_came(hospital, tmp_path, artifact, monkeypatch):
-    monkeypatch.setattr(_explain_future, "MOST_TOKENS", 150)
+    monkeypatch.setattr(future, "MOST_TOKENS", 150)
     settings = {"tasks": ["readmission_30d"], "count": 2, "days": 60.0, "samples": 3}
     _, table, report = run(hospital, artifact, tmp_path / "why", forecast=hospital / "pretrained", **settings)
     assert report["forecast"]["days"] == 60
@@ -296,10 +296,8 @@ def test_forecasts_stand_beside_what_the_record_says_came(hospital, tmp_path, ar
 
 
 def test_nothing_after_the_prediction_time_changes_a_forecast(hospital, monkeypatch):
-    monkeypatch.setattr(_explain_future, "MOST_TOKENS", 150)
-    monkeypatch.setattr(
-        _explain_future, "MOST_SHARES", 10_000
-    )  # else what came is shown among rarer ones too
+    monkeypatch.setattr(future, "MOST_TOKENS", 150)
+    monkeypatch.setattr(future, "MOST_SHARES", 10_000)  # else what came is shown among rarer ones too
     dataset, model = Dataset.open(hospital / "data"), artifacts.load(hospital / "pretrained")
     model = replace(
         model,
@@ -324,7 +322,7 @@ def test_nothing_after_the_prediction_time_changes_a_forecast(hospital, monkeypa
     assert found[1].shown[0].came == []
     shown = found[0].shown[0]
     assert all(one.days > 0 for one in (*shown.came, *shown.likeliest, *shown.shares))
-    monkeypatch.setattr(_explain_future, "MOST_SHARES", 3)
+    monkeypatch.setattr(future, "MOST_SHARES", 3)
     few = forecasts_beside(model, dataset, question, {subject: record}, Ahead(50, 4, 0), Silent()).shown[0]
     came = {one.token for one in few.came}
     assert few.shares == [one for i, one in enumerate(shown.shares) if i < 3 or one.token in came]

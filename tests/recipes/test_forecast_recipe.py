@@ -15,11 +15,11 @@ from chartscan.errors import ConfigError
 from chartscan.evaluation import read_predictions
 from chartscan.find import find
 from chartscan.generate import Future, Plan
-from chartscan.recipes._imagined import Imagined, known_events
-from chartscan.recipes._labels import make_labels, save_labels, set_tasks
 from chartscan.recipes.forecast import FORECASTS, ForecastJob, run_forecast
 from chartscan.recipes.forecast_report import ForecastReportJob, run_forecast_report
+from chartscan.recipes.futures.imagined import Imagined, known_events
 from chartscan.recipes.ingest import IngestPlan, run_ingest
+from chartscan.recipes.questions.labels import make_labels, save_labels, set_tasks
 from chartscan.recipes.train import run_train
 from chartscan.recipes.zero_shot import LEAST, ZeroShotJob, plan_for, run_zero_shot
 from chartscan.schema import EVENTS, HELD_OUT, PREDICTIONS

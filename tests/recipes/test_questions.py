@@ -6,9 +6,9 @@ import pytest
 
 from chartscan.errors import ConfigError, DataError
 from chartscan.evaluation import evaluate, read_predictions
-from chartscan.recipes._labels import make_labels, save_labels
 from chartscan.recipes.ingest import IngestPlan, run_ingest
 from chartscan.recipes.predict import run_predict
+from chartscan.recipes.questions.labels import make_labels, save_labels
 from chartscan.recipes.report import ReportPlan, run_evaluate
 from chartscan.recipes.train import run_train
 from chartscan.schema import PREDICTIONS

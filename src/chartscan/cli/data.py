@@ -137,7 +137,7 @@ def label(
       chartscan label in_hospital_mortality DATASET l.parquet --set hours=48
       chartscan label all DATASET LABELS
     """
-    from chartscan.recipes._labels import check_out, cohort_lines, make_labels, save_labels
+    from chartscan.recipes.questions.labels import check_out, cohort_lines, make_labels, save_labels
     from chartscan.store.dataset import Dataset
 
     check_out(out, as_folder=task == "all")

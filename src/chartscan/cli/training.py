@@ -71,8 +71,8 @@ def predict(
       chartscan predict RUN DATASET labels.parquet p.parquet
       chartscan predict RUN DATASET LABELS P
     """
-    from chartscan.recipes._labels import check_out
     from chartscan.recipes.predict import run_predict
+    from chartscan.recipes.questions.labels import check_out
 
     if labels.exists():
         check_out(out, as_folder=labels.is_dir())

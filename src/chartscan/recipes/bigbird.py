@@ -4,7 +4,7 @@ Settings of Fallahpour et al. 2024, Table 4, for one device.
 """
 
 from chartscan.models import bigbird
-from chartscan.recipes._sequence import BigbirdRecipe
+from chartscan.recipes.neural.sequence import BigbirdRecipe
 from chartscan.sequences import SequenceConfig
 from chartscan.training import TrainConfig
 

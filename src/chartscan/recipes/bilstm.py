@@ -4,7 +4,7 @@ Settings of Fallahpour et al. 2024, Table 4 (LSTM).
 """
 
 from chartscan.models import bilstm
-from chartscan.recipes._sequence import BilstmRecipe
+from chartscan.recipes.neural.sequence import BilstmRecipe
 from chartscan.sequences import SequenceConfig
 from chartscan.training import TrainConfig
 

@@ -1,7 +1,7 @@
 """BiLSTM for a demonstration or a test: 1 layer of 32 units each way, a model a task."""
 
 from chartscan.models import bilstm
-from chartscan.recipes._sequence import BilstmRecipe
+from chartscan.recipes.neural.sequence import BilstmRecipe
 from chartscan.sequences import SequenceConfig
 from chartscan.training import TrainConfig
 

@@ -4,7 +4,7 @@ Settings of Fallahpour et al. 2024, Table 4, for one device.
 """
 
 from chartscan.models import cehr_bert
-from chartscan.recipes._sequence import CehrBertRecipe
+from chartscan.recipes.neural.sequence import CehrBertRecipe
 from chartscan.sequences import SequenceConfig
 from chartscan.training import TrainConfig
 

@@ -1,7 +1,7 @@
 """CEHR-BERT for a demonstration or a test: 2 layers of width 64, a model a task, minutes on a laptop."""
 
 from chartscan.models import cehr_bert
-from chartscan.recipes._sequence import CehrBertRecipe
+from chartscan.recipes.neural.sequence import CehrBertRecipe
 from chartscan.sequences import SequenceConfig
 from chartscan.training import TrainConfig
 

@@ -7,11 +7,11 @@ data: simulate -> ingest -> label -> train (a sequence model and the trees) -> p
 from pathlib import Path
 
 from chartscan.errors import ConfigError
-from chartscan.recipes._job import Watcher
-from chartscan.recipes._labels import cohort_lines, make_labels, save_labels
 from chartscan.recipes.ingest import IngestPlan, accounting_lines, run_ingest
 from chartscan.recipes.predict import run_predict
+from chartscan.recipes.questions.labels import cohort_lines, make_labels, save_labels
 from chartscan.recipes.report import ReportPlan, run_evaluate
+from chartscan.recipes.runs.job import Watcher
 from chartscan.recipes.train import run_train
 from chartscan.simulate import SimulateConfig, simulate
 

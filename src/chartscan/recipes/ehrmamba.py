@@ -4,7 +4,7 @@ Settings of Fallahpour et al. 2024, Table 4 and section A.6 of the paper, for on
 """
 
 from chartscan.models import ehrmamba
-from chartscan.recipes._sequence import EhrmambaRecipe
+from chartscan.recipes.neural.sequence import EhrmambaRecipe
 from chartscan.sequences import SequenceConfig
 from chartscan.training import TrainConfig
 

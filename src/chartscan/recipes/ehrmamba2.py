@@ -5,7 +5,7 @@ beside which it stands.
 """
 
 from chartscan.models import ehrmamba2
-from chartscan.recipes._sequence import Ehrmamba2Recipe
+from chartscan.recipes.neural.sequence import Ehrmamba2Recipe
 from chartscan.sequences import SequenceConfig
 from chartscan.training import TrainConfig
 

@@ -1,7 +1,7 @@
 """EHRMamba-2 for a demonstration or a test: as `ehrmamba-tiny`, on Mamba-2 blocks of 4 heads."""
 
 from chartscan.models import ehrmamba2
-from chartscan.recipes._sequence import Ehrmamba2Recipe
+from chartscan.recipes.neural.sequence import Ehrmamba2Recipe
 from chartscan.sequences import SequenceConfig
 from chartscan.training import TrainConfig
 

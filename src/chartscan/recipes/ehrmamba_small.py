@@ -1,7 +1,7 @@
 """EHRMamba for a CPU: 2 blocks of width 128, about 400,000 parameters."""
 
 from chartscan.models import ehrmamba
-from chartscan.recipes._sequence import EhrmambaRecipe
+from chartscan.recipes.neural.sequence import EhrmambaRecipe
 from chartscan.sequences import SequenceConfig
 from chartscan.training import TrainConfig
 

@@ -1,7 +1,7 @@
 """EHRMamba for a demonstration or a test: 2 blocks of width 64, minutes on a laptop."""
 
 from chartscan.models import ehrmamba
-from chartscan.recipes._sequence import EhrmambaRecipe
+from chartscan.recipes.neural.sequence import EhrmambaRecipe
 from chartscan.sequences import SequenceConfig
 from chartscan.training import TrainConfig
 

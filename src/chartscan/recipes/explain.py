@@ -26,17 +26,17 @@ from chartscan.find import find
 from chartscan.heap import keep_freed_memory
 from chartscan.interpret.page import Event, Forecast, Patient, page
 from chartscan.predict import predict
-from chartscan.recipes._asked import asked
-from chartscan.recipes._explain_future import Ahead, forecasts_beside
-from chartscan.recipes._explain_series import explain_series
-from chartscan.recipes._explain_summary import summary, table
-from chartscan.recipes._explain_tokens import explain_tokens
-from chartscan.recipes._explanation import SIGNED, Explanation, Question
-from chartscan.recipes._histories import check_unseen, forecaster
-from chartscan.recipes._job import Watcher, of_subjects
-from chartscan.recipes._out import check_apart
-from chartscan.recipes._truth import ceilings
+from chartscan.recipes.explaining.explanation import SIGNED, Explanation, Question
+from chartscan.recipes.explaining.future import Ahead, forecasts_beside
+from chartscan.recipes.explaining.series import explain_series
+from chartscan.recipes.explaining.summary import summary, table
+from chartscan.recipes.explaining.tokens import explain_tokens
 from chartscan.recipes.forecast import write_forecasts
+from chartscan.recipes.futures.histories import check_unseen, forecaster
+from chartscan.recipes.questions.asked import asked
+from chartscan.recipes.reporting.truth import ceilings
+from chartscan.recipes.runs.job import Watcher, of_subjects
+from chartscan.recipes.runs.out import check_apart
 from chartscan.schema import HELD_OUT
 from chartscan.series import stays
 from chartscan.store.dataset import Dataset

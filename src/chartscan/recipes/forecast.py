@@ -13,11 +13,11 @@ from chartscan import files
 from chartscan.artifact import SequenceArtifact
 from chartscan.errors import ConfigError, DataError
 from chartscan.generate import Future, History, Plan, generate
-from chartscan.recipes._belonging import check_labels
-from chartscan.recipes._histories import at_questions, at_the_end, forecaster, histories, subjects_of
-from chartscan.recipes._job import Watcher, of_subjects
-from chartscan.recipes._labels import load_labels
-from chartscan.recipes._out import check_apart
+from chartscan.recipes.futures.histories import at_questions, at_the_end, forecaster, histories, subjects_of
+from chartscan.recipes.questions.belonging import check_labels
+from chartscan.recipes.questions.labels import load_labels
+from chartscan.recipes.runs.job import Watcher, of_subjects
+from chartscan.recipes.runs.out import check_apart
 from chartscan.schema import HELD_OUT, TIME
 from chartscan.sequences import violations
 from chartscan.sequences.time import DAY_US

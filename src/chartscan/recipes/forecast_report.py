@@ -15,10 +15,10 @@ from chartscan.batches.collate import batch_of
 from chartscan.errors import ConfigError, DataError
 from chartscan.evaluation import ForecastSet, NextTokens, evaluate_forecasts, write_forecast_report
 from chartscan.generate import History, Plan, generate, history_of
-from chartscan.recipes._histories import forecaster, sequences, subjects_of, train_sequences
-from chartscan.recipes._job import Watcher
-from chartscan.recipes._ngram import NGram, copied, fit_ngram, frequent, frequent_set, padded
-from chartscan.recipes._out import check_apart
+from chartscan.recipes.futures.histories import forecaster, sequences, subjects_of, train_sequences
+from chartscan.recipes.futures.ngram import NGram, copied, fit_ngram, frequent, frequent_set, padded
+from chartscan.recipes.runs.job import Watcher
+from chartscan.recipes.runs.out import check_apart
 from chartscan.schema import HELD_OUT
 from chartscan.sequences import Encoded, Timeline, violations, window
 from chartscan.sequences import types as T

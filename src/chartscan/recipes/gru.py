@@ -6,7 +6,7 @@ chooses noise.
 
 from chartscan.models import gru
 from chartscan.objectives import classification
-from chartscan.recipes._series import GruRecipe
+from chartscan.recipes.neural.series import GruRecipe
 from chartscan.series import CHANNELS, SeriesConfig
 from chartscan.training import TrainConfig
 

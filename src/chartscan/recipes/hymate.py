@@ -3,7 +3,7 @@
 What it changes of the paper, and what each change is worth, stands in docs/physionet2012.md.
 """
 
-from chartscan.recipes._series import CarriedRecipe
+from chartscan.recipes.neural.series import CarriedRecipe
 from chartscan.series import SeriesConfig
 from chartscan.training import TrainConfig
 

@@ -8,7 +8,7 @@ PhysioNet 2012 (log/). No weight for the positives, since it spoils probabilitie
 
 from chartscan.models import hymate
 from chartscan.objectives import classification
-from chartscan.recipes._series import HymateRecipe
+from chartscan.recipes.neural.series import HymateRecipe
 from chartscan.training import TrainConfig
 
 RECIPE = HymateRecipe(

@@ -8,7 +8,7 @@ import msgspec
 
 from chartscan.errors import ConfigError
 from chartscan.find import find
-from chartscan.recipes._job import Watcher
+from chartscan.recipes.runs.job import Watcher
 from chartscan.settings import with_settings
 from chartscan.store.accounting import Accounting
 from chartscan.store.config import DaysAfterLastEvent, ExportTime, FollowUp, StoreConfig

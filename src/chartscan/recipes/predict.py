@@ -12,9 +12,9 @@ from chartscan.cohort import Counts
 from chartscan.evaluation import write_predictions
 from chartscan.heap import keep_freed_memory
 from chartscan.predict import predict
-from chartscan.recipes._asked import asked
-from chartscan.recipes._job import Watcher
-from chartscan.recipes._out import check_apart
+from chartscan.recipes.questions.asked import asked
+from chartscan.recipes.runs.job import Watcher
+from chartscan.recipes.runs.out import check_apart
 from chartscan.schema import COHORT_KEY
 from chartscan.store.dataset import Dataset
 

@@ -16,11 +16,11 @@ from chartscan.evaluation import evaluate, text_table
 from chartscan.evaluation.report import write_report
 from chartscan.evaluation.sections import Coverage, DatasetFacts, ReportSections, TrainingCurve
 from chartscan.find import find, names
-from chartscan.recipes._given import check_artifact, check_dataset, read_given, told_apart
-from chartscan.recipes._groups import groups_of
-from chartscan.recipes._job import Watcher
-from chartscan.recipes._run_record import commit
-from chartscan.recipes._truth import ceilings
+from chartscan.recipes.reporting.given import check_artifact, check_dataset, read_given, told_apart
+from chartscan.recipes.reporting.groups import groups_of
+from chartscan.recipes.reporting.truth import ceilings
+from chartscan.recipes.runs.job import Watcher
+from chartscan.recipes.runs.record import commit
 from chartscan.schema import HELD_OUT, LABELS
 from chartscan.store.dataset import Dataset
 

@@ -2,16 +2,16 @@
 
 from pathlib import Path
 
-from chartscan.recipes import _work
-from chartscan.recipes._belonging import check_labels
-from chartscan.recipes._ensemble import EnsembleRecipe
-from chartscan.recipes._job import Job, Watcher
-from chartscan.recipes._labels import cohort_lines, load_labels, make_labels
 from chartscan.recipes._names import find_recipe
-from chartscan.recipes._sequence import SequenceRecipe
-from chartscan.recipes._series import SeriesRecipe
-from chartscan.recipes._summary import SummaryRecipe
-from chartscan.recipes._tabular import TabularRecipe
+from chartscan.recipes.baselines.summary import SummaryRecipe
+from chartscan.recipes.baselines.tabular import TabularRecipe
+from chartscan.recipes.ensembles.ensemble import EnsembleRecipe
+from chartscan.recipes.neural.sequence import SequenceRecipe
+from chartscan.recipes.neural.series import SeriesRecipe
+from chartscan.recipes.questions.belonging import check_labels
+from chartscan.recipes.questions.labels import cohort_lines, load_labels, make_labels
+from chartscan.recipes.runs import work
+from chartscan.recipes.runs.job import Job, Watcher
 from chartscan.settings import with_settings
 from chartscan.store.dataset import Dataset
 
@@ -42,12 +42,12 @@ def run_train(
 ) -> Path:
     """Trains recipe `name` on the train subjects of `data` and publishes the artifact at `out`."""
     recipe = recipe_of(name, settings)
-    _work.refuse_existing(out)
+    work.refuse_existing(out)
     dataset = Dataset.open(data)
     found = load_labels(labels) if labels else make_labels(dataset, None, watcher)
     check_labels(found, dataset)
     for line in cohort_lines(found):
         watcher.say(line)
     job = Job(dataset, out, found, watcher, resume, threads, device, track)
-    _work.begin(job, recipe)
+    work.begin(job, recipe)
     return recipe.train(job)

@@ -15,12 +15,12 @@ from chartscan.cohort.labelling import Task
 from chartscan.errors import ConfigError, DataError
 from chartscan.evaluation import write_predictions
 from chartscan.generate import History, Plan, generate
-from chartscan.recipes._belonging import check_labels
-from chartscan.recipes._histories import at_questions, forecaster, histories, subjects_of
-from chartscan.recipes._imagined import Imagined, known_events
-from chartscan.recipes._job import Watcher, of_subjects
-from chartscan.recipes._labels import load_labels, set_tasks
-from chartscan.recipes._out import check_apart
+from chartscan.recipes.futures.histories import at_questions, forecaster, histories, subjects_of
+from chartscan.recipes.futures.imagined import Imagined, known_events
+from chartscan.recipes.questions.belonging import check_labels
+from chartscan.recipes.questions.labels import load_labels, set_tasks
+from chartscan.recipes.runs.job import Watcher, of_subjects
+from chartscan.recipes.runs.out import check_apart
 from chartscan.schema import COHORT_KEY, HELD_OUT, PREDICTIONS, check
 from chartscan.store.dataset import Dataset
 

@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 import msgspec
 
 from chartscan.errors import ConfigError
-from chartscan.recipes._sequence import SequenceRecipe
 from chartscan.recipes.bench import line
 from chartscan.recipes.bench.efficiency_table import table
 from chartscan.recipes.bench.epochs import Epoch, Epochs, Hospital, Phase, epochs, hospital, recipe_of
@@ -22,6 +21,7 @@ from chartscan.recipes.bench.memory import FAILURES, failed, in_fresh_process
 from chartscan.recipes.bench.progress import Counter, ProgressFunction, silent
 from chartscan.recipes.bench.timing import clock, compared, order
 from chartscan.recipes.bench.training_step import Measured, Work, full_rows, measured
+from chartscan.recipes.neural.sequence import SequenceRecipe
 
 GIB = 2**30
 PHASES: tuple[Phase, ...] = ("pretraining", "fine-tuning")

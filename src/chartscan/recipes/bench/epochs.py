@@ -18,13 +18,13 @@ from chartscan.batches import Rows, Sampler, TokenStore, collate, pretraining_wi
 from chartscan.console import Display
 from chartscan.errors import ConfigError
 from chartscan.find import find
-from chartscan.recipes._job import Job
-from chartscan.recipes._labels import load_labels, make_labels
 from chartscan.recipes._names import find_recipe
-from chartscan.recipes._prompting import samples_of_split
-from chartscan.recipes._sequence import SequenceRecipe
-from chartscan.recipes._tokens import fit_tokens, token_store
+from chartscan.recipes.fitting.tokens import fit_tokens, token_store
 from chartscan.recipes.ingest import IngestPlan, run_ingest
+from chartscan.recipes.neural.prompting import samples_of_split
+from chartscan.recipes.neural.sequence import SequenceRecipe
+from chartscan.recipes.questions.labels import load_labels, make_labels
+from chartscan.recipes.runs.job import Job
 from chartscan.schema import TRAIN
 from chartscan.sequences import Encoder
 from chartscan.simulate import SimulateConfig, simulate

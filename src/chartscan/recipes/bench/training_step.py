@@ -20,12 +20,12 @@ from chartscan.heap import keep_freed_memory
 from chartscan.objectives.masked_event import MaskedEvent
 from chartscan.objectives.next_event import NextEvent
 from chartscan.objectives.prompted import Prompted
-from chartscan.recipes._sequence import SequenceRecipe
-from chartscan.recipes._trainee import Trainee
 from chartscan.recipes.bench.epochs import Phase
 from chartscan.recipes.bench.memory import forget_peak, peak_bytes
 from chartscan.recipes.bench.models import random_batch
 from chartscan.recipes.bench.timing import clock
+from chartscan.recipes.neural.sequence import SequenceRecipe
+from chartscan.recipes.neural.trainee import Trainee
 from chartscan.sequences.specials import MASK, SPECIALS
 from chartscan.training import TrainConfig
 from chartscan.training.config import uses_bf16

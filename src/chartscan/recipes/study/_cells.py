@@ -26,8 +26,8 @@ import pyarrow as pa
 from chartscan import files
 from chartscan.errors import DataError
 from chartscan.evaluation import PredictionSet, read_predictions, write_predictions
-from chartscan.recipes._job import Watcher, of_subjects
-from chartscan.recipes._work import settings_of
+from chartscan.recipes.runs.job import Watcher, of_subjects
+from chartscan.recipes.runs.work import settings_of
 from chartscan.recipes.study._facts import facts_of
 from chartscan.recipes.study._rows import Facts, Row, Subjects, subjects_of
 from chartscan.recipes.study._time_zero import asked_at, time_zeros

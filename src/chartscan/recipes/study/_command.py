@@ -10,10 +10,10 @@ import torch
 from chartscan.errors import ConfigError, DataError
 from chartscan.find import described, find, unknown
 from chartscan.heap import keep_freed_memory
-from chartscan.recipes._belonging import check_labels
-from chartscan.recipes._job import Job, Watcher, of_subjects
-from chartscan.recipes._labels import Labels, load_labels
-from chartscan.recipes._prompting import learnable
+from chartscan.recipes.neural.prompting import learnable
+from chartscan.recipes.questions.belonging import check_labels
+from chartscan.recipes.questions.labels import Labels, load_labels
+from chartscan.recipes.runs.job import Job, Watcher, of_subjects
 from chartscan.recipes.study._cells import Place, StudyData
 from chartscan.recipes.study._report import save
 from chartscan.recipes.study._rows import Study

@@ -4,7 +4,7 @@ import numpy as np
 import pyarrow as pa
 
 from chartscan.errors import DataError
-from chartscan.recipes._job import of_subjects
+from chartscan.recipes.runs.job import of_subjects
 from chartscan.schema import LABELS
 from chartscan.series.events import admissions, first_events, frame_of
 from chartscan.store.dataset import Dataset

@@ -12,10 +12,10 @@ from chartscan import artifact as artifacts
 from chartscan.cohort import Counts
 from chartscan.errors import ConfigError
 from chartscan.predict import predict
-from chartscan.recipes import _work
-from chartscan.recipes._job import Job, Watcher
-from chartscan.recipes._seen import seen
-from chartscan.recipes._sequence import SequenceRecipe
+from chartscan.recipes.neural.sequence import SequenceRecipe
+from chartscan.recipes.runs import work
+from chartscan.recipes.runs.job import Job, Watcher
+from chartscan.recipes.runs.seen import seen
 from chartscan.recipes.study._cells import Training
 from chartscan.recipes.train import recipe_of
 from chartscan.settings import with_settings
@@ -66,7 +66,7 @@ class RecipeTrainer:
             device=self.device,
             division=None if training.own_split else training.subjects,
         )
-        _work.begin(job, recipe)
+        work.begin(job, recipe)
         recipe.train(job)  # type: ignore[attr-defined]
 
     def ask(self, artifact: Path, labels: Mapping[str, pa.Table]) -> dict[str, pa.Table]:

@@ -13,8 +13,8 @@ from chartscan.errors import ConfigError
 from chartscan.evaluation.predictions import TRUE_RISK
 from chartscan.find import unknown
 from chartscan.recipes._names import find_recipe, recipe_names
-from chartscan.recipes._sequence import SequenceRecipe
-from chartscan.recipes._truth import ceilings
+from chartscan.recipes.neural.sequence import SequenceRecipe
+from chartscan.recipes.reporting.truth import ceilings
 from chartscan.recipes.study._cells import Place
 from chartscan.recipes.study._contest import Contest, contests, corrected
 from chartscan.recipes.study._report import Report

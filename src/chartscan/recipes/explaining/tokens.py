@@ -1,0 +1,167 @@
+"""Answers of token models explained, token by token."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import torch
+from torch import Tensor, nn
+
+from chartscan.artifact import SequenceArtifact
+from chartscan.batch import Batch, Prompts
+from chartscan.batches import Sampler
+from chartscan.batches.collate import batch_of
+from chartscan.console import ProgressFunction
+from chartscan.interpret.attention import attending, attention_maps
+from chartscan.interpret.events import with_questions
+from chartscan.interpret.faithfulness import shuffled
+from chartscan.interpret.hidden_attention import contributions, mean_attention, selections
+from chartscan.interpret.integrated_gradients import of_embeddings, to_tolerance
+from chartscan.interpret.occlusion import of_events
+from chartscan.interpret.rollout import rollout
+from chartscan.layers.embedding import EventEmbedding
+from chartscan.layers.mamba_block import MambaBlock
+from chartscan.recipes.explaining.explanation import (
+    ATTENTION,
+    CONTRIBUTIONS,
+    GRADIENTS,
+    HIDDEN,
+    OCCLUSION,
+    Explanation,
+    Method,
+    Question,
+    explained,
+    explanation,
+)
+from chartscan.recipes.explaining.token_events import token_events
+from chartscan.sequences import Encoded, Encoder, visible, window, window_index
+from chartscan.sequences import types as T
+
+TOKENS_PER_BATCH = 8192
+
+
+def explain_tokens(
+    artifact: SequenceArtifact,
+    questions: Sequence[Question],
+    records: Mapping[int, pa.Table],
+    seed: int,
+    progress: ProgressFunction,
+) -> list[Explanation]:
+    """The questions in their order; `records` are the EVENTS of their subjects."""
+    assert artifact.head is not None
+    model, head = artifact.model.eval(), artifact.head.eval()
+    other, other_head = shuffled(model, seed).eval(), shuffled(head, seed).eval()
+    methods = token_methods(model, score_of(model, head))
+    random = token_methods(other, score_of(other, other_head))
+    random.pop(OCCLUSION)
+    rows = [_Row.of(artifact, question, records[question.subject_id]) for question in questions]
+    order = Sampler(np.array([row.shown.n for row in rows]), TOKENS_PER_BATCH).in_order()
+    found: dict[int, Explanation] = {}
+    for indices in order:
+        batch = _batch(artifact, [rows[i] for i in indices])
+        results = explained(
+            score_of(model, head), batch, methods, random, [questions[i].seeds(seed) for i in indices]
+        )
+        for i, result in zip(indices.tolist(), results, strict=True):
+            shown = slice(1, rows[i].shown.n)
+            found[i] = explanation(questions[i], rows[i].events(), result, shown)
+        progress(len(found), len(questions))
+    return [found[i] for i in range(len(questions))]
+
+
+def score_of(model: nn.Module, head: nn.Module) -> Callable[[Batch], Tensor]:
+    """Raw log odds of each row's question."""
+    predict: Callable[[nn.Module, Batch], Tensor] = head.predict  # type: ignore[assignment]
+    return lambda batch: predict(model, batch)
+
+
+def token_methods(model: nn.Module, score: Callable[[Batch], Tensor]) -> dict[str, Method[Batch]]:
+    """What there is to say of a model of tokens, by what it is made of.
+
+    The baseline of integrated gradients is the embedding of each token with the mean code of the row's tokens
+    of the same type, and its own time: the question is why this laboratory result matters, not why a
+    laboratory result at that time does.
+    """
+    embedding: EventEmbedding = model.embedding  # type: ignore[assignment]
+    found: dict[str, Method[Batch]] = {
+        GRADIENTS: lambda b: to_tolerance(
+            lambda n: of_embeddings(score, b, embedding, n, b.types, embedding.codes)
+        )[0]
+    }
+    if any(isinstance(one, MambaBlock) for one in model.modules()):
+        found[HIDDEN] = lambda b: _hidden(model, b)
+        found[CONTRIBUTIONS] = lambda b: _contributions(model, b)
+    if attending(model):
+        found[ATTENTION] = lambda b: _attention(model, b)
+    found[OCCLUSION] = lambda b: of_events(score, b)
+    return found
+
+
+def _asked(model: nn.Module, batch: Batch) -> Batch:
+    return with_questions(batch, model.config.task_type)  # type: ignore[union-attr,arg-type]
+
+
+@torch.no_grad()
+def _hidden(model: nn.Module, batch: Batch) -> Tensor:
+    """Of the last block, what the task token takes from each token."""
+    last = selections(model, _asked(model, batch))[-1]
+    return mean_attention(last, batch.lengths.unsqueeze(1))[:, 0, :-1]
+
+
+@torch.no_grad()
+def _contributions(model: nn.Module, batch: Batch) -> Tensor:
+    last = selections(model, _asked(model, batch))[-1]
+    block = [one for one in model.modules() if isinstance(one, MambaBlock)][-1]
+    return contributions(last, block.out_proj.weight, batch.lengths)[:, :-1]
+
+
+@torch.no_grad()
+def _attention(model: nn.Module, batch: Batch) -> Tensor:
+    """Rolled out over the layers, from the task token."""
+    maps = [one.mean(1) for one in attention_maps(model, _asked(model, batch))]
+    start = torch.nn.functional.one_hot(batch.lengths, batch.codes.shape[1] + 1).to(maps[0].dtype)
+    return rollout(start, maps)[:, :-1]
+
+
+class _Row:
+    """What a model sees of one question, and the events that its tokens stand for."""
+
+    def __init__(self, question: Question, shown: Encoded, columns: pl.DataFrame):
+        self.question, self.shown, self._columns = question, shown, columns
+
+    @classmethod
+    def of(cls, artifact: SequenceArtifact, question: Question, record: pa.Table) -> "_Row":
+        """The window of `record` that the question is asked after."""
+        encoded = Encoder(artifact.vocabulary, artifact.bins).encode(record)
+        end = visible(encoded, np.datetime64(question.prediction_time, "us"))
+        context = artifact.vocabulary.config.context - 1
+        columns = token_events(artifact, encoded, record)
+        whole = end <= context
+        index = np.arange(end) if whole else window_index(encoded, end, context)
+        return cls(question, window(encoded, end, context), columns[index])
+
+    def events(self) -> pl.DataFrame:
+        """All tokens but the first."""
+        numbered = self._columns.with_columns(
+            position=pl.Series(np.arange(len(self._columns))),
+            visit=pl.Series(np.cumsum(self.shown.types == T.VS)),
+        )
+        return numbered[1:]
+
+
+def _batch(artifact: SequenceArtifact, rows: Sequence[_Row]) -> Batch:
+    """Rows as one batch, each with its question after its last token."""
+    tasks = [artifact.tasks.index(row.question.task) for row in rows]
+    codes = [artifact.vocabulary.task_token(row.question.task) for row in rows]
+    prompts = Prompts(
+        rows=torch.arange(len(rows)),
+        positions=torch.tensor([row.shown.n - 1 for row in rows]),
+        codes=torch.tensor(codes),
+        tasks=torch.tensor(tasks),
+        labels=torch.full((len(rows),), torch.nan),
+    )
+    batch = batch_of([row.shown for row in rows], prompts)
+    if artifact.vocabulary.config.task_token_placement == "both":
+        batch.codes[:, 0] = prompts.codes
+    return batch

@@ -1,0 +1,122 @@
+"""LABELS of built-in tasks over a dataset, made or read."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+
+import msgspec
+import pyarrow as pa
+
+from chartscan.cohort import Counts, Outcome, Record, label_dataset, read_labels, write_labels
+from chartscan.cohort.labelling import Task
+from chartscan.errors import ConfigError, DataError
+from chartscan.find import find, names
+from chartscan.recipes.questions.belonging import stamped
+from chartscan.recipes.runs.job import Watcher
+from chartscan.settings import with_settings
+from chartscan.store.dataset import Dataset
+
+Labels = dict[str, tuple[pa.Table, Counts | None]]
+
+
+def task_modules(wanted: list[str] | None = None) -> dict[str, ModuleType]:
+    """Built-in tasks by name; all of them when none is named."""
+    return {name.replace("-", "_"): find("tasks", name) for name in wanted or names("tasks")}
+
+
+@dataclass(frozen=True)
+class SetTask:
+    """A built-in task with settings of its own."""
+
+    module: ModuleType
+    DEFAULT: msgspec.Struct
+
+    @property
+    def TITLE(self) -> str:
+        """The title of the built-in task."""
+        return self.module.TITLE
+
+    @property
+    def SETTLED_BY(self) -> tuple[str, ...]:
+        """Event types after which nothing changes an answer; with other settings than its own, unknown."""
+        own: tuple[str, ...] = getattr(self.module, "SETTLED_BY", ())
+        return own if self.DEFAULT == self.module.DEFAULT else ()
+
+    def label(self, record: Record) -> list[Outcome]:
+        """One outcome per stay, by the settings."""
+        return self.module.label(record, self.DEFAULT)
+
+
+def set_tasks(wanted: list[str] | None, settings: Sequence[str]) -> Mapping[str, Task]:
+    """The tasks named, with settings changed; ConfigError where settings are meant for several tasks."""
+    modules = task_modules(wanted)
+    if settings and len(modules) > 1:
+        raise ConfigError(f"--set {settings[0]}: tasks have settings of their own. Name one task, not 'all'.")
+    return {name: SetTask(task, with_settings(task.DEFAULT, settings)) for name, task in modules.items()}
+
+
+def make_labels(
+    dataset: Dataset,
+    wanted: list[str] | None,
+    watcher: Watcher,
+    settings: Sequence[str] = (),
+    questions: bool = False,
+) -> Labels:
+    """LABELS (or QUESTIONS) and cohort counts of tasks, computed from the events."""
+    tasks = set_tasks(wanted, settings)
+    with watcher.progress("Labels", "subjects") as progress:
+        found = label_dataset(dataset, tasks, progress, questions)
+    return {task: (table, stamped(counts, dataset)) for task, (table, counts) in found.items()}
+
+
+def save_labels(labels: Labels, out: Path, as_folder: bool, questions: bool = False) -> None:
+    """One parquet file a task in the folder `out`, or the only task's labels as the file `out`."""
+    for task, (table, counts) in labels.items():
+        assert counts is not None
+        write_labels(out / f"{task}.parquet" if as_folder else out, table, task, counts, questions)
+
+
+def check_out(out: Path, as_folder: bool, names: str = "OUT") -> None:
+    """ConfigError where a folder would be written over the file `out`, or a file over the folder."""
+    if as_folder and out.exists() and not out.is_dir():
+        raise ConfigError(
+            f"{out} is a file. With several tasks {names} is a folder: name a new one, or one that exists."
+        )
+    if not as_folder and out.is_dir():
+        raise ConfigError(
+            f"{out} is a folder. With one task {names} is a file: name one in it, such as {out}/TASK.parquet."
+        )
+
+
+def cohort_lines(labels: Labels) -> list[str]:
+    """For each task: stays seen, eligible, positive, negative, and why the others are not there."""
+    lines = []
+    for task, (table, counts) in sorted(labels.items()):
+        if counts is None:
+            lines.append(f"{task}: {table.num_rows:,} labels")
+            continue
+        lines.append(
+            f"{task}: {counts.index_stays:,} stays, {counts.eligible:,} eligible, "
+            f"{counts.positive:,} positive, {counts.negative:,} negative"
+        )
+        if "boolean_value" not in table.column_names:
+            lines.append(f"    {table.num_rows:,} questions, answers left out")
+        lines += [f"    not eligible: {n:,} {reason}" for reason, n in counts.excluded.items()]
+        lines += [f"    no label: {n:,} {reason}" for reason, n in counts.absent.items()]
+    return lines
+
+
+def load_labels(path: Path, questions: bool = False) -> Labels:
+    """LABELS by task from one file, or from every parquet file of a folder; QUESTIONS too where welcome."""
+    files = [path] if path.is_file() else sorted(path.glob("*.parquet"))
+    if not files:
+        what = "no label files in this folder" if path.is_dir() else "no such file or folder of labels"
+        raise DataError(f"{path}: {what}. Make some: chartscan label all DATASET LABELS")
+    found: Labels = {}
+    for file in files:
+        table, task, counts = read_labels(file, questions)
+        if task in found:
+            raise ConfigError(f"{path}: two files hold labels of task '{task}'. Keep one.")
+        found[task] = table, counts
+    return found

@@ -1,0 +1,68 @@
+"""run.json: what was run, on which data, with which versions."""
+
+import platform
+import subprocess
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+
+import chartscan
+from chartscan.recipes.runs.job import Job
+from chartscan.schema import TRAIN, TUNING
+
+PACKAGES = ("torch", "numpy", "polars", "pyarrow", "duckdb", "scikit-learn")
+
+
+def run_record(job: Job, recipe: msgspec.Struct) -> dict[str, Any]:
+    """The resolved settings of a run, its data and its surroundings."""
+    return {
+        "recipe": msgspec.to_builtins(recipe),
+        "data": data_record(job),
+        "labels": {task: label_record(job, task) for task in job.tasks},
+        "versions": versions(),
+        "threads": job.threads,
+        "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def data_record(job: Job) -> dict[str, Any]:
+    """Which dataset, by content."""
+    manifest = job.dataset.manifest
+    return {
+        "fingerprint": job.dataset.fingerprint,
+        "source": manifest["source"],
+        "counts": manifest["counts"],
+        "follow_up": job.dataset.follow_up,
+        "subjects": {split: len(job.subjects(split)) for split in (TRAIN, TUNING)},
+    }
+
+
+def label_record(job: Job, task: str) -> dict[str, Any]:
+    """Rows and positives of one task, and its settings."""
+    table, counts = job.labels[task]
+    positives = int(np.sum(table["boolean_value"].to_numpy(zero_copy_only=False)))
+    return {
+        "rows": table.num_rows,
+        "positives": positives,
+        "settings": counts.settings if counts else {},
+    }
+
+
+def versions() -> dict[str, str]:
+    """Versions of ourselves, Python and the packages that decide numbers."""
+    found = {"chartscan": chartscan.__version__, "python": platform.python_version(), "commit": commit()}
+    return found | {name: version(name) for name in PACKAGES}
+
+
+def commit() -> str:
+    """The commit of a source checkout, with + where it was changed; empty for an installed package."""
+    folder = Path(__file__).parent
+    try:
+        command = ["git", "-C", str(folder), "describe", "--always", "--dirty=+", "--abbrev=12"]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return ""
