@@ -3,6 +3,8 @@
 import ast
 from pathlib import Path
 
+import pytest
+
 import chartscan
 
 SOURCE = Path(chartscan.__file__).parent
@@ -41,6 +43,19 @@ ALLOWED = {
     "interpret": {"batch", "schema", "layers", "kernels"},
 }
 ANYTHING = {"recipes", "cli", "__init__"}
+# folder of recipes -> the others it may import beside `_names` and itself: no recipe and no command
+SHARED = {
+    "runs": set(),
+    "reporting": set(),
+    "questions": {"runs"},
+    "fitting": {"runs"},
+    "futures": {"runs"},
+    "explaining": {"runs"},
+    "baselines": {"runs", "fitting"},
+    "ensembles": {"runs", "fitting"},
+    "neural": {"runs", "fitting", "baselines", "ensembles"},
+}
+COMMANDS = {"study", "bench"}  # folders of recipes that see all of them
 NO_TORCH = {
     "schema",
     "errors",
@@ -86,6 +101,13 @@ def violations(part: str, source: str, package: str) -> list[str]:
     return bad
 
 
+def shared_violations(folder: str, source: str) -> list[str]:
+    """What a module of a folder of recipes imports from others and must not."""
+    ours = [n.split(".") for n in imported(source, f"chartscan.recipes.{folder}")]
+    used = {parts[2] for parts in ours if parts[:2] == ["chartscan", "recipes"]}
+    return sorted(used - SHARED[folder] - {folder, "_names"})
+
+
 def modules() -> list[tuple[str, Path, str]]:
     """(part, file, dotted package) of every module."""
     found = []
@@ -102,6 +124,13 @@ def test_every_part_imports_only_what_it_may():
     assert not wrong
 
 
+def test_what_recipes_share_imports_no_recipe_or_command_and_of_its_own_what_it_may():
+    folders = {file.parent.name for file in (SOURCE / "recipes").glob("*/*.py")} - COMMANDS
+    assert folders == set(SHARED)
+    files = [(folder, file) for folder in SHARED for file in (SOURCE / "recipes" / folder).glob("*.py")]
+    assert not {str(file): v for folder, file in files if (v := shared_violations(folder, file.read_text()))}
+
+
 def test_a_planted_violation_is_found():
     assert violations("models", "from chartscan.tasks import readmission_30d", "chartscan.models") == [
         "tasks"
@@ -109,10 +138,14 @@ def test_a_planted_violation_is_found():
     assert violations("models", "def f():\n    from ..store import dataset", "chartscan.models") == ["store"]
     assert violations("store", "import torch.nn", "chartscan.store") == ["torch"]
     assert violations("models", "from ..batch import Batch\nimport torch", "chartscan.models") == []
+    assert shared_violations("runs", "from chartscan.recipes import train") == ["train"]
+    assert shared_violations("fitting", "from ..neural import start") == ["neural"]
+    assert shared_violations("neural", "from chartscan.recipes.runs.job import Job") == []
 
 
-def test_the_parts_form_no_cycle():
-    graph = {part: set(needs) for part, needs in ALLOWED.items()}
+@pytest.mark.parametrize("table", [ALLOWED, SHARED], ids=["parts", "folders of recipes"])
+def test_they_form_no_cycle(table):
+    graph = {part: set(needs) for part, needs in table.items()}
     while leaves := {part for part, needs in graph.items() if not needs}:
         graph = {part: needs - leaves for part, needs in graph.items() if part not in leaves}
     assert not graph
