@@ -17,7 +17,7 @@ WEIGHTS, VOCABULARY, BINS, PACE, VARIABLES = (
     "variables.json",
 )
 MODEL, CALIBRATION, RUN, BLEND = "model.json", "calibration.json", "run.json", "blend.json"
-Head = Literal["head", "forecast", "masked"]
+Head = Literal["head", "probe", "forecast", "masked"]
 
 T = TypeVar("T")
 

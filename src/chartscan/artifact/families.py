@@ -40,6 +40,7 @@ class SequenceArtifact:
     bins: NumericBins
     tasks: tuple[str, ...] = ()  # in the order of the head's task indices
     head: nn.Module | None = None  # objectives.prompted.Prompted: answers to task tokens
+    probe: nn.Module | None = None  # objectives.probe.Probe: answers of the model as it was pretrained
     forecast: nn.Module | None = None  # objectives.next_event.NextEvent: which token comes next
     masked: nn.Module | None = None  # objectives.masked_event.MaskedEvent: which event is masked
     pace: Pace | None = None  # types and times of generated tokens, from train records
@@ -49,7 +50,14 @@ class SequenceArtifact:
     @property
     def parts(self) -> dict[str, nn.Module]:
         """The modules there are, by the prefix of their weights."""
-        return _present(model=self.model, head=self.head, forecast=self.forecast, masked=self.masked)
+        return _present(
+            model=self.model, head=self.head, probe=self.probe, forecast=self.forecast, masked=self.masked
+        )
+
+    @property
+    def answering(self) -> nn.Module | None:
+        """What answers the tasks: `predict(model, batch)`; None where the model has learned none."""
+        return self.head or self.probe
 
 
 @dataclass(frozen=True)

@@ -85,6 +85,8 @@ def _check(artifact: Artifact) -> None:
     if isinstance(artifact, SequenceArtifact):
         for task in artifact.tasks:
             artifact.vocabulary.task_token(task)
+        if artifact.head is not None and artifact.probe is not None:
+            raise ConfigError("A model answers by a head or by a probe, not by both.")
     if isinstance(artifact, SeriesArtifact) and (artifact.head is None) != (artifact.head_config is None):
         raise ConfigError("A head of a series model needs its head_config, and a head_config its head.")
     if isinstance(artifact, EnsembleArtifact):

@@ -25,7 +25,7 @@ from chartscan.find import find
 from chartscan.sequences import NumericBins, Pace, Vocabulary
 from chartscan.series import Variables
 
-HEADS: tuple[Head, ...] = ("head", "forecast", "masked")
+HEADS: tuple[Head, ...] = ("head", "probe", "forecast", "masked")
 
 
 def save_sequence(staging: Path, artifact: SequenceArtifact) -> Description:
@@ -59,6 +59,7 @@ def load_sequence(folder: Path, names: list[str], about: Description, **common: 
         model = module.Model(config, len(vocabulary))
         heads = {
             "head": lambda: find("objectives", "prompted").Prompted(model.width, len(about.tasks)),
+            "probe": lambda: find("objectives", "probe").Probe(model.width, len(about.tasks)),
             "forecast": lambda: pretraining_head("next_event", model.width, vocabulary),
             "masked": lambda: pretraining_head("masked_event", model.width, vocabulary),
         }
@@ -72,6 +73,7 @@ def load_sequence(folder: Path, names: list[str], about: Description, **common: 
         bins=bins,
         tasks=about.tasks,
         head=parts.get("head"),
+        probe=parts.get("probe"),
         forecast=parts.get("forecast"),
         masked=parts.get("masked"),
         pace=Pace.load(folder / PACE, len(vocabulary)) if PACE in names else None,

@@ -34,8 +34,7 @@ def sequence_log_odds(
     batches = Sampler(rows.lengths, TOKENS_PER_BATCH).in_order()
     for number, indices in enumerate(batches):
         batch = collate(store, rows, indices).to(device)
-        assert artifact.head is not None
-        answers: Any = artifact.head.predict(model, batch)  # type: ignore[operator]
+        answers: Any = artifact.answering.predict(model, batch)  # type: ignore[union-attr,operator]
         log_odds[samples_in(rows, indices)] = answers.double().cpu().numpy()
         progress(number + 1, len(batches))
     return {t: log_odds[samples.tasks == tasks.index(t)] for t in labels}

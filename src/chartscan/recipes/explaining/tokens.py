@@ -49,11 +49,12 @@ def explain_tokens(
     progress: ProgressFunction,
 ) -> list[Explanation]:
     """The questions in their order; `records` are the EVENTS of their subjects."""
-    assert artifact.head is not None
-    model, head = artifact.model.eval(), artifact.head.eval()
+    assert artifact.answering is not None
+    model, head = artifact.model.eval(), artifact.answering.eval()
     other, other_head = shuffled(model, seed).eval(), shuffled(head, seed).eval()
-    methods = token_methods(model, score_of(model, head))
-    random = token_methods(other, score_of(other, other_head))
+    prompted = artifact.probe is None
+    methods = token_methods(model, score_of(model, head), prompted)
+    random = token_methods(other, score_of(other, other_head), prompted)
     random.pop(OCCLUSION)
     rows = [_Row.of(artifact, question, records[question.subject_id]) for question in questions]
     order = Sampler(np.array([row.shown.n for row in rows]), TOKENS_PER_BATCH).in_order()
@@ -76,8 +77,12 @@ def score_of(model: nn.Module, head: nn.Module) -> Callable[[Batch], Tensor]:
     return lambda batch: predict(model, batch)
 
 
-def token_methods(model: nn.Module, score: Callable[[Batch], Tensor]) -> dict[str, Method[Batch]]:
+def token_methods(
+    model: nn.Module, score: Callable[[Batch], Tensor], prompted: bool = True
+) -> dict[str, Method[Batch]]:
     """What there is to say of a model of tokens, by what it is made of.
+
+    Attention is what the task token attends to: there is none where answers are not `prompted` by one.
 
     The baseline of integrated gradients is the embedding of each token with the mean code of the row's tokens
     of the same type, and its own time: the question is why this laboratory result matters, not why a
@@ -89,10 +94,10 @@ def token_methods(model: nn.Module, score: Callable[[Batch], Tensor]) -> dict[st
             lambda n: of_embeddings(score, b, embedding, n, b.types, embedding.codes)
         )[0]
     }
-    if any(isinstance(one, MambaBlock) for one in model.modules()):
+    if prompted and any(isinstance(one, MambaBlock) for one in model.modules()):
         found[HIDDEN] = lambda b: _hidden(model, b)
         found[CONTRIBUTIONS] = lambda b: _contributions(model, b)
-    if attending(model):
+    if prompted and attending(model):
         found[ATTENTION] = lambda b: _attention(model, b)
     found[OCCLUSION] = lambda b: of_events(score, b)
     return found

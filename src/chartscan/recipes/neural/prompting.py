@@ -10,6 +10,7 @@ import torch
 from chartscan.artifact import Calibration, EnsembleArtifact, SequenceArtifact
 from chartscan.batches import Samples, samples_of
 from chartscan.errors import DataError
+from chartscan.objectives.probe import Probe
 from chartscan.objectives.prompted import Prompted
 from chartscan.recipes.fitting.few import limited
 from chartscan.recipes.runs.job import Job
@@ -21,9 +22,9 @@ class Tuned:
     """What fine-tuning adds to a model."""
 
     tasks: tuple[str, ...]
-    head: Prompted
+    head: Prompted | Probe
     calibration: Mapping[str, Calibration]
-    metrics: dict[str, float]  # of the tuning samples
+    metrics: dict[str, Any]  # of the tuning samples
 
 
 def samples_of_split(job: Job, split: str, tasks: list[str], limit: int | None, seed: int) -> Samples:

@@ -22,10 +22,12 @@ from chartscan.errors import ConfigError, check_settings
 from chartscan.heap import keep_freed_memory
 from chartscan.kernels import described
 from chartscan.models import bigbird, bilstm, cehr_bert, ehrmamba, ehrmamba2
+from chartscan.objectives.probe import Probe
 from chartscan.recipes.fitting.calibration import fit_calibration
 from chartscan.recipes.fitting.tokens import coverage_table, fit_tokens, token_store
 from chartscan.recipes.neural.epochs import Epochs
 from chartscan.recipes.neural.pretraining import Body, check_model, new_body, objective_of
+from chartscan.recipes.neural.probing import Known, fit_probe, known_of
 from chartscan.recipes.neural.prompting import Tuned, head_of, learnable, one_a_task, samples_of_split
 from chartscan.recipes.neural.start import for_any_machine, starting_point
 from chartscan.recipes.neural.trainee import Trainee, logits_of, mean_loss
@@ -56,6 +58,7 @@ class SequenceRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     label_limit: int | None = None  # train labels of a task (and a quarter as many of tuning); None: all
     head_dropout: float = 0.1
     together: bool = True  # one model learns all tasks; False: each task has a copy of the pretrained model
+    probe: bool = False  # in place of fine-tuning, regressions on what the pretrained model knows
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -72,6 +75,8 @@ class SequenceRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
             raise ConfigError(
                 f"next_visit_weight: '{self.architecture}' does not learn what comes next. Expected 1."
             )
+        if self.probe and self.pretrain is None and self.start_from is None:
+            raise ConfigError("probe: it reads a pretrained model. Pretrain, or name one with start_from.")
 
     @property
     def architecture(self) -> str:
@@ -165,12 +170,26 @@ class SequenceRun:
     def fitted(self, body: Body) -> artifact.Artifact:
         """All tasks in the body itself, or each in a copy of it, as one artifact."""
         recipe, job = self.recipe, self.job
+        if recipe.probe:
+            tuned = self.probed(body.model)
+            return self._model(body.model, body.head, tuned, self._run(body, tuned.metrics))
         if recipe.finetune is None:
             return self._model(body.model, body.head, None, self._run(body, {}))
         if recipe.together or len(job.tasks) == 1:
             tuned = self.finetune(body.model, recipe.finetune, job.tasks, FINE_TUNING)
             return self._model(body.model, body.head, tuned, self._run(body, tuned.metrics))
         return self._apart(body, recipe.finetune)
+
+    def probed(self, model: Any) -> Tuned:
+        """Regressions of every task on what `model` knows; the model stays as it is."""
+        model.to(self.job.device)
+        known = {split: self._known(model, split) for split in (TRAIN, TUNING)}
+        return fit_probe(self.job, model.width, known)
+
+    def _known(self, model: Any, split: str) -> Known:
+        store = self.train_store if split == TRAIN else self.tuning_store
+        samples, data = self._questions(model, store, split, self.job.tasks)
+        return known_of(model, data, samples)
 
     def finetune(self, model: Any, config: TrainConfig, tasks: list[str], title: str) -> Tuned:
         """The prompted head of `model`, taught together with it, and its calibration on tuning samples."""
@@ -207,7 +226,8 @@ class SequenceRun:
             vocabulary=self.vocabulary,
             bins=self.bins,
             tasks=tuned.tasks if tuned else (),
-            head=tuned.head if tuned else None,
+            head=tuned.head if tuned and not isinstance(tuned.head, Probe) else None,
+            probe=tuned.head if tuned and isinstance(tuned.head, Probe) else None,
             forecast=head if forecasts else None,
             masked=None if forecasts else head,
             pace=fit_pace([self.train_store.tokens], len(self.vocabulary)) if forecasts else None,

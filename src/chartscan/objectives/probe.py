@@ -1,0 +1,44 @@
+"""A linear probe: the answers of logistic regressions, one a task, on what a pretrained model knows of a row.
+
+The model stays as it was pretrained, so that a few hundred labels are enough to teach the answers. Probing a
+frozen representation so is how pretrained models of records are usually judged (Steinberg et al. 2021,
+J. Biomed. Inform. 113:103637).
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from chartscan.batch import Batch, SequenceModel
+
+
+class Probe(nn.Module):
+    """A weight for each number of `known` and a bias, of each task: log odds = known @ weight + bias."""
+
+    def __init__(self, width: int, n_tasks: int):
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(n_tasks, 2 * width))
+        self.bias = nn.Parameter(torch.zeros(n_tasks))
+
+    def forward(self, known: Tensor, tasks: Tensor) -> Tensor:
+        """Logits (P,) from what is known of the prompts' rows (P, 2 D) and the tasks' indices (P,)."""
+        return (known * self.weight[tasks]).sum(1) + self.bias[tasks]
+
+    def predict(self, model: SequenceModel, batch: Batch) -> Tensor:
+        """Logits (P,) of the batch's prompts."""
+        assert batch.prompts is not None
+        return self(known(model, batch), batch.prompts.tasks)
+
+
+def known(model: SequenceModel, batch: Batch) -> Tensor:
+    """Of each prompt the normed hidden state at its position, and their mean up to it: (P, 2 D) float32.
+
+    The latest state says where a patient stands; what lies years back has faded from it, and is in the mean.
+    The task token plays no part. A model that is not causal must have the prompt's position at its row's end.
+    """
+    assert batch.prompts is not None
+    rows, positions = batch.prompts.rows, batch.prompts.positions
+    hidden: Tensor = model.forward(batch).float()
+    hidden = F.rms_norm(hidden, hidden.shape[-1:], eps=1e-5)  # (B, L, D)
+    sums = hidden.cumsum(1)[rows, positions]  # (P, D)
+    return torch.cat([hidden[rows, positions], sums / (positions + 1).unsqueeze(1)], 1)
