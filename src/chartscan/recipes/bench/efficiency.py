@@ -18,6 +18,7 @@ from chartscan.recipes.bench.efficiency_table import table
 from chartscan.recipes.bench.epochs import Epoch, Epochs, Hospital, Phase, epochs, hospital, recipe_of
 from chartscan.recipes.bench.machine import observed
 from chartscan.recipes.bench.memory import FAILURES, failed, in_fresh_process
+from chartscan.recipes.bench.paper_ratios import beside_the_paper
 from chartscan.recipes.bench.progress import Counter, ProgressFunction, silent
 from chartscan.recipes.bench.timing import clock, compared, order
 from chartscan.recipes.bench.training_step import Measured, Work, full_rows, measured
@@ -69,10 +70,17 @@ class Contender(NamedTuple):
 
 def run(settings: Settings, progress: ProgressFunction = silent) -> dict[str, Any]:
     recipes = recipes_of(settings)
+    with hospital(settings.data, settings.labels, settings.subjects) as where:
+        found = of_recipes(settings, recipes, where, progress)
+    return found | {"patients": found["patients"] | {"data": settings.data}}
+
+
+def of_recipes(
+    settings: Settings, recipes: Mapping[str, SequenceRecipe], where: Hospital, progress: ProgressFunction
+) -> dict[str, Any]:
+    """Epochs and batches of `recipes`, which `settings` only names, on the train subjects of `where`."""
     with observed(settings.threads, keep_memory=True) as conditions:
-        with hospital(settings.data, settings.labels, settings.subjects) as where:
-            patients = where.asked._asdict() | {"tasks": len(where.job.tasks), "data": settings.data}
-            contenders = contenders_of(settings, recipes, where)
+        contenders = contenders_of(settings, recipes, where)
         total = sum(map(len, contenders.values())) * (settings.rounds + len(settings.rows))
         counter = Counter(total, progress)
         phases = [phase_of(settings, phase, own, counter) for phase, own in contenders.items()]
@@ -80,7 +88,7 @@ def run(settings: Settings, progress: ProgressFunction = silent) -> dict[str, An
         "bench": "models",
         "conditions": conditions,
         "clock": clock(settings.threads).name,
-        "patients": patients,
+        "patients": where.asked._asdict() | {"tasks": len(where.job.tasks)},
         "phases": phases,
     }
 
@@ -124,10 +132,12 @@ def phase_of(settings: Settings, phase: Phase, own: list[Contender], counter: Co
         row["tokens_per_second"] = one.epoch.positions / row["seconds"]
         rows[one.name] = row
     _compare_padded(rows, baseline)
+    named = [{"name": name} | row for name, row in rows.items()]
     return {
         "phase": phase,
         "baseline": baseline,
-        "rows": [{"name": name} | row for name, row in rows.items()],
+        "rows": named,
+        "beside_the_paper": beside_the_paper(phase, baseline, named),
     }
 
 

@@ -5,12 +5,6 @@ from typing import Any
 from chartscan.recipes.bench.machine import described
 
 GIB = 2**30
-# The paper's C.3: MultiBird's seconds over EHRMamba's, and EHRMamba's batch over MultiBird's; on GPUs.
-PAPER = {
-    "pretraining": {"seconds": (24 * 60 + 5) / (14 * 60 + 29), "batch": 44 / 32},
-    "fine-tuning": {"seconds": (4 * 60 + 37) / (60 + 17), "batch": 64 / 26},
-}
-PAPER_MODEL = "multibird"
 
 
 def table(found: dict[str, Any]) -> str:
@@ -28,7 +22,7 @@ def table(found: dict[str, Any]) -> str:
     ]
     for phase in found["phases"]:
         lines += ["", phase["phase"], *_epochs(phase["rows"]), "", *_memory(phase["rows"])]
-        lines += ["", *_beside_the_paper(phase)]
+        lines += ["", *(line for one in phase["beside_the_paper"] for line in _ratio_lines(one))]
     return "\n".join(lines)
 
 
@@ -71,36 +65,24 @@ def _reach(one: dict[str, Any]) -> str:
     return f"{one['largest']:,}{mark}{span}"
 
 
-def _beside_the_paper(phase: dict[str, Any]) -> list[str]:
+def _ratio_lines(one: dict[str, Any]) -> list[str]:
     """MultiBird's epoch over the baseline's, and the baseline's largest batch over MultiBird's."""
-    rows, name = {row["name"]: row for row in phase["rows"]}, phase["baseline"]
-    base, paper = rows.get(name), PAPER[phase["phase"]]
-    lines = []
-    for other, row in rows.items():
-        if base is None or row is base or not other.startswith(PAPER_MODEL):
-            continue
-        lines.append(
-            f"{other}'s epoch takes {_ratio(row['ratio'])} times {name}'s "
-            f"(padded {_ratio(row['padded_ratio'])}; the paper {paper['seconds']:.2f})."
-        )
-        lines.append(
-            f"{name}'s largest batch has {_batches(base, row, 1)} times {other}'s rows (the paper "
-            f"{paper['batch']:.2f})."
-        )
-        if base["prompts"]:
-            more = base["prompts_per_row"] / row["prompts_per_row"]
-            lines[-1] += f" In prompts: {_batches(base, row, more)} times."
+    other, name, paper = one["row"], one["baseline"], one["paper"]
+    lines = [
+        f"{other}'s epoch takes {_ratio(one['seconds'])} times {name}'s "
+        f"(padded {_ratio(one['padded_seconds'])}; the paper {paper['seconds']:.2f}).",
+        f"{name}'s largest batch has {_batches(one, 'rows')} times {other}'s rows (the paper "
+        f"{paper['batch']:.2f}).",
+    ]
+    if any(batch["prompts"] is not None for batch in one["batches"]):
+        lines[-1] += f" In prompts: {_batches(one, 'prompts')} times."
     return lines
 
 
-def _batches(base: dict[str, Any], row: dict[str, Any], factor: float) -> str:
-    """The largest batch of `base` over that of `row`, times `factor`, for each memory."""
-    found = [
-        f"{factor * mine['largest'] / other['largest']:.2f} ({mine['gib']:g} GiB)"
-        for mine, other in zip(base["largest"], row["largest"], strict=False)
-        if other["largest"]
-    ]
-    return ", ".join(found) or "-"
+def _batches(one: dict[str, Any], what: str) -> str:
+    """For each memory in which MultiBird has a row."""
+    known = [batch for batch in one["batches"] if batch[what] is not None]
+    return ", ".join(f"{batch[what]:.2f} ({batch['gib']:g} GiB)" for batch in known) or "-"
 
 
 def _number(value: float | None) -> str:
