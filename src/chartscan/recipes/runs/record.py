@@ -1,8 +1,10 @@
 """run.json: what was run, on which data, with which versions."""
 
+import hashlib
 import platform
 import subprocess
 from datetime import UTC, datetime
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ import chartscan
 from chartscan.recipes.runs.job import Job
 from chartscan.schema import TRAIN, TUNING
 
+SOURCE = Path(chartscan.__file__).parent
 PACKAGES = ("torch", "numpy", "polars", "pyarrow", "duckdb", "scikit-learn")
 
 
@@ -54,8 +57,22 @@ def label_record(job: Job, task: str) -> dict[str, Any]:
 
 def versions() -> dict[str, str]:
     """Versions of ourselves, Python and the packages that decide numbers."""
-    found = {"chartscan": chartscan.__version__, "python": platform.python_version(), "commit": commit()}
+    found = {"chartscan": chartscan.__version__, "commit": commit(), "source": source_hash(SOURCE)}
+    found["python"] = platform.python_version()
     return found | {name: version(name) for name in PACKAGES}
+
+
+@cache
+def source_hash(folder: Path) -> str:
+    """Of all source files and built kernels below: equal where the code is, with or without a checkout.
+
+    Kept: files that change under a running process are not what it runs.
+    """
+    digest = hashlib.sha256()
+    for path in sorted([*folder.rglob("*.py"), *folder.rglob("_native*.so")]):
+        content = hashlib.sha256(path.read_bytes()).hexdigest()
+        digest.update(f"{path.relative_to(folder).as_posix()} {content}\n".encode())
+    return digest.hexdigest()[:12]
 
 
 def commit() -> str:

@@ -12,7 +12,7 @@ A `Trainer` trains and asks; this module knows what is still to do, and says how
 import hashlib
 import json
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -28,7 +28,8 @@ from chartscan.errors import DataError
 from chartscan.evaluation import PredictionSet, read_predictions, write_predictions
 from chartscan.recipes.runs.job import Watcher, of_subjects
 from chartscan.recipes.runs.work import settings_of
-from chartscan.recipes.study._facts import facts_of
+from chartscan.recipes.study._facts import facts_of, made_with
+from chartscan.recipes.study._made_with import Code, current
 from chartscan.recipes.study._rows import Facts, Row, Subjects, subjects_of
 from chartscan.recipes.study._time_zero import asked_at, time_zeros
 from chartscan.schema import HELD_OUT, TRAIN, TUNING
@@ -147,6 +148,16 @@ def run_cells(cells: list[Cell], place: Place) -> None:
         place.watcher.say(f"  finished in {seconds[0]:,.0f} s{clock.time_left()}")
 
 
+def codes_of(cells: list[Cell], wanted: Container[str]) -> Iterator[tuple[str, list[Code]]]:
+    """By row, the code of every finished cell, and the present one for the others of rows `wanted`."""
+    for cell in cells:
+        kept = next(iter(sorted(cell.answers.glob("*.parquet"))), None)
+        if kept:
+            yield cell.row.name, made_with(read_predictions(kept).run or {})
+        elif cell.row.name in wanted:
+            yield cell.row.name, [current()]
+
+
 def finished(cells: list[Cell], task: str) -> list[tuple[Cell, PredictionSet]]:
     """The cells that have answers to `task`, with them."""
     found = [(cell, cell.answers / f"{task}.parquet") for cell in cells]
@@ -182,7 +193,11 @@ def _asked(row: Row, task: str, subjects: np.ndarray, data: StudyData) -> pa.Tab
 
 
 def training_key(name: str, training: Training, data: StudyData) -> str:
-    """A name for the artifact: two trainings share it when nothing that decides the outcome differs."""
+    """A name for the artifact: two trainings share it when no setting, datum or seed differs.
+
+    Settings at their default are part of it. Without them a new setting would keep every artifact, but one
+    whose default has changed would be taken for what it is not. The code is no part: see `_made_with`.
+    """
     parts = {
         "recipe": type(training.recipe).__name__,
         "settings": settings_of(training.recipe),

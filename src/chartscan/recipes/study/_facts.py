@@ -1,7 +1,11 @@
-"""What a training cost, as its run record and the clock say it."""
+"""What a training cost, as its run record and the clock say it, and the code that made it."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+import msgspec
+
+from chartscan.recipes.study._made_with import Code, code_of, current, distinct
 
 
 def facts_of(runs: Sequence[Mapping[str, Any]], seconds: Sequence[float | None]) -> dict[str, Any]:
@@ -11,6 +15,7 @@ def facts_of(runs: Sequence[Mapping[str, Any]], seconds: Sequence[float | None])
     """
     last = runs[-1]
     known = [one for one in seconds if one is not None]
+    trained_with = [code_of(run["versions"]) for run in runs if "versions" in run]
     return {
         "parameters": last.get("parameters"),
         "training_seconds": sum(known) if len(known) == len(runs) else None,
@@ -18,5 +23,13 @@ def facts_of(runs: Sequence[Mapping[str, Any]], seconds: Sequence[float | None])
             phase: s for run in runs for phase, s in run.get("seconds_per_epoch", {}).items()
         },
         "versions": dict(last.get("versions", {})),
+        "made_with": msgspec.to_builtins(distinct([*trained_with, current()])),  # now it is asked
         "threads": last.get("threads"),
     }
+
+
+def made_with(facts: Mapping[str, Any]) -> list[Code]:
+    """The code of a cell; of one from before that was kept, what its training recorded."""
+    if "made_with" in facts:
+        return msgspec.convert(facts["made_with"], list[Code])
+    return [code_of(facts["versions"])] if facts.get("versions") else []

@@ -25,6 +25,8 @@ from chartscan.metrics._arrays import log_odds, sigmoid
 from chartscan.metrics.auroc import auroc
 from chartscan.metrics.average_precision import average_precision
 from chartscan.metrics.brier import brier
+from chartscan.recipes.study._facts import made_with
+from chartscan.recipes.study._made_with import Code, distinct
 
 METRICS = {"auroc": auroc, "average_precision": average_precision, "brier": brier}
 
@@ -63,6 +65,7 @@ class RowScore(msgspec.Struct, frozen=True):
     seconds_per_epoch: dict[str, float]  # by phase, median of seeds
     training_seconds: float | None  # median of seeds
     versions: dict[str, str]
+    made_with: list[Code]  # of any seed
 
 
 class Answered(NamedTuple):
@@ -104,6 +107,7 @@ def score(row: Answered, baseline: Answered | None, sampling: Sampling) -> RowSc
         seconds_per_epoch=_seconds_per_epoch(row.repeats),
         training_seconds=_median([one.run.get("training_seconds") for one in row.repeats]),
         versions=dict(first.run.get("versions", {})),
+        made_with=distinct([code for one in row.repeats for code in made_with(one.run)]),
     )
 
 

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from chartscan.recipes.study._cells import Place
 from chartscan.recipes.study._task_tables import Scores, contest_table, metric_tables
-from chartscan.recipes.study._trained import provenance
+from chartscan.recipes.study._trained import code_notice, provenance
 
 CAPTION = (
     "Mean ± SD is over training seeds and says how far training wanders. The ensemble is the mean of the "
@@ -53,7 +53,8 @@ def markdown(
         baselines, least = "; ".join(scores.contests[0].baselines), 2 / (place.replicates + 1)
         text = TESTS.format(baselines=baselines, least=least, replicates=replicates)
         parts += ["## Tests", contest_table(scores), text]
-    return "\n\n".join([*parts, _cohorts(scores), provenance(place)]) + "\n"
+    parts += [*code_notice(scores.rows()), _cohorts(scores), provenance(place)]
+    return "\n\n".join(parts) + "\n"
 
 
 def _cohorts(scores: Scores) -> str:

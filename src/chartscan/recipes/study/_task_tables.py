@@ -41,6 +41,10 @@ class Scores(NamedTuple):
     tasks: list[TaskScores]
     contests: list[Contest]
 
+    def rows(self) -> list[RowScore]:
+        """Each row once: what its cells cost, and which code made them, is the same on every task."""
+        return list({row.name: row for task in self.tasks for row in task.rows}.values())
+
     def named(self, name: str) -> list[RowScore | None]:
         """A row on every task."""
         return [task.named(name) for task in self.tasks]

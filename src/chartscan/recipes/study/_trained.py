@@ -1,12 +1,14 @@
 """Studies that are tables of trained recipes: their rows are all that a study's file has to say."""
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 import msgspec
 
 import chartscan
 from chartscan.evaluation.per_task import Sampling
-from chartscan.recipes.study._cells import Cell, Place, cells_of, finished, run_cells
+from chartscan.recipes.study._cells import Cell, Place, cells_of, codes_of, finished, run_cells
+from chartscan.recipes.study._made_with import not_one_code
 from chartscan.recipes.study._report import Report
 from chartscan.recipes.study._rows import Facts, Row, chosen
 from chartscan.recipes.study._score import Answered, Repeat, RowScore, repeat_of, score
@@ -43,6 +45,9 @@ class TrainedStudy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         rows = self.rows(place.data.facts)
         wanted = {row.name for row in chosen(rows, place.only)}
         cells = cells_of(rows, place)
+        mixed = not_one_code(codes_of(cells, wanted))
+        if mixed:  # said before hours of training, and under the tables
+            place.watcher.say(mixed)
         run_cells([cell for cell in cells if cell.row.name in wanted], place)
         return rows, cells
 
@@ -88,8 +93,14 @@ def report(study: TrainedStudy, rows: list[Row], scores: list[RowScore], place: 
     missing = [row.name for row in rows if row.name not in {one.name for one in scores}]
     if missing:
         parts.append(f"Not run yet: {', '.join(missing)}.")
-    parts.append(_provenance(scores, place))
+    parts += [*code_notice(scores), _provenance(scores, place)]
     return Report("\n\n".join(parts) + "\n", _values(study, scores, place))
+
+
+def code_notice(rows: Sequence[RowScore]) -> list[str]:
+    """A paragraph where the rows of a table are not all of one code."""
+    mixed = not_one_code((row.name, row.made_with) for row in rows)
+    return [mixed] if mixed else []
 
 
 def provenance(place: Place) -> str:
