@@ -10,8 +10,10 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 
+from chartscan.recipes.bench.paper_ratios import beside_the_paper
 from chartscan.schema import EVENTS, LABELS, PREDICTIONS, check
 
+GIB = 2**30
 ZERO = datetime(2012, 1, 1)
 SPLITS = {"train": range(100, 160), "tuning": range(160, 180), "held_out": range(180, 240)}
 
@@ -82,6 +84,7 @@ class FakeTrainer:
     resumed: list = field(default_factory=list)
     starts: list = field(default_factory=list)
     asked: int = 0
+    measured: list = field(default_factory=list)
 
     def resolve(self, recipe, settings):
         values = dict(setting.split("=") for setting in settings)
@@ -114,10 +117,44 @@ class FakeTrainer:
             if task not in self.unlearned
         }
 
+    def measure(self, recipes, settings):
+        self.measured.append((recipes, settings))
+        return bench_result([*recipes], settings)
+
     def run_record(self, artifact):
         recipe = json.loads((artifact / "recipe.json").read_bytes())
         phase = "pretraining" if recipe["name"].endswith("body") else "fine-tuning"
-        return {"parameters": 1000, "seconds_per_epoch": {phase: 2.0 + recipe["seed"]}, "threads": 1}
+        return {
+            "parameters": 1000,
+            "seconds_per_epoch": {phase: 2.0 + recipe["seed"]},
+            "tokens_per_epoch": {phase: 1000.0},
+            "threads": 1,
+        }
+
+
+def bench_result(names, settings):
+    """What the bench gives, in round numbers: a recipe takes twice the time and memory of the one before."""
+    phases = []
+    for phase, prompts in (("pretraining", 0), ("fine-tuning", 40)):
+        rows = [
+            {
+                "name": name, "precision": "fp32", "context": 64, "rows": 10, "positions": 500, "updates": 4,
+                "prompts": prompts, "prompts_per_row": prompts / 10, "peaks": {4: GIB, 8: 2 * GIB},
+                "not_measured": {}, "parameters": 1234, "padded_seconds": 20.0,
+                "padded_tokens_per_second": 32.0, "fixed_bytes": 0.5 * GIB, "bytes_a_row": 2.0**20,
+                "error": None, "seconds": 2.0**n, "range": [0.5, 9.0], "rounds": 2, "ratio": 2.0**n,
+                "tokens_per_second": 500 / 2.0**n, "padded_ratio": 1.0,
+                "largest": [
+                    {"gib": gib, "largest": 64 // 2**n, "least": None, "most": None, "extrapolated": True}
+                    for gib in settings.memory_gib
+                ],
+            }
+            for n, name in enumerate(names)
+        ]  # fmt: skip
+        ratios = beside_the_paper(phase, names[0], rows)
+        phases.append({"phase": phase, "baseline": names[0], "rows": rows, "beside_the_paper": ratios})
+    asked = {"patients": 20, "prompts": 50, "instants": 30, "tasks": 2}
+    return {"conditions": {"threads": 1}, "clock": "processor time", "patients": asked, "phases": phases}
 
 
 def _answers(recipe, task, labels):

@@ -10,6 +10,8 @@ import pytest
 from chartscan.errors import ConfigError, DataError
 from chartscan.evaluation import read_predictions
 from chartscan.recipes import cehr_bert_tiny, ehrmamba_tiny
+from chartscan.recipes.bench import efficiency
+from chartscan.recipes.bench.epochs import epochs, hospital
 from chartscan.recipes.ingest import IngestPlan, run_ingest
 from chartscan.recipes.predict import run_predict
 from chartscan.recipes.questions.labels import make_labels, save_labels
@@ -49,7 +51,7 @@ def plan(tmp_path_factory):
 def run(plan, **changes):
     """Text and values of the study, and what was said."""
     plan, watcher = dataclasses.replace(plan, **changes), Silent()
-    text = next(run_study(plan, watcher))
+    text, _ = run_study(plan, watcher)
     return text, json.loads((plan.out / "table1.json").read_bytes()), watcher.said
 
 
@@ -76,6 +78,42 @@ def test_every_model_answers_every_task_that_can_be_learned(done):
             assert phases == {"pretraining", "fine-tuning"}
             assert row["parameters"] > 0
     assert text.startswith("# Table 1")
+
+
+def test_tokens_of_an_epoch_are_those_of_its_batches_with_padding(plan, done):
+    """The rows of a prompted model, by the bench's own count of an epoch, whose batches differ a little."""
+    with hospital(str(plan.data), str(plan.labels), subjects=0) as where:
+        recipe = with_settings(cehr_bert_tiny.RECIPE, ["sequence.min_subjects=2"])
+        expected = epochs(recipe, where, tokens=256, steps=1).by_phase["pretraining"]
+    rows = {row["name"]: row for row in done[1]["tasks"][0]["rows"]}
+    found = rows["cehr-bert, one task"]["tokens_per_epoch"]
+    assert found["pretraining"] == pytest.approx(expected.positions, rel=0.1)
+    assert set(found) == {"pretraining", *(f"fine-tuning {task}" for task in TASKS)}
+    assert rows["xgboost"]["tokens_per_epoch"] == {}
+
+
+def test_epochs_and_batches_are_measured_by_the_bench_and_once(plan, done, monkeypatch):
+    def in_this_process(function, one, batches, *timed):
+        return function(one, batches, *timed)._replace(peak_bytes=10**6 * len(batches[-1].codes))
+
+    monkeypatch.setattr(efficiency, "in_fresh_process", in_this_process)
+    settings = [*plan.settings, "memory_gib=1"]
+    text, values, _ = run(plan, settings=settings)
+    monkeypatch.setattr(efficiency, "in_fresh_process", None)
+    assert run(plan, settings=settings)[:2] == (text, values)
+    pretraining, fine_tuning = values["efficiency"]["phases"]
+    for phase in (pretraining, fine_tuning):
+        assert [row["name"] for row in phase["rows"]] == ["ehrmamba-tiny", "cehr-bert-tiny"]
+        assert phase["beside_the_paper"] == []  # MultiBird is not in this study
+        for row in phase["rows"]:
+            assert row["largest"][0]["largest"] == 2**30 // 10**6
+            trained = next(
+                one["tokens_per_epoch"][phase["phase"]]
+                for one in values["tasks"][0]["rows"]
+                if one["name"] == row["name"].replace("-tiny", ", prompted")
+            )
+            assert trained == pytest.approx(row["positions"], rel=0.1)
+    assert values["efficiency"]["patients"]["tasks"] == len(TASKS)
 
 
 def test_a_body_is_pretrained_once_and_shared_by_both_ways(plan, done):

@@ -30,6 +30,11 @@ class Epochs:
     def n_batches(self, epoch: int) -> int:
         return len(self._batches(epoch))
 
+    @property
+    def tokens(self) -> int:
+        """Of all batches of the first epoch, padding included; others are packed a little otherwise."""
+        return sum(len(rows) * int(self.rows.lengths[rows].max()) for rows in self._batches(0))
+
     def batch(self, epoch: int, index: int) -> Batch:
         return collate(self.store, self.rows, self._batches(epoch)[index])
 

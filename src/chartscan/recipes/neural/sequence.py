@@ -130,6 +130,7 @@ class SequenceRun:
             self.vocabulary, self.bins = fit_tokens(job, recipe.sequence)
         self.encoder = Encoder(self.vocabulary, self.bins)
         self.seconds_per_epoch: dict[str, float] = {}  # by phase
+        self.tokens_per_epoch: dict[str, int] = {}  # likewise; padding included
         torch.set_num_threads(job.threads)
         keep_freed_memory()
 
@@ -245,6 +246,7 @@ class SequenceRun:
             "curves": loss_curves(self.job.work),
             "parameters": sum(p.numel() for p in body.model.parameters()),  # of one model
             "seconds_per_epoch": self.seconds_per_epoch,
+            "tokens_per_epoch": self.tokens_per_epoch,
         }
 
     def _epochs(self, store: TokenStore, rows: Rows) -> Epochs:
@@ -276,4 +278,5 @@ class SequenceRun:
         )
         folder = phase_folder(self.job, title)
         self.seconds_per_epoch[title.lower()] = seconds_per_epoch(folder, data, config)
+        self.tokens_per_epoch[title.lower()] = data.tokens
         return result

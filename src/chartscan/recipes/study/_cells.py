@@ -26,6 +26,7 @@ import pyarrow as pa
 from chartscan import files
 from chartscan.errors import DataError
 from chartscan.evaluation import PredictionSet, read_predictions, write_predictions
+from chartscan.recipes.bench import efficiency as bench
 from chartscan.recipes.runs.job import Watcher, of_subjects
 from chartscan.recipes.runs.work import settings_of
 from chartscan.recipes.study._facts import facts_of, made_with
@@ -64,6 +65,10 @@ class Trainer(Protocol):
         """PREDICTIONS by task, rows as in `labels`, of the tasks that the artifact has learned."""
         ...
 
+    def measure(self, recipes: Mapping[str, msgspec.Struct], settings: bench.Settings) -> dict[str, Any]:
+        """What `bench models` finds of these recipes on the train subjects, by whatever names they have."""
+        ...
+
     def run_record(self, artifact: Path) -> Mapping[str, Any]:
         """run.json of the artifact."""
         ...
@@ -79,6 +84,7 @@ class Place:
     only: list[str] = field(default_factory=list)
     resume: bool = False
     threads: int = 1
+    device: str = "cpu"
     replicates: int = 1000  # bootstrap resamples
     data: "StudyData | None" = None  # None: the study makes its own
 

@@ -73,6 +73,7 @@ def run_study(plan: StudyPlan, watcher: Watcher) -> Iterator[str]:
         only=plan.only,
         resume=plan.resume,
         threads=plan.threads,
+        device=plan.device,
         replicates=plan.bootstrap,
         data=data,
     )

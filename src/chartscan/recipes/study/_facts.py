@@ -19,9 +19,7 @@ def facts_of(runs: Sequence[Mapping[str, Any]], seconds: Sequence[float | None])
     return {
         "parameters": last.get("parameters"),
         "training_seconds": sum(known) if len(known) == len(runs) else None,
-        "seconds_per_epoch": {
-            phase: s for run in runs for phase, s in run.get("seconds_per_epoch", {}).items()
-        },
+        **{name: _by_phase(runs, name) for name in ("seconds_per_epoch", "tokens_per_epoch")},
         "versions": dict(last.get("versions", {})),
         "made_with": msgspec.to_builtins(distinct([*trained_with, current()])),  # now it is asked
         "threads": last.get("threads"),
@@ -33,3 +31,7 @@ def made_with(facts: Mapping[str, Any]) -> list[Code]:
     if "made_with" in facts:
         return msgspec.convert(facts["made_with"], list[Code])
     return [code_of(facts["versions"])] if facts.get("versions") else []
+
+
+def _by_phase(runs: Sequence[Mapping[str, Any]], name: str) -> dict[str, float]:
+    return {phase: value for run in runs for phase, value in run.get(name, {}).items()}

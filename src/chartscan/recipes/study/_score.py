@@ -63,6 +63,7 @@ class RowScore(msgspec.Struct, frozen=True):
     differences: list[Difference]
     parameters: int | None
     seconds_per_epoch: dict[str, float]  # by phase, median of seeds
+    tokens_per_epoch: dict[str, float]  # likewise, padding included; of sequence models
     training_seconds: float | None  # median of seeds
     versions: dict[str, str]
     made_with: list[Code]  # of any seed
@@ -104,7 +105,8 @@ def score(row: Answered, baseline: Answered | None, sampling: Sampling) -> RowSc
         baseline=other.name if other else None,
         differences=differences(row, other, sampling) if other else [],
         parameters=first.run.get("parameters"),
-        seconds_per_epoch=_seconds_per_epoch(row.repeats),
+        seconds_per_epoch=_by_phase(row.repeats, "seconds_per_epoch"),
+        tokens_per_epoch=_by_phase(row.repeats, "tokens_per_epoch"),
         training_seconds=_median([one.run.get("training_seconds") for one in row.repeats]),
         versions=dict(first.run.get("versions", {})),
         made_with=distinct([code for one in row.repeats for code in made_with(one.run)]),
@@ -183,10 +185,10 @@ def check_paired(name: str, one: Repeat, other_name: str, other: Repeat) -> None
         )
 
 
-def _seconds_per_epoch(repeats: Sequence[Repeat]) -> dict[str, float]:
-    phases = sorted({phase for one in repeats for phase in one.run.get("seconds_per_epoch", {})})
-    found = {p: _median([one.run.get("seconds_per_epoch", {}).get(p) for one in repeats]) for p in phases}
-    return {phase: seconds for phase, seconds in found.items() if seconds is not None}
+def _by_phase(repeats: Sequence[Repeat], name: str) -> dict[str, float]:
+    phases = sorted({phase for one in repeats for phase in one.run.get(name, {})})
+    found = {p: _median([one.run.get(name, {}).get(p) for one in repeats]) for p in phases}
+    return {phase: value for phase, value in found.items() if value is not None}
 
 
 def _median(found: list[float | None]) -> float | None:

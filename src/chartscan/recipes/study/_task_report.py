@@ -40,9 +40,15 @@ class Named(NamedTuple):
 
 
 def markdown(
-    title: str, about: str, scores: Scores, rows: Named, waiting: Sequence[str], place: Place
+    title: str,
+    about: str,
+    scores: Scores,
+    rows: Named,
+    waiting: Sequence[str],
+    costs: Sequence[str],
+    place: Place,
 ) -> str:
-    """The page; `waiting` are rows that lack answers, without which nothing is tested."""
+    """The page; `waiting` are rows that lack answers, without which nothing is tested; `costs` its parts."""
     replicates = f"{place.replicates:,}"
     parts = [f"# {title}", about, *metric_tables(scores, rows.full), CAPTION.format(replicates=replicates)]
     if rows.few:
@@ -53,7 +59,7 @@ def markdown(
         baselines, least = "; ".join(scores.contests[0].baselines), 2 / (place.replicates + 1)
         text = TESTS.format(baselines=baselines, least=least, replicates=replicates)
         parts += ["## Tests", contest_table(scores), text]
-    parts += [*code_notice(scores.rows()), _cohorts(scores), provenance(place)]
+    parts += [*costs, *code_notice(scores.rows()), _cohorts(scores), provenance(place)]
     return "\n\n".join(parts) + "\n"
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import msgspec
@@ -12,6 +13,8 @@ from chartscan import artifact as artifacts
 from chartscan.cohort import Counts
 from chartscan.errors import ConfigError
 from chartscan.predict import predict
+from chartscan.recipes.bench import efficiency as bench
+from chartscan.recipes.bench.epochs import Hospital, asked
 from chartscan.recipes.neural.sequence import SequenceRecipe
 from chartscan.recipes.runs import work
 from chartscan.recipes.runs.job import Job, Watcher
@@ -81,6 +84,14 @@ class RecipeTrainer:
         data, learned = self.dataset, {task: labels[task] for task in labels if task in model.tasks}
         with self.watcher.progress("Predicting", "batches") as progress:
             return predict(model, lambda: map(data.read_shard, data.shards()), learned, progress)
+
+    def measure(self, recipes: Mapping[str, msgspec.Struct], settings: bench.Settings) -> dict[str, Any]:
+        """The bench on the dataset and labels of the study."""
+        sequence = {name: one for name, one in recipes.items() if isinstance(one, SequenceRecipe)}
+        with TemporaryDirectory() as scratch:
+            job = Job(self.dataset, Path(scratch) / "run", self.labels, self.watcher)
+            with self.watcher.progress("Epochs and batches", "measurements") as progress:
+                return bench.of_recipes(settings, sequence, Hospital(job, asked(job)), progress)
 
     def run_record(self, artifact: Path) -> Mapping[str, Any]:
         """run.json."""

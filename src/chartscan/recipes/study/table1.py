@@ -15,8 +15,11 @@ from chartscan.find import unknown
 from chartscan.recipes._names import find_recipe, recipe_names
 from chartscan.recipes.neural.sequence import SequenceRecipe
 from chartscan.recipes.reporting.truth import ceilings
-from chartscan.recipes.study._cells import Place
+from chartscan.recipes.study._cells import Cell, Place
 from chartscan.recipes.study._contest import Contest, contests, corrected
+from chartscan.recipes.study._efficiency import measured_once, settings_of
+from chartscan.recipes.study._efficiency_tables import UNMEASURED, trainings
+from chartscan.recipes.study._efficiency_tables import measured as efficiency_tables
 from chartscan.recipes.study._report import Report
 from chartscan.recipes.study._rows import Facts, Row
 from chartscan.recipes.study._score import Answered, RowScore, repeat_of, score
@@ -26,6 +29,7 @@ from chartscan.recipes.study._trained import TrainedStudy, answers_of, sampling_
 
 ONE_TASK, PROMPTED = "one task", "prompted"
 WAYS = {ONE_TASK: "together=false", PROMPTED: "together=true"}
+OURS, OTHER = f"ehrmamba, {PROMPTED}", f"multibird, {PROMPTED}"  # whose costs the paper compares
 ONLY = {"bigbird": ONE_TASK, "multibird": PROMPTED}  # MultiBird is BigBird with prompts
 
 
@@ -61,6 +65,7 @@ class Table1(TrainedStudy, frozen=True):
     finetune_epochs: int | None = None
     tokens_per_batch: int | None = None  # of every sequence model
     min_subjects: int | None = None  # train subjects that a token or a variable needs
+    memory_gib: float | tuple[float, ...] = ()  # to fill with a batch; none: no epochs and batches measured
 
     def rows(self, facts: Facts) -> list[Row]:
         """The rows of all labels, then those of few, as far as there are more labels than that."""
@@ -90,6 +95,7 @@ class Table1(TrainedStudy, frozen=True):
     def run(self, place: Place) -> Report:
         """Trains and asks what is not finished; tables of every finished cell, tests when all are."""
         assert place.data is not None
+        self._check_measurable(place.device)
         rows, cells = self.finish(place)
         answered = {task: answers_of(rows, cells, task) for task in place.data.labels}
         best = ceiling_scores(cells[0].asked, place)
@@ -102,8 +108,49 @@ class Table1(TrainedStudy, frozen=True):
         scores = Scores(tasks, found)
         full, few = self.full_rows(), self.few_rows(place.data.facts)
         named = Named([row.name for row in full], [*self.few, *(row.name for row in few)] if few else [])
-        text = markdown(self.TITLE, self.ABOUT, scores, named, waiting, place)
-        return Report(text, self._values(scores, place))
+        measured = self._measured(cells, place)
+        costs = self._costs(scores, measured)
+        text = markdown(self.TITLE, self.ABOUT, scores, named, waiting, costs, place)
+        return Report(text, self._values(scores, place) | {"efficiency": measured})
+
+    @property
+    def _memories(self) -> tuple[float, ...]:
+        return self.memory_gib if isinstance(self.memory_gib, tuple) else (self.memory_gib,)
+
+    def _check_measurable(self, device: str) -> None:
+        """ConfigError, before any training, where epochs and batches are wanted that cannot be measured."""
+        if min(self._memories, default=1) <= 0:
+            raise ConfigError(f"memory_gib is {self.memory_gib}; expected more than 0.")
+        if self._memories and device != "cpu":
+            raise ConfigError(
+                f"memory_gib: epochs and batches are measured on a processor only, not on {device}. Leave it "
+                "away: what the trainings took is told on any device."
+            )
+
+    def _measured(self, cells: Sequence[Cell], place: Place) -> Any:
+        """Epochs and batches of every sequence recipe, EHRMamba first; None if not wanted, or not yet."""
+        names = [row.name for row in sorted(self._sequence_rows(), key=lambda row: row.name != OURS)]
+        if not names or not self._memories:
+            return None
+        first = {cell.row.name: cell for cell in cells if cell.seed == 0}
+        found = [first[name] for name in names]
+        recipes = [cell.row.recipe for cell in found]
+        settings = settings_of(recipes, self.size, self._memories, place.threads)
+        return measured_once(found, settings, place, now=all(cell.answers.exists() for cell in cells))
+
+    def _sequence_rows(self) -> Iterator[Row]:
+        """A row for each recipe of a sequence model: by prompts, where it is fine-tuned so."""
+        for recipe in self.recipes:
+            if isinstance(sized(recipe, self.size)[1].RECIPE, SequenceRecipe):
+                yield self._rows_of(recipe)[-1]
+
+    def _costs(self, scores: Scores, measured: Any) -> list[str]:
+        """The parts of the page about efficiency."""
+        full = [row.name for row in self.full_rows()]
+        parts = trainings([row for row in scores.rows() if row.name in full], OURS, OTHER)
+        if measured:
+            return parts + efficiency_tables(measured)
+        return [*parts, UNMEASURED] if self._memories else parts
 
     def _rows_of(self, recipe: str) -> list[Row]:
         name, module = sized(recipe, self.size)
