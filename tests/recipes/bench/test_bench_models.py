@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from chartscan.batch import Batch
+from chartscan.batches import Sampler, pretraining_windows, prompt_rows
 from chartscan.errors import ConfigError
 from chartscan.layers.prompt_prefixes import prompt_prefixes
 from chartscan.recipes.bench import efficiency, line
@@ -24,7 +25,11 @@ from chartscan.recipes.bench.training_step import (
     measured,
     trainee_of,
 )
+from chartscan.recipes.fitting.tokens import fit_tokens, token_store
+from chartscan.recipes.neural.epochs import Epochs
+from chartscan.recipes.neural.prompting import samples_of_split
 from chartscan.schema import TRAIN
+from chartscan.sequences import Encoder
 
 SIZES, MODELS = (1, 2, 4), ("ehrmamba-tiny", "multibird-tiny")
 
@@ -98,6 +103,19 @@ def test_a_causal_model_answers_a_patient_from_a_row_and_others_have_a_row_a_pro
     assert len(labels) <= ours.rows < theirs.rows  # histories beyond the context have windows of their own
     assert ours.prompts_per_row == pytest.approx(labels.total() / ours.rows)
     assert ours.positions < theirs.positions
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_the_tokens_of_an_epoch_of_training_are_the_positions_of_its_batches(where, name):
+    recipe, tasks = recipe_of(name), where.job.tasks
+    vocabulary, bins = fit_tokens(where.job, recipe.sequence)
+    store = token_store(where.job, Encoder(vocabulary, bins), TRAIN)
+    samples = samples_of_split(where.job, TRAIN, tasks, None, 0)
+    apart = prompt_rows(store, samples, vocabulary, tasks, apart=name == "multibird-tiny")
+    for rows in (pretraining_windows(store, recipe.sequence.context), apart):
+        data = Epochs(store, rows, Sampler(rows.lengths, 512, 0))
+        batches = [data.batch(0, index) for index in range(data.n_batches(0))]
+        assert data.tokens == sum(batch.codes.numel() for batch in batches)
 
 
 def test_the_rows_of_multibird_end_where_their_prompt_asks(made):

@@ -65,7 +65,8 @@ def test_rows_of_other_code_are_named_before_training_and_under_the_table(run):
     run(OLD, only=["trees"])
     text, rows, said = run(NEW)
     told = (
-        "chartscan 0.1.0, commit aaaa, source 1111: trees; chartscan 0.1.0, commit bbbb+, source 2222: net."
+        "chartscan 0.1.0, commit aaaa, source 1111: 'trees'; "
+        "chartscan 0.1.0, commit bbbb+, source 2222: 'net'."
     )
     assert told in text
     assert told in said[0]
@@ -77,8 +78,8 @@ def test_rows_of_other_code_are_told_when_nothing_is_left_to_train(run):
     run(OLD, only=["trees"])
     run(NEW)
     text, _, said = run(NEW)
-    assert "source 1111: trees" in text
-    assert "source 1111: trees" in said[0]
+    assert "source 1111: 'trees'" in text
+    assert "source 1111: 'trees'" in said[0]
 
 
 def test_other_code_that_only_makes_the_tables_is_not_told(run):
@@ -91,8 +92,8 @@ def test_other_code_that_only_makes_the_tables_is_not_told(run):
 def test_a_row_whose_seeds_are_of_different_code_stands_under_both(run):
     run(OLD)
     text, rows, _ = run(NEW, seeds=2)
-    assert "source 1111: trees, net; " in text
-    assert "source 2222: trees, net." in text
+    assert "source 1111: 'trees', 'net'; " in text
+    assert "source 2222: 'trees', 'net'." in text
     assert [one["source"] for one in rows[0]["made_with"]] == ["1111", "2222"]
 
 
@@ -103,7 +104,7 @@ def test_a_cell_trained_by_one_code_and_asked_by_another_is_of_both(run, tmp_pat
     text, rows, _ = run(NEW, trainer=trainer)
     assert not trainer.trained
     assert [one["source"] for one in rows[1]["made_with"]] == ["1111", "2222"]
-    assert "source 2222: net." in text
+    assert "source 2222: 'net'." in text
 
 
 def test_code_is_told_apart_by_its_source_and_by_its_commit_where_no_source_was_recorded():
@@ -112,8 +113,9 @@ def test_code_is_told_apart_by_its_source_and_by_its_commit_where_no_source_was_
     assert not_one_code([("a", [OLD]), ("b", [renamed])]) is None
     before = Code("0.1.0", "aaaa")
     assert not_one_code([("a", [before]), ("b", [Code("0.1.0", "aaaa")])]) is None
-    assert "commit aaaa, source not recorded: a" in not_one_code([("a", [before]), ("b", [OLD])])
+    assert "commit aaaa, source not recorded: 'a'" in not_one_code([("a", [before]), ("b", [OLD])])
     assert not_one_code([]) is None
+    assert "; code that was not recorded: 'b'" in not_one_code([("a", [OLD]), ("b", [Code()])])
 
 
 def test_the_hash_of_the_source_is_the_same_elsewhere_and_another_after_any_change(tmp_path):

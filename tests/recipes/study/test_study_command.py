@@ -15,6 +15,7 @@ from chartscan.evaluation import read_predictions
 from chartscan.interpret.faithfulness import SHARES
 from chartscan.models import hymate
 from chartscan.recipes import hymate_paper
+from chartscan.recipes.study import _made_with
 from chartscan.recipes.study._command import StudyPlan, run_study
 from chartscan.recipes.study._explained import METHODS, RANDOM, agreement, explained, load, save
 from chartscan.training import TrainConfig
@@ -154,3 +155,9 @@ def test_long_records_are_trained_measured_and_kept(place, monkeypatch):
     again = run(place, "length", *settings, seeds=1, data=None, labels=None)
     assert again[0] == text
     assert again[2] == []
+    monkeypatch.setattr(_made_with, "versions", lambda: {"chartscan": "9.9", "source": "other"})
+    text, values, said = run(place, "length", *settings, seeds=2, data=None, labels=None)
+    rows = "'full attention, 16', 'no attention, 16', 'no attention, 64'"
+    assert f"chartscan 9.9, source other: {rows}." in text
+    assert f"chartscan 9.9, source other: {rows}." in said[0]
+    assert [len(row["made_with"]) for row in values["rows"]] == [2, 2, 2]

@@ -15,6 +15,7 @@ from chartscan.models import hymate
 from chartscan.objectives import classification
 from chartscan.recipes.bench.memory import extra_bytes
 from chartscan.recipes.study._long_records import LongConfig, LongRecords
+from chartscan.recipes.study._made_with import Code, current
 from chartscan.training import FitResult, StepRecord, TrainConfig, fit
 
 HELD_OUT_FIRST = 1_000_000  # record numbers that no training reaches
@@ -41,6 +42,7 @@ class LengthResult(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     seconds_per_epoch: float
     extra_bytes: int  # highest memory of the training above that before it
     parameters: int
+    code: Code = Code()  # that made it
 
 
 class Contender(nn.Module):
@@ -101,6 +103,7 @@ def measure(run: LengthRun, folder: Path, resume: bool, threads: int, quiet: boo
         seconds_per_epoch=_seconds_per_epoch(folder, run.fit.epochs),
         extra_bytes=memory,
         parameters=sum(p.numel() for p in contender.parameters()),
+        code=current(),
     )
 
 

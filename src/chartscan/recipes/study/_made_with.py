@@ -24,6 +24,8 @@ class Code(msgspec.Struct, frozen=True):
         return self.source or f"{self.chartscan} {self.commit}"
 
     def __str__(self) -> str:
+        if self == Code():
+            return "code that was not recorded"
         commit = f", commit {self.commit}" if self.commit else ""
         return f"chartscan {self.chartscan}{commit}, source {self.source or 'not recorded'}"
 
@@ -53,8 +55,12 @@ def not_one_code(made: Iterable[tuple[str, Sequence[Code]]]) -> str | None:
             rows.setdefault(one.identity, []).append(name)
     if len(rows) < 2:
         return None
-    parts = [f"{one}: {', '.join(dict.fromkeys(rows[one.identity]))}" for one in distinct(codes)]
+    parts = [f"{one}: {_quoted(rows[one.identity])}" for one in distinct(codes)]
     return (
         f"Not all of this was made with one code, so differences may be the code's. {'; '.join(parts)}. To "
         "make all of it anew: another --out."
     )
+
+
+def _quoted(names: Iterable[str]) -> str:
+    return ", ".join(f"'{name}'" for name in dict.fromkeys(names))

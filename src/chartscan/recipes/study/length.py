@@ -2,7 +2,7 @@
 
 import hashlib
 import shutil
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
@@ -20,6 +20,7 @@ from chartscan.recipes.bench.memory import in_fresh_process
 from chartscan.recipes.study._cells import Pace, Place
 from chartscan.recipes.study._length_run import HELD_OUT_FIRST, LengthResult, LengthRun, measure
 from chartscan.recipes.study._long_records import LongConfig, LongRecords, ceiling
+from chartscan.recipes.study._made_with import current, not_one_code
 from chartscan.recipes.study._report import Report
 from chartscan.recipes.study._rows import Row, chosen
 from chartscan.recipes.study._score import Answered, Repeat, RowScore, score
@@ -94,6 +95,8 @@ class Length(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         named = [Row(name=name, recipe="") for name in self.names()]
         wanted = {row.name for row in chosen(named, place.only)}
         cells = list(self.cells(place))
+        for line in _not_one_code(cells, wanted):
+            place.watcher.say(line)
         _run_cells([cell for cell in cells if cell.row in wanted], place)
         return self.report(cells, place)
 
@@ -122,7 +125,10 @@ class Length(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
                 rows.append(line)
                 values.append(value)
         text = [f"# {self.TITLE}", self._about(), markdown_table(HEADINGS, rows), self._caption(place)]
-        return Report("\n\n".join(text) + "\n", {"settings": msgspec.to_builtins(self), "rows": values})
+        return Report(
+            "\n\n".join([*text, *_not_one_code(cells, ())]) + "\n",
+            {"settings": msgspec.to_builtins(self), "rows": values},
+        )
 
     def _contexts(self, model: str) -> list[int]:
         most = self.full_attention_most if model == FULL else max(self.contexts)
@@ -204,6 +210,14 @@ def _run_cells(cells: list[LengthCell], place: Place) -> None:
         place.watcher.say(f"  finished in {seconds[0]:,.0f} s{clock.time_left()}")
 
 
+def _not_one_code(cells: list[LengthCell], wanted: Container[str]) -> list[str]:
+    """A line where finished cells, and those of rows `wanted` that are to be made, are not of one code."""
+    made = [(cell.row, [_read(cell.result).code]) for cell in cells if cell.result.exists()]
+    left = [(cell.row, [current()]) for cell in cells if cell.row in wanted and not cell.result.exists()]
+    mixed = not_one_code([*made, *left])
+    return [mixed] if mixed else []
+
+
 def _scores(name: str, runs: list[LengthRun], results: list[LengthResult], place: Place) -> RowScore:
     """As for other studies; the records of a seed are its own split."""
     repeats = [_repeat(run, result) for run, result in zip(runs, results, strict=True)]
@@ -215,7 +229,11 @@ def _repeat(run: LengthRun, result: LengthResult) -> Repeat:
     n = len(result.labels)
     keys = np.stack([np.arange(n) + run.seed * HELD_OUT_FIRST, np.zeros(n, np.int64)], 1)
     said = Answers(np.array(result.labels, bool), np.array(result.probabilities), None)
-    facts = {"parameters": result.parameters, "seconds_per_epoch": {"training": result.seconds_per_epoch}}
+    facts = {
+        "parameters": result.parameters,
+        "seconds_per_epoch": {"training": result.seconds_per_epoch},
+        "made_with": [msgspec.to_builtins(result.code)],
+    }
     return Repeat(run.seed, keys, said, facts)
 
 
