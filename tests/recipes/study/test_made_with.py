@@ -89,6 +89,13 @@ def test_other_code_that_only_makes_the_tables_is_not_told(run):
     assert not any("one code" in line for line in said)
 
 
+def test_rows_that_are_not_made_now_are_of_no_code(run):
+    run(OLD, only=["trees"])
+    text, _, said = run(NEW, only=["trees"])
+    assert "one code" not in text
+    assert not any("one code" in line for line in said)
+
+
 def test_a_row_whose_seeds_are_of_different_code_stands_under_both(run):
     run(OLD)
     text, rows, _ = run(NEW, seeds=2)
