@@ -10,6 +10,7 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 
+from chartscan.recipes.bench.machine import observed
 from chartscan.recipes.bench.paper_ratios import beside_the_paper
 from chartscan.schema import EVENTS, LABELS, PREDICTIONS, check
 
@@ -154,7 +155,13 @@ def bench_result(names, settings):
         ratios = beside_the_paper(phase, names[0], rows)
         phases.append({"phase": phase, "baseline": names[0], "rows": rows, "beside_the_paper": ratios})
     asked = {"patients": 20, "prompts": 50, "instants": 30, "tasks": 2}
-    return {"conditions": {"threads": 1}, "clock": "processor time", "patients": asked, "phases": phases}
+    with observed(settings.threads) as conditions:
+        return {
+            "conditions": conditions,
+            "clock": "processor time",
+            "patients": asked,
+            "phases": phases,
+        }
 
 
 def _answers(recipe, task, labels):

@@ -16,6 +16,7 @@ from chartscan.recipes.ingest import IngestPlan, run_ingest
 from chartscan.recipes.predict import run_predict
 from chartscan.recipes.questions.labels import make_labels, save_labels
 from chartscan.recipes.report import ReportPlan, run_evaluate
+from chartscan.recipes.runs.record import SOURCE, source_hash
 from chartscan.recipes.study._command import StudyPlan, run_study
 from chartscan.recipes.train import run_train
 from chartscan.schema import HELD_OUT
@@ -77,6 +78,7 @@ def test_every_model_answers_every_task_that_can_be_learned(done):
             phases = {phase.split()[0] for phase in row["seconds_per_epoch"]}
             assert phases == {"pretraining", "fine-tuning"}
             assert row["parameters"] > 0
+            assert [code["source"] for code in row["made_with"]] == [source_hash(SOURCE)]
     assert text.startswith("# Table 1")
 
 
@@ -163,5 +165,7 @@ def test_what_a_study_cannot_use_is_refused(plan):
         run(plan, name="published", settings=[])
     with pytest.raises(DataError, match="labels of 3 tasks; the study published is about one"):
         run(plan, name="published", settings=[], truth=None)
+    with pytest.raises(ConfigError, match="on a processor only, not on cuda"):
+        run(plan, device="cuda", settings=[*plan.settings, "memory_gib=1"])
     with pytest.raises(DataError, match="No task has train labels of both classes"):
         run(plan, labels=plan.labels / f"{RARE}.parquet")

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from chartscan.evaluation.text import NOTHING
+from chartscan.recipes.bench.machine import described
 from chartscan.recipes.bench.paper_ratios import PAPER
 from chartscan.recipes.study._score import RowScore
 from chartscan.recipes.study._table import FINE_TUNING, markdown_table
@@ -18,10 +19,10 @@ TRAININGS = (
     "else the machine did then is in it. An epoch of fine-tuning is that of all tasks."
 )
 MEASURED = (
-    "By `chartscan bench models` on the same train subjects: {patients:,} patients with {labels:.1f} labels "
-    "each. A few batches of each model are timed in turn ({clock}, {rounds} rounds, {threads} threads) and "
-    "scaled to the epoch by positions and updates, without evaluations; in brackets the fastest and slowest "
-    "round. Fine-tuning is of all tasks at once. Full rows are as long as the context."
+    "As `chartscan bench models` does, on the same train subjects: {patients:,} patients with {labels:.1f} "
+    "labels each. A few batches of each model are timed in turn ({clock}, {rounds} rounds) and scaled to the "
+    "epoch by positions and updates, without evaluations; in brackets the fastest and slowest round. "
+    "Fine-tuning is of all tasks at once. Full rows are as long as the context."
 )
 MEMORY = (
     "Memory of a process beyond its start: weights, gradients, optimiser and a step of full rows. Largest "
@@ -55,9 +56,8 @@ def measured(found: dict[str, Any]) -> list[str]:
         labels=asked["prompts"] / asked["patients"],
         clock=found["clock"],
         rounds=rounds,
-        threads=found["conditions"]["threads"],
     )
-    parts = ["## Efficiency: measured in turn", about]
+    parts = ["## Efficiency: measured in turn", about, described(found["conditions"])]
     for phase in found["phases"]:
         if phase["rows"]:
             title = phase["phase"].capitalize()
