@@ -126,6 +126,21 @@ def test_a_body_is_pretrained_once_and_shared_by_both_ways(plan, done):
     assert trained.count("ehrmamba-tiny") == trained.count("cehr-bert-tiny") == 2
 
 
+def test_a_probed_body_is_a_row_that_trains_nothing(plan, done):
+    _, values, _ = run(plan, settings=[*plan.settings, 'ways=["prompted","probed"]'])
+    assert sum(path.is_dir() for path in (plan.out / "trained").glob("body-*")) == 2
+    for task in values["tasks"]:
+        rows = {row["name"]: row for row in task["rows"]}
+        assert list(rows) == [
+            "xgboost",
+            *(f"{m}, {w}" for m in ("cehr-bert", "ehrmamba") for w in ("prompted", "probed")),
+        ]
+        assert set(rows["ehrmamba, probed"]["seconds_per_epoch"]) <= {"pretraining"}
+    assert {test["row"] for test in values["tests"]} == {"ehrmamba, prompted", "ehrmamba, probed"}
+    with pytest.raises(ConfigError, match="ways"):
+        run(plan, settings=[*plan.settings, 'ways=["probing"]'])
+
+
 def test_a_model_of_one_task_is_the_one_that_train_makes(plan, done, tmp_path):
     """Of a folder of the same tasks: the body's vocabulary has a token for each."""
     labels = tmp_path / "labels"

@@ -51,7 +51,7 @@ class RecipeTrainer:
         if not isinstance(recipe, SequenceRecipe) or recipe.pretrain is None or recipe.finetune is None:
             return None
         return msgspec.structs.replace(
-            recipe, finetune=None, together=True, label_limit=None, head_dropout=0.0
+            recipe, finetune=None, together=True, probe=False, label_limit=None, head_dropout=0.0
         )
 
     def train(self, training: Training, out: Path, resume: bool, start: Path | None) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from types import ModuleType
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, get_args
 
 import msgspec
 import pyarrow as pa
@@ -27,10 +27,11 @@ from chartscan.recipes.study._task_report import Named, markdown
 from chartscan.recipes.study._task_tables import CEILING, Scores, TaskScores
 from chartscan.recipes.study._trained import TrainedStudy, answers_of, sampling_of, scored
 
-ONE_TASK, PROMPTED = "one task", "prompted"
-WAYS = {ONE_TASK: "together=false", PROMPTED: "together=true"}
+Way = Literal["one task", "prompted", "probed"]
+ONE_TASK, PROMPTED, PROBED = get_args(Way)
+WAYS: dict[Way, str] = {ONE_TASK: "together=false", PROMPTED: "together=true", PROBED: "probe=true"}
 OURS, OTHER = f"ehrmamba, {PROMPTED}", f"multibird, {PROMPTED}"  # whose costs the paper compares
-ONLY = {"bigbird": ONE_TASK, "multibird": PROMPTED}  # MultiBird is BigBird with prompts
+ONLY = {"bigbird": (ONE_TASK, PROBED), "multibird": (PROMPTED,)}  # MultiBird is BigBird with prompts
 
 
 class Table1(TrainedStudy, frozen=True):
@@ -58,6 +59,7 @@ class Table1(TrainedStudy, frozen=True):
         "ehrmamba",
         "ehrmamba2",
     )
+    ways: tuple[Way, ...] = (ONE_TASK, PROMPTED)  # in which a pretrained body comes to its answers
     tested: tuple[str, ...] = ("ehrmamba", "ehrmamba2")  # against the rows of all other recipes
     few: tuple[str, ...] = ()  # rows that are taught by few labels too; compared with the first of them
     few_labels: tuple[int, ...] = (250, 1000, 5000)  # train labels of a task
@@ -74,7 +76,7 @@ class Table1(TrainedStudy, frozen=True):
         return [*self.full_rows(), *self.few_rows(facts)]
 
     def full_rows(self) -> list[Row]:
-        """A row for each recipe, or for each way in which it is fine-tuned."""
+        """A row for each recipe, or for each way in which it is taught the tasks."""
         return [row for recipe in self.recipes for row in self._rows_of(recipe)]
 
     def few_rows(self, facts: Facts) -> list[Row]:
@@ -158,7 +160,9 @@ class Table1(TrainedStudy, frozen=True):
         settings = self._settings(found)
         if not isinstance(found, SequenceRecipe):
             return [Row(name=recipe, recipe=name, settings=settings)]
-        ways = [way for way in WAYS if ONLY.get(recipe, way) == way]
+        ways = [way for way in self.ways if way in ONLY.get(recipe, WAYS)]
+        if found.pretrain is None:
+            ways = [way for way in ways if way != PROBED]  # there is nothing to probe
         return [
             Row(
                 name=f"{recipe}, {way}",
