@@ -25,7 +25,7 @@ class Named(nn.Module):
 
 def test_each_parameter_is_in_one_group_of_the_longest_beginning_of_its_name():
     module = Named()
-    faster = {"model.": 2.0, "head": 3.0, "head.forecast": 0.5, "head.forecast.bias": 7.0, "absent": 9.0}
+    faster = {"model.": 2.0, "head": 3.0, "head.forecast": 0.5, "head.forecast.bias": 7.0}
     names = {id(p): name for name, p in module.named_parameters()}
     groups = adamw(module, TrainConfig(faster=faster)).param_groups
     found = [(names[id(p)], g["multiple"], g["weight_decay"]) for g in groups for p in g["params"]]
@@ -41,6 +41,23 @@ def test_each_parameter_is_in_one_group_of_the_longest_beginning_of_its_name():
         ("modelled.bias", 1.0, 0.0),
         ("modelled.weight", 1.0, 0.01),
     ]
+
+
+@pytest.mark.parametrize(
+    ("beginning", "nearest"),
+    [("modle.", "model"), ("head.wider", "head.wide"), ("model.2.weight", "model.1")],
+)
+def test_a_name_that_no_parameter_has_is_refused_with_the_nearest(beginning, nearest):
+    with pytest.raises(ConfigError, match=f"begins with '{beginning}'. Did you mean .*'{nearest}"):
+        adamw(Named(), TrainConfig(faster={"model.": 2.0, beginning: 3.0}))
+
+
+def test_a_part_that_the_settings_leave_out_may_be_named():
+    module = Named()
+    module.head.network = None
+    faster = {"head.network": 2.0, "head.wide": 3.0}
+    multiples = {group["multiple"] for group in adamw(module, TrainConfig(faster=faster)).param_groups}
+    assert multiples == {1.0, 3.0}
 
 
 def test_fit_equals_a_plain_loop_with_a_rate_for_each_parameter(tmp_path):
