@@ -79,6 +79,26 @@ def test_accumulated_batches_equal_one_big_batch():
     assert (of_means - gradients[0]).abs().max() > 1e-3
 
 
+def test_weighed_losses_give_the_weighed_mean_and_the_number_of_targets():
+    batches = [ToyBatches().batch(0, index) for index in range(3)]
+
+    def weighed(module, tokens):
+        shares = 1.0 + 29.0 * (tokens[:, :-1] % 3 == 0)
+        logits = module(tokens[:, :-1]).flatten(0, 1)
+        losses = nn.functional.cross_entropy(logits, tokens[:, 1:].flatten(), reduction="none")
+        return (losses * shares.flatten()).sum(), float(shares.sum()), tokens[:, 1:].numel()
+
+    module, plain = toy_model(0.0), toy_model(0.0)
+    done = update(module, adamw(module, PLAIN), batches, weighed, 1e9)
+    found = [weighed(plain, tokens) for tokens in batches]
+    mean = sum(total for total, _, _ in found) / sum(weight for _, weight, _ in found)
+    mean.backward()
+    for ours, theirs in zip(module.parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(ours.grad, theirs.grad)
+    assert done.loss == pytest.approx(mean.item())
+    assert done.tokens == sum(tokens[:, 1:].numel() for tokens in batches)
+
+
 def test_the_gradient_is_clipped_to_the_norm():
     module = toy_model(0.0)
     done = step_of(module, [ToyBatches().batch(0, 0)], clip_norm=0.01)

@@ -44,3 +44,7 @@ class NextEvent(nn.Module):
         shares = None if self.shares is None else self.shares[batch.types[:, :-1][predicted]]  # (M,)
         total = token_loss(normed, self.linear.weight, self.linear.bias, targets, shares)
         return total, len(targets) if shares is None else float(shares.sum())
+
+    def targets(self, batch: Batch) -> int:
+        """How many tokens `loss` predicts, however they weigh."""
+        return int((batch.lengths - 1).clamp(min=0).sum())

@@ -61,7 +61,8 @@ def fit(
 ) -> FitResult:
     """Trains `module` in place and keeps checkpoints and `losses.jsonl` in `folder`.
 
-    `loss_fn(module, batch)` gives the sum of the losses of the predicted tokens and their number.
+    `loss_fn(module, batch)` gives the sum of the losses of the predicted tokens and their number; where they
+    are weighed, the sum of the weights stands between the two.
     `evaluate(module)` runs in evaluation mode without gradients, and the random numbers it draws do not
     disturb the training. `fingerprint` names the data and whatever else decides the losses; `resume` goes on
     only where it and the settings are as before. A `folder` with a run in it is refused unless `resume`.
@@ -183,7 +184,9 @@ class _Run:
             self.average.update(self.module, step + 1)
         self._advance(done, rate)
 
-    def _loss(self, module: nn.Module, batch: Any) -> tuple[torch.Tensor, float]:
+    def _loss(
+        self, module: nn.Module, batch: Any
+    ) -> tuple[torch.Tensor, float] | tuple[torch.Tensor, float, int]:
         with torch.autocast(self.device.type, torch.bfloat16) if self.bf16 else nullcontext():
             return self.loss_fn(module, batch)
 

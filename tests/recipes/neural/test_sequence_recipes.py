@@ -251,6 +251,17 @@ def test_a_task_that_cannot_be_learned_alone_is_left_out_and_told(made, tmp_path
     assert any("long_stay_7d: the train labels are all of one class; left out" in s for s in watcher.said)
 
 
+def test_tokens_are_counted_alike_however_they_weigh(made, tmp_path):
+    settings = [*quick("ehrmamba-tiny"), "finetune=null", "next_visit_weight=30"]
+    run_train("ehrmamba-tiny", made / "data", tmp_path / "run", made / "labels", settings, Silent())
+    weighed, plain = (
+        load(path).run["curves"]["pretraining/losses"]
+        for path in (tmp_path / "run", trained(made, "ehrmamba-tiny"))
+    )
+    assert [row["tokens"] for row in weighed] == [row["tokens"] for row in plain]
+    assert [row["loss"] for row in weighed] != [row["loss"] for row in plain]
+
+
 @pytest.mark.parametrize("name", ["bigbird-tiny", "multibird-tiny"])
 def test_models_that_read_whole_rows_do_not_forecast(made, tmp_path, name):
     job = ForecastJob(trained(made, name), made / "data", tmp_path / "f.parquet", Plan(events=1))

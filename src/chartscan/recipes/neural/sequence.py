@@ -30,7 +30,7 @@ from chartscan.recipes.neural.pretraining import Body, check_model, new_body, ob
 from chartscan.recipes.neural.probing import Known, fit_probe, known_of
 from chartscan.recipes.neural.prompting import Tuned, head_of, learnable, one_a_task, samples_of_split
 from chartscan.recipes.neural.start import for_any_machine, starting_point
-from chartscan.recipes.neural.trainee import Trainee, logits_of, mean_loss
+from chartscan.recipes.neural.trainee import Trainee, logits_of, loss_of, mean_loss
 from chartscan.recipes.runs.curves import loss_curves
 from chartscan.recipes.runs.epoch_seconds import seconds_per_epoch
 from chartscan.recipes.runs.job import Job
@@ -272,7 +272,7 @@ class SequenceRun:
             title,
             trainee,
             data,
-            lambda _, batch: trainee.head.loss(trainee.model, batch),
+            lambda _, batch: loss_of(trainee, batch),
             msgspec.structs.replace(config, seed=config.seed + self.recipe.seed),
             lambda _: {"loss": mean_loss(trainee, tuning)},
         )

@@ -5,7 +5,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 
 class InOrder(Protocol):
@@ -23,6 +23,13 @@ class Trainee(nn.Module):
     def __init__(self, model: nn.Module, head: nn.Module):
         super().__init__()
         self.model, self.head = model, head
+
+
+def loss_of(trainee: Trainee, batch: Any) -> tuple[Tensor, float, int]:
+    """What the head says of a batch in training: sum of the losses, of their weights, number of targets."""
+    total, weight = trainee.head.loss(trainee.model, batch)
+    weighed = hasattr(trainee.head, "targets")
+    return total, weight, trainee.head.targets(batch) if weighed else int(weight)
 
 
 def mean_loss(trainee: Trainee, data: InOrder) -> float:
