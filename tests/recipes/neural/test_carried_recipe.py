@@ -104,13 +104,6 @@ def test_bins_and_scores_are_of_the_taught_stays_at_their_end(run, unrefitted, d
         assert len(np.unique(expected)) > 2
 
 
-def test_held_out_subjects_change_nothing(run, dataset, tmp_path):
-    known = np.concatenate([dataset.subject_ids("train"), dataset.subject_ids("tuning")])
-    table, _ = labels()[TASK]
-    fewer = {TASK: (table.filter(np.isin(table["subject_id"].to_numpy(), known)), None)}
-    assert weights(train(RECIPE, job(dataset, tmp_path / "run", labels=fewer))) == weights(run)
-
-
 def test_a_refitted_run_keeps_the_calibration_and_tuning_scores_of_the_first(run, unrefitted):
     (weights_after, calibrated_after), (weights_before, calibrated_before) = weights(run), weights(unrefitted)
     assert calibrated_after == calibrated_before

@@ -3,7 +3,6 @@
 import json
 
 import msgspec
-import numpy as np
 import pytest
 
 from chartscan import artifact
@@ -68,15 +67,6 @@ def test_the_same_seed_gives_the_same_weights_and_another_does_not(dataset, run,
     assert weights(train(GRU, job(dataset, tmp_path / "again"))) == weights(run)
     other = train(msgspec.structs.replace(GRU, seed=1), job(dataset, tmp_path / "other"))
     assert weights(other)[0] != weights(run)[0]
-
-
-def test_held_out_subjects_change_nothing(dataset, run, tmp_path):
-    one = job(dataset, tmp_path / "run")
-    kept = np.concatenate([one.subjects("train"), one.subjects("tuning")])
-    table = one.labels[TASK][0]
-    fewer = table.filter(np.isin(table["subject_id"].to_numpy(), kept))
-    assert fewer.num_rows < table.num_rows
-    assert weights(train(GRU, job(dataset, tmp_path / "run", labels={TASK: (fewer, None)}))) == weights(run)
 
 
 @pytest.mark.parametrize("phase", ["Pretraining", "Fine-tuning"])
