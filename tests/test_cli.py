@@ -128,6 +128,56 @@ def test_a_gpu_that_is_not_there_is_answered_with_a_remedy(monkeypatch):
     assert device_of("cuda") == "cuda"
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("train", "xgboost", "--data", "d", "--out", "o"),
+        ("predict", "a", "d", "l", "o"),
+        ("forecast", "a", "d", "o"),
+        ("forecast-report", "a", "d", "--out", "o"),
+        ("zero-shot", "a", "d", "l", "o"),
+        ("explain", "a", "d", "l", "--out", "o"),
+        ("study", "hours", "--data", "d", "--labels", "l", "--out", "o"),
+    ],
+)
+def test_every_command_of_a_network_refuses_a_device_that_is_not_there(run, monkeypatch, arguments, tmp_path):
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    code, _, err = run(*arguments, "--device", "cuda")
+    assert code == 2
+    assert "Leave --device out" in err
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("predict", "a", "d", "l", "o"),
+        ("forecast", "a", "d", "o"),
+        ("forecast-report", "a", "d", "--out", "o"),
+        ("zero-shot", "a", "d", "l", "o"),
+        ("explain", "a", "d", "l", "--out", "o"),
+    ],
+)
+def test_a_network_is_loaded_to_the_device_that_was_asked_for(run, monkeypatch, arguments):
+    import torch
+
+    from chartscan import artifact
+    from chartscan.recipes import zero_shot
+    from chartscan.store.dataset import Dataset
+
+    def load(folder, device="cpu"):
+        raise ConfigError(f"{folder} to {device}")
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(Dataset, "open", classmethod(lambda cls, path: None))
+    monkeypatch.setattr(zero_shot, "_labels", lambda path, dataset: ("readmission_30d", None, None))
+    monkeypatch.setattr(artifact, "load", load)
+    assert "a to cuda" in run(*arguments, "--device", "cuda")[2]
+    assert "a to cpu" in run(*arguments)[2]
+
+
 def test_a_folder_where_a_file_is_meant_is_said_so_and_the_reverse(run, tmp_path):
     (tmp_path / "folder").mkdir()
     (tmp_path / "file").write_text("")

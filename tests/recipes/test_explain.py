@@ -31,6 +31,7 @@ from chartscan.series import CHANNELS, SeriesConfig, Variables
 from chartscan.simulate import SimulateConfig, simulate
 from chartscan.store.dataset import Dataset
 from icu import Silent
+from other_device import other_device
 
 TASKS = ("long_stay_7d", "readmission_30d")
 COLUMNS = [
@@ -360,3 +361,19 @@ def test_the_command_writes_the_page(hospital, tmp_path):
     assert "http-equiv" in html
     assert "readmission" in html.lower()
     assert (tmp_path / "why").stat().st_mode & 0o077 == 0
+
+
+@pytest.mark.filterwarnings("ignore:at..frobenius_norm:UserWarning")  # PyTorch's, of devices it does not know
+@pytest.mark.parametrize("artifact", ["tokens", "hymate", "hymate_carried", "gru"])
+def test_a_network_is_explained_on_another_device_as_on_the_cpu(hospital, tmp_path, artifact):
+    settings = {"count": 1, "tasks": [TASKS[0]]}
+    if artifact == "tokens":
+        settings |= {"forecast": hospital / "pretrained", "samples": 2}
+    _, here, _ = run(hospital, artifact, tmp_path / "here", **settings)
+    with other_device() as device:
+        _, there, _ = run(hospital, artifact, tmp_path / "there", device=device, **settings)
+    assert there.drop("attribution").equals(here.drop("attribution"))
+    np.testing.assert_allclose(there["attribution"], here["attribution"], atol=1e-4)
+    if artifact == "tokens":
+        future, other = (pl.read_parquet(tmp_path / name / "forecast.parquet") for name in ("here", "there"))
+        assert other.drop("probability").equals(future.drop("probability"))

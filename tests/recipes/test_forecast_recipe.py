@@ -26,6 +26,7 @@ from chartscan.schema import EVENTS, HELD_OUT, PREDICTIONS
 from chartscan.sequences.types import TYPE_OF_EVENT
 from chartscan.simulate import SimulateConfig, simulate
 from icu import Silent
+from other_device import other_device
 
 DISCHARGE = datetime(2020, 3, 1, 12)
 DAY = timedelta(days=1)
@@ -274,3 +275,47 @@ def test_a_report_on_forecasts_is_written(made):
 def test_a_plan_without_sense_is_refused_by_name(wrong):
     with pytest.raises(ConfigError, match=next(iter(wrong))):
         Plan(**wrong)
+
+
+@pytest.mark.parametrize(
+    "plan",
+    [
+        Plan(events=3, temperature=0, tokens=20),
+        Plan(events=3, samples=2, top_p=0.9, tokens=20, grammar=True),
+    ],
+)
+def test_futures_are_drawn_on_another_device_as_on_the_cpu(made, plan):
+    _, here = forecast(made, "here.parquet", plan=plan)
+    with other_device() as device:
+        _, there = forecast(made, "there.parquet", plan=plan, device=device)
+    assert there.drop_columns("probability").equals(here.drop_columns("probability"))
+    np.testing.assert_allclose(there["probability"], here["probability"], atol=1e-5)
+
+
+def test_risks_and_reports_are_made_on_another_device_as_on_the_cpu(made):
+    plan = Plan(samples=2, days=5.0, tokens=20)
+    jobs = [
+        ZeroShotJob(
+            made / "model", made / "data", made / "readmission.parquet", made / "z-here.parquet", plan
+        ),
+        ForecastReportJob(made / "model", made / "data", made / "r-here", bootstrap=10),
+    ]
+    list(run_zero_shot(jobs[0], Silent()))
+    run_forecast_report(jobs[1], Silent())
+    with other_device() as device:
+        list(run_zero_shot(replace(jobs[0], out=made / "z-there.parquet", device=device), Silent()))
+        run_forecast_report(replace(jobs[1], out=made / "r-there", device=device), Silent())
+    here, there = (read_predictions(made / f"z-{name}.parquet").table for name in ("here", "there"))
+    assert there.equals(here)
+    (same, here), (as_well, there) = (
+        values(made / f"r-{name}" / "forecasts.json") for name in ("here", "there")
+    )
+    assert as_well == same
+    np.testing.assert_allclose(there, here, atol=1e-5)
+
+
+def values(path):
+    """What a JSON file holds without its fractions, and these."""
+    fractions = []
+    found = json.loads(path.read_text(), parse_float=lambda text: fractions.append(float(text)))
+    return found, fractions

@@ -1,5 +1,6 @@
 """Saving and loading whole artifacts: what all families have in common, and which family is read how."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +32,8 @@ def save(folder: Path, artifact: Artifact) -> None:
         files.write_json(staging / RUN, dict(artifact.run))
 
 
-def load(folder: Path) -> Artifact:
-    """The artifact in `folder`, on the CPU and in evaluation mode.
+def load(folder: Path, device: str = "cpu") -> Artifact:
+    """The artifact in `folder`, in evaluation mode; networks on `device`, and what else there is on the CPU.
 
     Raises DataError naming the file that is missing, damaged or does not fit the others, and ConfigError for
     a model that this version does not know.
@@ -47,7 +48,7 @@ def load(folder: Path) -> Artifact:
         "calibration": read(folder / CALIBRATION, dict[str, Calibration]),
         "run": read(folder / RUN, dict[str, Any]),
     }
-    return _load_family(folder, names, about, common)
+    return _load_family(folder, names, about, common, device)
 
 
 def _save_family(staging: Path, artifact: Artifact) -> Description:
@@ -62,18 +63,20 @@ def _save_family(staging: Path, artifact: Artifact) -> Description:
     return save_tabular(staging, artifact)
 
 
-def _load_family(folder: Path, names: list[str], about: Description, common: dict[str, Any]) -> Artifact:
+def _load_family(
+    folder: Path, names: list[str], about: Description, common: dict[str, Any], device: str
+) -> Artifact:
     match about.family:
         case "sequence":
-            return load_sequence(folder, names, about, **common)
+            return load_sequence(folder, names, about, device, **common)
         case "series":
-            return load_series(folder, names, about, **common)
+            return load_series(folder, names, about, device, **common)
         case "tabular":
             return load_tabular(folder, names, about, **common)
         case "summary":
             return load_summary(folder, names, about, **common)
         case "ensemble":
-            return load_ensemble(folder, names, about, load, **common)
+            return load_ensemble(folder, names, about, partial(load, device=device), **common)
 
 
 def _check(artifact: Artifact) -> None:

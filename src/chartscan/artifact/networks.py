@@ -45,7 +45,9 @@ def save_sequence(staging: Path, artifact: SequenceArtifact) -> Description:
     )
 
 
-def load_sequence(folder: Path, names: list[str], about: Description, **common: Any) -> SequenceArtifact:
+def load_sequence(
+    folder: Path, names: list[str], about: Description, device: str, **common: Any
+) -> SequenceArtifact:
     """What `save_sequence` wrote; `common` are the fields of every family."""
     require(folder, names, VOCABULARY, BINS)
     vocabulary = Vocabulary.load(folder / VOCABULARY)
@@ -65,7 +67,7 @@ def load_sequence(folder: Path, names: list[str], about: Description, **common: 
         }
         return {"model": model, **{part: heads[part]() for part in about.heads}}
 
-    parts = load_modules(make, folder / WEIGHTS, VOCABULARY)
+    parts = load_modules(make, folder / WEIGHTS, VOCABULARY, device)
     return SequenceArtifact(
         config=config,
         model=parts["model"],
@@ -96,7 +98,9 @@ def save_series(staging: Path, artifact: SeriesArtifact) -> Description:
     )
 
 
-def load_series(folder: Path, names: list[str], about: Description, **common: Any) -> SeriesArtifact:
+def load_series(
+    folder: Path, names: list[str], about: Description, device: str, **common: Any
+) -> SeriesArtifact:
     """What `save_series` wrote; `common` are the fields of every family."""
     require(folder, names, VARIABLES, WEIGHTS)
     variables = load_variables(folder, about)
@@ -113,7 +117,7 @@ def load_series(folder: Path, names: list[str], about: Description, **common: An
             return {"model": model}
         return {"model": model, "head": objective.make(model, len(about.tasks), head_config)}
 
-    parts = load_modules(make, folder / WEIGHTS, VARIABLES)
+    parts = load_modules(make, folder / WEIGHTS, VARIABLES, device)
     return SeriesArtifact(
         config=config,
         model=parts["model"],

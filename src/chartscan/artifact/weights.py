@@ -19,8 +19,10 @@ def save_weights(parts: Mapping[str, nn.Module], path: Path) -> None:
     )
 
 
-def load_modules(make: Callable[[], dict[str, nn.Module]], path: Path, beside: str) -> dict[str, nn.Module]:
-    """The modules that `make` gives, with the weights of `path`, in evaluation mode.
+def load_modules(
+    make: Callable[[], dict[str, nn.Module]], path: Path, beside: str, device: str
+) -> dict[str, nn.Module]:
+    """The modules that `make` gives, with the weights of `path`, in evaluation mode, on `device`.
 
     DataError unless names, shapes and types are theirs; `beside` is the file that set their shapes. No random
     number of the caller is drawn: the first weights are overwritten, whatever they are.
@@ -28,7 +30,7 @@ def load_modules(make: Callable[[], dict[str, nn.Module]], path: Path, beside: s
     with torch.random.fork_rng(devices=[]):
         parts = make()
     _fill(parts, path, beside)
-    return {name: part.eval() for name, part in parts.items()}
+    return {name: part.eval().to(device) for name, part in parts.items()}
 
 
 def _fill(parts: Mapping[str, nn.Module], path: Path, beside: str) -> None:

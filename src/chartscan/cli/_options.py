@@ -27,7 +27,7 @@ LabelsPath = Annotated[
 ]
 DATA = typer.Option(help="Folder of the dataset.")  # without a type: train must have it, a study may
 
-Device = Annotated[str, typer.Option(help="cpu or cuda.")]
+Device = Annotated[str, typer.Option(help="cpu or cuda: where networks compute.")]
 Grammar = Annotated[bool, typer.Option("--grammar", help="Never a token that no record can have there.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
 Seed = Annotated[int, typer.Option(min=0, help="Seed of everything random: the same seed, the same result.")]
@@ -101,7 +101,7 @@ def device_of(name: str) -> str:
                 "this PyTorch was built for the CPU" if not torch.version.cuda else "no usable GPU was found"
             )
             raise ConfigError(
-                f"--device cuda: {why}. Leave --device out to train on the CPU, or install a PyTorch with "
+                f"--device cuda: {why}. Leave --device out to compute on the CPU, or install a PyTorch with "
                 "CUDA (https://pytorch.org/get-started) on a machine with an NVIDIA GPU and driver."
             )
     return name

@@ -8,6 +8,7 @@ import typer
 from chartscan.cli._options import (
     ArtifactFolder,
     DatasetFolder,
+    Device,
     Grammar,
     Quiet,
     Seed,
@@ -16,6 +17,7 @@ from chartscan.cli._options import (
     TopP,
     bootstrap_option,
     days_option,
+    device_of,
     samples_option,
     temperature_option,
     threads_of,
@@ -47,6 +49,7 @@ def forecast(
     grammar: Grammar = False,
     seed: Seed = 0,
     threads: Threads = 0,
+    device: Device = "cpu",
     quiet: Quiet = False,
 ) -> None:
     """Say what may come next: events with approximate times, drawn or likeliest, with their probabilities.
@@ -60,6 +63,7 @@ def forecast(
             "--greedy takes the likeliest token, so that there is one future: leave out --samples, "
             "--temperature and --top-p."
         )
+    device = device_of(device)
     from chartscan.generate import Plan
     from chartscan.recipes.forecast import ForecastJob, run_forecast
 
@@ -75,7 +79,7 @@ def forecast(
     )
     display = Display(quiet)
     for line in run_forecast(
-        ForecastJob(artifact, dataset, out, plan, at, split, threads_of(threads)), display
+        ForecastJob(artifact, dataset, out, plan, at, split, threads_of(threads), device), display
     ):
         display.say(line)
 
@@ -89,6 +93,7 @@ def forecast_report(
     bootstrap: Annotated[int, bootstrap_option()] = 1000,
     seed: Seed = 0,
     threads: Threads = 0,
+    device: Device = "cpu",
     quiet: Quiet = False,
 ) -> None:
     """Forecast the last 10 tokens of each record from the rest, beside copying, frequencies and n-grams.
@@ -96,10 +101,13 @@ def forecast_report(
     Example:
       chartscan forecast-report RUN DATASET --out REPORT
     """
+    device = device_of(device)
     from chartscan.recipes.forecast_report import ForecastReportJob, report_lines, run_forecast_report
 
     display = Display(quiet)
-    job = ForecastReportJob(artifact, dataset, out, split, grammar, bootstrap, seed, threads_of(threads))
+    job = ForecastReportJob(
+        artifact, dataset, out, split, grammar, bootstrap, seed, threads_of(threads), device
+    )
     for line in report_lines(run_forecast_report(job, display)):
         display.say(line)
     warn_of_few(bootstrap)
@@ -120,6 +128,7 @@ def zero_shot(
     top_p: TopP = 1.0,
     seed: Seed = 0,
     threads: Threads = 0,
+    device: Device = "cpu",
     quiet: Quiet = False,
 ) -> None:
     """Predict an outcome nobody trained for: the share of sampled futures in which the task finds it.
@@ -127,11 +136,12 @@ def zero_shot(
     Example:
       chartscan zero-shot RUN DATASET LABELS/readmission_30d.parquet p.parquet
     """
+    device = device_of(device)
     from chartscan.generate import Plan
     from chartscan.recipes.zero_shot import ZeroShotJob, run_zero_shot
 
     plan = Plan(samples=samples, tokens=tokens, days=days, temperature=temperature, top_p=top_p, seed=seed)
     display = Display(quiet)
-    job = ZeroShotJob(artifact, dataset, labels, out, plan, split, threads_of(threads))
+    job = ZeroShotJob(artifact, dataset, labels, out, plan, split, threads_of(threads), device)
     for line in run_zero_shot(job, display):
         display.say(line)

@@ -98,6 +98,7 @@ def explain(
     samples: Annotated[int, typer.Option(min=1, help="Futures it draws of each answer.")] = 20,
     seed: Seed = 0,
     threads: Threads = 0,
+    device: Device = "cpu",
     quiet: Quiet = False,
 ) -> None:
     """Explain answers of a network event by event, with a page to look at and tests of the explanations.
@@ -112,6 +113,7 @@ def explain(
     """
     if forecast is None and (days, samples) != (30, 20):
         raise ConfigError("--days and --samples are of forecasts: name a pretrained model with --forecast.")
+    device = device_of(device)
     from chartscan.recipes.explain import ExplainPlan, run_explain
 
     plan = ExplainPlan(
@@ -129,6 +131,7 @@ def explain(
         days=days,
         samples=samples,
         seed=seed,
+        device=device,
     )
     display = Display(quiet)
     for line in run_explain(plan, threads_of(threads), display):

@@ -63,6 +63,7 @@ def predict(
     out: Annotated[Path, typer.Argument(metavar="OUT", help="Parquet file; a folder when LABELS is one.")],
     split: SplitOrAll = "held_out",
     threads: Threads = 0,
+    device: Device = "cpu",
     quiet: Quiet = False,
 ) -> None:
     """Predict the labelled outcomes of a split: for each, a calibrated probability and a decision.
@@ -71,11 +72,12 @@ def predict(
       chartscan predict RUN DATASET labels.parquet p.parquet
       chartscan predict RUN DATASET LABELS P
     """
+    device = device_of(device)
     from chartscan.recipes.predict import run_predict
     from chartscan.recipes.questions.labels import check_out
 
     if labels.exists():
         check_out(out, as_folder=labels.is_dir())
     display = Display(quiet)
-    for line in run_predict(artifact, dataset, labels, out, split, threads_of(threads), display):
+    for line in run_predict(artifact, dataset, labels, out, split, threads_of(threads), display, device):
         display.say(line)

@@ -21,7 +21,17 @@ from chartscan.errors import check_settings
 from chartscan.generate.choice import choose
 from chartscan.generate.history import History
 from chartscan.generate.places import Places
-from chartscan.generate.reading import CausalModel, State, alike, bytes_of, causal, joined, read, together
+from chartscan.generate.reading import (
+    CausalModel,
+    State,
+    alike,
+    bytes_of,
+    causal,
+    device_of,
+    joined,
+    read,
+    together,
+)
 from chartscan.sequences import Continuation, Grammar, Token
 from chartscan.sequences import types as T
 from chartscan.sequences.pace import is_event
@@ -123,9 +133,10 @@ def go_on(
     rows: int = ROWS,
 ) -> Iterator[Future]:
     """The futures of histories that were read together: `hidden` (B, D) and states after each."""
-    model, allowed = causal(artifact), _allowed(artifact, plan)
+    model = causal(artifact)
+    allowed = _allowed(artifact, plan, device_of(model))
     futures = [_Row(h, i, s, plan) for i, h in enumerate(histories) for s in range(plan.samples)]
-    fork = torch.arange(len(histories)).repeat_interleave(plan.samples)
+    fork = torch.arange(len(histories), device=hidden.device).repeat_interleave(plan.samples)
     for first in range(0, len(futures), rows):
         part = slice(first, first + rows)
         run = _Run(model, cast(Any, artifact.forecast), allowed, plan)
@@ -133,30 +144,33 @@ def go_on(
 
 
 class _Allowed:
-    """Masks (V,) of the tokens that may come next."""
+    """Masks (V,) of the tokens that may come next, on `device`."""
 
-    def __init__(self, types: np.ndarray, branch_at: tuple[str, ...]):
-        self._types = types
-        self.ends = torch.from_numpy(np.isin(types, [T.TYPE_OF_EVENT[name] for name in branch_at]))
+    def __init__(self, types: np.ndarray, branch_at: tuple[str, ...], device: torch.device):
+        self._types, self._device = types, device
+        self.ends = self._mask(np.isin(types, [T.TYPE_OF_EVENT[name] for name in branch_at]))
         self._cache: dict[tuple[int, ...], Tensor] = {}
-        self.always = torch.from_numpy(types != T.PAD)
+        self.always = self._mask(types != T.PAD)
+
+    def _mask(self, which: np.ndarray) -> Tensor:
+        return torch.from_numpy(which).to(self._device)
 
     def after(self, grammar: Grammar) -> Tensor:
         """Those that the grammar has next; all where it has none of them."""
         wanted = grammar.allowed()
         if wanted not in self._cache:
-            mask = torch.from_numpy(np.isin(self._types, wanted)) & self.always
+            mask = self._mask(np.isin(self._types, wanted)) & self.always
             self._cache[wanted] = mask if mask.any() else self.always
         return self._cache[wanted]
 
 
-def _allowed(artifact: SequenceArtifact, plan: Plan) -> _Allowed:
+def _allowed(artifact: SequenceArtifact, plan: Plan, device: torch.device) -> _Allowed:
     """Padding, [UNK], [MASK], [CLS], task tokens and static facts never come next."""
     assert artifact.pace is not None
     types = np.array(artifact.pace.types)
     coming = is_event(types) | np.isin(types, (T.VS, T.VE, T.REG, T.INTERVAL))
     coming[[UNK, *artifact.vocabulary.tasks.values()]] = False
-    return _Allowed(np.where(coming, types, T.PAD), plan.branch_at)
+    return _Allowed(np.where(coming, types, T.PAD), plan.branch_at, device)
 
 
 class _Row:
@@ -249,9 +263,9 @@ class _Run:
             if len(going) < len(rows):
                 yield from (row.future() for row in rows if row.ended is not None)
                 rows, tokens, draws = [rows[i] for i in going], [tokens[i] for i in going], draws[going]
-                state = state.at(torch.tensor(going, dtype=torch.int64))
+                state = state.at(torch.tensor(going, dtype=torch.int64).to(hidden.device))
             if rows:
-                hidden, state = self.model.step(_batch(tokens, rows), state)
+                hidden, state = self.model.step(_batch(tokens, rows).to(hidden.device), state)
             step += 1
 
     def _branched(
@@ -264,7 +278,8 @@ class _Run:
         if not len(at):
             return allowed, []
         ending = self.allowed.ends & allowed.expand_as(logits)[at]
-        codes = choose(logits[at], ending, self.plan.temperature, 1.0, _column(place, 0)[at]).codes
+        places = _places(place, logits.device)[at]
+        codes = choose(logits[at], ending, self.plan.temperature, 1.0, places).codes
         log_probs = scores[at].gather(1, codes.unsqueeze(1)).squeeze(1)
         columns = (at, codes, log_probs, share[at])
         found = [
@@ -277,7 +292,8 @@ class _Run:
 
     def _next(self, rows: list[_Row], logits: Tensor, allowed: Tensor, place: np.ndarray) -> list[Token]:
         """The next token of every row."""
-        chosen = choose(logits, allowed, self.plan.temperature, self.plan.top_p, _column(place, 0))
+        places = _places(place, logits.device)
+        chosen = choose(logits, allowed, self.plan.temperature, self.plan.top_p, places)
         found = zip(rows, chosen.codes.tolist(), chosen.log_probs.tolist(), place[:, 1].tolist(), strict=True)
         return [row.push(code, log_prob, when) for row, code, log_prob, when in found]
 
@@ -287,8 +303,9 @@ class _Run:
         return torch.stack([self.allowed.after(row.grammar) for row in rows])
 
 
-def _column(place: np.ndarray, index: int) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray(place[:, index]))
+def _places(place: np.ndarray, device: torch.device) -> Tensor:
+    """Among codes (R,)."""
+    return torch.from_numpy(np.ascontiguousarray(place[:, 0])).to(device)
 
 
 def _batch(tokens: list[Token], rows: list[_Row]) -> Batch:

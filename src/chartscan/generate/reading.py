@@ -29,6 +29,7 @@ class CausalModel(Protocol):
 
     def fork(self, batch: Batch, rows: Tensor, positions: Tensor) -> State: ...
     def init_state(self, rows: int) -> State: ...
+    def parameters(self) -> Iterator[Tensor]: ...
     def step(self, token: Batch, state: State) -> tuple[Tensor, State]: ...
 
 
@@ -41,6 +42,11 @@ def causal(artifact: SequenceArtifact) -> CausalModel:
             f"'{artifact.name}' {why} and cannot forecast. Forecast with a pretrained ehrmamba."
         )
     return cast(CausalModel, artifact.model)
+
+
+def device_of(model: CausalModel) -> torch.device:
+    """Where the model's weights are, and its states."""
+    return next(model.parameters()).device
 
 
 def bytes_of(state: Any) -> int:
@@ -93,12 +99,13 @@ def read(model: CausalModel, histories: Sequence[History]) -> tuple[Tensor, Stat
     All histories have one token, or all have more."""
     windows = [h.window for h in histories]
     lengths = torch.tensor([w.n for w in windows])
+    device = device_of(model)
     last = batch_of([_slice(w, w.n - 1, w.n) for w in windows])
     state = model.init_state(len(windows))
     if windows[0].n > 1:
-        before = batch_of([_slice(w, 0, w.n - 1) for w in windows])
-        state = model.fork(before, torch.arange(len(windows)), lengths - 2)
-    return model.step(replace(last, positions=(lengths - 1).unsqueeze(1)), state)
+        before = batch_of([_slice(w, 0, w.n - 1) for w in windows]).to(device)
+        state = model.fork(before, torch.arange(len(windows), device=device), (lengths - 2).to(device))
+    return model.step(replace(last, positions=(lengths - 1).unsqueeze(1)).to(device), state)
 
 
 def _slice(encoded: Encoded, first: int, end: int) -> Encoded:

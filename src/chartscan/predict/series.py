@@ -24,16 +24,17 @@ def series_log_odds(
     labels: Mapping[str, pa.Table],
     progress: Callable[[int, int | None], None],
 ) -> dict[str, np.ndarray]:
-    """Log odds of every label, by task; stays of like length go together."""
+    """Log odds of every label, by task; stays of like length go together. Computed where the weights are."""
     assert artifact.head is not None
     store = records.stays_of(artifact.variables).store
     needs: Needs = artifact.model.INPUT  # type: ignore[assignment]
+    device = next(artifact.model.parameters()).device
     log_odds = np.zeros((len(store), len(artifact.tasks)))
     batches = series_batches(store, needs)
     for number, indices in enumerate(batches):
-        batch = collate_series(store, indices, needs)
+        batch = collate_series(store, indices, needs).to(device)
         answers: Any = artifact.head.predict(artifact.model, batch)  # type: ignore[operator]
-        log_odds[indices] = answers.double().numpy()
+        log_odds[indices] = answers.double().cpu().numpy()
         progress(number + 1, len(batches))
     columns = {task: log_odds[:, i] for i, task in enumerate(artifact.tasks)}
     return {task: columns[task][records.questions.rows[task]] for task in labels}

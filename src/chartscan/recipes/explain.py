@@ -64,6 +64,7 @@ class ExplainPlan:
     days: float = 30.0  # that it forecasts
     samples: int = 20  # futures drawn of each answer
     seed: int = 0
+    device: str = "cpu"
 
 
 def run_explain(plan: ExplainPlan, threads: int, watcher: Watcher) -> Iterator[str]:
@@ -74,7 +75,7 @@ def run_explain(plan: ExplainPlan, threads: int, watcher: Watcher) -> Iterator[s
     ) as folder:  # at once: a place that cannot be written is told now
         torch.set_num_threads(threads)
         keep_freed_memory()
-        model, data = artifacts.load(plan.artifact), Dataset.open(plan.dataset)
+        model, data = artifacts.load(plan.artifact, plan.device), Dataset.open(plan.dataset)
         networks = _networks(model, plan.artifact)
         forecasting = _forecaster(plan, data, threads, watcher)
         _, wanted, left_out = asked(plan.artifact, model, data, plan.labels, plan.split)
@@ -131,7 +132,7 @@ def _forecaster(plan: ExplainPlan, data: Dataset, threads: int, watcher: Watcher
     """The model that forecasts, if one is named; ConfigError where held-out subjects taught it."""
     if plan.forecast is None:
         return None
-    found = forecaster(plan.forecast, data, threads, watcher, pretrained_only=True)
+    found = forecaster(plan.forecast, data, threads, watcher, pretrained_only=True, device=plan.device)
     if plan.split == HELD_OUT:
         check_unseen(found, data.subject_ids(HELD_OUT))
     return found

@@ -49,6 +49,7 @@ class ForecastJob:
     at: Path | None = None  # labels or questions that say when; None: at the end of each record
     split: str = HELD_OUT
     threads: int = 1
+    device: str = "cpu"
 
 
 def run_forecast(job: ForecastJob, watcher: Watcher) -> Iterator[str]:
@@ -57,7 +58,7 @@ def run_forecast(job: ForecastJob, watcher: Watcher) -> Iterator[str]:
         raise ConfigError(f"{job.out} is a folder; expected a file, such as {job.out}/forecast.parquet.")
     check_apart(job.out, job.artifact, job.dataset, job.at)
     dataset = Dataset.open(job.dataset)
-    model = forecaster(job.artifact, dataset, job.threads, watcher)
+    model = forecaster(job.artifact, dataset, job.threads, watcher, device=job.device)
     subjects = subjects_of(model, dataset, job.split)
     cutter = at_the_end(model)
     if job.at:

@@ -46,6 +46,7 @@ class ForecastReportJob:
     bootstrap: int = 1000
     seed: int = 0
     threads: int = 1
+    device: str = "cpu"
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ def run_forecast_report(job: ForecastReportJob, watcher: Watcher) -> Path:
         raise ConfigError(f"--out {job.out} is a file; expected a folder.")
     check_apart(job.out, job.artifact, job.dataset)
     dataset = Dataset.open(job.dataset)
-    model = forecaster(job.artifact, dataset, job.threads, watcher)
+    model = forecaster(job.artifact, dataset, job.threads, watcher, device=job.device)
     records = list(sequences(model, dataset, subjects_of(model, dataset, job.split), watcher))
     train = train_sequences(model, dataset, watcher)
     ngram = fit_ngram(train, len(model.vocabulary))
@@ -78,7 +79,7 @@ def run_forecast_report(job: ForecastReportJob, watcher: Watcher) -> Path:
     table: Any = model.model
     found = evaluate_forecasts(
         sets,
-        table.embedding.codes.weight.detach().double().numpy(),
+        table.embedding.codes.weight.detach().double().cpu().numpy(),
         _next_tokens(model, records, watcher),
         counted,
         job.bootstrap,
@@ -162,16 +163,18 @@ def _next_tokens(model: SequenceArtifact, records: list[Record], watcher: Watche
     lengths = np.array([w.n for w in windows])
     trunk: Any = model.model
     head: Any = model.forecast
-    found: list[tuple[NDArray[Any], NDArray[Any], NDArray[Any]]] = []
+    device = next(trunk.parameters()).device
+    found: list[tuple[NDArray[Any], ...]] = []
     with watcher.progress("Next tokens", "batches") as progress:
         batches = Sampler(lengths, TOKENS).in_order()
         for number, indices in enumerate(batches):
-            batch = batch_of([windows[i] for i in indices])
+            batch = batch_of([windows[i] for i in indices]).to(device)
             best = torch.softmax(head(trunk.forward(batch)[:, :-1]), -1).max(-1)  # (B, L - 1)
             asked = (batch.types[:, 1:] != T.STATIC) & (batch.codes[:, 1:] > 0)
             came = best.indices == batch.codes[:, 1:]
-            rows = torch.from_numpy(indices).unsqueeze(1).expand(asked.shape)
-            found.append((rows[asked].numpy(), best.values[asked].double().numpy(), came[asked].numpy()))
+            rows = torch.from_numpy(indices).to(device).unsqueeze(1).expand(asked.shape)
+            columns = rows[asked], best.values[asked].double(), came[asked]
+            found.append(tuple(column.cpu().numpy() for column in columns))
             progress(number + 1, len(batches))
     return NextTokens(*(np.concatenate(parts) for parts in zip(*found, strict=True)))
 

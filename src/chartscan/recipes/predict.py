@@ -20,13 +20,20 @@ from chartscan.store.dataset import Dataset
 
 
 def run_predict(
-    artifact: Path, dataset: Path, labels: Path, out: Path, split: str, threads: int, watcher: Watcher
+    artifact: Path,
+    dataset: Path,
+    labels: Path,
+    out: Path,
+    split: str,
+    threads: int,
+    watcher: Watcher,
+    device: str = "cpu",
 ) -> Iterator[str]:
     """Writes PREDICTIONS of every task in `labels`; gives a line of text for each."""
     check_apart(out, artifact, dataset, labels)
     torch.set_num_threads(threads)
     keep_freed_memory()
-    model, data = artifacts.load(artifact), Dataset.open(dataset)
+    model, data = artifacts.load(artifact, device), Dataset.open(dataset)
     found, wanted, left_out = asked(artifact, model, data, labels, split)
     yield from (f"{task}: not learned by {artifact}, left out" for task in left_out)
     for task in wanted:

@@ -41,6 +41,7 @@ class ZeroShotJob:
     plan: Plan
     split: str = HELD_OUT
     threads: int = 1
+    device: str = "cpu"
 
 
 def run_zero_shot(job: ZeroShotJob, watcher: Watcher) -> Iterator[str]:
@@ -51,7 +52,7 @@ def run_zero_shot(job: ZeroShotJob, watcher: Watcher) -> Iterator[str]:
     dataset = Dataset.open(job.dataset)
     name, table, counts = _labels(job.labels, dataset)
     task = set_tasks([name], [])[name]
-    model = forecaster(job.artifact, dataset, job.threads, watcher)
+    model = forecaster(job.artifact, dataset, job.threads, watcher, device=job.device)
     asked = of_subjects(table, subjects_of(model, dataset, job.split))
     if not asked.num_rows:
         raise DataError(f"{job.labels}: no rows of subjects of the split {job.split}.")

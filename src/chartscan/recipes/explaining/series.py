@@ -70,7 +70,7 @@ def explain_series(
         random.pop(OCCLUSION)
         for part in Sampler(store.lengths("triplets")[which], EVENTS_PER_BATCH).in_order():
             indices = which[part]
-            batch = collate_series(store, indices, "triplets")
+            batch = collate_series(store, indices, "triplets").to(next(model.parameters()).device)
             rows = explained(score, batch, methods, random, [questions[i].seeds(seed) for i in indices])
             for i, row, n in zip(indices.tolist(), rows, batch.lengths.tolist(), strict=True):
                 events = _events(artifact, questions[i], stays[i], n)
@@ -137,13 +137,14 @@ def _of_mean_values(batch: SeriesBatch) -> SeriesBatch:
 
 def _carried(batch: SeriesBatch, store: SeriesStore) -> SeriesBatch:
     """The carried state made anew from the batch's triplets."""
+    device, batch = batch.lengths.device, batch.to("cpu")
     real = real_events(batch)
     rows = torch.nonzero(real)[:, 0].numpy()
     hours, variables, values = (x[real].numpy() for x in (batch.hours, batch.variables, batch.values))
     steps, window = steps_of(batch.ends.numpy()), math.ceil(store.window_hours)
     grid = carried_grid(rows, hours, variables, values, steps, store.n_variables, window)
     shown = torch.from_numpy(np.minimum(steps, window))
-    return replace(batch, carried=torch.from_numpy(np.ascontiguousarray(grid)), steps=shown)
+    return replace(batch, carried=torch.from_numpy(np.ascontiguousarray(grid)), steps=shown).to(device)
 
 
 def _of_variable_hours(score: SeriesScore, batch: SeriesBatch) -> Tensor:

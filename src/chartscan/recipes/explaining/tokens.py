@@ -60,7 +60,7 @@ def explain_tokens(
     order = Sampler(np.array([row.shown.n for row in rows]), TOKENS_PER_BATCH).in_order()
     found: dict[int, Explanation] = {}
     for indices in order:
-        batch = _batch(artifact, [rows[i] for i in indices])
+        batch = _batch(artifact, [rows[i] for i in indices]).to(next(model.parameters()).device)
         results = explained(
             score_of(model, head), batch, methods, random, [questions[i].seeds(seed) for i in indices]
         )

@@ -35,7 +35,12 @@ Cutter = Callable[[int, Encoded, Timeline], list[History]]
 
 
 def forecaster(
-    path: Path, dataset: Dataset, threads: int, watcher: Watcher, pretrained_only: bool = False
+    path: Path,
+    dataset: Dataset,
+    threads: int,
+    watcher: Watcher,
+    pretrained_only: bool = False,
+    device: str = "cpu",
 ) -> SequenceArtifact:
     """The artifact at `path`, able to forecast; its pace from the dataset's train split where it has none.
 
@@ -43,7 +48,7 @@ def forecaster(
     """
     torch.set_num_threads(threads)
     keep_freed_memory()
-    found = artifacts.load(path)
+    found = artifacts.load(path, device)
     if not isinstance(found, SequenceArtifact):
         raise ConfigError(
             f"{path} is no single model of event sequences and cannot forecast. Forecast with a pretrained "

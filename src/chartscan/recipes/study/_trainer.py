@@ -74,7 +74,7 @@ class RecipeTrainer:
 
     def ask(self, artifact: Path, labels: Mapping[str, pa.Table]) -> dict[str, pa.Table]:
         """PREDICTIONS of `labels`; ConfigError where the artifact has learned from one of their subjects."""
-        model = on_device(artifacts.load(artifact), self.device)
+        model = artifacts.load(artifact, self.device)
         asked = np.concatenate([table["subject_id"].to_numpy() for table in labels.values()])
         known = seen(model.run, np.unique(asked))
         if known:
@@ -96,15 +96,3 @@ class RecipeTrainer:
     def run_record(self, artifact: Path) -> Mapping[str, Any]:
         """run.json."""
         return msgspec.json.decode((artifact / "run.json").read_bytes())
-
-
-def on_device(found: artifacts.Artifact, device: str) -> artifacts.Artifact:
-    """The artifact with the weights of its sequence models on a device; others stay where they are."""
-    if isinstance(found, artifacts.EnsembleArtifact):
-        for member in found.members:
-            on_device(member, device)
-    if isinstance(found, artifacts.SequenceArtifact):
-        for part in (found.model, found.head):
-            if part is not None:
-                part.to(device)
-    return found
