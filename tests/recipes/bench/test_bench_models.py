@@ -12,7 +12,7 @@ from chartscan.batch import Batch
 from chartscan.batches import Sampler, pretraining_windows, prompt_rows
 from chartscan.errors import ConfigError
 from chartscan.layers.prompt_prefixes import prompt_prefixes
-from chartscan.recipes.bench import efficiency, line
+from chartscan.recipes.bench import efficiency, line, training_step
 from chartscan.recipes.bench.command import run_bench
 from chartscan.recipes.bench.epochs import epochs, hospital, recipe_of
 from chartscan.recipes.bench.memory import in_fresh_process
@@ -172,6 +172,14 @@ def test_a_step_is_measured_in_a_process_of_its_own(made):
     assert found.positions == [batch_of(made).codes.numel()]
     assert found.peak_bytes > 4 * 4 * found.parameters  # weights, gradients and the optimiser's two
     assert min(found.seconds) > 0
+
+
+def test_what_a_process_held_before_is_no_memory_of_a_step(made, monkeypatch):
+    told = []
+    monkeypatch.setattr(training_step, "forget_peak", lambda: told.append("forgotten"))
+    monkeypatch.setattr(training_step, "peak_bytes", lambda: told.append("asked") or 1000 * len(told) ** 2)
+    assert measured(work("multibird-tiny", "pretraining"), [batch_of(made)]).peak_bytes == 9000 - 4000
+    assert told == ["forgotten", "asked", "asked"]
 
 
 def batch_of(made):

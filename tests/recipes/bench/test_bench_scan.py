@@ -1,6 +1,8 @@
 """The scan bench at tiny sizes: what it writes, that it finds a wrong peer, that its arithmetic is right."""
 
 import json
+import os
+from mmap import mmap
 
 import pytest
 import torch
@@ -169,6 +171,13 @@ def hold_and_drop(megabytes):
     return extra_bytes(lambda: torch.ones(megabytes * 2**18).sum())
 
 
+def hold_after_more(megabytes):
+    """As `hold_and_drop`, in a process that held more before: memory of its own, not the allocator's."""
+    with mmap(-1, 4 * megabytes * 2**20) as held:
+        held[::4096] = bytes(len(held) // 4096)
+    return hold_and_drop(megabytes)
+
+
 def test_memory_is_told_for_every_implementation(monkeypatch):
     monkeypatch.setattr(scan, "in_fresh_process", lambda function, *arguments: function(*arguments))
     peers = [
@@ -182,3 +191,8 @@ def test_memory_is_told_for_every_implementation(monkeypatch):
 
 def test_extra_memory_is_that_of_the_call():
     assert in_fresh_process(hold_and_drop, 64) == pytest.approx(64 * 2**20, rel=0.1)
+
+
+@pytest.mark.skipif(not os.access("/proc/self/clear_refs", os.W_OK), reason="the peak cannot be forgotten")
+def test_extra_memory_begins_with_what_is_held_and_not_with_the_most_ever_held():
+    assert in_fresh_process(hold_after_more, 64) == pytest.approx(64 * 2**20, rel=0.1)
