@@ -16,6 +16,7 @@ from chartscan import artifact as artifacts
 from chartscan.artifact import SequenceArtifact, SeriesArtifact
 from chartscan.cli import app
 from chartscan.errors import ConfigError, DataError
+from chartscan.generate import Plan
 from chartscan.models import ehrmamba, gru, hymate, hymate_carried
 from chartscan.objectives import classification, readouts
 from chartscan.objectives.next_event import NextEvent
@@ -24,14 +25,18 @@ from chartscan.recipes.explain import ExplainPlan, run_explain
 from chartscan.recipes.explaining import future
 from chartscan.recipes.explaining.explanation import Question
 from chartscan.recipes.explaining.future import Ahead, forecasts_beside
+from chartscan.recipes.forecast import ForecastJob, run_forecast
+from chartscan.recipes.forecast_report import ForecastReportJob, run_forecast_report
 from chartscan.recipes.ingest import IngestPlan, run_ingest
 from chartscan.recipes.questions.labels import make_labels, save_labels
+from chartscan.recipes.zero_shot import ZeroShotJob, run_zero_shot
 from chartscan.sequences import Encoder, SequenceConfig, fit_bins, fit_pace, fit_vocabulary
 from chartscan.series import CHANNELS, SeriesConfig, Variables
 from chartscan.simulate import SimulateConfig, simulate
 from chartscan.store.dataset import Dataset
 from icu import Silent
 from other_device import other_device
+from private_files import files_for_everybody, files_of_subjects
 
 TASKS = ("long_stay_7d", "readmission_30d")
 COLUMNS = [
@@ -377,3 +382,23 @@ def test_a_network_is_explained_on_another_device_as_on_the_cpu(hospital, tmp_pa
     if artifact == "tokens":
         future, other = (pl.read_parquet(tmp_path / name / "forecast.parquet") for name in ("here", "there"))
         assert other.drop("probability").equals(future.drop("probability"))
+
+
+def test_what_is_said_of_subjects_is_for_its_owner_alone(hospital, tmp_path):
+    common, labels = (hospital / "pretrained", hospital / "data"), hospital / "labels" / f"{TASKS[1]}.parquet"
+    with files_for_everybody():
+        list(
+            run_forecast(
+                ForecastJob(*common, tmp_path / "f.parquet", Plan(events=2), split="train"), Silent()
+            )
+        )
+        plan = Plan(samples=1, days=2.0, tokens=20)
+        list(run_zero_shot(ZeroShotJob(*common, labels, tmp_path / "z.parquet", plan, "train"), Silent()))
+        run_forecast_report(ForecastReportJob(*common, tmp_path / "report", "train", bootstrap=10), Silent())
+        forecast = {"forecast": hospital / "pretrained", "samples": 2}
+        run(hospital, "tokens", tmp_path / "why", count=1, tasks=[TASKS[0]], **forecast)
+    names = {"attributions.parquet", "explain.html", "forecast.parquet"}
+    assert files_of_subjects(tmp_path) == (
+        ["f.parquet", *(f"why/{n}" for n in sorted(names)), "z.parquet"],
+        [],
+    )

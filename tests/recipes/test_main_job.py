@@ -15,6 +15,7 @@ from sklearn.metrics import roc_auc_score
 from chartscan.evaluation import read_predictions
 from chartscan.find import names
 from chartscan.store.dataset import Dataset
+from private_files import files_for_everybody, files_of_subjects
 
 QUICK = ["pretrain.epochs=1", "finetune.epochs=2", "model.d_model=32", "tokens_per_batch=8192"]
 SETTINGS = [part for setting in QUICK for part in ("--set", setting)]
@@ -33,6 +34,11 @@ def chartscan(*arguments: object, code: int = 0) -> subprocess.CompletedProcess[
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with export, dataset, labels, a run and its predictions, and those of the trees."""
     folder = tmp_path_factory.mktemp("hospital")
+    with files_for_everybody():
+        return made(folder)
+
+
+def made(folder: Path) -> Path:
     chartscan("simulate", folder / "export", "--subjects", 300, "--seed", 5)
     chartscan("ingest", "fhir", folder / "export", folder / "data")
     chartscan("label", "all", folder / "data", folder / "labels")
@@ -79,6 +85,12 @@ def test_the_report_holds_each_task_with_baseline_and_ceiling(place):
     html = (place / "report" / "report.html").read_text()
     assert "Readmission within 30 days" in html
     assert "MedicationAdministration" in html  # the data accounting
+
+
+def test_what_names_subjects_is_for_its_owner_alone(place):
+    private, readable = files_of_subjects(place)
+    assert {Path(name).parts[0] for name in private} == {"data", "labels", "p-ehrmamba-tiny", "p-xgboost"}
+    assert {Path(name).parts[0] for name in readable} == {"export"}  # of nobody who lives
 
 
 def test_nothing_is_overwritten_and_the_remedy_is_named(place):

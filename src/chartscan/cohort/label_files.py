@@ -19,14 +19,17 @@ _OTHER_VALUES = ("integer_value", "float_value", "categorical_value")
 
 
 def write_labels(path: Path, table: pa.Table, task: str, counts: Counts, questions: bool = False) -> None:
-    """Write one task's labels, or questions, whole or not at all: a reader sees the old file or the new."""
+    """Write one task's labels, or questions, whole or not at all: a reader sees the old file or the new.
+
+    For its owner alone: it says who was in hospital, and when.
+    """
     metadata = {schema.TASK_KEY: task.encode(), schema.COHORT_KEY: msgspec.json.encode(counts)}
     wanted = schema.QUESTIONS if questions else schema.LABELS
     checked = schema.check(table, wanted, f"labels of {task}").replace_schema_metadata(metadata)
     path.parent.mkdir(parents=True, exist_ok=True)
     content = io.BytesIO()
     pq.write_table(checked, content)
-    files.write_bytes(path, content.getvalue())
+    files.write_bytes(path, content.getvalue(), private=True)
 
 
 def read_labels(path: Path, questions: bool = False) -> tuple[pa.Table, str, Counts | None]:

@@ -37,7 +37,7 @@ class PredictionSet(msgspec.Struct, frozen=True):
 def write_predictions(
     path: Path, table: pa.Table, task: str, model: str, extra: Mapping[str, Any] | None = None
 ) -> None:
-    """Writes predictions as one parquet file, whole or not at all.
+    """Writes predictions as one parquet file for its owner alone, whole or not at all.
 
     `table` has the columns of LABELS or QUESTIONS and one or both predicted columns; cohort counts in its
     metadata (where LABELS files keep them) are kept. `extra` is stored as JSON: put `calibration` ("platt",
@@ -53,7 +53,7 @@ def write_predictions(
     buffer = io.BytesIO()
     pq.write_table(checked.replace_schema_metadata(metadata), buffer)
     path.parent.mkdir(parents=True, exist_ok=True)
-    files.write_bytes(path, buffer.getvalue())
+    files.write_bytes(path, buffer.getvalue(), private=True)
 
 
 def read_predictions(path: Path) -> PredictionSet:

@@ -21,6 +21,7 @@ from chartscan.recipes.study._explained import METHODS, RANDOM, agreement, expla
 from chartscan.training import TrainConfig
 from family_artifacts import series_artifact
 from icu import TASK, Silent, labels, make_icu
+from private_files import files_for_everybody, files_of_subjects
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +61,11 @@ def run(plan, name, *settings, **changes):
 
 def test_a_published_table_equals_its_predictions(place):
     recipes = 'recipes=["xgboost-summary", "hymate-paper"]'
-    text, values, said = run(place, "published", recipes)
+    with files_for_everybody():
+        text, values, said = run(place, "published", recipes)
+    private, readable = files_of_subjects(place.out)
+    assert private
+    assert not readable
     assert [row["name"] for row in values["rows"]] == ["xgboost-summary", "hymate-paper"]
     net = values["rows"][1]
     found = [read_predictions(p) for p in sorted((place.out / "answers").glob("hymate-paper-*/*.parquet"))]
