@@ -135,12 +135,17 @@ def test_time_moves_on_where_ids_do_not_ascend_and_stands_still_in_a_panel():
     assert panel.gap == 0
 
 
-@given(place=st.floats(0, 1, exclude_max=True), token=st.integers(S.FIRST_WEEK, S.LONG_TERM))
+@given(
+    place=st.floats(0, 1, exclude_max=True),
+    token=st.integers(S.FIRST_WEEK, S.LONG_TERM),
+    last=st.sampled_from([T.PAD, *T.TYPE_OF_EVENT.values()]),
+    code=st.sampled_from(list(encoder().vocabulary.codes.values())),
+)
 @settings(deadline=None)
-def test_an_interval_token_lasts_as_long_as_it_says_seen_in_training_or_not(place, token):
+def test_an_interval_token_lasts_as_long_as_it_says_seen_in_training_or_not(place, token, last, code):
     fitted = fit_pace([e for _, e in encoder().encode_shard(population())], len(encoder().vocabulary))
     for pace in (fitted, PACE):
-        days = pace.interval_days(token, place)
+        days = pace.interval_days(token, last, code, place)
         first, end = interval_days(token)
         assert first <= days
         assert days < end or token == S.LONG_TERM

@@ -87,5 +87,5 @@ class Continuation:
         return self._attributes.event(code, type_, at)
 
     def _wait(self, interval: int, place: float) -> None:
-        days = self._pace.interval_days(interval, place)
+        days = self._pace.interval_days(interval, self._type, self._code, place)
         self._next = self.time + round(days * DAY_US)  # one interval after another adds up

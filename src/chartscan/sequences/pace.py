@@ -20,6 +20,7 @@ from chartscan.sequences.encoded import Encoded
 from chartscan.sequences.specials import interval_days
 
 N_QUANTILES = 33  # odd, so that one of them is the median
+ENDS = (T.TYPE_OF_EVENT["visit_end"], T.TYPE_OF_EVENT["discharge"])
 STRUCTURAL = (T.PAD, T.CLS, T.VS, T.VE, T.REG, T.INTERVAL, T.TASK)
 _FIXED = {S.CLS: T.CLS, S.VS: T.VS, S.VE: T.VE, S.REG: T.REG} | dict.fromkeys(
     range(S.FIRST_WEEK, S.LONG_TERM + 1), T.INTERVAL
@@ -39,13 +40,27 @@ class Step(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     days: tuple[float, ...]  # quantiles
 
 
+class Wait(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Days from the last event of a visit to the next visit, after one interval token.
+
+    Apart by how the visit ended: the end of an encounter is told by its token, since what follows a death in
+    hospital (the death itself, at that instant) does not follow a discharge home; other events by their type.
+    """
+
+    last: int  # type of the last event
+    code: int  # its token where it ends an encounter; else PAD
+    interval: int
+    days: tuple[float, ...]  # quantiles
+
+
 class Pace(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=True):
     """Types by token, and times as quantiles (i + 1/2) / N_QUANTILES of what train records did."""
 
     types: tuple[int, ...]  # (V,) the most frequent type; PAD where train has no such event
     types_after: dict[int, tuple[int, ...]]  # of tokens of several types: by type of the token before, or PAD
     steps: tuple[Step, ...]
-    intervals: dict[int, tuple[float, ...]]  # by interval token, days from the last event to the next visit
+    intervals: dict[int, tuple[float, ...]]  # as `waits` after any visit, without what begins at its end
+    waits: tuple[Wait, ...] | None = None  # None: of an earlier version, whose `intervals` are all there is
 
     def type_of(self, code: int, before: int) -> int:
         """The type of token `code` after a token of type `before`."""
@@ -62,17 +77,23 @@ class Pace(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=True):
             days = (0.0,) if ascends else self._any_step
         return _at(days, place)
 
-    def interval_days(self, token: int, place: float) -> float:
-        """Days from the last event of a visit to the next visit, after an interval token.
+    def interval_days(self, token: int, last: int, code: int, place: float) -> float:
+        """Days from the last event of a visit, of type `last` and token `code`, to the next one.
 
-        An interval that train never had is as long as its definition says, each length alike.
+        After an end that train hardly ever had before this interval, as long as after any visit. An interval
+        that train never had is as long as its definition says, each length alike.
         """
         first, end = interval_days(token)
-        return _at(self.intervals.get(token) or np.linspace(first, end, N_QUANTILES, endpoint=False), place)
+        days = self._waits.get((last, code if last in ENDS else S.PAD, token)) or self.intervals.get(token)
+        return _at(days or first + (end - first) * _PLACES, place)
 
     @cached_property
     def _steps(self) -> dict[tuple[int, int, bool], tuple[float, ...]]:
         return {(s.before, s.after, s.ascends): s.days for s in self.steps}
+
+    @cached_property
+    def _waits(self) -> dict[tuple[int, int, int], tuple[float, ...]]:
+        return {(w.last, w.code, w.interval): w.days for w in self.waits or ()}
 
     @cached_property
     def _any_step(self) -> tuple[float, ...]:
@@ -122,7 +143,9 @@ def fit_pace(sequences: Iterable[Encoded], tokens: int) -> Pace:
     )
     most, after = _types(codes.astype(np.int64), types, tokens)
     events = _events(codes, types, times)
-    return Pace(most, after, _fit_steps(events), _fit_intervals(events))
+    between = _between(events)
+    intervals = _fit_intervals(between)
+    return Pace(most, after, _fit_steps(events), intervals, _fit_waits(between, intervals))
 
 
 def _types(
@@ -169,16 +192,52 @@ def _fit_steps(events: _Events) -> tuple[Step, ...]:
     )
 
 
-def _fit_intervals(events: _Events) -> dict[int, tuple[float, ...]]:
-    """Days between visits, by interval token, kept to what the token stands for."""
-    between = np.flatnonzero((np.diff(events.visits) > 0) & (np.diff(events.subjects) == 0))
-    tokens, days = events.intervals[between + 1], np.diff(events.days)[between]
+class _Between(NamedTuple):
+    """What lies between one visit and the next, over all subjects; shape (G,)."""
+
+    last: np.ndarray  # type of the last event before
+    codes: np.ndarray  # its token where it ends an encounter, else PAD
+    intervals: np.ndarray  # interval token
+    days: np.ndarray  # kept to what the interval token stands for
+
+
+def _between(events: _Events) -> _Between:
+    gaps = np.flatnonzero((np.diff(events.visits) > 0) & (np.diff(events.subjects) == 0))
+    tokens = events.intervals[gaps + 1]
+    known = (tokens >= S.FIRST_WEEK) & (tokens <= S.LONG_TERM)
+    gaps, tokens = gaps[known], tokens[known].astype(np.int64)
     bounds = np.array([interval_days(token) for token in range(S.FIRST_WEEK, S.LONG_TERM + 1)])
     bounds[-1, 1] = np.inf
-    known = (tokens >= S.FIRST_WEEK) & (tokens <= S.LONG_TERM)
-    tokens, days = tokens[known].astype(np.int64), days[known]
     first, end = bounds[tokens - S.FIRST_WEEK].T
-    return _quantiles_by(tokens, np.clip(days, first, end - _JUST_BELOW))
+    days = np.clip(np.diff(events.days)[gaps], first, end - _JUST_BELOW)
+    last = events.types[gaps]
+    return _Between(last, np.where(np.isin(last, ENDS), events.codes[gaps], S.PAD), tokens, days)
+
+
+def _fit_intervals(between: _Between) -> dict[int, tuple[float, ...]]:
+    """Days between visits, by interval token, of those that do not begin as the one before ends."""
+    later = between.days > 0
+    return _quantiles_by(between.intervals[later], between.days[later])
+
+
+def _fit_waits(between: _Between, after_any: dict[int, tuple[float, ...]]) -> tuple[Wait, ...]:
+    """Days between visits by what ended and interval token, where they differ from those after any visit."""
+    keys, which = np.unique(np.stack(between[:3]), axis=1, return_inverse=True)
+    found = []
+    for i, (last, code, interval) in enumerate(keys.T.tolist()):
+        days = between.days[which.reshape(-1) == i]
+        if len(days) >= N_QUANTILES:
+            found.append(Wait(last, code, interval, _quantiles(np.sort(days))))
+        elif not days.all():
+            found.append(Wait(last, code, interval, _of_few(days, after_any.get(interval, ()))))
+    return tuple(found)
+
+
+def _of_few(days: np.ndarray, after_any: tuple[float, ...]) -> tuple[float, ...]:
+    """Quantiles where there are few: as often 0 as these, and otherwise as long as after any visit."""
+    at_once = round(N_QUANTILES * float((days == 0).mean()))  # none or all only where it is so of these
+    left = N_QUANTILES - at_once
+    return (0.0,) * at_once + tuple(_at(after_any, (i + 0.5) / left) for i in range(left))
 
 
 def _quantiles_by(keys: np.ndarray, values: np.ndarray) -> dict[int, tuple[float, ...]]:
@@ -187,10 +246,11 @@ def _quantiles_by(keys: np.ndarray, values: np.ndarray) -> dict[int, tuple[float
     keys, values = keys[order], values[order]
     distinct, starts = np.unique(keys, return_index=True)
     parts = np.split(values, starts[1:]) if len(distinct) else []
-    return {
-        int(key): tuple(round(float(part[int(place * len(part))]), 6) for place in _PLACES)
-        for key, part in zip(distinct, parts, strict=True)
-    }
+    return {int(key): _quantiles(part) for key, part in zip(distinct, parts, strict=True)}
+
+
+def _quantiles(ordered: np.ndarray) -> tuple[float, ...]:
+    return tuple(round(float(ordered[int(place * len(ordered))]), 6) for place in _PLACES)
 
 
 _PLACES = (np.arange(N_QUANTILES) + 0.5) / N_QUANTILES

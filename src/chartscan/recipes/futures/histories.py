@@ -42,7 +42,8 @@ def forecaster(
     pretrained_only: bool = False,
     device: str = "cpu",
 ) -> SequenceArtifact:
-    """The artifact at `path`, able to forecast; its pace from the dataset's train split where it has none.
+    """The artifact at `path`, able to forecast; its pace from the dataset's train split where it has none,
+    or one of an earlier version, that did not tell the ends of visits apart.
 
     ConfigError for an artifact that cannot forecast, and where `pretrained_only` for a fine-tuned one.
     """
@@ -65,9 +66,10 @@ def forecaster(
             f"note: {path} was fine-tuned, which its forecasts were not taught along with. Forecast "
             "with a model that is pretrained only."
         )
-    if found.pace is not None:
+    if found.pace is not None and found.pace.waits is not None:
         return found
-    watcher.say(f"{path} does not know how records move on: learned from the train split of {dataset.path}")
+    lacks = "how records move on" if found.pace is None else "how soon a visit follows each kind of end"
+    watcher.say(f"{path} does not know {lacks}: learned from the train split of {dataset.path}")
     return replace(found, pace=fit_pace(train_sequences(found, dataset, watcher), len(found.vocabulary)))
 
 
