@@ -4,7 +4,8 @@ Read off the hazards of `severity`, `aftermath` and `onset`. Stays and visits th
 discharge) count for neither side: their times say how long ago the last stay was, which matters, and age.
 Nor does the dose that a tendency responds to: it is given in every stay, and belief follows from the
 readings before and after it (`Onset.see_response`). At the clinic there is no dose, and what would respond
-is drawn from one distribution for everybody (`clinic`): there its readings drive nothing.
+is drawn from one distribution for everybody (`clinic`): there its readings drive nothing. Readmission and
+death at home compete (`aftermath.hazards`): what enters the hazard of the other alone counts for neither.
 """
 
 from typing import NamedTuple
@@ -12,6 +13,7 @@ from typing import NamedTuple
 from chartscan.simulate.catalogue import CHRONIC, DRUGS, MEASURES, OPERATIONS
 from chartscan.simulate.onset import CONDITIONS
 
+SATURATIONS = 6  # in a stay; the first two or the last two may be low
 BOUNDARIES = frozenset({"admission", "discharge", "visit_start", "visit_end", "death"})
 
 
@@ -40,6 +42,7 @@ def _sexes() -> set[str]:
     return {"GENDER//F", "GENDER//M"}
 
 
+_EVERY_CHRONIC = frozenset(_chronic(*CHRONIC))
 _OPERATIONS = {f"SNOMED//{code}" for code in OPERATIONS}
 _SEVERITY = _measured("lactate", "creatinine", "crp", "pulse") | _given("antibiotic", "nsaid")
 _TRENDS = _measured("bnp", "hemoglobin")
@@ -69,14 +72,30 @@ CAUSES: dict[str, Causes] = {
     ),
     "readmission_30d": Causes(
         frozenset(_TRENDS | _OPERATION | _given("loop_diuretic")),
-        frozenset(_chronic("heart_failure", "lung_disease")),
+        _EVERY_CHRONIC,  # heart failure and lung disease at once, each of them later (`burden`)
+        indirect=frozenset(_measured("saturation")),
     ),
     "mortality_30d": Causes(
         frozenset(_TRENDS | _OPERATION | _measured("saturation")),
         frozenset(_chronic("cancer")),
-        indirect=frozenset(_given("loop_diuretic") | _chronic("heart_failure", "lung_disease")),
+        indirect=_EVERY_CHRONIC - _chronic("cancer") | _given("loop_diuretic"),
     ),
 } | {condition.task: _onset(condition.name) for condition in CONDITIONS}
+
+
+_TREND_ALONE = _measured("creatinine", "bnp", "hemoglobin")  # their level drives nothing
+_SATURATION = _measured("saturation")
+
+
+def says_nothing(code: str, place: int, count: int) -> bool:
+    """Whether reading `place` (from 0, in time) of the `count` of its code in a stay drives nothing.
+
+    The middle saturations are drawn alike in every stay (`Ward.oxygen`). The middle one of an odd number of
+    readings weighs 0 in the evidence for a trend (`channels.positions`).
+    """
+    if code in _SATURATION:
+        return count == SATURATIONS and place in (2, 3)
+    return code in _TREND_ALONE and 2 * place + 1 == count
 
 
 def is_cause(task: str, code: str, event_type: str, in_stay: bool, in_hospital: bool = True) -> bool | None:

@@ -11,7 +11,7 @@ from chartscan.interpret.aggregates import by_type
 from chartscan.interpret.faithfulness import SHARES, spearman
 from chartscan.metrics.auroc import auroc
 from chartscan.recipes.explaining.explanation import RANDOM, Explanation
-from chartscan.simulate.causes import is_cause
+from chartscan.simulate.causes import is_cause, says_nothing
 
 RESAMPLES = 1000
 
@@ -55,15 +55,24 @@ def table(explanations: Sequence[Explanation]) -> pl.DataFrame:
 
 def causes(explanation: Explanation) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """Which events drive the outcome in the simulated hospital, and which count for the test at all (n,)."""
-    events = explanation.events
-    latest = events["visit"].max()
+    alike = ("visit", "code")
+    events = explanation.events.with_columns(
+        place=pl.col("time").rank("ordinal").over(alike).fill_null(1) - 1, count=pl.len().over(alike)
+    )
     hospital = set(events.filter(pl.col("event_type") == "admission")["visit"])
-    found = [
-        None if type_ is None and not code.startswith("LOINC//") else is_cause(
-            explanation.question.task, code, type_ or "", visit == latest, type_ is None or visit in hospital
+    latest = events["visit"].max()
+
+    def causal(code: str, type_: str | None, visit: int, place: int, count: int) -> bool | None:
+        if type_ is None and not code.startswith("LOINC//"):
+            return None
+        in_stay = visit == latest and not says_nothing(code, place, count)
+        return is_cause(
+            explanation.question.task, code, type_ or "", in_stay, type_ is None or visit in hospital
         )
-        for code, type_, visit in events.select("code", "event_type", "visit").iter_rows()
-    ]  # fmt: skip
+
+    found = [
+        causal(*row) for row in events.select("code", "event_type", "visit", "place", "count").iter_rows()
+    ]
     return np.array([one is True for one in found]), np.array([one is not None for one in found])
 
 
