@@ -10,6 +10,8 @@ from sklearn.metrics import roc_auc_score
 from chartscan.interpret.integrated_gradients import of_embeddings, to_tolerance
 from chartscan.interpret.occlusion import of_events
 from chartscan.interpret.recorded import first_output
+from chartscan.recipes.explaining.explanation import GRADIENTS
+from chartscan.recipes.explaining.tokens import token_methods, usual_codes
 from token_rows import Planted, answering, asking
 
 CAUSE = 17
@@ -99,6 +101,41 @@ def test_of_kinds_alone_the_rest_of_each_event_stays_in_the_baseline():
             torch.testing.assert_close(found.events[row, place], expected.detach(), atol=1e-5, rtol=1e-3)
     same = of_embeddings(score, alone(batch), embedding, 1, batch.types, embedding.codes)
     assert same.events.abs().max() < 1e-9
+
+
+def test_a_usual_code_stands_in_the_place_of_the_mean():
+    model, _, score = answering()
+    batch = asking((30, 1, 12))
+    embedding = model.embedding
+    variable = [CAUSE, CAUSE + 1, CAUSE + 2]
+    usual = usual_codes(embedding.codes.weight, [variable, [3]])
+    methods = token_methods(model, score, [variable, [3]])
+    found = methods[GRADIENTS](batch)
+    assert found.relative_gap < 0.01
+    codes = embedding.codes(batch.codes)
+    for row, n in enumerate(batch.lengths.tolist()):
+        for place in range(1, n):
+            alike = [other for other in range(1, n) if batch.types[row, other] == batch.types[row, place]]
+            own = variable if int(batch.codes[row, place]) in variable else batch.codes[row, alike]
+            codes[row, place] = embedding.codes.weight[own].mean(0)
+    with torch.no_grad(), first_output(embedding.codes, codes.detach()):
+        baseline = score(batch)
+    torch.testing.assert_close(found.change, (score(batch) - baseline).detach(), atol=1e-5, rtol=1e-4)
+    assert usual[3].isnan().all()
+
+
+def test_a_usual_reading_adds_nothing():
+    model, _, score = answering()
+    batch = asking((30, 12))
+    variable = [CAUSE, CAUSE + 1]
+    with torch.no_grad():
+        model.embedding.codes.weight[CAUSE + 1] = model.embedding.codes.weight[CAUSE]
+    found = token_methods(model, score, [variable])[GRADIENTS](alone(batch))
+    assert found.events.abs().max() < 1e-9
+    other = replace(batch, codes=torch.where(batch.types == batch.types[0, 5], CAUSE, batch.codes))
+    found = token_methods(model, score, [variable])[GRADIENTS](other)
+    assert found.events[other.codes == CAUSE].abs().max() < 1e-9
+    assert found.events.abs().max() > 1e-4
 
 
 def alone(batch):

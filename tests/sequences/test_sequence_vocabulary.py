@@ -14,6 +14,7 @@ from chartscan.sequences import (
     fit_bins,
     fit_vocabulary,
     known_order,
+    readings,
 )
 from chartscan.sequences import specials as S
 from chartscan.sequences.lookup import TokenLookup
@@ -113,6 +114,18 @@ def test_a_value_with_a_comparator_is_placed_as_its_bound():
     bound = {"code": "LOINC//1", "numeric_value": -9.0, "unit": "mg"}
     assert token(made, comparator="<", **bound) == token(made, **bound)
     assert token(made, **bound).endswith("Q1")
+
+
+def test_readings_of_a_numeric_code_are_the_tokens_that_its_values_get():
+    vocabulary, bins = FITTED
+    found = readings(vocabulary, bins)
+    assert len(found) == len(bins.groups) > 0
+    lookup = TokenLookup(vocabulary, bins)
+    for (code, _, unit), ids in zip(bins.groups, found, strict=True):
+        values = [-1e6, *(edge + 0.001 for edge in unit.edges)]  # numbers are stored in float32
+        assert ids == [lookup.id(code, value, unit.unit, None) for value in values]
+    rarer, _ = fit([population()], min_subjects=10**6)
+    assert not any(readings(rarer, bins))
 
 
 def test_a_code_spelled_like_a_special_token_is_none():

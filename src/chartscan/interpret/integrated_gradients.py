@@ -54,13 +54,15 @@ def of_embeddings(
     steps: int = STEPS,
     groups: Tensor | None = None,
     kinds: nn.Module | None = None,
+    usual: Tensor | None = None,
 ) -> Attribution:
     """From the embedding of an average event to that of each event, summed over its width.
 
     `embedding` is the part of the model behind `score` whose first call in a pass gives (B, L, D) for the
     batch; the baseline is the mean of the row's events. With `groups` (B, L), numbers from 0, it is that of
     the events of the same group. With `kinds`, the part of `embedding` whose first call tells what kind each
-    event is, only this is averaged: each event keeps its time and whatever else is embedded of it.
+    event is, only this is averaged: each event keeps its time and whatever else is embedded of it. Where
+    `usual` (B, L, D) is not nan, it stands in the place of the mean.
 
     The mean, not zero (which padding embeds to), is the baseline: models normalise what they embed (RMSNorm),
     so that on the way from zero all change would happen in the first thousandth, where no quadrature sees it.
@@ -72,6 +74,9 @@ def of_embeddings(
     more = embedded.shape[1] - longest(batch)  # what models append: a step of padding, a task token
     real = F.pad(candidates(batch), (0, more))
     mean = _mean_of_groups(whole, real, None if groups is None else F.pad(groups, (0, more)))
+    if usual is not None:
+        usual = F.pad(usual, (0, 0, 0, more), value=torch.nan)
+        mean = torch.where(usual.isnan(), mean, usual)
     if kinds is not None:
         average = torch.where(real.unsqueeze(2), mean, whole)
         with torch.no_grad(), first_output(kinds, average), outputs_of(embedding) as outputs:

@@ -12,7 +12,7 @@ from chartscan.sequences.order import known_order
 from chartscan.sequences.pace import Pace, fit_pace
 from chartscan.sequences.stream import Event, Stream, encoded_from, events_in_known_order
 from chartscan.sequences.timeline import Origin, Timeline, timelines
-from chartscan.sequences.vocabulary import FitScope, Vocabulary, fit_vocabulary, token_rows
+from chartscan.sequences.vocabulary import FitScope, Vocabulary, fit_vocabulary, readings, token_rows
 
 __all__ = [
     "Continuation",
@@ -41,6 +41,7 @@ __all__ = [
     "fit_pace",
     "fit_vocabulary",
     "known_order",
+    "readings",
     "timelines",
     "token_rows",
     "violations",

@@ -127,6 +127,15 @@ def fit_vocabulary(
     )
 
 
+def readings(vocabulary: Vocabulary, bins: NumericBins) -> list[list[int]]:
+    """Of each numeric code and unit the ids of its tokens, one a bin, as far as the vocabulary has them."""
+    found = []
+    for group, (code, _, _) in enumerate(bins.groups):
+        names = [f"{code}//{bins.suffix(group, place)}" for place in range(bins.n_bins)]
+        found.append([vocabulary.codes[name] for name in names if name in vocabulary.codes])
+    return found
+
+
 def text_result(config: SequenceConfig) -> pl.Expr:
     """The short text result of a row without number; null elsewhere."""
     text = pl.col("text_value").str.strip_chars()

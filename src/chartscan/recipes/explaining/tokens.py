@@ -35,7 +35,7 @@ from chartscan.recipes.explaining.explanation import (
     explanation,
 )
 from chartscan.recipes.explaining.token_events import token_events
-from chartscan.sequences import Encoded, Encoder, visible, window, window_index
+from chartscan.sequences import Encoded, Encoder, readings, visible, window, window_index
 from chartscan.sequences import types as T
 
 TOKENS_PER_BATCH = 8192
@@ -53,8 +53,9 @@ def explain_tokens(
     model, head = artifact.model.eval(), artifact.answering.eval()
     other, other_head = shuffled(model, seed).eval(), shuffled(head, seed).eval()
     prompted = artifact.probe is None
-    methods = token_methods(model, score_of(model, head), prompted)
-    random = token_methods(other, score_of(other, other_head), prompted)
+    numeric = readings(artifact.vocabulary, artifact.bins)
+    methods = token_methods(model, score_of(model, head), numeric, prompted)
+    random = token_methods(other, score_of(other, other_head), numeric, prompted)
     random.pop(OCCLUSION)
     rows = [_Row.of(artifact, question, records[question.subject_id]) for question in questions]
     order = Sampler(np.array([row.shown.n for row in rows]), TOKENS_PER_BATCH).in_order()
@@ -78,20 +79,23 @@ def score_of(model: nn.Module, head: nn.Module) -> Callable[[Batch], Tensor]:
 
 
 def token_methods(
-    model: nn.Module, score: Callable[[Batch], Tensor], prompted: bool = True
+    model: nn.Module,
+    score: Callable[[Batch], Tensor],
+    numeric: Sequence[Sequence[int]],
+    prompted: bool = True,
 ) -> dict[str, Method[Batch]]:
-    """What there is to say of a model of tokens, by what it is made of.
+    """What there is to say of a model of tokens, by what it is made of; `numeric` as of `readings`.
 
-    Attention is what the task token attends to: there is none where answers are not `prompted` by one.
-
-    The baseline of integrated gradients is the embedding of each token with the mean code of the row's tokens
-    of the same type, and its own time: the question is why this laboratory result matters, not why a
-    laboratory result at that time does.
+    The baseline of integrated gradients is the embedding of each token at its own time with the usual code:
+    of a reading the mean of all readings of its variable, of any other token that of the row's tokens of the
+    same type. So the question is why a reading is as it is, not why it was taken. Attention is what the task
+    token attends to: there is none where answers are not `prompted` by one.
     """
     embedding: EventEmbedding = model.embedding  # type: ignore[assignment]
+    usual = usual_codes(embedding.codes.weight, numeric)
     found: dict[str, Method[Batch]] = {
         GRADIENTS: lambda b: to_tolerance(
-            lambda n: of_embeddings(score, b, embedding, n, b.types, embedding.codes)
+            lambda n: of_embeddings(score, b, embedding, n, b.types, embedding.codes, usual[b.codes])
         )[0]
     }
     if prompted and any(isinstance(one, MambaBlock) for one in model.modules()):
@@ -100,6 +104,18 @@ def token_methods(
     if prompted and attending(model):
         found[ATTENTION] = lambda b: _attention(model, b)
     found[OCCLUSION] = lambda b: of_events(score, b)
+    return found
+
+
+def usual_codes(codes: Tensor, numeric: Sequence[Sequence[int]]) -> Tensor:
+    """(V, D): of a reading's token the mean code of its variable; nan where there are not several.
+
+    Every bin counts alike: bins hold equal shares of the train readings.
+    """
+    found = torch.full_like(codes, torch.nan).detach()
+    for ids in numeric:
+        if len(ids) > 1:
+            found[list(ids)] = codes[list(ids)].mean(0).detach()
     return found
 
 
