@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 import torch
 from sklearn.metrics import roc_auc_score
+from torch.nn.functional import pad
 
-from chartscan.interpret.integrated_gradients import of_embeddings, to_tolerance
+from chartscan.interpret.integrated_gradients import STEPS, of_embeddings, path_integral, to_tolerance
 from chartscan.interpret.occlusion import of_events
 from chartscan.interpret.recorded import first_output
 from chartscan.recipes.explaining.explanation import GRADIENTS
-from chartscan.recipes.explaining.tokens import token_methods, usual_codes
+from chartscan.recipes.explaining.tokens import token_methods, usual_codes, weighed_methods, weighed_score
 from token_rows import Planted, answering, asking
 
 CAUSE = 17
@@ -136,6 +137,39 @@ def test_a_usual_reading_adds_nothing():
     found = token_methods(model, score, [variable])[GRADIENTS](other)
     assert found.events[other.codes == CAUSE].abs().max() < 1e-9
     assert found.events.abs().max() > 1e-4
+
+
+def test_of_a_weighed_sum_of_models_they_are_those_of_both_embeddings_at_once():
+    batch = asking((30, 12))
+    batch.prompts.tasks[1] = 1
+    shares = torch.tensor([[0.7, 0.2], [0.5, 1.1]])  # two models, two tasks
+    models, heads, scores = zip(*(answering(seed) for seed in (0, 1)), strict=True)
+    for head in heads:
+        head.task_bias = torch.nn.Parameter(torch.zeros(2))
+    methods = [token_methods(model, score, []) for model, score in zip(models, scores, strict=True)]
+    found = weighed_methods(methods, shares)[GRADIENTS](batch)
+    score = weighed_score(scores, shares)
+
+    embedded, starts = [], []
+    for model in models:
+        tables, usual = model.embedding.codes, model.embedding.codes(batch.codes).detach()
+        for row, n in enumerate(batch.lengths.tolist()):
+            for place in range(1, n):
+                alike = [k for k in range(1, n) if batch.types[row, k] == batch.types[row, place]]
+                usual[row, place] = tables.weight[batch.codes[row, alike]].mean(0)
+        embedded.append(model.embedding(batch).detach())
+        with torch.no_grad(), first_output(tables, usual):
+            starts.append(model.embedding(batch))
+
+    def joint(vectors):
+        first, second = (pad(one, (0, 0, 0, 1)) for one in vectors.chunk(2, dim=2))
+        with first_output(models[0].embedding, first), first_output(models[1].embedding, second):
+            return score(batch)
+
+    expected, change = path_integral(joint, torch.cat(embedded, 2), torch.cat(starts, 2), STEPS)
+    torch.testing.assert_close(found.events, expected.sum(2), atol=1e-5, rtol=1e-3)
+    torch.testing.assert_close(found.change, change, atol=1e-5, rtol=1e-4)
+    assert found.relative_gap < 0.01
 
 
 def alone(batch):

@@ -13,7 +13,7 @@ import torch
 from typer.testing import CliRunner
 
 from chartscan import artifact as artifacts
-from chartscan.artifact import SequenceArtifact, SeriesArtifact
+from chartscan.artifact import EnsembleArtifact, SequenceArtifact, SeriesArtifact
 from chartscan.cli import app
 from chartscan.errors import ConfigError, DataError
 from chartscan.generate import Plan
@@ -23,8 +23,10 @@ from chartscan.objectives.next_event import NextEvent
 from chartscan.objectives.prompted import Prompted
 from chartscan.recipes.explain import ExplainPlan, run_explain
 from chartscan.recipes.explaining import future
+from chartscan.recipes.explaining import tokens as token_explaining
 from chartscan.recipes.explaining.explanation import Question
 from chartscan.recipes.explaining.future import Ahead, forecasts_beside
+from chartscan.recipes.explaining.voices import voices
 from chartscan.recipes.forecast import ForecastJob, run_forecast
 from chartscan.recipes.forecast_report import ForecastReportJob, run_forecast_report
 from chartscan.recipes.ingest import IngestPlan, run_ingest
@@ -251,6 +253,50 @@ def test_series_are_explained_by_event_and_by_variable_and_hour(hospital, tmp_pa
             pl.col("attribution").sum()
         )  # fmt: skip
         assert fused["attribution"].to_list() == pytest.approx([1] * len(fused), abs=1e-4)
+
+
+@pytest.fixture(scope="module")
+def ensemble(hospital):
+    """The token model and another of its kind, and both as one artifact."""
+    first = artifacts.load(hospital / "tokens")
+    torch.manual_seed(5)
+    model = ehrmamba.Model(first.config, len(first.vocabulary))
+    second = replace(first, model=model, head=Prompted(model.width, len(TASKS)))
+    artifacts.save(hospital / "second", second)
+    weights = {TASKS[0]: np.array([0.7, 0.5]), TASKS[1]: np.array([0.2, 1.1])}
+    artifacts.save(hospital / "both", EnsembleArtifact("both", (first, second), weights))
+    return weights
+
+
+def test_an_ensemble_of_token_models_is_explained_by_the_weighed_sum_of_its_members(
+    hospital, ensemble, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(token_explaining, "to_tolerance", lambda method: (method(2), 2))  # a sum at any steps
+    tables = {
+        name: run(hospital, name, tmp_path / name, choose="random")[1]
+        for name in ("tokens", "second", "both")
+    }
+    keys = ["task", "subject_id", "prediction_time", "method", "position"]
+    joined = (
+        tables["both"]
+        .join(tables["tokens"], on=keys, suffix="_1")
+        .join(tables["second"], on=keys, suffix="_2")
+    )
+    assert len(joined) == len(tables["both"]) > 0
+    assert joined["attribution"].abs().max() > 0.01
+    for (task,), rows in joined.group_by("task"):
+        first, second = ensemble[task]
+        expected = first * rows["attribution_1"] + second * rows["attribution_2"]
+        np.testing.assert_allclose(rows["attribution"], expected, atol=1e-7, rtol=1e-5)
+
+
+def test_members_that_read_other_tokens_are_not_explained_together(hospital):
+    first = artifacts.load(hospital / "tokens")
+    other = replace(first, vocabulary=first.vocabulary.with_tasks(["mortality_30d"]))
+    for second in (other, artifacts.load(hospital / "gru")):
+        weights = dict.fromkeys(TASKS, np.array([0.5, 0.5]))
+        with pytest.raises(ConfigError, match="explained together"):
+            voices(EnsembleArtifact("both", (first, second), weights), hospital)
 
 
 def test_what_cannot_be_explained_is_refused(hospital, tmp_path):

@@ -19,7 +19,7 @@ import torch
 import chartscan
 from chartscan import artifact as artifacts
 from chartscan import files
-from chartscan.artifact import Artifact, EnsembleArtifact, SequenceArtifact, SeriesArtifact
+from chartscan.artifact import Artifact, SequenceArtifact, SeriesArtifact
 from chartscan.console import ProgressFunction
 from chartscan.errors import ConfigError, DataError
 from chartscan.find import find
@@ -31,6 +31,7 @@ from chartscan.recipes.explaining.future import Ahead, forecasts_beside
 from chartscan.recipes.explaining.series import explain_series
 from chartscan.recipes.explaining.summary import summary, table
 from chartscan.recipes.explaining.tokens import explain_tokens
+from chartscan.recipes.explaining.voices import Voices, voices
 from chartscan.recipes.forecast import write_forecasts
 from chartscan.recipes.futures.histories import check_unseen, forecaster
 from chartscan.recipes.questions.asked import asked
@@ -43,7 +44,6 @@ from chartscan.store.dataset import Dataset
 
 CHOICES = ("highest", "random")
 MOST_SHOWN = 40  # answers on the page
-Network = SequenceArtifact | SeriesArtifact
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ def run_explain(plan: ExplainPlan, threads: int, watcher: Watcher) -> Iterator[s
         torch.set_num_threads(threads)
         keep_freed_memory()
         model, data = artifacts.load(plan.artifact, plan.device), Dataset.open(plan.dataset)
-        networks = _networks(model, plan.artifact)
+        networks = voices(model, plan.artifact)
         forecasting = _forecaster(plan, data, threads, watcher)
         _, wanted, left_out = asked(plan.artifact, model, data, plan.labels, plan.split)
         yield from (f"{task}: not learned by {plan.artifact}, left out" for task in left_out)
@@ -107,25 +107,6 @@ def _check(plan: ExplainPlan) -> None:
     if plan.choose not in CHOICES:
         raise ConfigError(f"--choose {plan.choose}: expected one of {', '.join(CHOICES)}.")
     check_apart(plan.out, plan.artifact, plan.dataset, plan.labels, plan.forecast)
-
-
-def _networks(model: Artifact, path: Path) -> dict[str, Network]:
-    """The network that answers each task: the artifact itself, or of an ensemble the task's only member."""
-    answering: dict[str, list[Artifact]] = {task: [model] for task in model.tasks}
-    if isinstance(model, EnsembleArtifact):
-        answering = {
-            task: [one for one, weight in zip(model.members, weights, strict=True) if weight]
-            for task, weights in model.weights.items()
-        }
-    found = {}
-    for task, (first, *more) in answering.items():
-        if more or not isinstance(first, Network):
-            raise ConfigError(
-                f"{path} has no single network for {task}. Explain a model of tokens or of time series, "
-                "or one member of an ensemble."
-            )
-        found[task] = first
-    return found
 
 
 def _forecaster(plan: ExplainPlan, data: Dataset, threads: int, watcher: Watcher) -> SequenceArtifact | None:
@@ -207,18 +188,19 @@ def _records(data: Dataset, questions: list[Question]) -> dict[int, pa.Table]:
 
 
 def _explained(
-    networks: dict[str, Network],
+    networks: dict[str, Voices],
     questions: list[Question],
     records: dict[int, pa.Table],
     seed: int,
     progress: ProgressFunction,
 ) -> list[Explanation]:
-    """All questions, network by network."""
-    models = {id(networks[question.task]): networks[question.task] for question in questions}
+    """All questions, those that the same members answer together."""
+    groups: dict[tuple[int, ...], list[Question]] = {}
+    for question in questions:
+        groups.setdefault(tuple(map(id, networks[question.task].members)), []).append(question)
     found: list[Explanation] = []
-    for number, model in models.items():
-        own = [question for question in questions if id(networks[question.task]) == number]
-        found += _explained_by(model, own, records, seed, _further(progress, len(found), len(questions)))
+    for own in groups.values():
+        found += _explained_by(networks, own, records, seed, _further(progress, len(found), len(questions)))
     return found
 
 
@@ -227,18 +209,23 @@ def _further(progress: ProgressFunction, before: int, total: int) -> ProgressFun
 
 
 def _explained_by(
-    model: Network,
+    networks: dict[str, Voices],
     questions: list[Question],
     records: dict[int, pa.Table],
     seed: int,
     progress: ProgressFunction,
 ) -> list[Explanation]:
-    if isinstance(model, SequenceArtifact):
-        return explain_tokens(model, questions, records, seed, progress)
-    times = pa.array([question.prediction_time for question in questions], pa.timestamp("us"))
-    ids = pa.array([question.subject_id for question in questions], pa.int64())
-    about = pa.table({"subject_id": ids, "prediction_time": times})
-    return explain_series(model, questions, stays(records.values(), model.variables, about), seed, progress)
+    """Questions that are all answered by the members of the first's."""
+    members = networks[questions[0].task].members
+    if isinstance(members[0], SeriesArtifact):
+        times = pa.array([question.prediction_time for question in questions], pa.timestamp("us"))
+        ids = pa.array([question.subject_id for question in questions], pa.int64())
+        about = pa.table({"subject_id": ids, "prediction_time": times})
+        shown = stays(records.values(), members[0].variables, about)
+        return explain_series(members[0], questions, shown, seed, progress)
+    readers = [one for one in members if isinstance(one, SequenceArtifact)]
+    weights = {question.task: networks[question.task].weights for question in questions}
+    return explain_tokens(readers, weights, questions, records, seed, progress)
 
 
 def _report(found: list[Explanation], model: Artifact, data: Dataset, plan: ExplainPlan) -> dict[str, Any]:

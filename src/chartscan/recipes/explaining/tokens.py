@@ -14,10 +14,10 @@ from chartscan.batches import Sampler
 from chartscan.batches.collate import batch_of
 from chartscan.console import ProgressFunction
 from chartscan.interpret.attention import attending, attention_maps
-from chartscan.interpret.events import with_questions
+from chartscan.interpret.events import Score, with_questions
 from chartscan.interpret.faithfulness import shuffled
 from chartscan.interpret.hidden_attention import contributions, mean_attention, selections
-from chartscan.interpret.integrated_gradients import of_embeddings, to_tolerance
+from chartscan.interpret.integrated_gradients import Attribution, of_embeddings, to_tolerance
 from chartscan.interpret.occlusion import of_events
 from chartscan.interpret.rollout import rollout
 from chartscan.layers.embedding import EventEmbedding
@@ -42,29 +42,43 @@ TOKENS_PER_BATCH = 8192
 
 
 def explain_tokens(
-    artifact: SequenceArtifact,
+    members: Sequence[SequenceArtifact],
+    weights: Mapping[str, Sequence[float]],
     questions: Sequence[Question],
     records: Mapping[int, pa.Table],
     seed: int,
     progress: ProgressFunction,
 ) -> list[Explanation]:
-    """The questions in their order; `records` are the EVENTS of their subjects."""
-    assert artifact.answering is not None
-    model, head = artifact.model.eval(), artifact.answering.eval()
-    other, other_head = shuffled(model, seed).eval(), shuffled(head, seed).eval()
-    prompted = artifact.probe is None
+    """The questions in their order; `records` are the EVENTS of their subjects.
+
+    The log odds are the sum of the members', times the task's `weights` (M,). All members have the same
+    vocabulary, bins and tasks, and are on one device.
+    """
+    artifact = members[0]
+    device = next(artifact.model.parameters()).device
+    shares = torch.tensor([list(weights.get(task, [0.0] * len(members))) for task in artifact.tasks])
+    shares = shares.T.to(device)
     numeric = readings(artifact.vocabulary, artifact.bins)
-    methods = token_methods(model, score_of(model, head), numeric, prompted)
-    random = token_methods(other, score_of(other, other_head), numeric, prompted)
+    prompted = [one.probe is None for one in members]
+    pairs = [(one.model.eval(), _head(one).eval()) for one in members]
+    others = [(shuffled(model, seed).eval(), shuffled(head, seed).eval()) for model, head in pairs]
+    score = weighed_score([score_of(*pair) for pair in pairs], shares)
+
+    def methods_of(some: Sequence[tuple[nn.Module, nn.Module]]) -> dict[str, Method[Batch]]:
+        found = [
+            token_methods(model, score_of(model, head), numeric, own)
+            for (model, head), own in zip(some, prompted, strict=True)
+        ]
+        return weighed_methods(found, shares)
+
+    methods, random = methods_of(pairs), methods_of(others)
     random.pop(OCCLUSION)
     rows = [_Row.of(artifact, question, records[question.subject_id]) for question in questions]
     order = Sampler(np.array([row.shown.n for row in rows]), TOKENS_PER_BATCH).in_order()
     found: dict[int, Explanation] = {}
     for indices in order:
-        batch = _batch(artifact, [rows[i] for i in indices]).to(next(model.parameters()).device)
-        results = explained(
-            score_of(model, head), batch, methods, random, [questions[i].seeds(seed) for i in indices]
-        )
+        batch = _batch(artifact, [rows[i] for i in indices]).to(device)
+        results = explained(score, batch, methods, random, [questions[i].seeds(seed) for i in indices])
         for i, result in zip(indices.tolist(), results, strict=True):
             shown = slice(1, rows[i].shown.n)
             found[i] = explanation(questions[i], rows[i].events(), result, shown)
@@ -76,6 +90,56 @@ def score_of(model: nn.Module, head: nn.Module) -> Callable[[Batch], Tensor]:
     """Raw log odds of each row's question."""
     predict: Callable[[nn.Module, Batch], Tensor] = head.predict  # type: ignore[assignment]
     return lambda batch: predict(model, batch)
+
+
+def _head(artifact: SequenceArtifact) -> nn.Module:
+    assert artifact.answering is not None
+    return artifact.answering
+
+
+def weighed_score(scores: Sequence[Score[Batch]], shares: Tensor) -> Score[Batch]:
+    """The sum of the scores, each times its share (M, tasks) in the task of the row's question."""
+
+    def score(batch: Batch) -> Tensor:
+        return torch.stack([one(batch) for one in scores]).mul(_of_rows(shares, batch)).sum(0)
+
+    return score
+
+
+def weighed_methods(
+    members: Sequence[Mapping[str, Method[Batch]]], shares: Tensor
+) -> dict[str, Method[Batch]]:
+    """What members say together by each method that all of them have: the sum of it, weighed as the scores.
+
+    Gradients and differences of a weighted sum are the weighted sums of them: what integrated gradients and
+    occlusion say of the members' joint log odds is exactly this. Of attention it is an average.
+    """
+    common = [name for name in members[0] if all(name in one for one in members)]
+    return {name: _weighed([one[name] for one in members], shares) for name in common}
+
+
+def _weighed(methods: Sequence[Method[Batch]], shares: Tensor) -> Method[Batch]:
+    def method(batch: Batch) -> Tensor | Attribution:
+        found = [one(batch) for one in methods]
+        weights = _of_rows(shares, batch)
+        whole = [one for one in found if isinstance(one, Attribution)]
+        if whole:
+            return Attribution(*(_sum(parts, weights) for parts in zip(*whole, strict=True)))
+        return _sum([one for one in found if isinstance(one, Tensor)], weights)
+
+    return method
+
+
+def _sum(parts: Sequence[Tensor], weights: Tensor) -> Tensor:
+    """Of (B,) or (B, L) parts the sum times `weights` (M, B)."""
+    stacked = torch.stack(list(parts))
+    return (stacked * weights.reshape(*weights.shape, *[1] * (stacked.ndim - 2))).sum(0)
+
+
+def _of_rows(shares: Tensor, batch: Batch) -> Tensor:
+    """(M, B): the shares in each row's task."""
+    assert batch.prompts is not None
+    return shares[:, batch.prompts.tasks]
 
 
 def token_methods(
