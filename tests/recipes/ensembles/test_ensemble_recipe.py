@@ -15,6 +15,7 @@ from chartscan.recipes.baselines.summary import XGBoostSummaryRecipe
 from chartscan.recipes.ensembles import members
 from chartscan.recipes.ensembles.ensemble import EnsembleRecipe, Member
 from chartscan.recipes.ensembles.stacking import stacked
+from chartscan.recipes.explaining.voices import voices
 from chartscan.recipes.runs.job import Job
 from chartscan.recipes.runs.phase import Interrupted
 from chartscan.recipes.runs.seen import seen
@@ -49,6 +50,17 @@ def test_one_member_of_equal_weight_predicts_as_that_member(dataset, tmp_path, n
         predict(artifact.load(a), lambda: alone.tables(HELD_OUT), asked)[TASK] for a in (ensemble, alone.out)
     ]
     assert both[0].equals(both[1])
+
+
+def test_token_models_of_several_seeds_weigh_alike_and_can_be_explained_together(dataset, tmp_path):
+    settings = ("pretrain=null", "finetune.epochs=1", "model.d_model=8", "model.n_layers=1")
+    members = (Member("ehrmamba-tiny", settings, seeds=(0, 1)),)
+    recipe = msgspec.structs.replace(find_recipe("ehrmamba-seeds").RECIPE, members=members)
+    out = train(recipe, job(dataset, tmp_path / "run"))
+    found = voices(artifact.load(out), out)[TASK]
+    assert found.weights == (0.5, 0.5)
+    first, second = (member.model.embedding.codes.weight for member in found.members)
+    assert not first.equal(second)
 
 
 CROSS_FITTED = EnsembleRecipe(
