@@ -179,7 +179,9 @@ def usual_codes(codes: Tensor, numeric: Sequence[Sequence[int]]) -> Tensor:
     found = torch.full_like(codes, torch.nan).detach()
     for ids in numeric:
         if len(ids) > 1:
-            found[list(ids)] = codes[list(ids)].mean(0).detach()
+            rows = torch.tensor(ids).to(codes.device)
+            mean = codes[rows].mean(0).detach()
+            found = found.index_copy(0, rows, mean.expand(len(ids), -1))
     return found
 
 
