@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+import msgspec
 import numpy as np
 import polars as pl
 import pyarrow as pa
@@ -17,6 +18,7 @@ from chartscan.find import find
 from chartscan.generate import Future, Plan
 from chartscan.recipes.forecast import FORECASTS, ForecastJob, run_forecast
 from chartscan.recipes.forecast_report import ForecastReportJob, run_forecast_report
+from chartscan.recipes.futures.histories import forecaster
 from chartscan.recipes.futures.imagined import Imagined, known_events
 from chartscan.recipes.ingest import IngestPlan, run_ingest
 from chartscan.recipes.questions.labels import make_labels, save_labels, set_tasks
@@ -25,6 +27,7 @@ from chartscan.recipes.zero_shot import LEAST, ZeroShotJob, plan_for, run_zero_s
 from chartscan.schema import EVENTS, HELD_OUT, PREDICTIONS
 from chartscan.sequences.types import TYPE_OF_EVENT
 from chartscan.simulate import SimulateConfig, simulate
+from chartscan.store.dataset import Dataset
 from icu import Silent
 from other_device import other_device
 
@@ -88,6 +91,16 @@ def test_a_model_without_a_pace_learns_the_same_one_from_the_train_split(made):
     assert (made / "h.parquet").read_bytes() == (made / "i.parquet").read_bytes()
 
 
+def test_a_pace_that_does_not_tell_ends_of_visits_apart_is_learned_anew(made):
+    trained = load(made / "model")
+    earlier = replace(trained, pace=msgspec.structs.replace(trained.pace, waits=None))
+    save(made / "earlier", earlier)
+    watcher = Silent()
+    found = forecaster(made / "earlier", Dataset.open(made / "data"), 1, watcher)
+    assert "how soon a visit follows" in watcher.said[0]
+    assert found.pace == trained.pace
+
+
 def test_forecasts_at_questions_end_with_their_days(made):
     plan = Plan(days=30.0, samples=2)
     _, table = forecast(made, "e.parquet", at=made / "readmission.parquet", plan=plan)
@@ -101,6 +114,19 @@ def test_a_folder_or_a_wrong_split_is_refused(made):
         forecast(made, ".")
     with pytest.raises(ConfigError, match="split"):
         forecast(made, "f.parquet", split="all")
+
+
+@pytest.mark.parametrize("recipe", [ForecastJob, ZeroShotJob])
+def test_a_place_that_cannot_be_written_is_told_before_anything_is_read(tmp_path, recipe):
+    (tmp_path / "file").touch()
+    out, nowhere = tmp_path / "file" / "out.parquet", tmp_path / "nowhere"
+    if recipe is ForecastJob:
+        lines = run_forecast(ForecastJob(nowhere, nowhere, out, Plan()), Silent())
+    else:
+        lines = run_zero_shot(ZeroShotJob(nowhere, nowhere, nowhere / "a.parquet", out, Plan()), Silent())
+    with pytest.raises(OSError, match="cannot be written") as err:
+        list(lines)
+    assert err.value.filename == str(out)
 
 
 def test_zero_shot_risks_are_predictions_of_the_labelled_rows(made):

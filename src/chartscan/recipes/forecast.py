@@ -17,7 +17,7 @@ from chartscan.recipes.futures.histories import at_questions, at_the_end, foreca
 from chartscan.recipes.questions.belonging import check_labels
 from chartscan.recipes.questions.labels import load_labels
 from chartscan.recipes.runs.job import Watcher, of_subjects
-from chartscan.recipes.runs.out import check_apart
+from chartscan.recipes.runs.out import check_apart, check_file
 from chartscan.schema import HELD_OUT, TIME
 from chartscan.sequences import violations
 from chartscan.sequences.time import DAY_US
@@ -54,9 +54,8 @@ class ForecastJob:
 
 def run_forecast(job: ForecastJob, watcher: Watcher) -> Iterator[str]:
     """Writes FORECASTS; gives lines of text that hold no content of a record."""
-    if job.out.is_dir():
-        raise ConfigError(f"{job.out} is a folder; expected a file, such as {job.out}/forecast.parquet.")
     check_apart(job.out, job.artifact, job.dataset, job.at)
+    check_file(job.out, "forecast.parquet")
     dataset = Dataset.open(job.dataset)
     model = forecaster(job.artifact, dataset, job.threads, watcher, device=job.device)
     subjects = subjects_of(model, dataset, job.split)

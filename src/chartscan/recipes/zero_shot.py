@@ -20,7 +20,7 @@ from chartscan.recipes.futures.imagined import Imagined, known_events
 from chartscan.recipes.questions.belonging import check_labels
 from chartscan.recipes.questions.labels import load_labels, set_tasks
 from chartscan.recipes.runs.job import Watcher, of_subjects
-from chartscan.recipes.runs.out import check_apart
+from chartscan.recipes.runs.out import check_apart, check_file
 from chartscan.schema import COHORT_KEY, HELD_OUT, PREDICTIONS, check
 from chartscan.store.dataset import Dataset
 
@@ -46,9 +46,8 @@ class ZeroShotJob:
 
 def run_zero_shot(job: ZeroShotJob, watcher: Watcher) -> Iterator[str]:
     """Writes PREDICTIONS of the one task of `labels`; gives lines of text."""
-    if job.out.is_dir():
-        raise ConfigError(f"{job.out} is a folder; expected a file, such as {job.out}/TASK.parquet.")
     check_apart(job.out, job.artifact, job.dataset, job.labels)
+    check_file(job.out, "TASK.parquet")
     dataset = Dataset.open(job.dataset)
     name, table, counts = _labels(job.labels, dataset)
     task = set_tasks([name], [])[name]
