@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from chartscan.artifact import load, save
-from chartscan.errors import ConfigError
+from chartscan.errors import ConfigError, DataError
 from chartscan.evaluation import read_predictions
 from chartscan.find import find
 from chartscan.generate import Future, Plan
@@ -21,7 +21,7 @@ from chartscan.recipes.forecast_report import ForecastReportJob, run_forecast_re
 from chartscan.recipes.futures.histories import forecaster
 from chartscan.recipes.futures.imagined import Imagined, known_events
 from chartscan.recipes.ingest import IngestPlan, run_ingest
-from chartscan.recipes.questions.labels import make_labels, save_labels, set_tasks
+from chartscan.recipes.questions.labels import make_labels, save_labels, set_tasks, task_as_labelled
 from chartscan.recipes.train import run_train
 from chartscan.recipes.zero_shot import LEAST, ZeroShotJob, plan_for, run_zero_shot
 from chartscan.schema import EVENTS, HELD_OUT, PREDICTIONS
@@ -127,6 +127,30 @@ def test_a_place_that_cannot_be_written_is_told_before_anything_is_read(tmp_path
     with pytest.raises(OSError, match="cannot be written") as err:
         list(lines)
     assert err.value.filename == str(out)
+
+
+def test_zero_shot_answers_the_task_with_the_settings_of_its_labels(made):
+    """Asked 12 hours after admission, where the task itself asks at 24, of stays too long for any future."""
+    dataset, risks = Dataset.open(made / "data"), {}
+    for hours in (168, 3000):
+        settings = ["hours=12", f"longer_than_hours={hours}"]
+        labels = make_labels(dataset, ["long_stay_7d"], Silent(), settings)
+        path, out = made / f"long-{hours}.parquet", made / f"long-{hours}-risks.parquet"
+        save_labels(labels, path, as_folder=False)
+        job = ZeroShotJob(made / "model", made / "data", path, out, Plan(samples=3, days=20.0))
+        list(run_zero_shot(job, Silent()))
+        risks[hours] = read_predictions(out).table["predicted_boolean_probability"].to_numpy()
+    assert risks[168].max() > 0.3
+    assert risks[3000].max() == np.float32(LEAST)
+
+
+def test_labels_made_with_settings_that_the_task_no_longer_has_are_refused(made):
+    counts = make_labels(Dataset.open(made / "data"), ["long_stay_7d"], Silent())["long_stay_7d"][1]
+    assert task_as_labelled("long_stay_7d", counts).DEFAULT == find("tasks", "long_stay_7d").DEFAULT
+    assert task_as_labelled("long_stay_7d", None).DEFAULT == find("tasks", "long_stay_7d").DEFAULT
+    older = msgspec.structs.replace(counts, settings={"task": {"days": 7}})
+    with pytest.raises(DataError, match="chartscan label long_stay_7d"):
+        task_as_labelled("long_stay_7d", older)
 
 
 def test_zero_shot_risks_are_predictions_of_the_labelled_rows(made):

@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from chartscan import files
 from chartscan.artifact import SequenceArtifact
+from chartscan.cohort import Counts
 from chartscan.cohort.labelling import Task
 from chartscan.errors import ConfigError, DataError
 from chartscan.evaluation import write_predictions
@@ -18,7 +19,7 @@ from chartscan.generate import History, Plan, generate
 from chartscan.recipes.futures.histories import at_questions, forecaster, histories, subjects_of
 from chartscan.recipes.futures.imagined import Imagined, known_events
 from chartscan.recipes.questions.belonging import check_labels
-from chartscan.recipes.questions.labels import load_labels, set_tasks
+from chartscan.recipes.questions.labels import load_labels, task_as_labelled
 from chartscan.recipes.runs.job import Watcher, of_subjects
 from chartscan.recipes.runs.out import check_apart, check_file
 from chartscan.schema import COHORT_KEY, HELD_OUT, PREDICTIONS, check
@@ -50,7 +51,7 @@ def run_zero_shot(job: ZeroShotJob, watcher: Watcher) -> Iterator[str]:
     check_file(job.out, "TASK.parquet")
     dataset = Dataset.open(job.dataset)
     name, table, counts = _labels(job.labels, dataset)
-    task = set_tasks([name], [])[name]
+    task = task_as_labelled(name, counts)
     model = forecaster(job.artifact, dataset, job.threads, watcher, device=job.device)
     asked = of_subjects(table, subjects_of(model, dataset, job.split))
     if not asked.num_rows:
@@ -83,13 +84,13 @@ def run_zero_shot(job: ZeroShotJob, watcher: Watcher) -> Iterator[str]:
         yield f"{unanswered:,} questions have no answer: none of their futures tells. Give more --tokens."
 
 
-def _labels(path: Path, dataset: Dataset) -> tuple[str, pa.Table, bytes | None]:
+def _labels(path: Path, dataset: Dataset) -> tuple[str, pa.Table, Counts | None]:
     found = load_labels(path, questions=True)
     check_labels(found, dataset)
     if len(found) > 1:
         raise ConfigError(f"{path}: holds several tasks. Name one file.")
     name, (table, counts) = next(iter(found.items()))
-    return name, table, msgspec.json.encode(counts) if counts else None
+    return name, table, counts
 
 
 def plan_for(plan: Plan, task: Task) -> Plan:
@@ -102,10 +103,10 @@ def plan_for(plan: Plan, task: Task) -> Plan:
     return msgspec.structs.replace(plan, days=days if plan.days is None else plan.days, branch_at=settled_by)
 
 
-def with_shares(asked: pa.Table, shares: np.ndarray, counts: bytes | None) -> pa.Table:
+def with_shares(asked: pa.Table, shares: np.ndarray, counts: Counts | None) -> pa.Table:
     """PREDICTIONS: the shares as probabilities, and no decisions."""
     table = asked.append_column("predicted_boolean_probability", pa.array(shares.astype(np.float32)))
-    metadata = {COHORT_KEY: counts} if counts else None
+    metadata = {COHORT_KEY: msgspec.json.encode(counts)} if counts else None
     return check(table, PREDICTIONS, "predictions").replace_schema_metadata(metadata)
 
 

@@ -56,6 +56,22 @@ def set_tasks(wanted: list[str] | None, settings: Sequence[str]) -> Mapping[str,
     return {name: SetTask(task, with_settings(task.DEFAULT, settings)) for name, task in modules.items()}
 
 
+def task_as_labelled(name: str, counts: Counts | None) -> SetTask:
+    """The built-in task with the settings that its labels were made with; its own where they do not say.
+
+    DataError where the task of this version has no such settings.
+    """
+    module = task_modules([name])[name]
+    settings = counts.settings.get("task", {}) if counts else {}
+    try:
+        return SetTask(module, msgspec.convert(settings, type(module.DEFAULT)))
+    except msgspec.ValidationError as err:
+        raise DataError(
+            f"The labels of {name} were made with settings that it does not have here ({err}). Make them "
+            f"again: chartscan label {name} DATASET LABELS"
+        ) from err
+
+
 def make_labels(
     dataset: Dataset,
     wanted: list[str] | None,
