@@ -227,11 +227,64 @@ def test_the_weights_of_a_sample_add_up_to_one_and_its_futures_part_only_once():
     assert max(map(len, samples.values())) > 3
 
 
+# --- parts ---
+
+LABS = tuple(i for i, t in enumerate(ARTIFACT.pace.types) if t == T.TYPE_OF_EVENT["lab"])
+
+
+@torch.no_grad()
+def test_the_parts_of_a_sample_have_the_models_own_probabilities_and_go_on():
+    plan = Plan(tokens=3, part_at=LABS, temperature=1.5, until_death=False)
+    found, asked = {}, histories(ARTIFACT)[:4]
+    for future in generate(ARTIFACT, asked, plan):
+        assert len(future.codes) == 3
+        first = found.setdefault(future.history, {True: 0.0, False: 0.0})
+        first[future.codes[0] in LABS] += future.weight
+    for i, history in enumerate(asked):
+        logits = ARTIFACT.forecast(ARTIFACT.model.forward(batch_of([history.window]))[0, -1])
+        never = {S.PAD, S.UNK, S.MASK, S.CLS, *ARTIFACT.vocabulary.tasks.values()}
+        never |= {j for j, t in enumerate(ARTIFACT.pace.types) if t in (T.STATIC, T.PAD)}
+        logits[list(never)] = -torch.inf
+        expected = float(torch.softmax(logits / 1.5, -1)[list(LABS)].sum())
+        assert expected > 0.1
+        assert found[i][True] == pytest.approx(expected, abs=1e-5)
+        assert found[i][False] == pytest.approx(1 - expected, abs=1e-5)
+
+
+@pytest.mark.parametrize("happens", [dies, waits])
+def test_parts_change_no_risk(happens):
+    deadly, many = deadly_artifact("diagnosis"), {"samples": 400, "tokens": 3, "temperature": 2.5}
+    drawn = shares(Plan(**many), 1, happens, deadly)[0]
+    parted = shares(Plan(**many, branch_at=("death",), part_at=LABS[:2]), 1, happens, deadly)[0]
+    assert ((drawn > 0.01) & (drawn < 0.99)).all()
+    assert (np.abs(drawn - parted) < 4 * np.sqrt(drawn * (1 - drawn) / 400)).all()
+
+
+def test_parts_are_the_same_in_any_company_and_share_out_the_weight():
+    plan = Plan(samples=2, tokens=12, part_at=LABS[:2], branch_at=("death",))
+
+    def found(rows):
+        futures = generate(ARTIFACT, histories(ARTIFACT), plan, rows=rows)
+        return sorted((f.history, f.sample, f.codes.tolist(), round(f.weight, 4)) for f in futures)
+
+    together = found(512)
+    assert found(3) == together
+    total = sum(weight for *_, weight in together)
+    assert total == pytest.approx(2 * len(histories(ARTIFACT)), abs=0.01)
+    assert 3 * len(histories(ARTIFACT)) < len(together) <= 200 * len(histories(ARTIFACT))
+
+
 def test_an_end_that_is_no_death_says_that_the_future_was_cut_short():
     found = list(generate(ARTIFACT, histories(ARTIFACT), Plan(tokens=30, branch_at=("lab",))))
     cut = [f for f in found if f.ended == "branch"]
     assert cut
     assert {int(f.types[-1]) for f in cut} == {T.TYPE_OF_EVENT["lab"]}
+
+
+@pytest.mark.parametrize("wrong", [{"temperature": 0.0}, {"top_p": 0.9}])
+def test_parts_want_the_whole_distribution(wrong):
+    with pytest.raises(ConfigError, match="part_at"):
+        Plan(part_at=(40,), **wrong)
 
 
 @pytest.mark.parametrize("wrong", [{"branch_at": ("birth",)}, {"temperature": 0.0}, {"top_p": 0.9}])

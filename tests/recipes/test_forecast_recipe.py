@@ -293,15 +293,20 @@ def test_a_diagnosis_counts_for_the_stay_it_is_made_in():
 
 
 def test_futures_reach_a_day_beyond_the_tasks_horizon():
-    assert plan_for(Plan(), find("tasks", "readmission_30d")).days == 31
-    assert plan_for(Plan(days=5.0), find("tasks", "readmission_30d")).days == 5
+    assert plan_for(Plan(), find("tasks", "readmission_30d"), ()).days == 31
+    assert plan_for(Plan(days=5.0), find("tasks", "readmission_30d"), ()).days == 5
 
 
 def test_futures_branch_at_what_settles_an_answer_by_the_tasks_own_settings_alone():
-    assert plan_for(Plan(), set_tasks(["mortality_30d"], [])["mortality_30d"]).branch_at == ("death",)
-    task = set_tasks(["readmission_30d"], ["horizon_days=7"])["readmission_30d"]
-    assert plan_for(Plan(), task).branch_at == ()
-    assert plan_for(Plan(top_p=0.9), set_tasks(["readmission_30d"], [])["readmission_30d"]).branch_at == ()
+    def plan(name, settings=(), **values):
+        return plan_for(Plan(**values), set_tasks([name], settings)[name], (40,))
+
+    assert plan("mortality_30d").branch_at == ("death",)
+    assert plan("mortality_30d").part_at == (40,)
+    assert plan("readmission_30d").branch_at == ("admission", "death")
+    assert plan("readmission_30d").part_at == ()
+    for other in (plan("readmission_30d", ["horizon_days=7"]), plan("readmission_30d", top_p=0.9)):
+        assert other.branch_at == other.part_at == ()
 
 
 def test_a_branch_tells_by_what_it_has_seen():

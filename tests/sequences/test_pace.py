@@ -67,6 +67,7 @@ def test_waits_are_the_gaps_counted_by_hand_for_each_kind_of_end():
         expected = [counted[int(place * len(counted))] for place in PLACES]
         np.testing.assert_allclose(waits(made, pace, HOME, token), expected, atol=1e-3)  # float32 weeks
     assert waits(made, pace, DIED, S.FIRST_WEEK) == [0.0] * N_QUANTILES
+    assert pace.last_ends == (made.vocabulary.codes[DIED],)
 
 
 def test_a_pace_that_mixes_all_ends_is_noticed_by_the_count():

@@ -44,6 +44,7 @@ _DRAWS = 32  # random numbers made ahead, in steps
 _TYPICAL = 0.5
 _DEATH = T.TYPE_OF_EVENT["death"]
 _LEAST = 1e-3  # probability of an end that is worth a branch; below it, and near 1, ends are drawn
+_LEAST_PART = 1e-2  # weight that is worth a part, which costs steps: a sample has at most a hundred
 
 Ended = Literal["events", "days", "tokens", "death", "branch"]
 
@@ -59,6 +60,7 @@ class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     temperature: float = 1.0  # 0: the likeliest token, at typical times
     top_p: float = 1.0
     branch_at: tuple[str, ...] = ()  # event types that end a future, in a branch of its own: Future.weight
+    part_at: tuple[int, ...] = ()  # tokens with and without which a future goes on, in parts: Future.weight
     grammar: bool = False  # mask tokens that cannot follow their predecessor in any record
     seed: int = 0
 
@@ -71,6 +73,8 @@ class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
             "top_p (above 0, at most 1)": 0 < self.top_p <= 1,
             "branch_at (event types; needs a temperature and top_p 1)": not self.branch_at
             or (set(self.branch_at) <= set(T.TYPE_OF_EVENT) and self.temperature > 0 and self.top_p == 1),
+            "part_at (needs a temperature and top_p 1)": not self.part_at
+            or (self.temperature > 0 and self.top_p == 1),
             "seed": self.seed >= 0,
         }
         check_settings(sound, "A plan of futures")
@@ -81,9 +85,9 @@ class Future:
     """What may come after one history; arrays of shape (n,).
 
     A sample is one future, or, where the plan says `branch_at`, several: one for each place at which it might
-    have ended with an event of these types, and the one that did not. Their weights add up to 1. Weighed by
-    them, means over futures are what they are without branches, but vary less with the draws: at a branch
-    the probability counts, not a draw by it.
+    have ended with an event of these types, and the one that did not. At tokens of `part_at` it parts as
+    well, and goes on either way. The weights of a sample add up to 1. Weighed by them, means over futures are
+    what they are without branches, but vary less with the draws: the probability counts, not a draw by it.
     """
 
     history: int  # index
@@ -146,9 +150,10 @@ def go_on(
 class _Allowed:
     """Masks (V,) of the tokens that may come next, on `device`."""
 
-    def __init__(self, types: np.ndarray, branch_at: tuple[str, ...], device: torch.device):
+    def __init__(self, types: np.ndarray, plan: Plan, device: torch.device):
         self._types, self._device = types, device
-        self.ends = self._mask(np.isin(types, [T.TYPE_OF_EVENT[name] for name in branch_at]))
+        self.ends = self._mask(np.isin(types, [T.TYPE_OF_EVENT[name] for name in plan.branch_at]))
+        self.parts = self._mask(np.isin(np.arange(len(types)), plan.part_at)) & ~self.ends
         self._cache: dict[tuple[int, ...], Tensor] = {}
         self.always = self._mask(types != T.PAD)
 
@@ -170,7 +175,7 @@ def _allowed(artifact: SequenceArtifact, plan: Plan, device: torch.device) -> _A
     types = np.array(artifact.pace.types)
     coming = is_event(types) | np.isin(types, (T.VS, T.VE, T.REG, T.INTERVAL))
     coming[[UNK, *artifact.vocabulary.tasks.values()]] = False
-    return _Allowed(np.where(coming, types, T.PAD), plan.branch_at, device)
+    return _Allowed(np.where(coming, types, T.PAD), plan, device)
 
 
 class _Row:
@@ -214,13 +219,27 @@ class _Row:
 
     def branch(self, code: int, log_prob: float, place: float, share: float) -> Future:
         """The future that ends here with the token `code`; `share` of this one's weight becomes its own."""
+        other = self._split(share)
+        other.push(code, log_prob, place)
+        other.ended = other.ended or "branch"
+        return other.future()
+
+    def worth_parting(self, share: float) -> bool:
+        """Whether both parts would have weight enough."""
+        return self._weight * min(share, 1 - share) >= _LEAST_PART
+
+    def part(self, share: float) -> "_Row":
+        """The same future once more, to go another way; `share` of this one's weight becomes its own."""
+        other = self._split(share)
+        other._places = copy.deepcopy(self._places)
+        return other
+
+    def _split(self, share: float) -> "_Row":
         other = copy.copy(self)
         other.state, other.grammar = self.state.copy(), copy.copy(self.grammar)
         other._found = list(self._found)
         other._weight, self._weight = self._weight * share, self._weight * (1 - share)
-        other.push(code, log_prob, place)
-        other.ended = other.ended or "branch"
-        return other.future()
+        return other
 
     def future(self) -> Future:
         """What was found."""
@@ -258,6 +277,11 @@ class _Run:
             if self.plan.branch_at:
                 allowed, branches = self._branched(rows, logits, allowed, place)
                 yield from branches
+            if self.plan.part_at:
+                rows, which, allowed = self._parted(rows, logits, allowed)
+                if len(which) > len(logits):
+                    logits, draws, state = logits[which], draws[which.cpu().numpy()], state.at(which)
+                    place = draws[:, step % _DRAWS]
             tokens = self._next(rows, logits, allowed, place)
             going = [i for i, row in enumerate(rows) if row.ended is None]
             if len(going) < len(rows):
@@ -289,6 +313,21 @@ class _Run:
         going = allowed.expand_as(logits).clone()
         going[at] &= ~self.allowed.ends
         return going, found
+
+    def _parted(self, rows: list[_Row], logits: Tensor, allowed: Tensor) -> tuple[list[_Row], Tensor, Tensor]:
+        """The rows and after them the second parts of some, which of the rows (S,) each was, and what each
+        may go on with: the first parts without the tokens to part at, the second with them alone."""
+        scores = logits.masked_fill(~allowed, -torch.inf) / self.plan.temperature
+        share = (scores[:, self.allowed.parts].logsumexp(-1) - scores.logsumexp(-1)).exp()  # (R,)
+        likely = (share >= _LEAST_PART).nonzero().squeeze(1).tolist()
+        at = [i for i in likely if rows[i].worth_parting(float(share[i]))]
+        which = torch.tensor([*range(len(rows)), *at]).to(logits.device)
+        if not at:
+            return rows, which, allowed
+        going = allowed.expand_as(logits)[which]  # (S, V)
+        going[at] &= ~self.allowed.parts
+        going[len(rows) :] &= self.allowed.parts
+        return rows + [rows[i].part(float(share[i])) for i in at], which, going
 
     def _next(self, rows: list[_Row], logits: Tensor, allowed: Tensor, place: np.ndarray) -> list[Token]:
         """The next token of every row."""

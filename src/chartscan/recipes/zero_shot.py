@@ -56,7 +56,8 @@ def run_zero_shot(job: ZeroShotJob, watcher: Watcher) -> Iterator[str]:
     asked = of_subjects(table, subjects_of(model, dataset, job.split))
     if not asked.num_rows:
         raise DataError(f"{job.labels}: no rows of subjects of the split {job.split}.")
-    plan = plan_for(job.plan, task)
+    assert model.pace is not None
+    plan = plan_for(job.plan, task, model.pace.last_ends)
     shares, told = risks(model, dataset, task, asked, plan, watcher)
     silent = plan.samples - told
     unknown = round(silent.sum())
@@ -93,14 +94,21 @@ def _labels(path: Path, dataset: Dataset) -> tuple[str, pa.Table, Counts | None]
     return name, table, counts
 
 
-def plan_for(plan: Plan, task: Task) -> Plan:
+def plan_for(plan: Plan, task: Task, last_ends: tuple[int, ...]) -> Plan:
     """The plan, as long as the task looks ahead unless it says how long itself.
 
-    Futures branch at what settles the task's answer, where tokens are drawn from the whole distribution.
+    Where tokens are drawn from the whole distribution, futures branch at what settles the task's answer, and
+    part at what comes just before a death in hospital (tokens `last_ends`), if they get there.
     """
     days = float(getattr(task.DEFAULT, "horizon_days", WITHOUT_HORIZON)) + MARGIN
     settled_by = tuple(getattr(task, "SETTLED_BY", ())) if plan.top_p == 1 else ()
-    return msgspec.structs.replace(plan, days=days if plan.days is None else plan.days, branch_at=settled_by)
+    into_stays = bool(settled_by) and "admission" not in settled_by
+    return msgspec.structs.replace(
+        plan,
+        days=days if plan.days is None else plan.days,
+        branch_at=settled_by,
+        part_at=last_ends if into_stays else (),
+    )
 
 
 def with_shares(asked: pa.Table, shares: np.ndarray, counts: Counts | None) -> pa.Table:

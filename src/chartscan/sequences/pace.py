@@ -87,6 +87,11 @@ class Pace(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=True):
         days = self._waits.get((last, code if last in ENDS else S.PAD, token)) or self.intervals.get(token)
         return _at(days or first + (end - first) * _PLACES, place)
 
+    @property
+    def last_ends(self) -> tuple[int, ...]:
+        """Tokens that end an encounter where the next entry mostly is of that instant: deaths in hospital."""
+        return tuple(w.code for w in self.waits or () if w.code != S.PAD and _at(w.days, 0.5) == 0)
+
     @cached_property
     def _steps(self) -> dict[tuple[int, int, bool], tuple[float, ...]]:
         return {(s.before, s.after, s.ascends): s.days for s in self.steps}
