@@ -228,6 +228,10 @@ def test_one_task_is_learned_by_one_model_that_starts_from_a_pretrained_body(mad
     found = load(tmp_path / "one")
     assert isinstance(found, SequenceArtifact)
     assert found.tasks == ("long_stay_7d",)
+    otherwise = [*begun, "sequence.task_token_placement=both", "sequence.visit_tokens_attributed=true"]
+    with pytest.raises(ConfigError, match=r'attributed=false, .*placement="end"'):
+        run_train(*common, tmp_path / "wrong", made / "labels", otherwise, Silent())
+    shutil.rmtree(tmp_path / "wrong.work")
     wrong = [*settings, f"start_from={trained(made, 'bigbird-tiny')}"]
     with pytest.raises(ConfigError, match="no single sequence model"):
         run_train(*common, tmp_path / "wrong", made / "labels", wrong, Silent())
@@ -251,6 +255,12 @@ def test_a_task_that_cannot_be_learned_alone_is_left_out_and_told(made, tmp_path
     assert any("long_stay_7d: the train labels are all of one class; left out" in s for s in watcher.said)
 
 
+def test_a_scan_is_named_where_the_model_has_one(made):
+    found = {name: load(trained(made, name)).run["kernels"] for name in ("ehrmamba-tiny", "ehrmamba2-tiny")}
+    assert list(found["ehrmamba2-tiny"]) == ["matrix products"]
+    assert set(found["ehrmamba-tiny"]) > {"matrix products"}
+
+
 def test_tokens_are_counted_alike_however_they_weigh(made, tmp_path):
     settings = [*quick("ehrmamba-tiny"), "finetune=null", "next_visit_weight=30"]
     run_train("ehrmamba-tiny", made / "data", tmp_path / "run", made / "labels", settings, Silent())
@@ -267,6 +277,11 @@ def test_models_that_read_whole_rows_do_not_forecast(made, tmp_path, name):
     job = ForecastJob(trained(made, name), made / "data", tmp_path / "f.parquet", Plan(events=1))
     with pytest.raises(ConfigError, match="cannot forecast"):
         list(run_forecast(job, Silent()))
+
+
+def test_a_weight_of_pretraining_is_refused_where_there_is_none():
+    with pytest.raises(ConfigError, match="pretrain is null"):
+        recipe_of("ehrmamba-tiny", ["next_visit_weight=5", "pretrain=null"])
 
 
 @pytest.mark.parametrize(

@@ -77,6 +77,8 @@ class SequenceRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
             )
         if self.probe and self.pretrain is None and self.start_from is None:
             raise ConfigError("probe: it reads a pretrained model. Pretrain, or name one with start_from.")
+        if self.next_visit_weight != 1 and self.pretrain is None:
+            raise ConfigError("next_visit_weight: it weighs pretraining, and pretrain is null. Expected 1.")
 
     @property
     def architecture(self) -> str:

@@ -37,7 +37,8 @@ class Start(Protocol):
 def starting_point(recipe: Start, job: Job) -> artifact.SequenceArtifact | None:
     """The artifact that `start_from` names; ConfigError where it is of another kind or size.
 
-    Also where it has learned from subjects that this run would tune or be judged on.
+    Also where it reads records otherwise, or has learned from subjects that this run would tune or be judged
+    on.
     """
     if recipe.start_from is None:
         return None
@@ -53,6 +54,10 @@ def starting_point(recipe: Start, job: Job) -> artifact.SequenceArtifact | None:
         raise ConfigError(
             f"start_from: {recipe.start_from} has other model settings. Set them to {found.config}."
         )
+    if other := _other_settings(found.vocabulary.config, recipe.sequence):
+        raise ConfigError(
+            f"start_from: {recipe.start_from} reads records with other settings. Set {', '.join(other)}."
+        )
     kept = np.concatenate([job.subjects(split) for split in (TUNING, HELD_OUT)])
     elsewhere = job.division or found.run["data"]["fingerprint"] != job.dataset.fingerprint
     if elsewhere and (n := seen(found.run, kept)):
@@ -61,6 +66,13 @@ def starting_point(recipe: Start, job: Job) -> artifact.SequenceArtifact | None:
             "held_out splits. Split this dataset as that one was, or pretrain anew."
         )
     return found
+
+
+def _other_settings(theirs: SequenceConfig, ours: SequenceConfig) -> list[str]:
+    """What would have to be set for records to be read as the start reads them."""
+    found, wanted = msgspec.to_builtins(ours), msgspec.to_builtins(theirs)
+    differing = [name for name in wanted if wanted[name] != found[name]]
+    return [f"sequence.{name}={msgspec.json.encode(wanted[name]).decode()}" for name in differing]
 
 
 def for_any_machine(model: Settings) -> Settings:

@@ -58,7 +58,8 @@ class RecipeTrainer:
         """As `chartscan train` does; an interrupted run goes on with `resume`."""
         recipe = training.recipe
         if start:
-            recipe = msgspec.structs.replace(recipe, pretrain=None, start_from=str(start))
+            own = {"pretrain": None, "next_visit_weight": 1.0, "start_from": str(start)}
+            recipe = msgspec.structs.replace(recipe, **own)
         job = Job(
             dataset=self.dataset,
             out=out,
