@@ -118,6 +118,23 @@ def test_what_cannot_work_is_refused_before_any_work(run, arguments, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (["ingest", "fihr", "in", "out"], 2, "Did you mean 'fhir'"),
+        (["train", "ehrmamba-tinny", "--data", "x", "--out", "y"], 2, "Did you mean 'ehrmamba-tiny'"),
+        (["label", "readmission_30d", "nowhere", "out.parquet"], 5, "chartscan ingest"),
+        (["predict", "nowhere", "nowhere", "nowhere", "out"], 5, "nowhere"),
+        (["evaluate", "nowhere", "--out", "out"], 5, "chartscan predict"),
+        (["bench", "coffee"], 2, "Known: forecast, ingest, models, scan, step, train"),
+    ],
+)
+def test_a_wrong_word_is_answered_with_a_remedy(arguments, code, says, run):
+    found, _, err = run(*arguments)
+    assert (found, "Traceback" in err) == (code, False)
+    assert says in err
+
+
 def test_a_gpu_that_is_not_there_is_answered_with_a_remedy(monkeypatch):
     import torch
 

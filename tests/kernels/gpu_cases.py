@@ -53,12 +53,12 @@ def errors(found, expected):
 CASES = {
     "one step": {"length": 1, "states": 16},
     "a checkpoint and one step": {"length": 33, "states": 8},
-    "one state": {"length": 64, "states": 1, "rows": 1},
-    "three states": {"length": 33, "states": 3, "channels": 40, "rows": 1},
-    "many steps": {"length": 100, "states": 16, "channels": 9, "rows": 1},
-    "many states": {"length": 9, "states": 33, "channels": 9},
-    "no state": {"length": 33, "states": 3, "without": ("state",)},
-    "no gate": {"length": 33, "states": 3, "without": ("z",)},
+    "one state": {"length": 63, "states": 1, "rows": 1},
+    "three states": {"length": 5, "states": 3, "channels": 40, "rows": 1},
+    "many steps": {"length": 67, "states": 16, "channels": 9, "rows": 1},
+    "many states": {"length": 5, "states": 33, "channels": 9, "rows": 1},
+    "no state": {"length": 9, "states": 3, "without": ("state",)},
+    "no gate": {"length": 9, "states": 3, "without": ("z",)},
     "bare": {"length": 10, "states": 3, "without": ("state", "z", "D", "dt_bias")},
 }
 
@@ -86,9 +86,9 @@ def test_padding_gives_nothing_and_states_are_read_in_any_order():
 
 
 def test_bfloat16_stays_within_its_precision():
-    inputs = scan_inputs(rows=2, length=33, channels=9, states=5)
+    inputs = scan_inputs(rows=1, length=33, channels=9, states=5)
     inputs |= {k: inputs[k].detach().bfloat16() for k in SEQUENCES}
-    read = reads(2, 33)
+    read = reads(1, 33)
     found, expected = on_gpu(inputs, read, None), exact(inputs, read, None)
     assert {found[k].dtype for k in ("y", "dx", "dB", "dz")} == {torch.bfloat16}
     assert {found[k].dtype for k in ("last", "states", "dA", "dstate")} == {torch.float32}
@@ -192,6 +192,9 @@ def test_a_planted_mistake_is_found(monkeypatch, kernel):
 
 
 def test_the_check_before_first_use_passes_and_sees_a_wrong_gradient(monkeypatch):
+    if DEVICE == "cpu":  # the interpreter takes a minute for the check's own size
+        monkeypatch.setattr(self_check, "STEPS", 9)
+        monkeypatch.setattr(self_check, "CHANNELS", 5)
     with torch.inference_mode():
         assert self_check.problem.__wrapped__(DEVICE) is None
     right = gpu_scan
