@@ -16,6 +16,7 @@ from chartscan.errors import ConfigError
 from chartscan.objectives.probe import known
 from chartscan.predict import log_odds
 from chartscan.recipes.explain import ExplainPlan, run_explain
+from chartscan.recipes.futures.histories import forecaster
 from chartscan.recipes.ingest import IngestPlan, run_ingest
 from chartscan.recipes.questions.labels import load_labels, make_labels, save_labels
 from chartscan.recipes.runs.job import of_subjects
@@ -110,6 +111,24 @@ def test_a_probe_is_explained_without_attention_of_a_task_token(made, tmp_path, 
         methods = report["tasks"][task]["methods"]
         assert set(methods) == {"integrated gradients", "occlusion"}
         assert methods["integrated gradients"]["completeness_gap"]["relative"] < 0.01
+
+
+def test_a_probed_model_forecasts_as_the_one_it_started_from(made):
+    data, watcher = Dataset.open(made / "data"), Silent()
+    forecaster(made / "ehrmamba-tiny", data, 1, watcher, pretrained_only=True)
+    assert not any("fine-tuned" in line for line in watcher.said)
+
+
+def test_only_a_pretrained_model_is_probed_and_before_any_task_token(made, tmp_path):
+    tuned = tmp_path / "tuned"
+    start = ["pretrain=null", f"start_from={made / 'ehrmamba-tiny-body'}", *SMALL[:-1]]
+    train(made, "ehrmamba-tiny", tuned, [*start, "finetune.epochs=1"])
+    again = ["pretrain=null", f"start_from={tuned}", "probe=true", *SMALL[:-1]]
+    with pytest.raises(ConfigError, match="was fine-tuned"):
+        train(made, "ehrmamba-tiny", tmp_path / "x", again)
+    both = [*SMALL, "probe=true", "sequence.task_token_placement=both"]
+    with pytest.raises(ConfigError, match="task_token_placement=end"):
+        train(made, "ehrmamba-tiny", tmp_path / "x", both)
 
 
 def test_random_weights_are_not_probed(made, tmp_path):

@@ -12,10 +12,13 @@ TUNING_SHARE = 4  # a tuning label for every so many train labels
 
 
 def limited(labels: pa.Table, task: str, split: str, limit: int | None, seed: int) -> pa.Table:
-    """At most `limit` rows of the train split, and a quarter as many of any other, drawn by task and seed."""
+    """At most `limit` rows of the train split, and a quarter as many of any other, but one at least.
+
+    Drawn by task and seed.
+    """
     if limit is None:
         return labels
-    most = limit if split == TRAIN else limit // TUNING_SHARE
+    most = limit if split == TRAIN else max(1, limit // TUNING_SHARE)
     random = np.random.default_rng([seed, zlib.crc32(task.encode())])
     return labels.take(np.sort(random.permutation(labels.num_rows)[:most]))
 

@@ -56,12 +56,12 @@ def forecaster(
             "ehrmamba."
         )
     causal(found)
-    if found.tasks and pretrained_only:
+    if found.head is not None and pretrained_only:
         raise ConfigError(
             f"{path} was fine-tuned, which its forecasts were not taught along with. Name a model that was "
             "pretrained only: chartscan train ... --set finetune=null"
         )
-    if found.tasks:
+    if found.head is not None:
         watcher.say(
             f"note: {path} was fine-tuned, which its forecasts were not taught along with. Forecast "
             "with a model that is pretrained only."

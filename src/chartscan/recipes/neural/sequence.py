@@ -71,14 +71,8 @@ class SequenceRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
         }
         check_settings(sound)
         check_model(self.architecture, self.model, self.sequence, self.pretrain is not None)
-        if self.next_visit_weight != 1 and objective_of(self.architecture) != "next_event":
-            raise ConfigError(
-                f"next_visit_weight: '{self.architecture}' does not learn what comes next. Expected 1."
-            )
-        if self.probe and self.pretrain is None and self.start_from is None:
-            raise ConfigError("probe: it reads a pretrained model. Pretrain, or name one with start_from.")
-        if self.next_visit_weight != 1 and self.pretrain is None:
-            raise ConfigError("next_visit_weight: it weighs pretraining, and pretrain is null. Expected 1.")
+        self._check_weight()
+        self._check_probe()
 
     @property
     def architecture(self) -> str:
@@ -88,6 +82,23 @@ class SequenceRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     def train(self, job: Job) -> Path:
         """The whole run; gives the artifact's folder."""
         return SequenceRun(self, job).train()
+
+    def _check_weight(self) -> None:
+        if self.next_visit_weight != 1 and objective_of(self.architecture) != "next_event":
+            raise ConfigError(
+                f"next_visit_weight: '{self.architecture}' does not learn what comes next. Expected 1."
+            )
+        if self.next_visit_weight != 1 and self.pretrain is None:
+            raise ConfigError("next_visit_weight: it weighs pretraining, and pretrain is null. Expected 1.")
+
+    def _check_probe(self) -> None:
+        if self.probe and self.pretrain is None and self.start_from is None:
+            raise ConfigError("probe: it reads a pretrained model. Pretrain, or name one with start_from.")
+        if self.probe and self.sequence.task_token_placement == "both":
+            raise ConfigError(
+                "probe: a task token at the beginning of a row, which pretraining has not seen, would change "
+                "what is read. Expected sequence.task_token_placement=end."
+            )
 
 
 class EhrmambaRecipe(SequenceRecipe, frozen=True, kw_only=True):
@@ -126,6 +137,11 @@ class SequenceRun:
     def __init__(self, recipe: SequenceRecipe, job: Job):
         self.recipe, self.job = recipe, job
         self.start = starting_point(recipe, job)
+        if recipe.probe and self.start and self.start.head is not None:
+            raise ConfigError(
+                f"probe: {recipe.start_from} was fine-tuned. Start from one that was pretrained only "
+                "(--set finetune=null)."
+            )
         if self.start:
             self.vocabulary, self.bins = self.start.vocabulary.with_tasks(job.tasks), self.start.bins
         else:
