@@ -1,9 +1,8 @@
-"""The tokens of all subjects of a split in a few long arrays, in memory or mapped from files."""
+"""The tokens of all subjects of a split in a few long arrays."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from functools import cached_property
-from pathlib import Path
 
 import numpy as np
 
@@ -56,24 +55,6 @@ class TokenStore:
             raise DataError(f"Labels: {count} of {len(subject_ids)} belong to subjects without events here.")
         return index
 
-    def save(self, folder: Path) -> None:
-        """Write one .npy file an array into a new `folder`."""
-        folder.mkdir(parents=True)
-        np.save(folder / "subject_ids.npy", self.subject_ids)
-        np.save(folder / "bounds.npy", self.bounds)
-        for f in fields(Encoded):
-            np.save(folder / f"{f.name}.npy", getattr(self.tokens, f.name))
-
-    @classmethod
-    def open(cls, folder: Path) -> "TokenStore":
-        """The store in `folder`, its arrays mapped and not read."""
-        arrays = [_mapped(folder / f"{f.name}.npy") for f in fields(Encoded)]
-        return cls(_mapped(folder / "subject_ids.npy"), _mapped(folder / "bounds.npy"), Encoded(*arrays))
-
 
 def _joined(name: str, parts: list[np.ndarray]) -> np.ndarray:
     return np.concatenate(parts) if parts else np.array([], dtype=DTYPES[name])
-
-
-def _mapped(path: Path) -> np.ndarray:
-    return np.load(path, mmap_mode="r", allow_pickle=False)

@@ -165,7 +165,7 @@ def study(
 
     Each row is trained with several seeds and asked about held_out. Finished cells are kept and never done
     again, so that the same command goes on later, or with more seeds; after an interruption in the middle of
-    a training add --resume. Begin a new OUT after changing code.
+    a training add --resume. Rows that were made by other code are told.
 
     Examples:
       chartscan study published --data DATASET --labels L --out STUDIES

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 
+import msgspec
 import numpy as np
 import polars as pl
 import pytest
@@ -17,6 +18,7 @@ from chartscan.recipes.predict import run_predict
 from chartscan.recipes.questions.labels import make_labels, save_labels
 from chartscan.recipes.report import ReportPlan, run_evaluate
 from chartscan.recipes.runs.record import SOURCE, source_hash
+from chartscan.recipes.study import table1
 from chartscan.recipes.study._command import StudyPlan, run_study
 from chartscan.recipes.train import run_train
 from chartscan.schema import HELD_OUT
@@ -139,6 +141,20 @@ def test_a_probed_body_is_a_row_that_trains_nothing(plan, done):
     assert {test["row"] for test in values["tests"]} == {"ehrmamba, prompted", "ehrmamba, probed"}
     with pytest.raises(ConfigError, match="ways"):
         run(plan, settings=[*plan.settings, 'ways=["probing"]'])
+    with pytest.raises(ConfigError, match="ways: none of bilstm"):
+        run(plan, settings=['recipes=["bilstm"]', "tested=[]", 'ways=["probed"]'])
+
+
+@pytest.mark.parametrize("ways", [("one task",), ("prompted",), ("probed",), ("probed", "one task")])
+def test_epochs_are_measured_of_what_is_fine_tuned_by_prompts_where_it_is(ways):
+    study = msgspec.structs.replace(table1.STUDY, ways=ways)
+    found = [row.name for row in study._tuned_rows()]
+    prompted = "prompted" in ways
+    left_out = {"bigbird" if prompted else "multibird"}
+    names = ("bilstm", "cehr-bert", "bigbird", "multibird", "ehrmamba", "ehrmamba2")
+    way = "prompted" if prompted else "one task"
+    expected = [] if ways == ("probed",) else [f"{name}, {way}" for name in names if name not in left_out]
+    assert found == expected
 
 
 def test_a_model_of_one_task_is_the_one_that_train_makes(plan, done, tmp_path):

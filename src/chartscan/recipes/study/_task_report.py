@@ -11,7 +11,8 @@ CAPTION = (
     "Mean ± SD is over training seeds and says how far training wanders. The ensemble is the mean of the "
     "seeds' log odds; its 95 % interval is a bootstrap over held-out patients ({replicates} resamples) and "
     "says how far other patients would move the number. Rows 'one task' are models fine-tuned for each task "
-    "by itself, from one pretrained body; rows 'prompted' are one model for all tasks. Seconds per epoch "
+    "by itself, from one pretrained body; rows 'prompted' are one model for all tasks; rows 'probed' are "
+    "regressions on the body as it was pretrained, and train nothing else. Seconds per epoch "
     "include evaluation; those of fine-tuning are of all tasks together. Where there are no epochs it is the "
     "whole training."
 )

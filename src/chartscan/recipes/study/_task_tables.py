@@ -121,7 +121,8 @@ def _costs(row: RowScore) -> list[str]:
     """Seconds of an epoch of all tasks, or of the whole training where there are no epochs."""
     tuned = [s for phase, s in row.seconds_per_epoch.items() if phase.startswith(FINE_TUNING)]
     pretrained = row.seconds_per_epoch.get(PRETRAINING)
-    whole = NOTHING if row.training_seconds is None else f"{row.training_seconds:,.1f} in all"
+    no_epochs = row.training_seconds is not None and pretrained is None
+    whole = f"{row.training_seconds:,.1f} in all" if no_epochs else NOTHING
     return [
         NOTHING if pretrained is None else f"{pretrained:,.1f}",
         f"{sum(tuned):,.1f}" if tuned else whole,

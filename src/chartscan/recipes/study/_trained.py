@@ -8,7 +8,7 @@ import msgspec
 import chartscan
 from chartscan.evaluation.per_task import Sampling
 from chartscan.recipes.study._cells import Cell, Place, cells_of, codes_of, finished, run_cells
-from chartscan.recipes.study._made_with import not_one_code
+from chartscan.recipes.study._made_with import Code, not_one_code
 from chartscan.recipes.study._report import Report
 from chartscan.recipes.study._rows import Facts, Row, chosen
 from chartscan.recipes.study._score import Answered, Repeat, RowScore, repeat_of, score
@@ -97,9 +97,9 @@ def report(study: TrainedStudy, rows: list[Row], scores: list[RowScore], place: 
     return Report("\n\n".join(parts) + "\n", _values(study, scores, place))
 
 
-def code_notice(rows: Sequence[RowScore]) -> list[str]:
-    """A paragraph where the rows of a table are not all of one code."""
-    mixed = not_one_code((row.name, row.made_with) for row in rows)
+def code_notice(rows: Sequence[RowScore], also: Sequence[tuple[str, Sequence[Code]]] = ()) -> list[str]:
+    """A paragraph where the rows of a table, and what stands beside them, are not all of one code."""
+    mixed = not_one_code([*((row.name, row.made_with) for row in rows), *also])
     return [mixed] if mixed else []
 
 

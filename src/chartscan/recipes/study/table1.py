@@ -20,12 +20,13 @@ from chartscan.recipes.study._contest import Contest, contests, corrected
 from chartscan.recipes.study._efficiency import measured_once, settings_of
 from chartscan.recipes.study._efficiency_tables import UNMEASURED, trainings
 from chartscan.recipes.study._efficiency_tables import measured as efficiency_tables
+from chartscan.recipes.study._made_with import code_of
 from chartscan.recipes.study._report import Report
 from chartscan.recipes.study._rows import Facts, Row
 from chartscan.recipes.study._score import Answered, RowScore, repeat_of, score
 from chartscan.recipes.study._task_report import Named, markdown
 from chartscan.recipes.study._task_tables import CEILING, Scores, TaskScores
-from chartscan.recipes.study._trained import TrainedStudy, answers_of, sampling_of, scored
+from chartscan.recipes.study._trained import TrainedStudy, answers_of, code_notice, sampling_of, scored
 
 Way = Literal["one task", "prompted", "probed"]
 ONE_TASK, PROMPTED, PROBED = get_args(Way)
@@ -72,6 +73,10 @@ class Table1(TrainedStudy, frozen=True):
     def rows(self, facts: Facts) -> list[Row]:
         """The rows of all labels, then those of few, as far as there are more labels than that."""
         check_named("tested", "recipe", self.tested, self.recipes)
+        if not self.full_rows():
+            raise ConfigError(
+                f"ways: none of {', '.join(self.recipes)} is taught in any of these. Name others."
+            )
         check_named("few", "row", self.few, [row.name for row in self.full_rows()])
         return [*self.full_rows(), *self.few_rows(facts)]
 
@@ -131,27 +136,29 @@ class Table1(TrainedStudy, frozen=True):
 
     def _measured(self, cells: Sequence[Cell], place: Place) -> Any:
         """Epochs and batches of every sequence recipe, EHRMamba first; None if not wanted, or not yet."""
-        names = [row.name for row in sorted(self._sequence_rows(), key=lambda row: row.name != OURS)]
-        if not names or not self._memories:
+        rows = sorted(self._tuned_rows(), key=lambda row: not row.name.startswith("ehrmamba,"))
+        if not rows or not self._memories:
             return None
         first = {cell.row.name: cell for cell in cells if cell.seed == 0}
-        found = [first[name] for name in names]
+        found = [first[row.name] for row in rows]
         recipes = [cell.row.recipe for cell in found]
         settings = settings_of(recipes, self.size, self._memories, place.threads)
         return measured_once(found, settings, place, now=all(cell.answers.exists() for cell in cells))
 
-    def _sequence_rows(self) -> Iterator[Row]:
-        """A row for each recipe of a sequence model: by prompts, where it is fine-tuned so."""
+    def _tuned_rows(self) -> Iterator[Row]:
+        """A row for each recipe of a sequence model that is fine-tuned: by prompts, where it is so."""
         for recipe in self.recipes:
-            if isinstance(sized(recipe, self.size)[1].RECIPE, SequenceRecipe):
-                yield self._rows_of(recipe)[-1]
+            rows = {row.name: row for row in self._rows_of(recipe)}
+            tuned = [rows[name] for way in (PROMPTED, ONE_TASK) if (name := f"{recipe}, {way}") in rows]
+            yield from tuned[:1]
 
     def _costs(self, scores: Scores, measured: Any) -> list[str]:
         """The parts of the page about efficiency."""
         full = [row.name for row in self.full_rows()]
         parts = trainings([row for row in scores.rows() if row.name in full], OURS, OTHER)
         if measured:
-            return parts + efficiency_tables(measured)
+            also = [("epochs and batches", [code_of(measured["made_with"])])]
+            return [*parts, *efficiency_tables(measured), *code_notice(scores.rows(), also)]
         return [*parts, UNMEASURED] if self._memories else parts
 
     def _rows_of(self, recipe: str) -> list[Row]:
