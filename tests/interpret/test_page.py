@@ -65,8 +65,16 @@ def report():
     }
 
 
+SIGNED = {"integrated gradients": "compared with the usual"}
+
+
 def html():
-    return page([patient(), patient(3, "18")], report(), {"a": "Task a"}, ["integrated gradients"])
+    return page(
+        [patient(), patient(3, "18")],
+        report(),
+        {"a": "Task a"},
+        SIGNED,
+    )
 
 
 def test_records_cannot_end_the_script_that_holds_them():
@@ -83,6 +91,7 @@ def test_a_browser_shows_hovers_and_filters_without_a_complaint_or_a_request(tmp
         shown.open(path.as_uri())
         shown.until(f"{points} === 400")
         assert shown.value("document.title") == "chartscan explain"
+        assert "compared with the usual" in shown.value("document.getElementById('legend').textContent")
         box = shown.value(
             "(() => { const all = [...document.querySelectorAll('#timeline .point')];"
             "const boxes = all.map(one => one.getBoundingClientRect()).sort((a, b) => b.width - a.width);"
@@ -100,6 +109,7 @@ def test_a_browser_shows_hovers_and_filters_without_a_complaint_or_a_request(tmp
         assert "lab" not in shown.value("document.getElementById('largest').textContent")
         _choose(shown, "method", "hidden attention")
         assert "no sign" in shown.value("document.getElementById('legend').textContent")
+        assert "usual" not in shown.value("document.getElementById('legend').textContent")
         _choose(shown, "axis", "time")
         _choose(shown, "least", "0.95")
         assert shown.value(points) < 20
@@ -115,7 +125,12 @@ def test_forecasts_stand_beside_what_came_with_the_end_of_knowledge_marked(tmp_p
     path = tmp_path / "explain.html"
     one = patient()._replace(asked="2021-01-01 08:00", forecast=forecast())
     path.write_text(
-        page([one], report() | {"forecast": {"days": 30}}, {"a": "Task a"}, ["integrated gradients"])
+        page(
+            [one],
+            report() | {"forecast": {"days": 30}},
+            {"a": "Task a"},
+            SIGNED,
+        )
     )
     marks = "document.querySelectorAll('#future .scatterlayer .point').length"
     with browser(tmp_path / "profile") as shown:

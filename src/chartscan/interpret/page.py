@@ -65,14 +65,20 @@ class Patient(NamedTuple):
 
 
 def page(
-    patients: Sequence[Patient], report: Mapping[str, Any], titles: Mapping[str, str], signed: Sequence[str]
+    patients: Sequence[Patient],
+    report: Mapping[str, Any],
+    titles: Mapping[str, str],
+    signed: Mapping[str, str],
 ) -> str:
-    """The page as text. `report` is what explain.json holds; `signed` methods tell up from down."""
+    """The page as text. `report` is what explain.json holds.
+
+    `signed` are the methods that tell up from down, and the words for what each sets an event against.
+    """
     data = {
         "patients": [_packed(one) for one in patients],
         "tasks": report["tasks"],
         "titles": dict(titles),
-        "signed": list(signed),
+        "signed": dict(signed),
     }
     found = json.dumps(data, allow_nan=False, separators=(",", ":"))
     environment = jinja2.Environment(

@@ -95,7 +95,7 @@ def run_explain(plan: ExplainPlan, threads: int, watcher: Watcher) -> Iterator[s
             asked_about = [one.question for one in found]
             beside = forecasts_beside(forecasting, data, asked_about, records, ahead, watcher)
             write_forecasts(folder / "forecast.parquet", forecasting, beside.histories, beside.futures)
-        report = _report(found, model, data, plan)
+        report = _report(found, model, data, plan) | {"signed": SIGNED[_reads(networks)]}
         _write(folder, found, beside.shown if beside else [None] * len(found), report, data)
     yield from _lines(report)
     if len(found) > MOST_SHOWN:
@@ -228,6 +228,13 @@ def _explained_by(
     return explain_tokens(readers, weights, questions, records, seed, progress)
 
 
+def _reads(networks: dict[str, Voices]) -> str:
+    """What the networks read; of one artifact all the same."""
+    network: Any = next(iter(networks.values())).members[0]
+    found: str = network.model.INPUT
+    return found
+
+
 def _report(found: list[Explanation], model: Artifact, data: Dataset, plan: ExplainPlan) -> dict[str, Any]:
     """What explain.json holds."""
     tasks = list(dict.fromkeys(one.question.task for one in found))
@@ -260,7 +267,7 @@ def _write(
     attributions = io.BytesIO()
     table(found).write_parquet(attributions)
     shown = list(zip(found, forecasts, strict=True))[:MOST_SHOWN]
-    html = page([_patient(*one, data) for one in shown], report, _titles(report["tasks"]), SIGNED)
+    html = page([_patient(*one, data) for one in shown], report, _titles(report["tasks"]), report["signed"])
     files.write_bytes(folder / "attributions.parquet", attributions.getvalue(), private=True)
     files.write_bytes(folder / "explain.json", json.dumps(report, indent=1).encode(), private=True)
     files.write_bytes(folder / "explain.html", html.encode(), private=True)

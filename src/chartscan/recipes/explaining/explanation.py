@@ -23,7 +23,25 @@ from chartscan.interpret.integrated_gradients import Attribution
 GRADIENTS, OCCLUSION, RANDOM = "integrated gradients", "occlusion", "random"
 HIDDEN, CONTRIBUTIONS = "hidden attention", "hidden contributions"
 ATTENTION, FUSION, VALUES = "attention", "fusion attention", "integrated gradients of values"
-SIGNED = (GRADIENTS, VALUES, OCCLUSION)  # attention has no sign
+_WITHOUT = "compared with a record that never had the event"
+_MEAN_VALUE = "compared with the mean value of its variable"
+# What the signed methods set an event against, by what a model reads; attention has no sign.
+SIGNED = {
+    "tokens": {
+        GRADIENTS: "compared with the mean reading of its variable, or the record's mean event of its type",
+        OCCLUSION: _WITHOUT,
+    },
+    "triplets": {
+        GRADIENTS: "compared with the record's mean event",
+        VALUES: _MEAN_VALUE,
+        OCCLUSION: _WITHOUT,
+    },
+    "carried": {
+        GRADIENTS: "compared with a stay without any event",
+        VALUES: _MEAN_VALUE,
+        OCCLUSION: "compared with a stay without the variable's events of that hour",
+    },
+}
 
 Method = Callable[[AnyBatch], Tensor | Attribution]
 
