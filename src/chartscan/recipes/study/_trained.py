@@ -1,5 +1,6 @@
 """Studies that are tables of trained recipes: their rows are all that a study's file has to say."""
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from typing import ClassVar
 
@@ -28,9 +29,9 @@ class TrainedStudy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     SEVERAL_TASKS: ClassVar[bool] = False
     TRUTH: ClassVar[bool] = False
 
+    @abstractmethod
     def rows(self, facts: Facts) -> list[Row]:
         """The rows of the table, in order."""
-        raise NotImplementedError
 
     def run(self, place: Place) -> Report:
         """Trains and asks what is not finished; the table is of every finished cell."""
