@@ -31,7 +31,7 @@ EVENT_TYPES = (
     "visit_end",
     "discharge",  # end of a hospital stay
     "death",
-    "outcome",  # how a stay ended where the source does not say when; never an input of a model
+    "outcome",  # evidence for labels that is no input of a model: how a stay ended, that a patient lives
 )
 EVENT_RANK = {name: rank for rank, name in enumerate(EVENT_TYPES)}
 
@@ -47,6 +47,10 @@ EVENTS = pa.schema(
         pa.field("event_type", pa.string(), nullable=False),  # one of EVENT_TYPES
         pa.field("encounter_id", pa.string()),
         pa.field("available_time", TIME),  # when it became known, never before `time`; null = static
+        # A time known to a day, a month or a year is an interval. `time` and `available_time` are its last
+        # instants, so that nothing is seen too early; these are its first ones. Null: the time is exact.
+        pa.field("earliest_time", TIME),
+        pa.field("earliest_available_time", TIME),
     ]
 )
 
@@ -62,6 +66,8 @@ SORT_KEYS = (
     "unit",
     "comparator",
     "encounter_id",
+    "earliest_time",
+    "earliest_available_time",
 )
 
 LABELS = pa.schema(

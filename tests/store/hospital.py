@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from chartscan.schema import EVENT_TYPES, EVENTS
+from chartscan.schema import EVENT_TYPES, EVENTS, check
 from chartscan.store.config import StoreConfig
 from chartscan.store.writer import DatasetWriter
 
@@ -29,7 +29,7 @@ def random_events(rows: int, subjects: int, seed: int = 0) -> pa.Table:
         "encounter_id": pa.array(rng.integers(0, 99, rows).astype(str), mask=rng.random(rows) < 0.2),
         "available_time": known.cast(pa.timestamp("us")),
     }
-    return pa.table(columns).cast(EVENTS)
+    return check(pa.table(columns), EVENTS, "events")
 
 
 def write(out: Path, *tables: pa.Table, overwrite: bool = False, **settings: object) -> None:

@@ -36,7 +36,7 @@ class Event(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 def events_in_known_order(table: pa.Table) -> list[Event]:
     """The EVENTS of one subject as records, in the order in which a stream must be given them."""
-    columns = [name for name in EVENTS.names if name != "subject_id"]
+    columns = [name for name in EVENTS.names if name in Event.__struct_fields__]
     return [Event(**row) for row in known_order(table).select(columns).iter_rows(named=True)]
 
 

@@ -13,6 +13,7 @@ class EventBuffer:
 
     def __init__(self, write: Callable[[pa.Table], None], size: int):
         self.rows: list[tuple] = []
+        self._earliest: dict[int, tuple[int | None, int | None]] = {}  # row -> first instants, where inexact
         self._write = write
         self._size = size
 
@@ -25,10 +26,16 @@ class EventBuffer:
         available: int | None,
         encounter: str | None = None,
         value: Result = NOTHING,
+        earliest: tuple[int | None, int | None] | None = None,
     ) -> None:
-        """One event; `available` is moved to `time` where it came before it."""
+        """One event; `available` is moved to `time` where it came before it.
+
+        `earliest` are the first instants that `time` and `available` may mean, None for an exact one.
+        """
         if time is not None and available is not None and available < time:
             available = time
+        if earliest is not None:
+            self._earliest[len(self.rows)] = earliest
         number, text, unit, comparator = value
         self.rows.append(
             (subject_id, time, code, number, text, unit, comparator, event_type, encounter, available)
@@ -36,6 +43,8 @@ class EventBuffer:
 
     def drop_after(self, count: int) -> None:
         """Forget the events of a record that turned out not to be usable."""
+        for row in range(count, len(self.rows)):
+            self._earliest.pop(row, None)
         del self.rows[count:]
 
     def flush_if_full(self) -> None:
@@ -47,7 +56,13 @@ class EventBuffer:
         """Hand on what is there."""
         if not self.rows:
             return
-        columns = zip(*self.rows, strict=True)
-        arrays = [pa.array(column, field.type) for column, field in zip(columns, EVENTS, strict=True)]
-        self.rows = []
+        columns = list(zip(*self.rows, strict=True))
+        for column in range(2):
+            found = {row: moments[column] for row, moments in self._earliest.items()}
+            columns.append([found.get(row) for row in range(len(self.rows))] if found else ())
+        arrays = [
+            pa.array(column, field.type) if column else pa.nulls(len(self.rows), field.type)
+            for column, field in zip(columns, EVENTS, strict=True)
+        ]
+        self.rows, self._earliest = [], {}
         self._write(pa.table(arrays, schema=EVENTS))
