@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 import pyarrow as pa
 import pytest
 
-from chartscan.cohort import Encounter, StayConfig, record_from_events
+from chartscan.cohort import Encounter, Interval, Life, Site, StayConfig, record_from_events
 from chartscan.cohort.follow_up import follow_up_rule
 from chartscan.cohort.stays import merged_stays
 from chartscan.errors import ConfigError
@@ -35,31 +35,32 @@ def spans(stays):
 
 def test_overlapping_touching_and_nested_encounters_are_one_stay():
     parts = [encounter("c", 5, 6), encounter("a", 0, 5), encounter("b", 1, 2), encounter("d", 6.1, 7)]
-    stays = merged_stays(parts, None)
+    stays = merged_stays(parts)
     assert spans(stays) == [(0, 6), (6.1, 7)]
     assert stays[0].encounter_ids == ("a", "b", "c")
 
 
 def test_the_merge_gap_is_a_setting():
     parts = [encounter("a", 0, 1), encounter("b", 1.5, 2)]
-    assert spans(merged_stays(parts, None, StayConfig(merge_gap_hours=12))) == [(0, 2)]
-    assert len(merged_stays(parts, None, StayConfig(merge_gap_hours=11))) == 2
+    assert spans(merged_stays(parts, config=StayConfig(merge_gap_hours=12))) == [(0, 2)]
+    assert len(merged_stays(parts, config=StayConfig(merge_gap_hours=11))) == 2
 
 
 def test_a_forgotten_discharge_does_not_swallow_later_stays():
-    assert spans(merged_stays([encounter("a", 0, None), encounter("b", 9, 10)], None)) == [(0, None), (9, 10)]
+    assert spans(merged_stays([encounter("a", 0, None), encounter("b", 9, 10)])) == [(0, None), (9, 10)]
 
 
 def test_a_stay_with_an_open_part_is_open():
-    assert spans(merged_stays([encounter("a", 0, 5), encounter("b", 1, None)], None)) == [(0, None)]
+    assert spans(merged_stays([encounter("a", 0, 5), encounter("b", 1, None)])) == [(0, None)]
 
 
 def test_the_disposition_of_the_last_part_decides():
     parts = [encounter("a", 0, 5, "TRANSFER"), encounter("b", 5, 8, "")]
-    (alive,), (dead,) = merged_stays(parts, None), merged_stays(parts, T0 + 8 * DAY)
-    assert (alive.disposition, alive.died_in_hospital, dead.died_in_hospital) == ("", False, True)
+    at_the_end = Life(Interval(T0 + 8 * DAY, T0 + 8 * DAY))
+    (unknown,), (dead,) = merged_stays(parts), merged_stays(parts, at_the_end)
+    assert (unknown.disposition, unknown.died_in_hospital, dead.died_in_hospital) == ("", None, True)
     expired = [encounter("a", 0, 5, "HOME"), encounter("b", 5, 8, "EXPIRED")]
-    assert merged_stays(expired, None)[0].died_in_hospital
+    assert merged_stays(expired)[0].died_in_hospital
 
 
 def test_encounters_are_paired_by_id_and_without_ids_by_order():
@@ -142,9 +143,9 @@ def test_an_emergency_visit_with_the_id_of_the_stay_is_no_part_of_it():
     assert record.diagnoses[0].time == T0 + 0.5 * DAY
 
 
-def test_the_earliest_of_two_deaths_counts_and_a_timeless_death_is_remembered():
+def test_two_deaths_are_one_somewhere_between_and_a_timeless_death_is_remembered():
     two = record_from_events(events((5, "MEDS_DEATH", "death", None), (4, "MEDS_DEATH", "death", None)))
-    assert (two.death, two.death_without_time) == (T0 + 4 * DAY, False)
+    assert (two.life.death, two.death_without_time) == (Interval(T0 + 4 * DAY, T0 + 5 * DAY), False)
     timeless = record_from_events(events((None, "MEDS_DEATH", "death", None)))
     assert (timeless.death, timeless.death_without_time) == (None, True)
 
@@ -173,3 +174,62 @@ def test_follow_up_ends_by_the_rule_of_the_dataset():
 def test_a_rule_that_is_none_is_refused(rule):
     with pytest.raises(ConfigError, match="follow_up"):
         follow_up_rule(rule)
+
+
+def dated(name, start, end, first_start=None, first_end=None):
+    """An encounter in days since T0 whose ends are known to an interval."""
+    first_start, first_end = (None if d is None else T0 + d * DAY for d in (first_start, first_end))
+    return Encounter(
+        name, T0 + start * DAY, T0 + end * DAY, True, "", "HOME", first_start=first_start, first_end=first_end
+    )
+
+
+def test_dates_that_do_not_say_whether_two_encounters_are_one_stay_leave_both_uncertain():
+    same_day = [dated("a", 0, 5, first_end=4), dated("b", 5, 9, first_start=4)]
+    assert [bool(s.uncertain) for s in merged_stays(same_day)] == [True, True]
+    far = [dated("a", 0, 5, first_end=4), dated("b", 7, 9, first_start=6)]
+    assert [s.uncertain for s in merged_stays(far)] == ["", ""]
+    nested = [dated("a", 0, 5, first_end=4), dated("b", 3, 4, first_start=2)]
+    assert spans(merged_stays(nested)) == [(0, 5)]
+
+
+def test_dates_that_follow_each_other_are_one_stay_where_the_site_says_so():
+    day = 1 - 1 / 86_400_000_000
+    months = [dated("a", 10, 31 + day, 10, 31), dated("b", 32 + day, 60 + day, 32, 60)]
+    assert [bool(s.uncertain) for s in merged_stays(months)] == [True, True]
+    (one,) = merged_stays(months, config=StayConfig(merge_dates=True))
+    assert (one.uncertain, one.encounter_ids) == ("", ("a", "b"))
+
+
+def visit(name, start, end, class_known):
+    end = None if end is None else T0 + end * DAY
+    return Encounter(name, T0 + start * DAY, end, False, class_known=class_known)
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "uncertain"), [(4, 6, True), (-1, 1, True), (5, 9, True), (1, 2, False), (6, 9, False)]
+)
+def test_an_encounter_of_unknown_class_leaves_the_stay_uncertain_that_it_would_lengthen(
+    start, end, uncertain
+):
+    stay = encounter("a", 0, 5)
+    assert bool(merged_stays([stay, visit("x", start, end, False)])[0].uncertain) == uncertain
+    assert not merged_stays([stay, visit("x", start, end, True)])[0].uncertain
+
+
+def test_a_class_is_known_by_the_standard_or_by_the_site():
+    rows = events((0, "ENCOUNTER_START//Q7", "visit_start", "v"), (1, "ENCOUNTER_END//Q7", "visit_end", "v"))
+    assert not record_from_events(rows).encounters[0].class_known
+    site = Site(other_classes=frozenset({"Q7"}))
+    assert record_from_events(rows, site=site).encounters[0].class_known
+    for code in ("ENCOUNTER_START//AMB", "ED_REGISTRATION", "ICU_ADMISSION//Q7"):
+        known = events((0, code, "visit_start", "v"))
+        assert record_from_events(known).encounters[0].class_known
+
+
+def test_a_stay_is_planned_by_its_class_or_priority():
+    rows = events((0, "HOSPITAL_ADMISSION//IMP//HOME//EL", "admission", "a"))
+    config = StayConfig(planned_priorities=("EL",))
+    assert record_from_events(rows, config=config).stays[0].planned
+    assert record_from_events(rows, config=StayConfig(planned_classes=("IMP",))).stays[0].planned
+    assert not record_from_events(rows).stays[0].planned

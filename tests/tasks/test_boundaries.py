@@ -4,10 +4,10 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from chartscan.cohort import record_from_events
+from chartscan.cohort import Site, record_from_events
 from chartscan.cohort.code_groups import FLUID_DISORDER, HYPERTENSION, LIPID_DISORDER
 from chartscan.find import find, names
-from synthetic_records import DAY, HOUR, US, History, end_of_day
+from synthetic_records import DAY, HOUR, US, History, end_of_day, start_of_day
 
 IN = datetime(2150, 3, 1, 10)
 OUT = datetime(2150, 3, 5, 14)
@@ -95,6 +95,32 @@ def test_death_counts_up_to_the_end_of_the_thirtieth_day(death, value):
 
 
 @pytest.mark.parametrize(
+    ("from_", "to", "value"),
+    [
+        (OUT + DAY, OUT + 20 * DAY, True),
+        (OUT + 20 * DAY, OUT + 40 * DAY, None),
+        (OUT + 40 * DAY, OUT + 70 * DAY, False),
+        (OUT - 3 * DAY, OUT + 20 * DAY, True),  # HOME: the patient left alive
+        (OUT - 3 * DAY, OUT + 90 * DAY, None),
+    ],
+)
+def test_a_death_known_to_a_month_counts_only_where_all_its_days_agree(from_, to, value):
+    history = one_stay().add(to, "MEDS_DEATH", "death", first=from_)
+    assert first("mortality_30d", history).value is value
+
+
+@pytest.mark.parametrize(
+    ("zone", "value"), [("UTC", True), ("America/New_York", True), ("Pacific/Auckland", False)]
+)
+def test_the_days_of_the_window_are_those_of_the_site(zone, value):
+    late = datetime(2150, 4, 4, 23)  # the thirtieth day after 2150-03-05 in UTC; the next day in Auckland
+    module = find("tasks", "mortality_30d")
+    history = one_stay(end=datetime(2150, 3, 5, 10)).add(late, "MEDS_DEATH", "death")
+    record = record_from_events(history.events(), history.follow_up, site=Site(time_zone=zone))
+    assert module.label(record)[0].value is value
+
+
+@pytest.mark.parametrize(
     ("gap", "value"), [(30 * DAY - MINUTE, True), (30 * DAY, True), (30 * DAY + US, False)]
 )
 def test_death_by_instant_counts_up_to_and_including_thirty_days(gap, value):
@@ -109,22 +135,34 @@ def test_death_is_negative_only_when_followed_to_the_end_of_the_thirtieth_day():
         assert first("mortality_30d", one_stay(follow_up=rule)).value is value
 
 
-@pytest.mark.parametrize("task", ["mortality_30d", "readmission_30d", "hypertension_1y"])
-@pytest.mark.parametrize(
-    ("disposition", "death", "reason"),
-    [
-        ("//EXPIRED", None, "died in hospital"),
-        ("//EXPIRED", OUT + 90 * DAY, "died in hospital"),  # the disposition decides
-        ("", end_of_day(OUT), "died in hospital"),
-        ("//UNK", OUT - HOUR, "died in hospital"),
-        ("//HOME", OUT - HOUR, "death recorded before discharge"),
-    ],
-)
-def test_who_does_not_leave_alive_is_not_predicted_at_discharge(task, disposition, death, reason):
+AT_DISCHARGE = ["mortality_30d", "readmission_30d", "hypertension_1y"]
+
+
+@pytest.mark.parametrize("task", AT_DISCHARGE)
+@pytest.mark.parametrize(("disposition", "death"), [("//EXPIRED", None), ("//UNK", OUT - HOUR)])
+def test_who_does_not_leave_alive_is_not_predicted_at_discharge(task, disposition, death):
     history = one_stay(disposition)
     if death:
         history.add(death, "MEDS_DEATH", "death")
-    assert (first(task, history).eligible, first(task, history).reason) == (False, reason)
+    assert (first(task, history).eligible, first(task, history).reason) == (False, "died in hospital")
+
+
+@pytest.mark.parametrize("task", AT_DISCHARGE)
+@pytest.mark.parametrize(
+    ("disposition", "death", "from_", "reason"),
+    [
+        ("//EXPIRED", OUT + 90 * DAY, None, "disposition and death contradict each other"),
+        ("//HOME", OUT - HOUR, None, "disposition and death contradict each other"),
+        ("", end_of_day(OUT), start_of_day(OUT), "death may lie before or after the discharge"),
+        ("//Q7", None, None, "disposition not recognised"),
+    ],
+)
+def test_who_may_have_died_in_hospital_has_no_label_at_discharge(task, disposition, death, from_, reason):
+    history = one_stay(disposition)
+    if death:
+        history.add(death, "MEDS_DEATH", "death", first=from_)
+    for found in (first(task, history), first("in_hospital_mortality", history)):
+        assert (found.eligible, found.value, found.reason) == (True, None, reason)
 
 
 @pytest.mark.parametrize(("outcome", "value"), [("EXPIRED", True), ("ALIVE", False), ("UNKNOWN", None)])
@@ -183,6 +221,8 @@ def test_a_long_stay_is_longer_than_seven_days(length, value):
     assert first("long_stay_7d", one_stay(end=IN + length)).value is value
     died = one_stay("//EXPIRED", end=IN + length)
     assert "stay ends in death" in first("long_stay_7d", died).flags
+    bed_given_back_late = one_stay("//EXPIRED", end=IN + 19 * DAY).add(IN + 2 * DAY, "MEDS_DEATH", "death")
+    assert first("long_stay_7d", bed_given_back_late).value is False
     assert not first("long_stay_7d", died, exclude_deaths=True).eligible
 
 
@@ -214,6 +254,61 @@ def test_a_diagnosis_without_an_encounter_counts_from_when_it_was_recorded():
     assert first("hypertension_1y", old).value is True  # nobody knew of it at discharge
     known = one_stay().add(OUT - 900 * DAY, "ICD10CM//I10", "diagnosis", known=OUT)
     assert first("hypertension_1y", known).reason == "condition already coded"
+
+
+@pytest.mark.parametrize(
+    ("from_", "to", "eligible", "value"),
+    [
+        (OUT - 300 * DAY, OUT - 200 * DAY, False, None),
+        (OUT - 100 * DAY, OUT + 200 * DAY, True, None),  # recorded in the year of the discharge
+        (start_of_day(OUT), end_of_day(OUT), True, None),  # on its day
+        (OUT + DAY, OUT + 300 * DAY, True, True),
+        (OUT + 300 * DAY, OUT + 400 * DAY, True, None),
+        (OUT + 400 * DAY, OUT + 500 * DAY, True, False),
+    ],
+)
+def test_a_condition_recorded_by_month_or_year_counts_only_where_all_its_days_agree(
+    from_, to, eligible, value
+):
+    history = one_stay().add(to, "ICD10CM//I10", "diagnosis", first=from_, first_known=from_)
+    outcome = first("hypertension_1y", history)
+    assert (outcome.eligible, outcome.value) == (eligible, value)
+
+
+@pytest.mark.parametrize("code", ["LOCAL//I10", "NO-CODE//Condition", "UNKNOWN-SYSTEM//I10", "ICD10PCS//I10"])
+def test_a_diagnosis_that_is_not_understood_is_never_taken_for_another(code):
+    for when, value in ((OUT - DAY, None), (OUT + DAY, None), (OUT + 400 * DAY, False)):
+        assert first("hypertension_1y", one_stay().add(when, code, "diagnosis")).value is value
+    both = one_stay().add(OUT + DAY, code, "diagnosis").add(OUT + 2 * DAY, "ICD10CM//I10", "diagnosis")
+    assert first("hypertension_1y", both).value is True
+    history = one_stay().add(OUT - DAY, code, "diagnosis")
+    site = Site(diagnosis_systems=frozenset({code.partition("//")[0]}))
+    record = record_from_events(history.events(), history.follow_up, site=site)
+    assert find("tasks", "hypertension_1y").label(record)[0].value is False
+
+
+def test_an_encounter_of_unknown_class_in_the_window_leaves_readmission_open():
+    history = one_stay().add(OUT + 3 * DAY, "ENCOUNTER_START//Q7", "visit_start", "x")
+    assert first("readmission_30d", history).value is None
+    assert first("readmission_30d", history.stay(OUT + 5 * DAY, OUT + 6 * DAY, "b")).value is True
+    later = one_stay().add(OUT + 31 * DAY, "ENCOUNTER_START//Q7", "visit_start", "x")
+    assert first("readmission_30d", later).value is False
+
+
+@pytest.mark.parametrize("task", names("tasks"))
+def test_nothing_is_asked_after_the_end_of_follow_up(task):
+    asked = IN + DAY if "24" in find("tasks", task).DESCRIPTION else OUT
+    for end, eligible in ((asked - US, False), (asked, True)):
+        rule = {"rule": "export_time", "time": end.isoformat()}
+        assert first(task, one_stay(follow_up=rule)).eligible is eligible
+
+
+@pytest.mark.parametrize("task", ["long_stay_7d", "in_hospital_mortality"])
+@pytest.mark.parametrize("rule", [{}, {"rule": "days_after_last_event", "days": 0}])
+def test_who_was_admitted_half_an_hour_ago_is_not_asked_about_as_if_a_day_had_passed(task, rule):
+    today = one_stay(end=None, follow_up=rule).add(IN + HOUR / 2, "LOINC//2345-7", "lab")
+    assert not first(task, today).eligible
+    assert first(task, today.add(IN + DAY, "LOINC//2345-7", "lab")).eligible
 
 
 def test_a_condition_of_unknown_time_excludes():

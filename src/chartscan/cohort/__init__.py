@@ -1,7 +1,9 @@
 """Records, stays, follow-up and labels: everything a clinical task is written with."""
 
 from chartscan.cohort.counts import Counts
+from chartscan.cohort.evidence import Life
 from chartscan.cohort.follow_up import FollowUp
+from chartscan.cohort.intervals import Interval
 from chartscan.cohort.label_files import read_labels, write_labels
 from chartscan.cohort.labelling import label_dataset, label_subjects
 from chartscan.cohort.outcome import Outcome, absent, excluded
@@ -9,10 +11,12 @@ from chartscan.cohort.record import (
     COLUMNS,
     Diagnosis,
     Record,
+    Site,
     last_event,
     record_from_events,
     record_from_rows,
     rows_from_events,
+    with_first_instants,
 )
 from chartscan.cohort.stays import Encounter, Stay, StayConfig
 
@@ -22,8 +26,11 @@ __all__ = [
     "Diagnosis",
     "Encounter",
     "FollowUp",
+    "Interval",
+    "Life",
     "Outcome",
     "Record",
+    "Site",
     "Stay",
     "StayConfig",
     "absent",
@@ -35,5 +42,6 @@ __all__ = [
     "record_from_events",
     "record_from_rows",
     "rows_from_events",
+    "with_first_instants",
     "write_labels",
 ]

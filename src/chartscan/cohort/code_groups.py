@@ -11,6 +11,8 @@ import msgspec
 
 _ICD9 = ("ICD9CM", "DIAGNOSIS//ICD//9")  # the second spelling is that of MIMIC-IV in MEDS
 _ICD10 = ("ICD10CM", "ICD10", "DIAGNOSIS//ICD//10")
+_READ = ("ICD9CM//", "ICD10", "SNOMED//", "DIAGNOSIS//ICD//")
+_NOT_DIAGNOSES = ("ICD10PCS//",)
 
 
 class CodeGroup(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -31,6 +33,16 @@ class CodeGroup(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def matches(self, code: str) -> bool:
         """Whether `code` (`SYSTEM//code`) belongs to the group. Dots do not count."""
         return code in self.concepts or code.replace(".", "").startswith(self.prefixes)
+
+
+def can_be_read(code: str, declared: frozenset[str] = frozenset()) -> bool:
+    """Whether a diagnosis is coded in a system that the groups are written in, or that the site declares.
+
+    Any other diagnosis may be of any group: nobody can say that it is not.
+    """
+    if code.startswith(_READ) and not code.startswith(_NOT_DIAGNOSES):
+        return True
+    return code.partition("//")[0] in declared
 
 
 HYPERTENSION = CodeGroup.of(

@@ -10,7 +10,7 @@ import pyarrow as pa
 from chartscan.cohort.counts import Counts, Tally
 from chartscan.cohort.follow_up import FollowUp, follow_up_rule
 from chartscan.cohort.outcome import Outcome
-from chartscan.cohort.record import COLUMNS, Record, record_from_events
+from chartscan.cohort.record import COLUMNS, UNKNOWN_SITE, Record, Site, record_from_events
 from chartscan.cohort.stays import DEFAULT, StayConfig
 from chartscan.schema import LABELS, QUESTIONS
 
@@ -35,6 +35,9 @@ class Dataset(Protocol):
     @property
     def follow_up(self) -> dict[str, Any]: ...
 
+    @property
+    def manifest(self) -> dict[str, Any]: ...
+
     def subjects(self, columns: list[str]) -> Iterable[tuple[int, pa.Table]]: ...
 
 
@@ -42,11 +45,28 @@ Progress = Callable[[int, int | None], None]  # subjects done, subjects in all i
 
 
 def label_dataset(
-    dataset: Dataset, tasks: Mapping[str, Task], progress: Progress | None = None, questions: bool = False
+    dataset: Dataset,
+    tasks: Mapping[str, Task],
+    progress: Progress | None = None,
+    questions: bool = False,
+    stays: StayConfig = DEFAULT,
 ) -> dict[str, tuple[pa.Table, Counts]]:
     """LABELS (or QUESTIONS) and cohort counts of every task over a whole dataset, by its follow-up rule."""
-    subjects = dataset.subjects(COLUMNS)
-    return label_subjects(subjects, tasks, dataset.follow_up, progress=progress, questions=questions)
+    subjects, site = dataset.subjects(COLUMNS), site_of(dataset.manifest)
+    return label_subjects(subjects, tasks, dataset.follow_up, stays, progress, questions, site)
+
+
+def site_of(manifest: Mapping[str, Any]) -> Site:
+    """What a dataset's manifest says of its hospital: the time zone, and the words of the site file."""
+    vocabulary = (manifest.get("site") or {}).get("vocabulary") or {}
+    classes = vocabulary.get("class") or {}
+    return Site(
+        time_zone=(manifest.get("settings") or {}).get("time_zone") or "UTC",
+        other_classes=frozenset(
+            str(word).rpartition("|")[2].strip().upper() for word, kind in classes.items() if kind != "stay"
+        ),
+        diagnosis_systems=frozenset((vocabulary.get("systems") or {}).values()),
+    )
 
 
 def label_subjects(
@@ -56,6 +76,7 @@ def label_subjects(
     stays: StayConfig = DEFAULT,
     progress: Progress | None = None,
     questions: bool = False,
+    site: Site = UNKNOWN_SITE,
 ) -> dict[str, tuple[pa.Table, Counts]]:
     """LABELS and cohort counts of every task. Rows come in the order of `subjects`, then of time.
 
@@ -66,7 +87,7 @@ def label_subjects(
     columns: dict[str, _Columns] = {name: _Columns() for name in tasks}
     done = 0
     for _, events in subjects:
-        record = record_from_events(events, rule, stays)
+        record = record_from_events(events, rule, stays, site)
         for name, task in tasks.items():
             columns[name].add(record, task.label(record))
         done += 1
@@ -74,7 +95,7 @@ def label_subjects(
             progress(done, None)
     if progress:
         progress(done, done)
-    found = {name: columns[name].result(_settings(task, stays, rule)) for name, task in tasks.items()}
+    found = {name: columns[name].result(_settings(task, stays, rule, site)) for name, task in tasks.items()}
     return {name: (_asked(table, questions), counts) for name, (table, counts) in found.items()}
 
 
@@ -85,9 +106,10 @@ def _asked(table: pa.Table, questions: bool) -> pa.Table:
     return table.filter(table["boolean_value"].is_valid()).cast(LABELS)
 
 
-def _settings(task: Task, stays: StayConfig, rule: FollowUp) -> dict[str, Any]:
+def _settings(task: Task, stays: StayConfig, rule: FollowUp, site: Site) -> dict[str, Any]:
     """The settings as JSON holds them, so that counts read back equal those written."""
     settings = {"title": task.TITLE, "task": task.DEFAULT, "stays": stays, "follow_up": rule}
+    settings["time_zone"] = site.time_zone
     return msgspec.json.decode(msgspec.json.encode(settings))
 
 

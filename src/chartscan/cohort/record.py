@@ -8,33 +8,68 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
+import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from chartscan.cohort.evidence import Life
 from chartscan.cohort.follow_up import FollowUp, follow_up_rule
+from chartscan.cohort.intervals import Interval, interval
 from chartscan.cohort.stays import DEFAULT, Encounter, Stay, StayConfig, merged_stays
-from chartscan.schema import EVENT_RANK
+from chartscan.schema import EVENT_RANK, TIME
+from chartscan.vocabulary.classes import kind_of
 
-# All that labels are made from.
-COLUMNS = ["subject_id", "time", "code", "event_type", "encounter_id", "available_time"]
+# All that labels are made from. Datasets of earlier versions, and other tools, may lack the last two.
+COLUMNS = [
+    "subject_id",
+    "time",
+    "code",
+    "event_type",
+    "encounter_id",
+    "available_time",
+    "earliest_time",
+    "earliest_available_time",
+]
 
 _STARTS = {"admission": True, "visit_start": False}  # event type -> is a hospital stay
 _ENDS = {"discharge": True, "visit_end": False}
 _KEPT = pa.array([*_STARTS, *_ENDS, "diagnosis", "birth", "death", "outcome"])
 
-# time, code, event_type, encounter_id, available_time
-Row = tuple[datetime | None, str, str, str | None, datetime | None]
+_ALIVE = "VITAL_STATUS//ALIVE"  # an outcome: the source says that the patient lives
+
+# time, code, event_type, encounter_id, available_time, and the first instants of the two times (None: exact)
+Row = tuple[datetime | None, str, str, str | None, datetime | None, datetime | None, datetime | None]
+
+
+class Site(msgspec.Struct, frozen=True):
+    """What a dataset says of the hospital it comes from, as far as labels depend on it."""
+
+    time_zone: str = "UTC"  # whose calendar days count
+    # Words that the site file declares: encounter classes that are no hospital stay, systems of diagnoses.
+    other_classes: frozenset[str] = frozenset()
+    diagnosis_systems: frozenset[str] = frozenset()
+
+
+UNKNOWN_SITE = Site()
 
 
 @dataclass(frozen=True, slots=True)
 class Diagnosis:
     """A coded diagnosis. `time` is when its encounter started; without an encounter, when it was recorded:
-    its onset may lie years before anybody knew of it."""
+    its onset may lie years before anybody knew of it. Where that is not known to the instant it is the last
+    one possible, and `when` the whole interval."""
 
     code: str
     time: datetime | None  # None: coded at an unknown time
     encounter_id: str | None
+    first: datetime | None = None  # the first instant possible; None: `time` is exact
+
+    @property
+    def when(self) -> Interval | None:
+        """The interval in which the diagnosis counts."""
+        return None if self.time is None else interval(self.time, self.first)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +78,8 @@ class Record:
 
     subject_id: int
     birth: datetime | None
-    death: datetime | None  # date-only deaths stand at the end of their day
-    death_without_time: bool  # dead, but nobody knows when
+    death: datetime | None  # the last instant possible: date-only deaths stand at the end of their day
+    life: Life  # all that is known of the death
     death_doubtful: bool  # events go on long after the death
     last_event: datetime | None
     follow_up_end: datetime | None  # None: unknown
@@ -52,6 +87,17 @@ class Record:
     encounters: tuple[Encounter, ...]  # hospital and other, by start
     diagnoses: tuple[Diagnosis, ...]
     unpaired_ends: int  # encounter ends without a start; they make no stay
+    site: Site = UNKNOWN_SITE
+
+    @property
+    def death_without_time(self) -> bool:
+        """Dead, but nobody knows when."""
+        return self.life.dead_without_time
+
+    @property
+    def zone(self) -> ZoneInfo:
+        """Whose calendar days count."""
+        return ZoneInfo(self.site.time_zone)
 
     @property
     def known_until(self) -> datetime | None:
@@ -66,6 +112,7 @@ def record_from_events(
     events: pa.Table,
     follow_up: FollowUp | Mapping[str, Any] | None = None,
     config: StayConfig = DEFAULT,
+    site: Site = UNKNOWN_SITE,
 ) -> Record:
     """The record of the one subject whose EVENTS rows are `events` (at least `COLUMNS`, any row order).
 
@@ -73,13 +120,20 @@ def record_from_events(
     an outcome is not: its time is nominal.
     """
     subject_id = events["subject_id"][0].as_py()
-    return record_from_rows(subject_id, rows_from_events(events), last_event(events), follow_up, config)
+    return record_from_rows(subject_id, rows_from_events(events), last_event(events), follow_up, config, site)
 
 
 def rows_from_events(events: pa.Table) -> list[Row]:
     """What EVENTS rows of one subject (at least `COLUMNS`) hold that decides labels."""
-    kept = events.select(COLUMNS).filter(pc.is_in(events["event_type"], value_set=_KEPT))
+    kept = with_first_instants(events).filter(pc.is_in(events["event_type"], value_set=_KEPT))
     return list(zip(*(kept[name].to_pylist() for name in COLUMNS[1:]), strict=True))
+
+
+def with_first_instants(events: pa.Table) -> pa.Table:
+    """COLUMNS of EVENTS; where they lack the first instants of inexact times, all times are exact."""
+    found = set(events.column_names)
+    columns = [events[n] if n in found else pa.nulls(events.num_rows, TIME) for n in COLUMNS]
+    return pa.table(columns, names=COLUMNS)
 
 
 def last_event(events: pa.Table) -> datetime | None:
@@ -96,34 +150,49 @@ def record_from_rows(
     last: datetime | None,
     follow_up: FollowUp | Mapping[str, Any] | None = None,
     config: StayConfig = DEFAULT,
+    site: Site = UNKNOWN_SITE,
 ) -> Record:
     """As `record_from_events`, from what `rows_from_events` and `last_event` give."""
     rule, rows = follow_up_rule(follow_up), sorted(unsorted, key=_row_order)
-    deaths = [row[0] for row in rows if row[2] == "death"]
-    death = min((t for t in deaths if t is not None), default=None)
+    life = _life(rows)
+    death = life.death.last if life.death else None
     doubtful_after = timedelta(days=config.doubtful_death_days)
-    encounters, unpaired = _encounters(rows)
+    encounters, unpaired = _encounters(rows, site)
     return Record(
         subject_id=subject_id,
         birth=min((r[0] for r in rows if r[2] == "birth" and r[0] is not None), default=None),
         death=death,
-        death_without_time=bool(deaths) and death is None,
+        life=life,
         death_doubtful=death is not None and last is not None and last - death > doubtful_after,
         last_event=last,
         follow_up_end=rule.end(last),
-        stays=merged_stays(encounters, death, config),
+        stays=merged_stays(encounters, life, config),
         encounters=encounters,
         diagnoses=_diagnoses(rows, encounters),
         unpaired_ends=unpaired,
+        site=site,
     )
 
 
+def _life(rows: Iterable[Row]) -> Life:
+    """One death, however often it is told: where the times of two do not agree, it lies between them."""
+    rows = list(rows)
+    deaths = [row for row in rows if row[2] == "death"]
+    timed = [interval(row[0], row[5]) for row in deaths if row[0] is not None]
+    death = timed[0] if timed else None
+    for other in timed[1:]:
+        assert death is not None
+        death = death.within(other) if death.overlaps(other) else death.united(other)
+    said_alive = any(row[2] == "outcome" and row[1] == _ALIVE for row in rows)
+    return Life(death, bool(deaths) and death is None, said_alive and not deaths)
+
+
 def _row_order(row: Row) -> tuple[datetime, int, str, str, datetime]:
-    time, code, event_type, encounter_id, known = row
+    time, code, event_type, encounter_id, known, _, _ = row
     return time or datetime.min, EVENT_RANK[event_type], code, encounter_id or "", known or datetime.min
 
 
-def _encounters(rows: Iterable[Row]) -> tuple[tuple[Encounter, ...], int]:
+def _encounters(rows: Iterable[Row], site: Site) -> tuple[tuple[Encounter, ...], int]:
     """Encounters by start, and the number of ends that no start belongs to.
 
     Starts and ends belong together by encounter id. Where there is none, an end closes the latest open
@@ -135,7 +204,7 @@ def _encounters(rows: Iterable[Row]) -> tuple[tuple[Encounter, ...], int]:
     open_starts: dict[bool, list[int]] = {True: [], False: []}
     unpaired = 0
     for number, row in enumerate(rows):
-        time, _, event_type, encounter_id, _ = row
+        time, _, event_type, encounter_id = row[:4]
         if time is None:
             continue
         if event_type in _STARTS:
@@ -154,24 +223,39 @@ def _encounters(rows: Iterable[Row]) -> tuple[tuple[Encounter, ...], int]:
         elif event_type == "outcome" and encounter_id is not None:
             outcomes[encounter_id, True] = row
     unpaired += len(ends.keys() - starts.keys())
-    made = (_encounter(row, ends.get(key), outcomes.get(key), key[1]) for key, row in starts.items())
+    made = (_encounter(row, ends.get(key), outcomes.get(key), key[1], site) for key, row in starts.items())
     return tuple(sorted(made, key=lambda e: (e.start, not e.hospital, e.id or ""))), unpaired
 
 
-def _encounter(start_row: Row, end_row: Row | None, outcome: Row | None, hospital: bool) -> Encounter:
-    start, code, _, encounter_id, _ = start_row
+def _encounter(
+    start_row: Row, end_row: Row | None, outcome: Row | None, hospital: bool, site: Site
+) -> Encounter:
+    start, code, _, encounter_id = start_row[:4]
     end = end_row[0] if end_row else None
     how = end_row or outcome
     assert start is not None
+    ended = end_row is not None and end is not None and end >= start
     return Encounter(
         id=encounter_id,
         start=start,
-        end=end if end is not None and end >= start else None,
+        end=end if ended else None,
         hospital=hospital,
         admission_class=_part(code, 1),
         disposition=_part(how[1], 1) if how and hospital else "",
         outcome_without_end=end_row is None and outcome is not None,
+        first_start=start_row[5],
+        first_end=end_row[5] if end_row and ended else None,
+        priority=_part(code, 3),
+        class_known=hospital or _class_known(code, site),
     )
+
+
+def _class_known(code: str, site: Site) -> bool:
+    """Whether a visit is known to be no hospital stay. Only codes that name a class can be in doubt."""
+    if not code.startswith("ENCOUNTER_START//"):
+        return True
+    name = _part(code, 1)
+    return kind_of(name) != "unknown" or name in site.other_classes
 
 
 def _part(code: str, number: int) -> str:
@@ -180,12 +264,15 @@ def _part(code: str, number: int) -> str:
 
 
 def _diagnoses(rows: Iterable[Row], encounters: tuple[Encounter, ...]) -> tuple[Diagnosis, ...]:
-    starts: dict[str, datetime] = {}
+    starts: dict[str, Encounter] = {}
     for encounter in sorted(encounters, key=lambda e: (not e.hospital, e.start)):  # the stay's own start wins
         if encounter.id is not None:
-            starts.setdefault(encounter.id, encounter.start)
-    return tuple(
-        Diagnosis(code, starts.get(encounter_id or "", known), encounter_id)
-        for _, code, event_type, encounter_id, known in rows
-        if event_type == "diagnosis"
-    )
+            starts.setdefault(encounter.id, encounter)
+    return tuple(_diagnosis(row, starts.get(row[3] or "")) for row in rows if row[2] == "diagnosis")
+
+
+def _diagnosis(row: Row, encounter: Encounter | None) -> Diagnosis:
+    _, code, _, encounter_id, known, _, first_known = row
+    if encounter is not None:
+        return Diagnosis(code, encounter.start, encounter_id, encounter.first_start)
+    return Diagnosis(code, known, encounter_id, first_known)

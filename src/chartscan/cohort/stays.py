@@ -4,22 +4,35 @@ Knows no task. A stay is what the hospital calls one admission to discharge, how
 record splits it into.
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Literal
 
 import msgspec
 
-UNKNOWN_DISPOSITIONS = frozenset({"", "UNK", "UNKNOWN"})
-DEAD_DISPOSITIONS = frozenset({"DIED", "DEAD", "DECEASED", "EXP"})  # and everything with EXPIRED in it
+from chartscan.cohort.evidence import LATE_RECORDING, NOT_SAID, Ending, Life, ending
+from chartscan.cohort.intervals import Interval, interval, moved
+from chartscan.vocabulary.dispositions import SILENT
+
+MAYBE_ONE_STAY = "dates alone do not say whether the next encounter is part of the stay"
+INSTANT = timedelta(microseconds=1)  # from the last instant of a day to the first of the next
+UNKNOWN_CLASS = "an encounter of unknown class may be part of the stay"
 
 
 class StayConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How stays are formed; part of what every label depends on."""
+    """How stays are formed; part of what every label depends on. Section `stays` of a site file."""
 
-    version: int = 1
+    version: int = 2
     merge_gap_hours: float = 0.0  # encounters that overlap, touch or lie at most this far apart are one stay
+    merge_dates: bool = (
+        False  # an end and a start known by date only are one stay on the same or the next day
+    )
     doubtful_death_days: int = 60  # an event later than this after death puts the death in doubt
+    # A death known by its date only, on the day of a discharge that says nothing: unknown, or in hospital.
+    same_day_death: Literal["unknown", "in_hospital"] = "unknown"
+    planned_classes: tuple[str, ...] = ()  # admission classes (upper case) whose stays are planned
+    planned_priorities: tuple[str, ...] = ()  # Encounter.priority (upper case) of planned stays: EL
 
 
 DEFAULT = StayConfig()
@@ -27,7 +40,11 @@ DEFAULT = StayConfig()
 
 @dataclass(frozen=True, slots=True)
 class Encounter:
-    """One encounter of the record. `end` is None while it is open, or where it lay before the start."""
+    """One encounter of the record. `end` is None while it is open, or where it lay before the start.
+
+    `start` and `end` are the last instants that the record allows; the first ones stand beside them where the
+    record knows less than the instant.
+    """
 
     id: str | None
     start: datetime
@@ -36,63 +53,152 @@ class Encounter:
     admission_class: str = ""  # HOSPITAL_ADMISSION//<class>//..., empty if not given
     disposition: str = ""  # HOSPITAL_DISCHARGE//<disposition> or HOSPITAL_OUTCOME//..., empty if not given
     outcome_without_end: bool = False  # the record says how it ended, not when
+    first_start: datetime | None = None
+    first_end: datetime | None = None
+    priority: str = ""  # fourth part of the admission's code
+    class_known: bool = True  # False: it may be a hospital stay
+
+    @property
+    def begins(self) -> Interval:
+        """When it started."""
+        return interval(self.start, self.first_start)
+
+    @property
+    def ends(self) -> Interval:
+        """When it ended; one that is open reaches no further than its start."""
+        return self.begins if self.end is None else interval(self.end, self.first_end)
 
 
 @dataclass(frozen=True, slots=True)
 class Stay:
-    """Hospital encounters that overlap or touch. `end` is None if any of them has none."""
+    """Hospital encounters that overlap or touch. `end` is None if any of them has none.
+
+    `start` and `end` are the last instants that the record allows, `begins` and `ends` the whole intervals.
+    """
 
     start: datetime
     end: datetime | None
     encounter_ids: tuple[str | None, ...]
     admission_class: str  # of the first encounter
     disposition: str  # of the last encounter to end; empty if not given
-    died_in_hospital: bool
+    died_in_hospital: bool | None  # None: nobody can say, see `died_reason`
+    died_reason: str
+    begins: Interval
+    ends: Interval | None
+    death: Interval | None = None  # when the patient died in it
     outcome_without_end: bool = False  # the record says how it ended, not when
+    planned: bool = False
+    uncertain: str = ""  # why its bounds are not known: it may be one stay with another encounter
 
     @property
     def has_disposition(self) -> bool:
         """Whether the record says how the stay ended."""
-        return self.disposition not in UNKNOWN_DISPOSITIONS
+        return self.disposition not in SILENT
 
 
 def merged_stays(
-    encounters: Iterable[Encounter], death: datetime | None, config: StayConfig = DEFAULT
+    encounters: Iterable[Encounter], life: Life = NOT_SAID, config: StayConfig = DEFAULT
 ) -> tuple[Stay, ...]:
     """Stays in order of their start, from the hospital encounters among `encounters`.
 
     An open encounter reaches no further than its start: one forgotten discharge must not swallow every
-    later stay.
+    later stay. Where dates do not say whether two encounters are one stay they stay apart, both `uncertain`;
+    so is a stay that an encounter of unknown class touches and reaches beyond.
     """
+    encounters = list(encounters)
+    groups = _groups([e for e in encounters if e.hospital], config)
+    strangers = [e for e in encounters if not e.hospital and not e.class_known]
+    gap = timedelta(hours=config.merge_gap_hours)
+    spans = [_span(group) for group in groups]
+    last_start = max((begins.first for begins, _ in spans), default=datetime.min)
+    stays = [_stay(group, life, last_start, config) for group in groups]
+    for number, span in enumerate(spans):
+        others = spans[:number] + spans[number + 1 :]
+        if any(_may_join(span, other, gap) for other in others):
+            stays[number] = replace(stays[number], uncertain=MAYBE_ONE_STAY)
+        elif any(_reaches_beyond(span, stranger, gap) for stranger in strangers):
+            stays[number] = replace(stays[number], uncertain=UNKNOWN_CLASS)
+    return tuple(stays)
+
+
+def _groups(parts: list[Encounter], config: StayConfig) -> list[list[Encounter]]:
+    """Encounters that are surely one stay, by start."""
     gap = timedelta(hours=config.merge_gap_hours)
     groups: list[list[Encounter]] = []
-    reach = datetime.min
-    for part in sorted((e for e in encounters if e.hospital), key=_order):
-        if groups and part.start <= reach + gap:
+    reach = Interval(datetime.min, datetime.min)
+    for part in sorted(parts, key=_order):
+        if groups and _joins(reach, part.begins, gap, config.merge_dates):
             groups[-1].append(part)
-            reach = max(reach, part.end or part.start)
+            reach = Interval(max(reach.first, part.ends.first), max(reach.last, part.ends.last))
         else:
             groups.append([part])
-            reach = part.end or part.start
-    return tuple(_stay(parts, death) for parts in groups)
+            reach = part.ends
+    return groups
+
+
+def _joins(reach: Interval, begins: Interval, gap: timedelta, merge_dates: bool) -> bool:
+    """Whether what begins there surely belongs to what reached until then."""
+    if begins.surely_not_after(reach.later(gap)):
+        return True
+    by_date = reach.first < reach.last and begins.first < begins.last
+    return merge_dates and by_date and begins.first <= moved(reach.last, gap + INSTANT)
+
+
+def _span(parts: Sequence[Encounter]) -> tuple[Interval, Interval]:
+    """When the parts of a stay began, and until when they reached."""
+    ends = [p.ends for p in parts]
+    return parts[0].begins, Interval(max(e.first for e in ends), max(e.last for e in ends))
+
+
+def _may_join(one: tuple[Interval, Interval], other: tuple[Interval, Interval], gap: timedelta) -> bool:
+    """Whether two stays that are not surely one may be one, in some reading of their dates."""
+    first, second = sorted((one, other))
+    inexact = first[1].first < first[1].last or second[0].first < second[0].last
+    return inexact and second[0].first <= moved(first[1].last, gap + INSTANT)
+
+
+def _reaches_beyond(span: tuple[Interval, Interval], stranger: Encounter, gap: timedelta) -> bool:
+    """Whether an encounter, were it a hospital one, would make the stay longer."""
+    begins, reach = span
+    touches = stranger.begins.first <= moved(reach.last, gap) and begins.first <= moved(
+        stranger.ends.last, gap
+    )
+    inside = begins.first <= stranger.begins.first and stranger.ends.last <= reach.last
+    return touches and not inside
 
 
 def _order(encounter: Encounter) -> tuple[datetime, datetime, str]:
     return encounter.start, encounter.end or encounter.start, encounter.id or ""
 
 
-def _stay(parts: list[Encounter], death: datetime | None) -> Stay:
-    ends = [p.end for p in parts if p.end is not None]
-    end = max(ends) if len(ends) == len(parts) else None
-    last = max(parts, key=_end_order)
+def _stay(parts: list[Encounter], life: Life, last_start: datetime, config: StayConfig) -> Stay:
+    """`last_start` is that of the patient's last stay."""
+    by_end = sorted(parts, key=_end_order)
+    begins, reach = _span(parts)
+    closed = all(p.end is not None for p in parts)
+    found: Ending = ending(
+        [p.disposition for p in by_end],
+        begins,
+        reach if closed else None,
+        life,
+        comes_back=last_start > moved(reach.last, LATE_RECORDING),
+        same_day_in_hospital=config.same_day_death == "in_hospital",
+    )
+    first = parts[0]
+    planned = first.admission_class in config.planned_classes or first.priority in config.planned_priorities
     return Stay(
-        start=parts[0].start,
-        end=end,
+        start=first.start,
+        end=None if found.end is None else found.end.last,
         encounter_ids=tuple(p.id for p in parts),
-        admission_class=parts[0].admission_class,
-        disposition=last.disposition,
-        died_in_hospital=_died(parts, last.disposition, end, death),
-        outcome_without_end=last.outcome_without_end,
+        admission_class=first.admission_class,
+        disposition=by_end[-1].disposition,
+        died_in_hospital=found.died,
+        died_reason=found.reason,
+        begins=begins,
+        ends=found.end,
+        death=found.death,
+        outcome_without_end=by_end[-1].outcome_without_end,
+        planned=planned,
     )
 
 
@@ -100,19 +206,3 @@ def _end_order(encounter: Encounter) -> tuple[datetime, datetime, str]:
     """By end; what ended nobody knows when comes last, what is open first."""
     without = datetime.max if encounter.outcome_without_end else datetime.min
     return encounter.end or without, encounter.start, encounter.id or ""
-
-
-def _died(parts: list[Encounter], disposition: str, end: datetime | None, death: datetime | None) -> bool:
-    """By disposition; where it is missing, by a death date not after the discharge date."""
-    if any(_is_dead(p.disposition) for p in parts):
-        return True
-    unknown = disposition in UNKNOWN_DISPOSITIONS
-    return unknown and end is not None and death is not None and _day(death) <= _day(end)
-
-
-def _is_dead(disposition: str) -> bool:
-    return "EXPIRED" in disposition or disposition in DEAD_DISPOSITIONS
-
-
-def _day(time: datetime) -> date:
-    return time.date()

@@ -2,23 +2,36 @@
 
 A code counts from the start of its encounter, or from when it was recorded if it has none: a diagnosis coded
 after discharge for the index stay belongs to the index stay, and an old one told later was not known before.
+A diagnosis in a system that is not understood may be any condition.
 """
 
-from datetime import datetime, timedelta
+from datetime import timedelta
+from enum import Enum
 
 import msgspec
 
-from chartscan.cohort import Outcome, Record, Stay, absent, excluded
-from chartscan.cohort.code_groups import CodeGroup
-from chartscan.tasks._at_discharge import exclusion
+from chartscan.cohort import Interval, Outcome, Record, Stay, absent, excluded
+from chartscan.cohort.code_groups import CodeGroup, can_be_read
+from chartscan.cohort.record import Diagnosis
+from chartscan.tasks import _at_discharge
+
+DEPENDS_ON = ("class", "disposition", "diagnosis_system")
 
 
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`group` says which codes are the condition; its version travels with it."""
 
     group: CodeGroup
-    version: int = 1
+    version: int = 2
     horizon_days: int = 365
+
+
+class Place(Enum):
+    """Where a diagnosis may lie: up to the discharge, in the window after it, or later."""
+
+    BEFORE = 1
+    WITHIN = 2
+    LATER = 3
 
 
 def label(record: Record, config: Config) -> list[Outcome]:
@@ -26,34 +39,82 @@ def label(record: Record, config: Config) -> list[Outcome]:
 
     Eligible: discharged alive, and no code of the group on an encounter that started up to and including
     the discharge. Positive: a code on an encounter starting in (discharge, discharge + horizon]. Negative:
-    none, and alive and followed up to discharge + horizon. Otherwise absent.
+    none, and alive and followed up to discharge + horizon. Otherwise absent, also where a date or a code that
+    is not understood leaves two of these possible.
     """
-    times = [d.time for d in record.diagnoses if config.group.matches(d.code)]
-    return [_outcome(record, stay, times, config) for stay in record.stays]
+    surely = [d for d in record.diagnoses if config.group.matches(d.code)]
+    declared = record.site.diagnosis_systems
+    perhaps = [d for d in record.diagnoses if not can_be_read(d.code, declared)]
+    return [_outcome(record, stay, surely, perhaps, config) for stay in record.stays]
 
 
-def _outcome(record: Record, stay: Stay, times: list[datetime | None], config: Config) -> Outcome:
-    reason = exclusion(record, stay) or _coded_before(times, stay)
-    if reason or stay.end is None:
-        return excluded(stay.end, reason)
-    until = stay.end + timedelta(days=config.horizon_days)
-    flags = () if _has_codes(record, stay.end) else ("no diagnosis coded up to discharge",)
-    if any(t is not None and stay.end < t <= until for t in times):
+def _outcome(
+    record: Record, stay: Stay, surely: list[Diagnosis], perhaps: list[Diagnosis], config: Config
+) -> Outcome:
+    not_asked = _at_discharge.not_asked(record, stay)
+    if not_asked is not None and not not_asked.eligible:
+        return not_asked
+    assert stay.ends is not None
+    assert stay.end is not None
+    horizon = timedelta(days=config.horizon_days)
+    places = [_places(d.when, stay.ends, horizon) for d in surely]
+    if {Place.BEFORE} in places:
+        return excluded(stay.end, "condition already coded")
+    if any(d.time is None for d in surely):
+        return excluded(stay.end, "condition coded at an unknown time")
+    if not_asked is not None:
+        return not_asked
+    foreign = [_places(d.when, stay.ends, horizon) for d in perhaps]
+    doubt = _doubt(places, foreign, stay.ends, horizon)
+    if doubt:
+        return absent(stay.end, doubt)
+    flags = () if _has_codes(record, stay) else ("no diagnosis coded up to discharge",)
+    if {Place.WITHIN} in places:
         return Outcome(stay.end, True, flags=flags)
-    if record.death is not None and record.death < until:
-        return absent(stay.end, f"life ends within {config.horizon_days} d without a code")
+    unknown = _not_followed(record, stay.ends.later(horizon), config.horizon_days)
+    return absent(stay.end, unknown) if unknown else Outcome(stay.end, False, flags=flags)
+
+
+def _places(when: Interval | None, end: Interval, horizon: timedelta) -> set[Place]:
+    """All places where a diagnosis of that time may lie."""
+    if when is None:
+        return set(Place)
+    until = end.later(horizon)
+    found = set()
+    if when.first <= end.last:
+        found.add(Place.BEFORE)
+    if when.last > end.first and when.first <= until.last:
+        found.add(Place.WITHIN)
+    if when.last > until.first:
+        found.add(Place.LATER)
+    return found
+
+
+def _doubt(surely: list[set[Place]], foreign: list[set[Place]], end: Interval, horizon: timedelta) -> str:
+    """Why neither yes nor no can be said of the codes; empty where it can."""
+    if any(Place.BEFORE in places for places in surely):
+        return "the condition may have been coded before the discharge or after it"
+    if any(Place.BEFORE in places for places in foreign):
+        return "a diagnosis before the discharge is in a system that is not understood"
+    if {Place.WITHIN} in surely:
+        return ""
+    if any(Place.WITHIN in places for places in surely):
+        return "the condition may have been coded within the window or after it"
+    if any(Place.WITHIN in places for places in foreign):
+        return "a diagnosis within the window is in a system that is not understood"
+    return ""
+
+
+def _not_followed(record: Record, until: Interval, days: int) -> str:
+    """Why "no code" may mean that nobody looked; empty where it was followed to the end."""
+    if record.life.death is not None and record.life.death.first < until.last:
+        return f"life ends within {days} d without a code"
     if record.death_without_time:
-        return absent(stay.end, "death without a time")
-    if record.follow_up_end is None or record.follow_up_end < until:
-        return absent(stay.end, f"follow-up ends within {config.horizon_days} d without a code")
-    return Outcome(stay.end, False, flags=flags)
+        return "death without a time"
+    if record.follow_up_end is None or record.follow_up_end < until.last:
+        return f"follow-up ends within {days} d without a code"
+    return ""
 
 
-def _coded_before(times: list[datetime | None], stay: Stay) -> str:
-    if any(t is not None and stay.end is not None and t <= stay.end for t in times):
-        return "condition already coded"
-    return "condition coded at an unknown time" if None in times else ""
-
-
-def _has_codes(record: Record, until: datetime) -> bool:
-    return any(d.time is not None and d.time <= until for d in record.diagnoses)
+def _has_codes(record: Record, stay: Stay) -> bool:
+    return any(d.time is not None and stay.end is not None and d.time <= stay.end for d in record.diagnoses)

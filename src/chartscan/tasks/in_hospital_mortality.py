@@ -4,8 +4,8 @@ from datetime import timedelta
 
 import msgspec
 
-from chartscan.cohort import Outcome, Record, Stay, absent, excluded
-from chartscan.tasks._after_24h import exclusion, flags
+from chartscan.cohort import Outcome, Record, Stay, absent
+from chartscan.tasks._after_24h import flags, not_asked
 
 TITLE = "Death in hospital"
 DESCRIPTION = (
@@ -14,10 +14,13 @@ DESCRIPTION = (
 )
 
 
+DEPENDS_ON = ("class", "disposition")
+
+
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """When the prediction is made."""
 
-    version: int = 1
+    version: int = 2
     hours: float = 24  # after admission; 48 is a common variant
 
 
@@ -27,22 +30,21 @@ DEFAULT = Config()
 def label(record: Record, config: Config = DEFAULT) -> list[Outcome]:
     """One outcome per stay, predicted at admission + `hours`.
 
-    Eligible: the stay lasts at least `hours`, patient alive then. Positive: died in hospital (by
-    disposition; where it is missing, by a death date not after the discharge date). Negative: discharged
-    alive. Absent: the stay has no end, or neither its disposition nor a time of death is known. A stay whose
-    outcome is told without its end counts as lasting `hours`, since nothing says otherwise.
+    Eligible: the stay lasts at least `hours`, patient alive then. Positive and negative: whether the patient
+    died in the stay, as `cohort.evidence` decides from all that the record says. Absent: the stay has no end,
+    or nobody can say. A stay whose outcome is told without its end counts as lasting `hours`, since nothing
+    says otherwise.
     """
     return [_outcome(record, stay, config) for stay in record.stays]
 
 
 def _outcome(record: Record, stay: Stay, config: Config) -> Outcome:
+    not_answered = not_asked(record, stay, config.hours)
+    if not_answered is not None:
+        return not_answered
     at = stay.start + timedelta(hours=config.hours)
-    reason = exclusion(record, stay, at, config.hours)
-    if reason:
-        return excluded(at, reason)
     if stay.end is None and not stay.outcome_without_end:
         return absent(at, "stay has neither an end nor an outcome")
-    if not (stay.died_in_hospital or stay.has_disposition or record.death):
-        dead = "death without a time, stay without a disposition"
-        return absent(at, dead if record.death_without_time else "no disposition and no death")
+    if stay.died_in_hospital is None:
+        return absent(at, stay.died_reason)
     return Outcome(at, stay.died_in_hospital, flags=flags(stay, at))

@@ -3,7 +3,7 @@
 from chartscan.cohort import Outcome, Record
 from chartscan.cohort.code_groups import LIPID_DISORDER
 from chartscan.tasks import _new_onset
-from chartscan.tasks._new_onset import Config
+from chartscan.tasks._new_onset import DEPENDS_ON, Config
 
 TITLE = "New lipid disorder within a year"
 DESCRIPTION = (
@@ -11,6 +11,7 @@ DESCRIPTION = (
     "coded for the first time on an encounter that starts within 365 days after discharge. "
     "Predicted at discharge, for patients who leave alive and never had it coded."
 )
+__all__ = ["DEFAULT", "DEPENDS_ON", "DESCRIPTION", "TITLE", "Config", "label"]
 DEFAULT = Config(group=LIPID_DISORDER)
 
 

@@ -5,7 +5,7 @@ from datetime import timedelta
 import msgspec
 
 from chartscan.cohort import Outcome, Record, Stay, absent, excluded
-from chartscan.tasks._after_24h import exclusion, flags
+from chartscan.tasks._after_24h import flags, not_asked
 
 TITLE = "Stay longer than 7 days"
 DESCRIPTION = (
@@ -14,10 +14,13 @@ DESCRIPTION = (
 )
 
 
+DEPENDS_ON = ("class",)
+
+
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What is long, when the prediction is made, and whether stays that end in death take part."""
 
-    version: int = 1
+    version: int = 2
     hours: float = 24  # after admission
     longer_than_hours: float = 168
     exclude_deaths: bool = False  # they are flagged in any case
@@ -30,21 +33,28 @@ def label(record: Record, config: Config = DEFAULT) -> list[Outcome]:
     """One outcome per stay, predicted at admission + `hours`.
 
     Eligible: the stay lasts at least `hours`, patient alive then. Positive: end - start is greater than
-    `longer_than_hours`. Negative: it is not. Absent: the stay has no end.
+    `longer_than_hours`. Negative: it is not. Absent: the stay has no end, or its dates allow both. A death
+    ends the stay, whenever the bed was given back.
     """
     return [_outcome(record, stay, config) for stay in record.stays]
 
 
 def _outcome(record: Record, stay: Stay, config: Config) -> Outcome:
+    not_answered = not_asked(record, stay, config.hours)
+    if not_answered is not None and not not_answered.eligible:
+        return not_answered
     at = stay.start + timedelta(hours=config.hours)
-    reason = exclusion(record, stay, at, config.hours)
-    if not reason and stay.died_in_hospital and config.exclude_deaths:
-        reason = "died in hospital"
-    if reason:
-        return excluded(at, reason)
-    if stay.end is None:
+    if stay.died_in_hospital and config.exclude_deaths:
+        return excluded(at, "died in hospital")
+    if not_answered is not None:
+        return not_answered
+    if stay.ends is None:
         return absent(at, "stay has no end")
+    limit = timedelta(hours=config.longer_than_hours)
+    shortest, longest = stay.ends.first - stay.begins.last, stay.ends.last - stay.begins.first
+    if shortest <= limit < longest:
+        return absent(at, "its dates do not say how long the stay was")
+    if stay.died_in_hospital is None and config.exclude_deaths:
+        return absent(at, stay.died_reason)
     died = ("stay ends in death",) if stay.died_in_hospital else ()
-    return Outcome(
-        at, stay.end - stay.start > timedelta(hours=config.longer_than_hours), flags=flags(stay, at) + died
-    )
+    return Outcome(at, shortest > limit, flags=flags(stay, at) + died)

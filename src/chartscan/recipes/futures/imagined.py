@@ -13,8 +13,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from chartscan.cohort import COLUMNS, FollowUp, last_event, record_from_rows, rows_from_events
+from chartscan.cohort import (
+    COLUMNS,
+    FollowUp,
+    last_event,
+    record_from_rows,
+    rows_from_events,
+    with_first_instants,
+)
 from chartscan.cohort.labelling import Task
+from chartscan.cohort.record import Row as RecordRow
 from chartscan.generate import Future
 from chartscan.schema import EVENTS
 from chartscan.sequences import Vocabulary
@@ -60,7 +68,7 @@ class Imagined:
         times = [row[0] for row in rows] + ([] if last is None else [last])
         record = record_from_rows(
             self.known["subject_id"][0].as_py(),
-            [*known, *((*row, row[0]) for row in rows)],
+            [*known, *((*row, row[0], None, None) for row in rows)],
             max(times, default=None),
             FollowUp("export_time", end.isoformat()),
         )
@@ -68,7 +76,7 @@ class Imagined:
         return found[0] if found else None
 
     @cached_property
-    def _known_rows(self) -> list[tuple[datetime | None, str, str, str | None, datetime | None]]:
+    def _known_rows(self) -> list[RecordRow]:
         return rows_from_events(self.known)
 
     @cached_property
@@ -101,7 +109,7 @@ class Imagined:
 
 def known_events(events: pa.Table, now: datetime) -> pa.Table:
     """COLUMNS of the events of one subject known at `now`, that instant included."""
-    kept = events.select(COLUMNS)
+    kept = with_first_instants(events)
     since = pc.fill_null(pc.coalesce(kept["available_time"], kept["time"]), _EPOCH.replace(year=1))
     return kept.filter(pc.less_equal(since, pa.scalar(now, since.type))).cast(_SCHEMA)
 

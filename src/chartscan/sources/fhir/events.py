@@ -1,6 +1,7 @@
 """Events gathered row by row, handed on as EVENTS tables."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import pyarrow as pa
 
@@ -56,7 +57,7 @@ class EventBuffer:
         """Hand on what is there."""
         if not self.rows:
             return
-        columns = list(zip(*self.rows, strict=True))
+        columns: list[Sequence[Any]] = list(zip(*self.rows, strict=True))
         for column in range(2):
             found = {row: moments[column] for row, moments in self._earliest.items()}
             columns.append([found.get(row) for row in range(len(self.rows))] if found else ())

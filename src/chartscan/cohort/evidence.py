@@ -1,0 +1,143 @@
+"""Whether a patient died in a stay, decided from all that the record says of it.
+
+What speaks: the discharge dispositions of the stay's encounters, the time of death (an interval), that the
+patient is dead without a time, that the patient is said to be alive. The answer is True or False only where
+all of it agrees; evidence that conflicts, or was not understood, gives None with a reason.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Literal, NamedTuple
+
+from chartscan.cohort.intervals import Interval
+from chartscan.vocabulary.dispositions import SILENT, meaning_of
+
+# A death is often recorded some hours after the discharge that says it. Beyond this the two contradict.
+LATE_RECORDING = timedelta(hours=24)
+
+NOTHING_SAID = "no disposition and no death"
+NOT_RECOGNISED = "disposition not recognised"
+NO_TIME = "death without a time, stay without a disposition"
+SAME_DAY = "death may lie before or after the discharge"
+CONFLICT = "disposition and death contradict each other"
+CODINGS_CONFLICT = "dispositions contradict each other"
+LIVES = "disposition says dead, the patient is said to live"
+COMES_BACK = "disposition says dead, the patient is admitted again later"
+
+
+@dataclass(frozen=True, slots=True)
+class Life:
+    """What is known of a patient's death."""
+
+    death: Interval | None = None
+    dead_without_time: bool = False
+    said_alive: bool = False
+
+
+NOT_SAID = Life()
+
+
+class Ending(NamedTuple):
+    """How a stay ended: `died` is None where nobody can say, and then `reason` says why.
+
+    `end` is when: a death within the stay ends it, whatever was administered later. `death` is when the
+    patient died in it, None unless `died` is True.
+    """
+
+    died: bool | None
+    reason: str
+    end: Interval | None
+    death: Interval | None = None
+
+
+Said = Literal["dead", "dead, then alive", "alive", "conflict", "unrecognised", "nothing"]
+
+
+def ending(
+    dispositions: Sequence[str],
+    start: Interval,
+    end: Interval | None,
+    life: Life,
+    comes_back: bool = False,
+    same_day_in_hospital: bool = False,
+) -> Ending:
+    """How a stay ended. `dispositions` are those of its encounters, the last to end last.
+
+    `comes_back`: the patient was admitted again later. `same_day_in_hospital`: a death known by its date, the
+    day of a discharge that says nothing, happened in hospital.
+    """
+    said = what_is_said(dispositions)
+    if end is None or life.death is None:
+        died, reason = _without_time(said, life, comes_back)
+    else:
+        died, reason = _by_time(said, start, end, life.death, same_day_in_hospital)
+    if end is None:
+        return Ending(died, reason, None)
+    death = life.death
+    if died:
+        when = end if death is None else _death_within(death, start, end, said)
+        return Ending(True, "", when if when.last < end.last else end, when)
+    if died is None and death is not None and death.overlaps(Interval(start.first, end.last)):
+        return Ending(None, reason, end.united(death.within(Interval(start.last, end.last))))
+    return Ending(died, reason, end)
+
+
+def what_is_said(dispositions: Sequence[str]) -> Said:
+    """What the dispositions of a stay say together; the one of the last encounter to end decides."""
+    meanings = [meaning_of(d) for d in dispositions]
+    last = meanings[-1]
+    if "conflict" in meanings:
+        return "conflict"
+    if "dead" in meanings:
+        return "dead, then alive" if last == "alive" else "dead"
+    if last == "alive":
+        return "alive"
+    return "nothing" if dispositions[-1] in SILENT else "unrecognised"
+
+
+def _without_time(said: Said, life: Life, comes_back: bool) -> tuple[bool | None, str]:
+    """Of a stay or a death without a time."""
+    if said in ("conflict", "dead, then alive"):
+        return None, CODINGS_CONFLICT
+    if said == "dead" and life.said_alive:
+        return None, LIVES
+    if said == "dead" and life.death is None and comes_back:
+        return None, COMES_BACK
+    if said == "dead":
+        return True, ""
+    if said == "alive" or life.said_alive:
+        return False, ""
+    if life.dead_without_time:
+        return None, NO_TIME
+    return None, NOT_RECOGNISED if said == "unrecognised" else NOTHING_SAID
+
+
+def _by_time(
+    said: Said, start: Interval, end: Interval, death: Interval, same_day_in_hospital: bool
+) -> tuple[bool | None, str]:
+    """Of a patient whose death has a time. All readings of it that agree with what is said must agree."""
+    if said == "conflict":
+        return None, CODINGS_CONFLICT
+    before, after = death.surely_before(start), end.surely_before(death)
+    inside = death.surely_not_after(end) and not before
+    if said in ("dead", "dead, then alive"):
+        late = after and end.later(LATE_RECORDING).surely_before(death)
+        agrees = not before and not (late if said == "dead" else after)
+        return (True, "") if agrees else (None, CONFLICT)
+    if said == "alive":
+        return (None, CONFLICT) if inside or before else (False, "")
+    if inside:
+        return True, ""
+    if after:
+        return False, ""
+    if same_day_in_hospital and not before and death.last - death.first <= timedelta(days=1):
+        return True, ""
+    return None, CONFLICT if before else SAME_DAY
+
+
+def _death_within(death: Interval, start: Interval, end: Interval, said: Said) -> Interval:
+    """When in the stay: a discharge that says so dates a death that is known less exactly."""
+    if death.covers(end) or end.surely_before(death):
+        return end
+    return death.within(Interval(start.first, end.last))
