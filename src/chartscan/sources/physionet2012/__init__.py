@@ -14,6 +14,7 @@ from chartscan.sources.physionet2012.members import OTHER, OUTCOMES, Member, inp
 from chartscan.sources.physionet2012.outcomes import OutcomeBook
 from chartscan.sources.physionet2012.reader import Reader
 from chartscan.sources.physionet2012.splits import parsed_splits, split_table
+from chartscan.store.config import DaysAfterLastEvent
 from chartscan.store.writer import DatasetWriter
 
 Progress = Callable[[int, int | None], None]
@@ -48,6 +49,8 @@ def read(
             "'Time,Parameter,Value', in folders or archives."
         )
     reader.write_outcomes(outcomes.settle(reader.records))
+    # The challenge has stays of at least 48 hours only: whose last value is earlier was still in hospital then.
+    writer.set_follow_up(DaysAfterLastEvent(2))
     if config.splits is not None:
         shares = parsed_splits(config.splits)
         writer.splits(split_table(shares, reader.subjects_by_set(), writer.config.seed))
