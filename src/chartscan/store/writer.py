@@ -47,9 +47,9 @@ Bar = Callable[[], AbstractContextManager[Progress]]
 class DatasetWriter:
     """Gathers events, codes and subjects, then sorts, shards, describes and publishes them as one dataset.
 
-    `settings` are those of the source and `site` the site file, both for the manifest. ConfigError before any work when `out` exists and
-    may not be replaced, or when another run is writing it. `sorting()` is entered when the sorting
-    begins, not before, and gives a function `(rows, of)` that follows it.
+    `settings` are those of the source and `site` the site file, both for the manifest. ConfigError before any
+    work when `out` exists and may not be replaced, or when another run is writing it. `sorting()` is entered
+    when the sorting begins, not before, and gives a function `(rows, of)` that follows it.
     """
 
     def __init__(
