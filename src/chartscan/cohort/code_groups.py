@@ -23,7 +23,7 @@ class CodeGroup(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     version: int = 2
 
     def matches(self, code: str) -> bool:
-        """Whether `code` (`SYSTEM//code`) belongs to the group, in any edition of the ICD. Dots do not count."""
+        """Whether `code` (`SYSTEM//code`) belongs to the group, in any ICD edition. Dots do not count."""
         system, _, value = code.partition("//")
         if system == "SNOMED":
             return value in self.snomed

@@ -1,19 +1,21 @@
 """How the words of the source were read: counts by thing, word and meaning, for the manifest and the report.
 
-A thing is what tasks depend on: class, disposition, diagnosis_system, sex, unit. Words that are codes are
+A thing is what tasks depend on: class, disposition, diagnosis_system, sex, units. Words that are codes are
 named. Free text may name a person: in the manifest it is named only where at least NAMED_FROM records share
 it. `words` gives all of them, for the private file of `--suggest-site`.
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Literal, NamedTuple
 
 How = Literal["recognised", "mapped", "unknown", "not said"]
 NAMED_FROM = 10  # records that share a text before the manifest names it
 A_TEXT, OTHER_WORDS = "a text", "other words"
 _LIMIT = 100_000  # distinct words kept of all things; the rest is counted as OTHER_WORDS
-_SHOWN = 500  # words of a thing in the manifest
+_IN_MANIFEST = 500  # words of a thing
+_ON_TERMINAL = 5  # unknown words of a thing
+_TITLES = {"class": "encounter class", "diagnosis_system": "diagnosis system"}
 _LONGEST_CODE, _LONGEST = 40, 200
 _KEYS = {"recognised": "recognised", "mapped": "mapped", "unknown": "unknown", "not said": "not_said"}
 _RANK = {"unknown": 0, "mapped": 1, "recognised": 2, "not said": 3}
@@ -63,11 +65,15 @@ class Recognition:
         yield from sorted(self._counts.items(), key=_order)
 
     def as_dict(self) -> dict[str, Any]:
-        """By thing: records recognised, mapped, unknown and not said, and the words that may be named."""
+        """By thing: records by how they were read and by meaning, and the words that may be named."""
         found: dict[str, dict[str, Any]] = {}
         for word, n in self.words():
-            thing = found.setdefault(word.thing, dict.fromkeys(_KEYS.values(), 0) | {"words": Counter()})
+            thing = found.setdefault(
+                word.thing, dict.fromkeys(_KEYS.values(), 0) | {"meanings": {}, "words": Counter()}
+            )
             thing[_KEYS[word.how]] += n
+            if word.meaning is not None:
+                thing["meanings"][word.meaning] = thing["meanings"].get(word.meaning, 0) + n
             thing["words"][_shown(word, n)] += n
         for thing in found.values():
             thing["words"] = _table(thing["words"])
@@ -85,9 +91,9 @@ def _shown(word: Word, n: int) -> Word:
 
 
 def _table(words: Counter[Word]) -> list[dict[str, Any]]:
-    """The words as rows; what is beyond _SHOWN is added up by how it was read."""
+    """The words as rows; the rest is added up by how it was read."""
     rows = list(words.items())
-    shown, rest = rows[:_SHOWN], rows[_SHOWN:]
+    shown, rest = rows[:_IN_MANIFEST], rows[_IN_MANIFEST:]
     others: Counter[Word] = Counter()
     for word, n in rest:
         others[Word(word.thing, OTHER_WORDS, "", word.how, None, False)] += n
@@ -95,3 +101,37 @@ def _table(words: Counter[Word]) -> list[dict[str, Any]]:
         {"word": w.word, "system": w.system, "how": w.how, "meaning": w.meaning, "records": n}
         for w, n in [*shown, *others.items()]
     ]
+
+
+def title_of(thing: str) -> str:
+    """What a thing of the account is called in reports."""
+    return _TITLES.get(thing, thing)
+
+
+def recognition_lines(recognition: Mapping[str, Any]) -> list[str]:
+    """For each thing how many records were understood, and the words that were not."""
+    if not recognition:
+        return []
+    heads = "".join(f"{head.replace('_', ' '):>14}" for head in _KEYS.values())
+    lines = [f"{'words of':<28}{heads}"]
+    for thing, found in recognition.items():
+        lines.append(f"{title_of(thing):<28}" + "".join(f"{found[head]:>14,}" for head in _KEYS.values()))
+        lines += [f"    unknown: {words}" for words in [unknown_words(found)] if words]
+    if any(found["unknown"] for found in recognition.values()):
+        lines.append(
+            "Unknown words give no labels. List them: --suggest-site FILE; declare them: --site FILE"
+        )
+    return lines
+
+
+def unknown_words(found: Mapping[str, Any], shown: int = _ON_TERMINAL) -> str:
+    """The unknown words of a thing with their records, most frequent first; empty if there are none."""
+    words = sorted((w for w in found["words"] if w["how"] == "unknown"), key=lambda w: -w["records"])
+    parts = [_named(w) for w in words[:shown]]
+    rest = sum(w["records"] for w in words[shown:])
+    return ", ".join(parts + ([f"{len(words) - shown} more ({rest:,})"] if rest else []))
+
+
+def _named(word: Mapping[str, Any]) -> str:
+    system = f" of {word['system']}" if word["system"] else ""
+    return f"'{word['word']}'{system} ({word['records']:,})"

@@ -70,7 +70,7 @@ def priority_of(encounter: Encounter) -> str:
 
 
 def count_words(encounter: Encounter, kind: int, words: Words, ended_stay: bool) -> None:
-    """Count how the words of a kept encounter were read, and of a hospital stay that is over its disposition."""
+    """Count how the words of a kept encounter were read; the disposition only of an `ended_stay`."""
     reading = words.class_of(encounter.class_)
     names = {STAY: "stay", EMERGENCY: "emergency", ICU: "intensive care"}
     words.count_class(reading, names.get(kind) or kind_of_class(reading.name))

@@ -39,17 +39,15 @@ class Reading(NamedTuple):
 
 
 class Declared:
-    """What a site file says of one thing: by word, or by system and word."""
+    """What a site file says of one thing: by word, or by system and word ("SYSTEM|word")."""
 
     def __init__(self, words: Mapping[str, str]):
-        self._words: dict[str, str] = {}
+        self._words = {_exact(key): meaning for key, meaning in words.items()}
         self._of_system: dict[tuple[str, str], str] = {}
         for key, meaning in words.items():
-            system, bar, word = key.rpartition("|")
-            if bar:
-                self._of_system[plain_system(system), _exact(word)] = meaning
-            else:
-                self._words[_exact(key)] = meaning
+            for cut in (key.partition("|"), key.rpartition("|")):  # a system may have a version, a word a bar
+                if cut[1]:
+                    self._of_system[plain_system(cut[0]), _exact(cut[2])] = meaning
 
     def find(self, word: str, system: str = "") -> str | None:
         """The meaning of a word, where the site has one for it."""
