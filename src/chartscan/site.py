@@ -121,18 +121,24 @@ def _words(data: Any, part: str, name: str) -> dict[str, str]:
     """The words of one part with what each means, checked."""
     if not isinstance(data, dict):
         raise ConfigError(f"{name}: vocabulary.{part}: expected words and their meanings, one a line.")
-    blank = [word for word, meaning in data.items() if meaning == ""]
+    where = f"{name}: vocabulary.{part}"
+    blank = [_shown(word, number) for number, (word, meaning) in enumerate(data.items(), 1) if not meaning]
     if blank:
         raise ConfigError(
-            f"{name}: vocabulary.{part}: {len(blank)} words have no meaning yet, such as '{blank[0]}'. "
-            f"Write one of: {', '.join(MEANINGS[part])}; or delete the line."
+            f"{where}: {len(blank)} words have no meaning yet, such as {blank[0]}. Write one of: "
+            f"{', '.join(MEANINGS[part])}; or delete the line."
         )
-    for word, meaning in data.items():
-        if not isinstance(meaning, str) or not word.strip():
-            raise ConfigError(f"{name}: vocabulary.{part}: expected one word and one meaning a line.")
+    if not all(isinstance(meaning, str) and word.strip() for word, meaning in data.items()):
+        raise ConfigError(f"{where}: expected one word and one meaning a line.")
     return {
-        word: _CHECKS[part](meaning, f"{name}: vocabulary.{part} '{word}'") for word, meaning in data.items()
+        word: _CHECKS[part](meaning, f"{where}, {_shown(word, number)}")
+        for number, (word, meaning) in enumerate(data.items(), 1)
     }
+
+
+def _shown(word: str, number: int) -> str:
+    """A declared word as errors name it: a code, or the number of an entry that is free text."""
+    return f"'{word}'" if " " not in word.strip() and len(word) < 200 else f"entry {number}"
 
 
 def _one_of(meanings: Mapping[str, str], names: frozenset[str]) -> Callable[[str, str], str]:

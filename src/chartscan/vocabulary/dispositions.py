@@ -79,19 +79,32 @@ _LEAVING = re.compile(  # what may stand before the place a patient went to
     r"(?:(?:discharged?|transfer(?:red)?|released|sent|left|went|moved|dc|d c) ?)+"
     r"(?:(?:to|into) )?(?:an? |the |another )?"
 )
-# A text means death if a word of death is in it and every other word is one of these.
+# A text means death in hospital if a word of death is in it and every other word is one of these.
 _OF_DEATH = frozenset({"expired", "died", "dies", "deceased", "dead", "death", "demise"})
 _BESIDE_DEATH = frozenset(
     re.findall(
         r"\w+",
-        "a, after, an, and, arrival, as, at, before, by, causes, certified, coroner, department, discharge, "
-        "discharged, discharges, during, ed, emergency, er, facility, home, hospice, hospital, hours, hrs, "
-        "icu, in, inpatient, is, medicaid, medical, medicare, natural, of, on, or, other, patient, place, "
-        "post, pt, room, status, stay, surgery, the, this, to, under, unit, unknown, was, ward, while, "
-        "within, 24, 48, hr, h",
+        "a, admission, an, arrival, as, at, by, causes, certified, coroner, department, during, ed, "
+        "emergency, er, facility, home, hospice, hospital, hours, hrs, icu, in, inpatient, is, medicaid, "
+        "medical, medicare, natural, of, on, patient, place, pt, room, status, stay, surgery, the, this, "
+        "to, unit, was, ward, while, within, 24, 48, hr, h",
     )
 )
-_AUTOPSY = re.compile(r" ?(?:(?:with|without|no|w|w o) )?(?:an )?autopsy")
+# Beside a discharge fewer will do: who died within 24 hours of it did not die in hospital.
+_DISCHARGE = frozenset({"discharge", "discharged"})
+_BESIDE_DISCHARGE = _DISCHARGE | {
+    "as",
+    "during",
+    "hospital",
+    "in",
+    "patient",
+    "pt",
+    "status",
+    "stay",
+    "the",
+    "was",
+}
+_BESIDE_THE_POINT = re.compile(r" ?(?:(?:(?:with|without|no|w|w o) )?(?:an )?autopsy|place unknown)")
 
 
 def meaning_of(name: str) -> Meaning:
@@ -118,8 +131,9 @@ def name_of_text(text: str) -> str | None:
 
 
 def _is_death(word: str) -> bool:
-    words = set(_AUTOPSY.sub("", word).split())
-    return bool(words & _OF_DEATH) and words <= _OF_DEATH | _BESIDE_DEATH
+    words = set(_BESIDE_THE_POINT.sub("", word).split())
+    others = words - _OF_DEATH
+    return words != others and others <= (_BESIDE_DISCHARGE if words & _DISCHARGE else _BESIDE_DEATH)
 
 
 def _alive(place: str) -> str | None:
