@@ -183,8 +183,9 @@ class Words:
         """The counts so far, added up."""
         for (thing, reading, meaning), n in self._counts.items():
             meaning = None if reading.how in ("unknown", "not said") else meaning
+            system = reading.system.partition("|")[0].strip()  # of any version
             self.recognition.recognise(
-                thing, reading.word, meaning, reading.how, n, system=reading.system, text=reading.text
+                thing, reading.word, meaning, reading.how, n, system=system, text=reading.text
             )
         self._counts.clear()
         return self.recognition
