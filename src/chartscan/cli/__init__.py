@@ -44,7 +44,7 @@ Exit codes:
     0  done
     1  unexpected error, or a file that cannot be read or written
     2  wrong usage or setting, or an optional package is missing
-    3  done, and some input lines are in quarantine (ingest)
+    3  done, but some input lines are in quarantine (ingest) or some tasks were refused (label)
     4  too many lines for quarantine; nothing was published (ingest)
     5  the data cannot be used; nothing was published
   130  interrupted with Ctrl-C

@@ -7,6 +7,7 @@ import typer
 
 from chartscan.cli._options import DatasetFolder, Quiet, Seed, Subjects, settings_option
 from chartscan.console import Display
+from chartscan.recipes.questions import MAX_UNKNOWN
 
 
 def simulate(
@@ -78,6 +79,21 @@ def ingest(
             "'train=a:0.8,tuning=a:0.2,held_out=b', or 'train=0.7,tuning=0.15,held_out=0.15'.",
         ),
     ] = None,
+    site: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="The hospital's own words (classes, dispositions, code systems, sex, units) and how its "
+            "stays are formed: YAML, see docs/site.md.",
+        ),
+    ] = None,
+    suggest_site: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Write a starter for --site: every word that was not understood, with its records.",
+        ),
+    ] = None,
     settings: Annotated[list[str] | None, settings_option("time_zone=Europe/Vienna")] = None,
     quiet: Quiet = False,
 ) -> None:
@@ -88,9 +104,11 @@ def ingest(
     Examples:
       chartscan ingest fhir EXPORT DATASET
       chartscan ingest fhir EXPORT DATASET --follow-up-end 2024-12-31
+      chartscan ingest fhir EXPORT DATASET --suggest-site site.yaml
       chartscan ingest physionet2012 SETS DATASET
     """
     from chartscan.recipes.ingest import IngestPlan, accounting_lines, run_ingest
+    from chartscan.store.recognition import recognition_lines
 
     display = Display(quiet)
     plan = IngestPlan(
@@ -104,9 +122,13 @@ def ingest(
         strict,
         overwrite,
         splits,
+        site,
+        suggest_site,
     )
     dataset, accounting = run_ingest(plan, display)
     for line in accounting_lines(accounting, dataset):
+        display.say(line)
+    for line in recognition_lines(dataset.manifest["recognition"]):
         display.say(line)
     if accounting.quarantined:
         display.say(f"{accounting.quarantined} lines are in quarantine: {out}.quarantine")
@@ -119,7 +141,25 @@ def label(
     out: Annotated[
         Path, typer.Argument(metavar="OUT", help="Parquet file of the labels; with 'all' a folder of them.")
     ],
-    settings: Annotated[list[str] | None, settings_option("hours=48 (of one task)")] = None,
+    settings: Annotated[
+        list[str] | None, settings_option("hours=48 (of one task) or stays.merge_gap_hours=6")
+    ] = None,
+    site: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Site file whose section 'stays' says how stays are formed; default: that of "
+            "chartscan ingest.",
+        ),
+    ] = None,
+    max_unknown: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            max=1,
+            help="A task is refused if more than this share of what it depends on is unknown.",
+        ),
+    ] = MAX_UNKNOWN,
     questions: Annotated[
         bool,
         typer.Option(
@@ -132,18 +172,32 @@ def label(
 ) -> None:
     """Label every index stay of a dataset; unknown outcomes are absent, with counts and reasons.
 
+    A task is refused where too many words of the records it depends on were not understood. Exit code 3: of
+    several tasks some were refused; 5: all.
+
     Examples:
       chartscan label readmission_30d DATASET labels.parquet
       chartscan label in_hospital_mortality DATASET l.parquet --set hours=48
-      chartscan label all DATASET LABELS
+      chartscan label all DATASET LABELS --set stays.merge_gap_hours=6
     """
-    from chartscan.recipes.questions.labels import check_out, cohort_lines, make_labels, save_labels
+    from chartscan.recipes.questions.forming import stays_of
+    from chartscan.recipes.questions.labels import (
+        check_out,
+        cohort_lines,
+        make_labels,
+        save_labels,
+        set_tasks,
+    )
+    from chartscan.recipes.questions.refusal import refused_tasks
     from chartscan.store.dataset import Dataset
 
     check_out(out, as_folder=task == "all")
-    display = Display(quiet)
+    display, opened = Display(quiet), Dataset.open(dataset)
     wanted = None if task == "all" else [task]
-    labels = make_labels(Dataset.open(dataset), wanted, display, settings or [], questions)
+    stays, of_task = stays_of(opened, site, settings or [])
+    labels = make_labels(opened, wanted, display, of_task, questions, stays, max_unknown)
     save_labels(labels, out, task == "all", questions)
     for line in cohort_lines(labels):
         display.say(line)
+    if refused_tasks(opened, set_tasks(wanted, of_task), max_unknown):
+        raise typer.Exit(3)

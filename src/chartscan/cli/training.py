@@ -41,19 +41,26 @@ def train(
 ) -> None:
     """Train a model of all tasks at once. Only subjects of the train split teach it.
 
-    An interrupted run (Ctrl-C, SIGTERM, power cut) goes on with --resume and gives the same losses.
+    An interrupted run (Ctrl-C, SIGTERM, power cut) goes on with --resume and gives the same losses. Exit code
+    3: without --labels, some tasks were refused (see chartscan label).
 
     Examples:
       chartscan train ehrmamba-small --data DATASET --labels LABELS --out RUN
       chartscan train xgboost --data DATASET --labels LABELS --out TREES
     """
     device = device_of(device)
+    from chartscan.recipes.questions import MAX_UNKNOWN
+    from chartscan.recipes.questions.labels import set_tasks
+    from chartscan.recipes.questions.refusal import refused_tasks
     from chartscan.recipes.train import can_start, run_train
+    from chartscan.store.dataset import Dataset
 
     display = Display(quiet)
     run_train(recipe, data, out, labels, settings or [], display, resume, threads_of(threads), device, track)
     further = f", or fine-tune it further: --set start_from={out}" if can_start(recipe) else ""
     display.say(f"{out}: trained. Predict with it{further}")
+    if labels is None and refused_tasks(Dataset.open(data), set_tasks(None, []), MAX_UNKNOWN):
+        raise typer.Exit(3)
 
 
 def predict(

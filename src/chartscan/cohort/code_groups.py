@@ -1,38 +1,38 @@
-"""Groups of diagnosis codes that mean one condition: code system plus prefix, and single concepts.
+"""Groups of diagnosis codes that mean one condition: prefixes of ICD codes, and single SNOMED concepts.
 
-ICD prefixes follow the three-character titles (ICD-9-CM 401-405, 276, 272; ICD-10 I10-I16, E86-E87, E78).
-Hypertension in pregnancy (642, O10-O16) is not part of hypertension. SNOMED CT is matched by the common
-concepts listed here, without its hierarchy: records coded in SNOMED CT alone may use others.
+ICD prefixes follow the three-character titles (ICD-9-CM 401-405, 276, 272; ICD-10 I10-I16, E86-E87, E78),
+which every national edition shares. Hypertension in pregnancy (642, O10-O16) is not part of hypertension.
+SNOMED CT is matched by the common concepts listed here, without its hierarchy: records coded in SNOMED CT
+alone may use others.
 """
-
-from typing import Self
 
 import msgspec
 
-_ICD9 = ("ICD9CM", "DIAGNOSIS//ICD//9")  # the second spelling is that of MIMIC-IV in MEDS
-_ICD10 = ("ICD10CM", "ICD10", "DIAGNOSIS//ICD//10")
-_READ = ("ICD9CM//", "ICD10", "SNOMED//", "DIAGNOSIS//ICD//")
-_NOT_DIAGNOSES = ("ICD10PCS//",)
+from chartscan.vocabulary.systems import icd_version, is_diagnosis_system
+
+_MEDS_MIMIC = {"DIAGNOSIS//ICD//9//": 9, "DIAGNOSIS//ICD//10//": 10}  # how MIMIC-IV in MEDS spells them
 
 
 class CodeGroup(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One condition. `prefixes` begin a code, `concepts` are whole codes; both carry their system."""
+    """One condition: prefixes of bare ICD codes (no dots), and whole SNOMED concepts."""
 
     name: str
-    version: int
-    prefixes: tuple[str, ...]
-    concepts: tuple[str, ...]
-
-    @classmethod
-    def of(cls, name: str, *, icd9: tuple[str, ...], icd10: tuple[str, ...], snomed: tuple[str, ...]) -> Self:
-        """A group from bare codes (no dots)."""
-        prefixes = [f"{system}//{code}" for system in _ICD9 for code in icd9]
-        prefixes += [f"{system}//{code}" for system in _ICD10 for code in icd10]
-        return cls(name, 1, tuple(prefixes), tuple(f"SNOMED//{code}" for code in snomed))
+    icd9: tuple[str, ...]
+    icd10: tuple[str, ...]
+    snomed: tuple[str, ...]
+    version: int = 2
 
     def matches(self, code: str) -> bool:
-        """Whether `code` (`SYSTEM//code`) belongs to the group. Dots do not count."""
-        return code in self.concepts or code.replace(".", "").startswith(self.prefixes)
+        """Whether `code` (`SYSTEM//code`) belongs to the group, in any ICD edition. Dots do not count."""
+        system, _, value = code.partition("//")
+        if system == "SNOMED":
+            return value in self.snomed
+        version = icd_version(system)
+        for start, of in _MEDS_MIMIC.items():
+            if code.startswith(start):
+                version, value = of, code[len(start) :]
+        prefixes = {9: self.icd9, 10: self.icd10}.get(version or 0, ())
+        return value.replace(".", "").upper().startswith(prefixes)
 
 
 def can_be_read(code: str, declared: frozenset[str] = frozenset()) -> bool:
@@ -40,25 +40,24 @@ def can_be_read(code: str, declared: frozenset[str] = frozenset()) -> bool:
 
     Any other diagnosis may be of any group: nobody can say that it is not.
     """
-    if code.startswith(_READ) and not code.startswith(_NOT_DIAGNOSES):
-        return True
-    return code.partition("//")[0] in declared
+    system = code.partition("//")[0]
+    return is_diagnosis_system(system) or code.startswith(tuple(_MEDS_MIMIC)) or system in declared
 
 
-HYPERTENSION = CodeGroup.of(
+HYPERTENSION = CodeGroup(
     "hypertension",
     icd9=("401", "402", "403", "404", "405"),
     icd10=("I10", "I11", "I12", "I13", "I14", "I15", "I16"),
     snomed=("38341003", "59621000"),  # hypertensive disorder, essential hypertension
 )
-FLUID_DISORDER = CodeGroup.of(
+FLUID_DISORDER = CodeGroup(
     "disorders of fluid, electrolyte and acid-base balance",
     icd9=("276",),
     icd10=("E86", "E87"),
     # hyperkalaemia, hypokalaemia, hyponatraemia, hypernatraemia, dehydration, metabolic acidosis
     snomed=("14140009", "43339004", "89627008", "39355002", "34095006", "59455009"),
 )
-LIPID_DISORDER = CodeGroup.of(
+LIPID_DISORDER = CodeGroup(
     "disorders of lipid metabolism",
     icd9=("272",),
     icd10=("E78",),

@@ -8,8 +8,11 @@ import msgspec
 
 from chartscan.errors import ConfigError
 from chartscan.find import find
+from chartscan.recipes.questions.forming import stay_config
 from chartscan.recipes.runs.job import Watcher
+from chartscan.recipes.site_starter import write_suggestions
 from chartscan.settings import with_settings
+from chartscan.site import Site, Vocabulary, read_site
 from chartscan.store.accounting import Accounting
 from chartscan.store.config import DaysAfterLastEvent, ExportTime, FollowUp, StoreConfig
 from chartscan.store.dataset import Dataset
@@ -30,25 +33,54 @@ class IngestPlan:
     strict: bool = False
     overwrite: bool = False
     splits: str | None = None  # of sources that come in sets
+    site: Path | None = None  # the site file
+    suggest_site: Path | None = None  # where a starter of one is written
 
 
 def run_ingest(plan: IngestPlan, watcher: Watcher) -> tuple[Dataset, Accounting]:
     """Reads `plan.path` and publishes `plan.out`; on any error what was at `plan.out` stays as it was."""
     source = find("sources", plan.source)
+    site = read_site(plan.site) if plan.site else Site()
+    stay_config(site.stays, "--site stays.")  # refused now, not by `label`
     config = with_splits(with_settings(source.Config(), plan.settings), plan)
+    config = with_vocabulary(config, site, plan)
     store = store_config(plan)
     check_places(plan)
     writer = DatasetWriter(
         plan.out,
         source=plan.source,
         settings=msgspec.to_builtins(config),
+        site=msgspec.to_builtins(site),
         config=store,
         overwrite=plan.overwrite,
         sorting=lambda: watcher.progress("Sorting", "events"),
     )
-    with writer, watcher.progress("Reading", "bytes") as reading:  # ends before the writer sorts
-        source.read(plan.path, writer, config, reading)
+    try:
+        with writer, watcher.progress("Reading", "bytes") as reading:  # ends before the writer sorts
+            source.read(plan.path, writer, config, reading)
+    finally:  # also of an export that could not be published: its words may be what is wrong
+        suggest(plan, writer.accounting, site, watcher)
     return Dataset.open(plan.out), writer.accounting
+
+
+def with_vocabulary(config: msgspec.Struct, site: Site, plan: IngestPlan) -> msgspec.Struct:
+    """The source's settings with the site's own words; ConfigError where it has no words to declare."""
+    if site.vocabulary == Vocabulary():
+        return config
+    if "vocabulary" not in config.__struct_fields__:
+        raise ConfigError(
+            f"--site {plan.site}: the source {plan.source} has no words that a site could declare. Leave out "
+            "the section 'vocabulary'."
+        )
+    return msgspec.structs.replace(config, vocabulary=site.vocabulary)
+
+
+def suggest(plan: IngestPlan, accounting: Accounting, site: Site, watcher: Watcher) -> None:
+    """Write the starter of a site file, if one is wanted and any words were read."""
+    if plan.suggest_site is None or not any(accounting.recognition.words()):
+        return
+    number = write_suggestions(plan.suggest_site, accounting.recognition, site)
+    watcher.say(f"{plan.suggest_site}: {number:,} words to fill in")
 
 
 def with_splits(config: msgspec.Struct, plan: IngestPlan) -> msgspec.Struct:
@@ -78,6 +110,13 @@ def store_config(plan: IngestPlan) -> StoreConfig:
 def check_places(plan: IngestPlan) -> None:
     """ConfigError when IN and OUT are one folder, or one lies in the other: the input is never written to."""
     taken, made = plan.path.resolve(), plan.out.resolve()
+    if (starter := plan.suggest_site) is not None:
+        if starter.exists() or starter.is_symlink():
+            raise ConfigError(f"--suggest-site {starter} exists and is not overwritten. Name a new file.")
+        if not starter.parent.is_dir():
+            raise ConfigError(f"--suggest-site {starter}: there is no folder {starter.parent}.")
+        if {taken, made} & {starter.resolve(), *starter.resolve().parents}:
+            raise ConfigError(f"--suggest-site {starter}: name a file outside of IN and OUT.")
     if taken == made or taken in made.parents or made in taken.parents:
         raise ConfigError(
             f"{plan.out} and {plan.path} must not be the same folder, nor one inside the other. "

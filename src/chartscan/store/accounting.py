@@ -9,6 +9,7 @@ from collections import defaultdict
 from typing import Any
 
 from chartscan.errors import BudgetError, DataError
+from chartscan.store.recognition import How, Recognition
 
 # The type of lines that could not be parsed far enough to tell it. Their budget is a share of all lines.
 UNROUTED = "unrouted"
@@ -24,6 +25,7 @@ class Accounting:
         self._counts: defaultdict[_Key, int] = defaultdict(int)
         self._normalised: defaultdict[str, int] = defaultdict(int)
         self._flagged: defaultdict[str, int] = defaultdict(int)
+        self.recognition = Recognition()
         self.events_out = 0  # rows of EVENTS; set by the writer, no part of the identity
 
     def line(self, file: str, kind: str, n: int = 1) -> None:
@@ -54,6 +56,20 @@ class Accounting:
         """Count records kept although something about them is doubtful."""
         self._flagged[name] += n
 
+    def recognise(
+        self,
+        thing: str,
+        word: str,
+        meaning: str | None,
+        how: How,
+        n: int = 1,
+        *,
+        system: str = "",
+        text: bool = False,
+    ) -> None:
+        """Count how a word of the source was read; see `recognition`. `text`: free text, not a code."""
+        self.recognition.recognise(thing, word, meaning, how, n, system=system, text=text)
+
     def merge(self, other: "Accounting") -> None:
         """Add the counts of another worker."""
         for mine, theirs in (
@@ -63,6 +79,7 @@ class Accounting:
         ):
             for key, n in theirs.items():
                 mine[key] += n  # type: ignore[index]
+        self.recognition.merge(other.recognition)
         self.events_out += other.events_out
 
     @property

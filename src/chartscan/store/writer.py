@@ -47,9 +47,9 @@ Bar = Callable[[], AbstractContextManager[Progress]]
 class DatasetWriter:
     """Gathers events, codes and subjects, then sorts, shards, describes and publishes them as one dataset.
 
-    `settings` are those of the source, for the manifest. ConfigError before any work when `out` exists and
-    may not be replaced, or when another run is writing it. `sorting()` is entered when the sorting
-    begins, not before, and gives a function `(rows, of)` that follows it.
+    `settings` are those of the source and `site` the site file, both for the manifest. ConfigError before any
+    work when `out` exists and may not be replaced, or when another run is writing it. `sorting()` is entered
+    when the sorting begins, not before, and gives a function `(rows, of)` that follows it.
     """
 
     def __init__(
@@ -58,6 +58,7 @@ class DatasetWriter:
         *,
         source: str,
         settings: dict[str, Any] | None = None,
+        site: dict[str, Any] | None = None,
         config: StoreConfig | None = None,
         overwrite: bool = False,
         sorting: Bar | None = None,
@@ -67,6 +68,7 @@ class DatasetWriter:
         self.accounting = Accounting()
         self._source = source
         self._settings = settings or {}
+        self._site = site or {}
         self._overwrite = overwrite
         self._sorting = sorting or (lambda: nullcontext(_nobody))
         self._lock = OutputLock(self.out)
@@ -210,10 +212,12 @@ class DatasetWriter:
         return {
             "source": self._source,
             "settings": self._settings,
+            "site": self._site,
             "store": msgspec.to_builtins(self.config),
             "follow_up": msgspec.to_builtins(self.config.follow_up or self._follow_up),
             "counts": counts,
             "accounting": self.accounting.as_dict(),
+            "recognition": self.accounting.recognition.as_dict(),
         }
 
     def _leave(self, failure: BaseException | None) -> None:

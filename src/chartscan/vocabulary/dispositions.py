@@ -4,13 +4,19 @@ Names are upper case, as the codes `HOSPITAL_DISCHARGE//<name>` of EVENTS carry 
 is UNKNOWN: it was not understood, and says neither that the patient died nor that the patient lived.
 """
 
+import re
 from typing import Literal
+
+from chartscan.vocabulary.spelling import plain
 
 Meaning = Literal["dead", "alive", "unknown", "conflict"]
 
 EXPIRED = "EXPIRED"  # the one name for every way of saying that the patient died in hospital
+LIVING = "ALIVE"  # left alive, and nothing is said of where to
 CONFLICT = "CONFLICTING"  # one encounter says both that the patient died and that the patient lived
-SILENT = frozenset({"", "UNK", "UNKNOWN"})  # nothing was said
+UNKNOWN = "UNKNOWN"
+SILENT = frozenset({"", "UNK", UNKNOWN})  # nothing was said
+OF_MEANING = {"dead": EXPIRED, "alive": LIVING, "unknown": UNKNOWN}  # what a site file may write
 
 DEAD = frozenset({EXPIRED, "EXP", "DIED", "DEAD", "DECEASED", "DEATH"})
 ALIVE = frozenset(
@@ -22,9 +28,83 @@ ALIVE = frozenset(
         *("PSYCH FACILITY", "ACUTE HOSPITAL", "AGAINST ADVICE", "ASSISTED LIVING", "OTHER FACILITY"),
         "HEALTHCARE FACILITY",
         # what sources of ours write where only the fact is known
-        *("ALIVE", "SURVIVED", "TRANSFERRED"),
+        *(LIVING, "SURVIVED", "TRANSFERRED", "CUSTODY"),
     }
 )
+
+# Whole texts, in plain spelling, by the name they mean.
+_TEXTS = {
+    EXPIRED: "exp, exitus, exitus letalis, tod, verstorben, gestorben, todesfall, patient verstorben, deces, "
+    "decede, decedee, decede e, mort, morte, fallecido, fallecida, fallecimiento, defuncion, muerte, muerto, "
+    "muerta, overleden, overlijden, deceduto, deceduta, decesso, obito, falecido, falecida, avliden, død, "
+    "doed, dod, afdød, kuollut, zgon",
+    "HOME": "home, own home, home or self care, home self care, home or self care routine, home routine, "
+    "routine, routine home, private residence, usual place of residence, residential home, nach hause, "
+    "zuhause, domicile, retour a domicile, domicilio, casa, naar huis, thuis",
+    "HOME HEALTH CARE": "home health care, home health, home health service, home with home health, "
+    "home under care of organized home health service organization, home w home health",
+    "ALT-HOME": "alt home, alternative home, relatives home, friends home",
+    "SNF": "snf, nursing home, nursing facility, pflegeheim",
+    "SKILLED NURSING FACILITY": "skilled nursing facility",
+    "REHAB": "rehab, rehabilitation, rehabilitation facility, rehabilitation hospital, rehab facility, irf, "
+    "inpatient rehabilitation facility, inpatient rehab, rehabilitationseinrichtung",
+    "HOSPICE": "hospice, hospice home, hospice medical facility, hospice care, home hospice, hospiz",
+    "LONG": "long, long term care, long term care hospital, long term care facility, ltac, ltach, ltch, "
+    "long term acute care",
+    "CHRONIC/LONG TERM ACUTE CARE": "chronic long term acute care",
+    "PSY": "psy, psychiatric hospital, psychiatric facility, psychiatric unit",
+    "PSYCH FACILITY": "psych facility",
+    "ACUTE HOSPITAL": "acute hospital, acute care hospital, hospital, other hospital, short term hospital, "
+    "short term general hospital, short term general hospital for inpatient care, critical access hospital, "
+    "acute care facility, anderes krankenhaus, ein anderes krankenhaus",
+    "OTHER-HCF": "other hcf, other healthcare facility, other health care facility, "
+    "health care facility, intermediate care facility",
+    "HEALTHCARE FACILITY": "healthcare facility",
+    "OTHER FACILITY": "other facility",
+    "ASSISTED LIVING": "assisted living, assisted living facility",
+    "AADVICE": "aadvice, ama, left ama, left against advice, left against medical advice, "
+    "against medical advice, self discharge, patient self discharge against medical advice, eloped, "
+    "elopement",
+    "AGAINST ADVICE": "against advice",
+    "CUSTODY": "court law enforcement, law enforcement, police custody, jail, prison, jail prison",
+    LIVING: "alive, survived, left alive, lebend, lebend entlassen, vivant, vivo, levend, "
+    "behandlung regular beendet",
+    "TRANSFERRED": "verlegung in ein anderes krankenhaus",
+    UNKNOWN: "unknown, unk, other, oth, sonstige, unbekannt, not known, not stated, still patient, "
+    "still a patient, autre, otro, onbekend, inconnu, desconocido",
+}
+_NAMES = {text: name for name, texts in _TEXTS.items() for text in texts.split(", ")}
+_LEAVING = re.compile(  # what may stand before the place a patient went to
+    r"(?:(?:the )?(?:patient|pt) )?(?:was |is )?"
+    r"(?:(?:discharged?|transfer(?:red)?|released|sent|left|went|moved|dc|d c) ?)+"
+    r"(?:(?:to|into) )?(?:an? |the |another )?"
+)
+# A text means death in hospital if a word of death is in it and every other word is one of these.
+_OF_DEATH = frozenset({"expired", "died", "dies", "deceased", "dead", "death", "demise"})
+_BESIDE_DEATH = frozenset(
+    re.findall(
+        r"\w+",
+        "a, admission, an, arrival, as, at, by, causes, certified, coroner, department, during, ed, "
+        "emergency, er, facility, home, hospice, hospital, hours, hrs, icu, in, inpatient, is, medicaid, "
+        "medical, medicare, natural, of, on, patient, place, pt, room, status, stay, surgery, the, this, "
+        "to, unit, was, ward, while, within, 24, 48, hr, h",
+    )
+)
+# Beside a discharge fewer will do: who died within 24 hours of it did not die in hospital.
+_DISCHARGE = frozenset({"discharge", "discharged"})
+_BESIDE_DISCHARGE = _DISCHARGE | {
+    "as",
+    "during",
+    "hospital",
+    "in",
+    "patient",
+    "pt",
+    "status",
+    "stay",
+    "the",
+    "was",
+}
+_BESIDE_THE_POINT = re.compile(r" ?(?:(?:(?:with|without|no|w|w o) )?(?:an )?autopsy|place unknown)")
 
 
 def meaning_of(name: str) -> Meaning:
@@ -34,3 +114,29 @@ def meaning_of(name: str) -> Meaning:
     if name == CONFLICT:
         return "conflict"
     return "alive" if name in ALIVE else "unknown"
+
+
+def name_of_text(text: str) -> str | None:
+    """What a disposition that is written out says, by any system; None where it is not understood.
+
+    Numbers and single letters mean nothing here: they mean something only within their code system.
+    """
+    word = plain(text)
+    if word in _NAMES:
+        return _NAMES[word]
+    if _is_death(word):
+        return EXPIRED
+    leaving = _LEAVING.match(word)
+    return _alive(word[leaving.end() :]) if leaving and leaving.end() else None
+
+
+def _is_death(word: str) -> bool:
+    words = set(_BESIDE_THE_POINT.sub("", word).split())
+    others = words - _OF_DEATH
+    return words != others and others <= (_BESIDE_DISCHARGE if words & _DISCHARGE else _BESIDE_DEATH)
+
+
+def _alive(place: str) -> str | None:
+    """The name of a place that only the living go to."""
+    name = _NAMES.get(place)
+    return name if name is not None and meaning_of(name) == "alive" else None

@@ -8,11 +8,13 @@ from types import ModuleType
 import msgspec
 import pyarrow as pa
 
-from chartscan.cohort import Counts, Outcome, Record, label_dataset, read_labels, write_labels
-from chartscan.cohort.labelling import Task
+from chartscan.cohort import Counts, Outcome, Record, StayConfig, label_dataset, read_labels, write_labels
 from chartscan.errors import ConfigError, DataError
 from chartscan.find import find, names
+from chartscan.recipes.questions import MAX_UNKNOWN
 from chartscan.recipes.questions.belonging import stamped
+from chartscan.recipes.questions.forming import stays_of
+from chartscan.recipes.questions.refusal import all_refused, refusal_lines, refused_tasks
 from chartscan.recipes.runs.job import Watcher
 from chartscan.settings import with_settings
 from chartscan.store.dataset import Dataset
@@ -43,12 +45,18 @@ class SetTask:
         own: tuple[str, ...] = getattr(self.module, "SETTLED_BY", ())
         return own if self.DEFAULT == self.module.DEFAULT else ()
 
+    @property
+    def DEPENDS_ON(self) -> tuple[str, ...]:
+        """Things whose words the answers depend on: class, disposition, diagnosis_system."""
+        own: tuple[str, ...] = getattr(self.module, "DEPENDS_ON", ())
+        return own
+
     def label(self, record: Record) -> list[Outcome]:
         """One outcome per stay, by the settings."""
         return self.module.label(record, self.DEFAULT)
 
 
-def set_tasks(wanted: list[str] | None, settings: Sequence[str]) -> Mapping[str, Task]:
+def set_tasks(wanted: list[str] | None, settings: Sequence[str]) -> Mapping[str, SetTask]:
     """The tasks named, with settings changed; ConfigError where settings are meant for several tasks."""
     modules = task_modules(wanted)
     if settings and len(modules) > 1:
@@ -78,11 +86,24 @@ def make_labels(
     watcher: Watcher,
     settings: Sequence[str] = (),
     questions: bool = False,
+    stays: StayConfig | None = None,
+    max_unknown: float = MAX_UNKNOWN,
 ) -> Labels:
-    """LABELS (or QUESTIONS) and cohort counts of tasks, computed from the events."""
+    """LABELS (or QUESTIONS) and cohort counts of tasks, computed from the events.
+
+    `stays` says how stays are formed; default: as the dataset's site file does. Tasks that depend on too many
+    unknown words are left out, each with a line that says why; DataError where none is left.
+    """
     tasks = set_tasks(wanted, settings)
+    refused = refused_tasks(dataset, tasks, max_unknown)
+    if len(refused) == len(tasks):
+        raise DataError(all_refused(refused))
+    for line in refusal_lines(refused):
+        watcher.say(line)
+    tasks = {name: task for name, task in tasks.items() if name not in refused}
+    formed = stays_of(dataset)[0] if stays is None else stays
     with watcher.progress("Labels", "subjects") as progress:
-        found = label_dataset(dataset, tasks, progress, questions)
+        found = label_dataset(dataset, tasks, progress, questions, stays=formed)
     return {task: (table, stamped(counts, dataset)) for task, (table, counts) in found.items()}
 
 

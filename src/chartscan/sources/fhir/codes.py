@@ -15,58 +15,10 @@ from chartscan.errors import DataError
 from chartscan.sources.fhir.config import Config
 from chartscan.sources.fhir.remember import remember
 from chartscan.sources.fhir.resources import Coding, Concept
+from chartscan.sources.fhir.words import ABSENT, Words
+from chartscan.vocabulary.spelling import last_part, plain_system
+from chartscan.vocabulary.systems import KNOWN, icd_version, is_diagnosis_system, system_name
 
-# Names of the well-known systems, by URL (lower case, without version and closing slash) and by OID.
-KNOWN = {
-    "http://loinc.org": "LOINC",
-    "http://snomed.info/sct": "SNOMED",
-    "http://www.nlm.nih.gov/research/umls/rxnorm": "RXNORM",
-    "http://hl7.org/fhir/sid/icd-10-cm": "ICD10CM",
-    "http://hl7.org/fhir/sid/icd-10": "ICD10",
-    "http://hl7.org/fhir/sid/icd-9-cm": "ICD9CM",
-    "http://terminology.hl7.org/codesystem/icd9": "ICD9CM",
-    "http://hl7.org/fhir/sid/icd-9-cm/diagnosis": "ICD9CM",
-    "http://hl7.org/fhir/sid/icd-9-cm/procedure": "ICD9PROC",
-    "http://www.cms.gov/medicare/coding/icd9": "ICD9PROC",
-    "http://www.cms.gov/medicare/coding/icd10": "ICD10PCS",
-    "http://hl7.org/fhir/sid/icd-10-pcs": "ICD10PCS",
-    "http://hl7.org/fhir/sid/cvx": "CVX",
-    "http://hl7.org/fhir/sid/ndc": "NDC",
-    "http://www.ama-assn.org/go/cpt": "CPT",
-    "http://www.cms.gov/medicare/coding/hcpcsreleasecodesets": "HCPCS",
-    "http://terminology.hl7.org/codesystem/hcpcs": "HCPCS",
-    "http://unitsofmeasure.org": "UCUM",
-    "http://terminology.hl7.org/codesystem/v3-actcode": "v3-ActCode",
-    "http://www.whocc.no/atc": "ATC",
-    "http://fdasis.nlm.nih.gov": "UNII",
-    "urn:oid:2.16.840.1.113883.6.1": "LOINC",
-    "urn:oid:2.16.840.1.113883.6.96": "SNOMED",
-    "urn:oid:2.16.840.1.113883.6.88": "RXNORM",
-    "urn:oid:2.16.840.1.113883.6.90": "ICD10CM",
-    "urn:oid:2.16.840.1.113883.6.3": "ICD10",
-    "urn:oid:2.16.840.1.113883.6.103": "ICD9CM",
-    "urn:oid:2.16.840.1.113883.6.104": "ICD9PROC",
-    "urn:oid:2.16.840.1.113883.6.4": "ICD10PCS",
-    "urn:oid:2.16.840.1.113883.12.292": "CVX",
-    "urn:oid:2.16.840.1.113883.6.69": "NDC",
-    "urn:oid:2.16.840.1.113883.6.12": "CPT",
-    "urn:oid:2.16.840.1.113883.6.285": "HCPCS",
-    "urn:oid:2.16.840.1.113883.6.8": "UCUM",
-    "urn:oid:2.16.840.1.113883.5.4": "v3-ActCode",
-    "urn:oid:2.16.840.1.113883.6.73": "ATC",
-    "http://mimic.mit.edu/fhir/mimic/codesystem/mimic-diagnosis-icd9": "ICD9CM",
-    "http://mimic.mit.edu/fhir/mimic/codesystem/mimic-diagnosis-icd10": "ICD10CM",
-    "http://mimic.mit.edu/fhir/mimic/codesystem/mimic-procedure-icd9": "ICD9PROC",
-    "http://mimic.mit.edu/fhir/mimic/codesystem/mimic-procedure-icd10": "ICD10PCS",
-    "http://mimic.mit.edu/fhir/mimic/codesystem/mimic-medication-ndc": "NDC",
-}
-# What stands for "no answer" and is no code.
-ABSENT = {
-    "http://terminology.hl7.org/codesystem/v3-nullflavor",
-    "http://terminology.hl7.org/codesystem/data-absent-reason",
-    "http://hl7.org/fhir/data-absent-reason",
-    "urn:oid:2.16.840.1.113883.5.1008",
-}
 UNKNOWN_SYSTEM, NO_CODE, TEXT = "UNKNOWN-SYSTEM", "NO-CODE", "TEXT"
 # First parts of codes that we make ourselves; no code system may take them.
 RESERVED = {
@@ -86,8 +38,12 @@ RESERVED = {
     "ED_OUT",
     "ENCOUNTER_START",
     "ENCOUNTER_END",
+    "HOSPITAL_OUTCOME",
+    "VITAL_STATUS",
+    "UNCONFIRMED",
 }
-_WITHOUT_DOTS = {"ICD10CM", "ICD10PCS", "ICD10", "ICD9CM", "ICD9PROC"}
+NO_SYSTEM, NOTHING_CODED = "no code system", "no code"
+DIAGNOSIS = "Condition"  # the kind of record whose code systems are counted
 _SPACE = re.compile(r"\s+")
 _Key = tuple[str | None, str | None, str | None]
 _CONCEPT = msgspec.json.Decoder(Concept | None)
@@ -100,10 +56,13 @@ class CodeBook:
         self.flags: Counter[str] = Counter()
         self.descriptions: dict[str, str] = {}
         self._shared: dict[str, set[str]] = {}  # name -> systems that would have it; "" is one of our own
-        self._systems = config.systems
+        self.words = Words(config.words)
+        self._systems = config.words.systems
         self._keep_text = config.keep_text_codes
-        self._names = KNOWN | {_plain_url(url): name for url, name in config.systems.items()}
+        self._declared = {plain_system(url): name for url, name in self._systems.items()}
+        self._names = KNOWN | self._declared
         self._owners = dict.fromkeys({*self._names.values(), *RESERVED}, "")
+        self._addresses: dict[str, str] = {}  # name -> an address that has it
         self._ranks = {name: rank for rank, name in enumerate(config.coding_priority)}
         self._codes: dict[_Key, str | None] = {}
         self._raws: dict[bytes, str] = {}
@@ -111,10 +70,24 @@ class CodeBook:
     def code(self, concept: Concept | None, kind: str) -> str:
         """The code of a concept, by the priority of systems; NO-CODE//kind, flagged, where it has none."""
         found = self.find(concept)
+        if kind == DIAGNOSIS:
+            self._count_diagnosis(found)
         if found is None:
             self.flags["no_code"] += 1
             return f"{NO_CODE}//{kind}"
         return found
+
+    def _count_diagnosis(self, code: str | None) -> None:
+        """Count the code system of a diagnosis, and whether tasks can find its codes."""
+        name = code.partition("//")[0] if code else ""
+        address = self._addresses.get(name, name)
+        if not code or name in (UNKNOWN_SYSTEM, TEXT):
+            self.words.count_system(None, "unknown", NO_SYSTEM if name == UNKNOWN_SYSTEM else NOTHING_CODED)
+        elif is_diagnosis_system(name):
+            mapped = plain_system(address) in self._declared
+            self.words.count_system(name, "mapped" if mapped else "recognised", address)
+        else:
+            self.words.count_system(None, "unknown", address)
 
     def raw(self, written: Raw, kind: str) -> str:
         """`code` of a concept that is not decoded: the same bytes need be understood only once."""
@@ -150,14 +123,14 @@ class CodeBook:
 
     def _new(self, coding: Coding, key: _Key) -> str | None:
         value = _SPACE.sub(" ", (coding.code or "").replace("\x00", "").strip())
-        url = _plain_url(coding.system or "")
+        url = plain_system(coding.system or "")
         if not value or url in ABSENT:
             return remember(self._codes, key, None)
         if not url:
             self.flags["code_without_system"] += 1  # counted every time, so not remembered
             return f"{UNKNOWN_SYSTEM}//{value}"
         name = self.system(coding.system or "")
-        if name in _WITHOUT_DOTS:
+        if name.startswith(("ICD10", "ICD9")):
             value = value.replace(".", "").upper()
         code = f"{name}//{value}"
         if coding.display:
@@ -174,10 +147,17 @@ class CodeBook:
 
         Systems that would share a name are noted, for `refuse_shared_names` once all are known.
         """
-        key = _plain_url(url)
+        key = plain_system(url)
         if key in self._names:
-            return self._names[key]
-        name = _SPACE.sub("-", _last_part(url))
+            name = self._names[key]
+            self._addresses.setdefault(name, url.strip())
+            return name
+        if (known := system_name(url)) is not None:
+            self._names[key] = known
+            self._owners[known] = ""
+            return self.system(url)
+        name = _SPACE.sub("-", last_part(url))
+        self._addresses.setdefault(name, url.strip())
         owner = self._owners.setdefault(name, key)
         if owner != key:
             self._shared.setdefault(name, {owner}).add(key)
@@ -200,7 +180,8 @@ class CodeBook:
         setting = shlex.quote("systems=" + json.dumps(settings, separators=(",", ":")))
         raise DataError(
             f"{len(told)} names of code systems would mean more than one: {'; '.join(told)}. "
-            f"Name them apart, for example with --set {setting}"
+            f"Name them apart, for example with --set {setting} (two addresses of one system: give both the "
+            "same name)"
         )
 
     def _own_name(self, url: str, name: str) -> str:
@@ -216,16 +197,7 @@ class CodeBook:
     def _rank(self, code: str) -> tuple[int, int]:
         """Systems with a declared priority first, then any named one, then those without a system."""
         name = code.partition("//")[0]
-        return self._ranks.get(name, len(self._ranks)), name == UNKNOWN_SYSTEM
-
-
-def _plain_url(url: str) -> str:
-    """A system in the one form that its variants share."""
-    url = url.strip().partition("|")[0].rstrip("/").lower()
-    return "http://" + url[8:] if url.startswith("https://") else url
-
-
-def _last_part(url: str) -> str:
-    """What follows the last slash of a URL or the last colon of a urn, in its own case."""
-    url = url.strip().partition("|")[0].rstrip("/")
-    return url.rsplit(":" if url.lower().startswith("urn:") else "/", 1)[-1]
+        rank = self._ranks.get(name)
+        if rank is None and (version := icd_version(name)):  # a national edition ranks with the WHO's
+            rank = self._ranks.get(f"ICD{version}", self._ranks.get(f"ICD{version}CM"))
+        return len(self._ranks) if rank is None else rank, name == UNKNOWN_SYSTEM

@@ -4,6 +4,8 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
 
+from chartscan.site import Vocabulary
+
 # Where a concept is coded in several systems, the first of these is taken; others follow in the order given.
 PRIORITY = (
     "ICD10CM",
@@ -39,9 +41,11 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     stay_identifiers: tuple[str, ...] = ("encounter-hosp",)
     emergency_identifiers: tuple[str, ...] = ("encounter-ed",)
     icu_identifiers: tuple[str, ...] = ("encounter-icu",)
-    stay_classes: tuple[str, ...] = ("IMP", "ACUTE", "NONACUTE")
-    emergency_classes: tuple[str, ...] = ("EMER",)
-    expired_dispositions: tuple[str, ...] = ("EXP", "EXPIRED", "DIED", "DEAD", "DECEASED")
+    # Words beyond those of HL7; a site file (vocabulary) says the same of more things.
+    stay_classes: tuple[str, ...] = ()
+    emergency_classes: tuple[str, ...] = ()
+    expired_dispositions: tuple[str, ...] = ()
+    vocabulary: Vocabulary = Vocabulary()
 
     # When records became known that do not say so. Code system -> hours from the draw to the result:
     result_delay_hours: dict[str, float] = msgspec.field(default_factory=MICROBIOLOGY.copy)
@@ -59,6 +63,21 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     line_limit_mb: int = 16
     nesting_limit: int = 64
     batch_rows: int = 10_000  # events handed to the writer at once
+
+    @property
+    def words(self) -> Vocabulary:
+        """The site's own words, those of the settings among them."""
+        own = self.vocabulary
+        classes = dict.fromkeys(self.emergency_classes, "emergency") | dict.fromkeys(
+            self.stay_classes, "stay"
+        )
+        dead = dict.fromkeys(self.expired_dispositions, "dead")
+        return msgspec.structs.replace(
+            own,
+            class_=classes | own.class_,
+            disposition=dead | own.disposition,
+            systems=self.systems | own.systems,
+        )
 
     def __post_init__(self) -> None:
         """Refuse what cannot work; msgspec turns ValueError into its own validation error."""

@@ -22,6 +22,7 @@ class Context:
         self.config = config
         self.index = index
         self.codes = codes
+        self.words = codes.words
         self.events = events
         self.clock = Clock(config.time_zone)
         self.values = ValueReader(codes, config.max_text_characters)

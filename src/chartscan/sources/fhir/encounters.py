@@ -1,6 +1,5 @@
 """Encounters -> the events that open and close them."""
 
-from chartscan.sources.fhir.config import Config
 from chartscan.sources.fhir.context import Context
 from chartscan.sources.fhir.outcomes import NO_ID, Filtered, Quarantined
 from chartscan.sources.fhir.resources import Encounter
@@ -12,10 +11,13 @@ from chartscan.sources.fhir.stays import (
     VISIT,
     Facts,
     class_of,
+    count_words,
     disposition_of,
     facts_of,
     first_code,
+    priority_of,
 )
+from chartscan.sources.fhir.words import Words
 
 
 def map_encounter(encounter: Encounter, context: Context) -> None:
@@ -25,12 +27,13 @@ def map_encounter(encounter: Encounter, context: Context) -> None:
     if encounter.status in LEFT_OUT:
         raise Filtered(f"status {encounter.status}")
     subject = context.subject(encounter.subject)
-    facts = facts_of(encounter, context.clock, context.config)
+    facts = facts_of(encounter, context.clock, context.config, context.words)
     if facts.start is None and facts.end is None:
         raise Filtered("undated")
     kind = _kind_within(encounter, facts.kind, context)
     _flag(facts, context)
-    opening, closing = _codes(encounter, kind, context.config)
+    opening, closing = _codes(encounter, kind, context.words)
+    count_words(encounter, facts.kind, context.words, kind == STAY and facts.end is not None)
     types = ("admission", "discharge") if kind == STAY else ("visit_start", "visit_end")
     if facts.start is not None:
         context.events.add(subject, facts.start, opening, types[0], facts.start, encounter.id)
@@ -44,11 +47,12 @@ def _kind_within(encounter: Encounter, kind: int, context: Context) -> int:
     return VISIT if whole and whole.kind == STAY else kind
 
 
-def _codes(encounter: Encounter, kind: int, config: Config) -> tuple[str, str]:
-    name, disposition = class_of(encounter), disposition_of(encounter, config)
+def _codes(encounter: Encounter, kind: int, words: Words) -> tuple[str, str]:
+    name, disposition = class_of(encounter, words), disposition_of(encounter, words)
     if kind == STAY:
         source = first_code(encounter.hospitalization.admitSource if encounter.hospitalization else None)
-        return f"HOSPITAL_ADMISSION//{name}//{source}", f"HOSPITAL_DISCHARGE//{disposition}"
+        urgency = f"//{priority}" if (priority := priority_of(encounter)) else ""
+        return f"HOSPITAL_ADMISSION//{name}//{source}{urgency}", f"HOSPITAL_DISCHARGE//{disposition}"
     if kind == EMERGENCY:
         return "ED_REGISTRATION", "ED_OUT"
     if kind == ICU:

@@ -124,7 +124,7 @@ class Index:
 
     def _put_encounter(self, encounter: Encounter, place: int, raw: bytes) -> None:
         try:
-            facts = facts_of(encounter, self._clock, self._config)
+            facts = facts_of(encounter, self._clock, self._config, self._codes.words)
         except Quarantined:
             return
         table = self.tables["Encounter"]

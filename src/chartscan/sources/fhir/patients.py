@@ -5,7 +5,6 @@ from chartscan.sources.fhir.context import Context
 from chartscan.sources.fhir.outcomes import NO_ID, Quarantined
 from chartscan.sources.fhir.resources import Patient, Reference
 
-_GENDERS = {"male": "M", "female": "F", "other": "OTHER", "unknown": "UNKNOWN"}
 _US_CORE = {
     "http://hl7.org/fhir/us/core/StructureDefinition/us-core-race": "RACE",
     "http://hl7.org/fhir/us/core/StructureDefinition/us-core-ethnicity": "ETHNICITY",
@@ -27,8 +26,8 @@ def map_patient(patient: Patient, context: Context) -> None:
 
 
 def _static(patient: Patient, subject: int, context: Context) -> None:
-    if patient.gender in _GENDERS:
-        context.events.add(subject, None, f"GENDER//{_GENDERS[patient.gender]}", "static", None)
+    if sex := context.words.sex_of(patient.gender):
+        context.events.add(subject, None, f"GENDER//{sex}", "static", None)
     for extension in patient.extension:
         name = _US_CORE.get(extension.url or "")
         for part in extension.extension if name else []:

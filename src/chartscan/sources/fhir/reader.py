@@ -83,6 +83,7 @@ class Reader:
     def finish(self) -> None:
         """Hand over what is left: events, descriptions, subjects and flags. DataError where a line was lost,
         or where code systems share a name."""
+        self._writer.accounting.recognition.merge(self._context.words.settle())
         self._refuse_lost_lines()
         self._context.codes.refuse_shared_names()
         self._events.flush()

@@ -81,11 +81,17 @@ class Patient(Struct, gc=False):
     extension: list[Extension] = []
 
 
+class Disposition(Concept, gc=False, kw_only=True):
+    """How a stay ended; some exports code it in an extension."""
+
+    extension: list[Extension] = []
+
+
 class Hospitalization(Struct, gc=False):
     """How a stay began and ended."""
 
     admitSource: Concept | None = None
-    dischargeDisposition: Concept | None = None
+    dischargeDisposition: Disposition | None = None
 
 
 class Encounter(Struct, gc=False, rename={"class_": "class"}):
@@ -100,6 +106,7 @@ class Encounter(Struct, gc=False, rename={"class_": "class"}):
     subject: Reference | None = None
     partOf: Reference | None = None
     period: Period | None = None
+    priority: Concept | None = None
     hospitalization: Hospitalization | None = None
 
 

@@ -8,11 +8,14 @@ from typing import NamedTuple
 from chartscan.sources.fhir.clock import Clock
 from chartscan.sources.fhir.config import Config
 from chartscan.sources.fhir.resources import Concept, Encounter
+from chartscan.sources.fhir.words import Reading, Words
+from chartscan.sources.fhir.words import priority_of as _priority
+from chartscan.vocabulary.classes import kind_of as kind_of_class
+from chartscan.vocabulary.dispositions import meaning_of
 
 DROPPED, VISIT, STAY, EMERGENCY, ICU = range(5)
 LEFT_OUT = {"planned", "cancelled", "entered-in-error"}
-# NUBC patient discharge status: the codes of death
-_NUBC, _NUBC_EXPIRED = "patient-discharge", {"20", "40", "41", "42"}
+_KINDS = {"stay": STAY, "emergency": EMERGENCY}
 
 
 class Facts(NamedTuple):
@@ -25,7 +28,7 @@ class Facts(NamedTuple):
     expired: bool
 
 
-def facts_of(encounter: Encounter, clock: Clock, config: Config) -> Facts:
+def facts_of(encounter: Encounter, clock: Clock, config: Config, words: Words) -> Facts:
     """Kind and times of an encounter; Quarantined where a time is none."""
     period = encounter.period
     end = clock.placed(period.end) if period and period.end else None
@@ -33,11 +36,11 @@ def facts_of(encounter: Encounter, clock: Clock, config: Config) -> Facts:
     refused = start is not None and end is not None and end < start
     if encounter.status in LEFT_OUT:
         return Facts(DROPPED, None, None, False, False)
-    expired = disposition_of(encounter, config) == "EXPIRED"
-    return Facts(kind_of(encounter, config), start, None if refused else end, refused, expired)
+    expired = meaning_of(disposition_of(encounter, words)) == "dead"
+    return Facts(kind_of(encounter, config, words), start, None if refused else end, refused, expired)
 
 
-def kind_of(encounter: Encounter, config: Config) -> int:
+def kind_of(encounter: Encounter, config: Config, words: Words) -> int:
     """STAY, EMERGENCY, ICU or VISIT: by the ending of an identifier's system, else by the class."""
     systems = [i.system for i in encounter.identifier if i.system]
     by_identifier = (
@@ -48,27 +51,39 @@ def kind_of(encounter: Encounter, config: Config) -> int:
     for kind, endings in by_identifier:
         if endings and any(system.endswith(endings) for system in systems):
             return kind
-    name = class_of(encounter)
-    if name in config.stay_classes:
-        return STAY
-    return EMERGENCY if name in config.emergency_classes else VISIT
+    return _KINDS.get(kind_of_class(class_of(encounter, words)), VISIT)
 
 
-def class_of(encounter: Encounter) -> str:
-    """The class code, such as IMP or AMB."""
-    return (encounter.class_.code if encounter.class_ else None) or "UNKNOWN"
+def class_of(encounter: Encounter, words: Words) -> str:
+    """The class, such as IMP or AMB; as written where it is not understood, UNKNOWN where none is given."""
+    return words.class_of(encounter.class_).name
 
 
-def disposition_of(encounter: Encounter, config: Config) -> str:
-    """Where the patient went, in upper case; EXPIRED for every way of saying so."""
+def disposition_of(encounter: Encounter, words: Words) -> str:
+    """Where the patient went, in upper case; EXPIRED for every way of saying so, CONFLICTING for both."""
+    return _disposition(encounter, words).name
+
+
+def priority_of(encounter: Encounter) -> str:
+    """The urgency of the admission, such as EL; empty if none is given."""
+    return _priority(encounter.priority)
+
+
+def count_words(encounter: Encounter, kind: int, words: Words, ended_stay: bool) -> None:
+    """Count how the words of a kept encounter were read; the disposition only of an `ended_stay`."""
+    reading = words.class_of(encounter.class_)
+    names = {STAY: "stay", EMERGENCY: "emergency", ICU: "intensive care"}
+    words.count_class(reading, names.get(kind) or kind_of_class(reading.name))
+    if ended_stay:
+        words.count_disposition(_disposition(encounter, words))
+
+
+def _disposition(encounter: Encounter, words: Words) -> Reading:
     hospitalization = encounter.hospitalization
-    concept = hospitalization.dischargeDisposition if hospitalization else None
-    name = first_code(concept)
-    system = concept.coding[0].system if concept and concept.coding else None
-    nubc = bool(system and system.rstrip("/").endswith(_NUBC))
-    return "EXPIRED" if name in config.expired_dispositions or (nubc and name in _NUBC_EXPIRED) else name
+    return words.disposition_of(hospitalization.dischargeDisposition if hospitalization else None)
 
 
 def first_code(concept: Concept | None) -> str:
+    """The first code of a concept in upper case, UNKNOWN where it has none."""
     codes = [c.code.strip() for c in concept.coding if c.code and c.code.strip()] if concept else []
     return codes[0].upper() if codes else "UNKNOWN"

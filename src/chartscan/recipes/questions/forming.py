@@ -1,0 +1,45 @@
+"""How hospital stays are formed for labels: by the settings of `label`, a site file, or the dataset's own."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from chartscan.cohort import StayConfig
+from chartscan.errors import ConfigError
+from chartscan.settings import with_settings
+from chartscan.site import nearest, read_site
+from chartscan.store.dataset import Dataset
+
+PREFIX = "stays."
+
+
+def stay_config(stays: Mapping[str, Any], where: str = PREFIX) -> StayConfig:
+    """The section `stays` of a site file as settings; ConfigError that names the wrong one."""
+    known = [name for name in StayConfig.__struct_fields__ if name != "version"]
+    for name in stays:
+        if name not in known:
+            raise ConfigError(f"{where}{name}: no such setting.{nearest(name, known)}")
+    try:
+        return msgspec.convert(dict(stays), StayConfig, strict=False)
+    except msgspec.ValidationError as err:
+        raise ConfigError(f"{where.rstrip('.')}: {err}.") from None
+
+
+def stays_of(
+    dataset: Dataset, site: Path | None = None, settings: Sequence[str] = ()
+) -> tuple[StayConfig, list[str]]:
+    """How to form stays, and the settings that are not about them.
+
+    Those of `settings` that begin with "stays." win over the site file, and that over the one the dataset was
+    made with.
+    """
+    own = dataset.manifest.get("site", {}).get("stays", {})
+    formed = stay_config(read_site(site).stays if site else own, f"{site or dataset.path}: stays.")
+    about = [s.removeprefix(PREFIX) for s in settings if s.startswith(PREFIX)]
+    try:
+        formed = with_settings(formed, about)
+    except ConfigError as err:
+        raise ConfigError(str(err).replace("--set ", f"--set {PREFIX}", 1)) from None
+    return formed, [s for s in settings if not s.startswith(PREFIX)]

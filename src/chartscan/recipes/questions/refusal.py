@@ -1,0 +1,83 @@
+"""Tasks that are refused: too much of what they depend on is written in words that were not understood.
+
+A label needs to know which encounters are stays, how they ended, and what the diagnoses are. Where the words
+for that are unknown, answers would be absent, or worse, look like "nothing happened".
+"""
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from chartscan.store.dataset import Dataset
+from chartscan.store.recognition import unknown_words
+
+_RECORDS = {
+    "class": "encounters have a class",
+    "disposition": "hospital stays end with a disposition",
+    "diagnosis_system": "diagnoses are coded in a system",
+}
+_REMEDY = (
+    "Declare the words in a site file: chartscan ingest SOURCE IN OUT --suggest-site site.yaml lists them; "
+    "fill it in, and ingest again with --site site.yaml. Or allow more with --max-unknown"
+)
+
+
+class DependentTask(Protocol):
+    """As much of a task as this module needs."""
+
+    @property
+    def DEPENDS_ON(self) -> tuple[str, ...]: ...
+
+
+def refused_tasks(dataset: Dataset, tasks: Mapping[str, DependentTask], max_unknown: float) -> dict[str, str]:
+    """Why tasks are refused, by task. A dataset whose source counts no words refuses none."""
+    recognition = dataset.manifest.get("recognition", {})
+    no_stay = _no_stay(recognition)
+    found = {name: no_stay or _too_unknown(recognition, task, max_unknown) for name, task in tasks.items()}
+    return {name: reason for name, reason in found.items() if reason}
+
+
+def _no_stay(recognition: Mapping[str, Any]) -> str:
+    """Why no task can be labelled at all: no encounter is known to be a stay, and some may be."""
+    classes = recognition.get("class")
+    if not classes or not classes["unknown"] or classes["meanings"].get("stay"):
+        return ""
+    return (
+        f"no encounter is recognised as a hospital stay; {classes['unknown']:,} of {_records(classes):,} "
+        f"have a class that is not understood: {unknown_words(classes)}"
+    )
+
+
+def _too_unknown(recognition: Mapping[str, Any], task: DependentTask, max_unknown: float) -> str:
+    reasons = []
+    for thing in task.DEPENDS_ON:
+        found = recognition.get(thing)
+        if found and found["unknown"] > max_unknown * _records(found):
+            share = found["unknown"] / _records(found)
+            reasons.append(
+                f"{found['unknown']:,} of {_records(found):,} {_RECORDS[thing]} that is not understood "
+                f"({share:.1%}, at most {max_unknown:.1%}): {unknown_words(found)}"
+            )
+    return "; ".join(reasons)
+
+
+def _records(found: Mapping[str, Any]) -> int:
+    return found["recognised"] + found["mapped"] + found["unknown"] + found["not_said"]
+
+
+def refusal_lines(refused: Mapping[str, str]) -> list[str]:
+    """What to say of tasks that are refused; tasks with one reason share a line."""
+    lines = [f"refused: {', '.join(names)}: {reason}" for reason, names in _by_reason(refused).items()]
+    return [*lines, f"    {_REMEDY}"] if lines else []
+
+
+def all_refused(refused: Mapping[str, str]) -> str:
+    """The error where no task is left."""
+    reasons = (f"{', '.join(names)}: {reason}" for reason, names in _by_reason(refused).items())
+    return f"No labels can be made. {'. '.join(reasons)}. {_REMEDY}."
+
+
+def _by_reason(refused: Mapping[str, str]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for name, reason in sorted(refused.items()):
+        found.setdefault(reason, []).append(name)
+    return found

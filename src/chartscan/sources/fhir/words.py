@@ -1,0 +1,223 @@
+"""Reads the words that labels depend on, in the site's own meaning or else the standard one, and counts them.
+
+Classes, dispositions, sex and diagnosis systems. A word that is in neither table stays as it is written, in
+upper case, and means "unknown" to labels. What each word means is decided in `chartscan.vocabulary`.
+"""
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from chartscan.site import Vocabulary
+from chartscan.sources.fhir.remember import remember
+from chartscan.sources.fhir.resources import Coding, Concept, Disposition
+from chartscan.store.recognition import How, Recognition
+from chartscan.vocabulary import classes, discharge_codes, dispositions, priorities, sexes
+from chartscan.vocabulary.spelling import last_part, plain_system
+
+UNRECOGNISED = "UNRECOGNISED"
+NO_CLASS, NOT_SAID = "UNKNOWN", "UNKNOWN"
+# What stands for "no answer" and is no code.
+ABSENT = {
+    "http://terminology.hl7.org/codesystem/v3-nullflavor",
+    "http://terminology.hl7.org/codesystem/data-absent-reason",
+    "http://hl7.org/fhir/v3/nullflavor",
+    "http://hl7.org/fhir/data-absent-reason",
+    "urn:oid:2.16.840.1.113883.5.1008",
+}
+_LONGEST_CODE = 40
+
+
+class Reading(NamedTuple):
+    """How one word was read: the name that events carry, and the word for the account."""
+
+    name: str
+    how: How
+    word: str
+    system: str = ""
+    text: bool = False
+
+
+class Declared:
+    """What a site file says of one thing: by word, or by system and word ("SYSTEM|word")."""
+
+    def __init__(self, words: Mapping[str, str]):
+        self._words = {_exact(key): meaning for key, meaning in words.items()}
+        self._of_system: dict[tuple[str, str], str] = {}
+        for key, meaning in words.items():
+            for cut in (key.partition("|"), key.rpartition("|")):  # a system may have a version, a word a bar
+                if cut[1]:
+                    self._of_system[plain_system(cut[0]), _exact(cut[2])] = meaning
+
+    def find(self, word: str, system: str = "") -> str | None:
+        """The meaning of a word, where the site has one for it."""
+        exact = _exact(word)
+        if self._of_system and system:
+            url = plain_system(system)
+            for owner in (url, last_part(url)):
+                if (found := self._of_system.get((owner, exact))) is not None:
+                    return found
+        return self._words.get(exact)
+
+
+class Words:
+    """Reads words with the tables of a site; `recognition` counts what was read."""
+
+    def __init__(self, vocabulary: Vocabulary):
+        self.recognition = Recognition()
+        self._classes = Declared(vocabulary.class_)
+        self._dispositions = Declared(vocabulary.disposition)
+        self._sexes = Declared(vocabulary.sex)
+        self._class_readings: dict[tuple[str | None, str | None, str | None], Reading] = {}
+        self._disposition_readings: dict[tuple[str, str, bool], Reading] = {}
+        self._sex_readings: dict[str, Reading] = {}
+        self._counts: Counter[tuple[str, Reading, str | None]] = Counter()
+
+    def class_of(self, coding: Coding | None) -> Reading:
+        """What the class of an encounter says."""
+        key = (coding.system, coding.code, coding.display) if coding else (None, None, None)
+        found = self._class_readings.get(key)
+        return found or remember(self._class_readings, key, self._class(*key))
+
+    def _class(self, system: str | None, code: str | None, display: str | None) -> Reading:
+        code, display, system = (code or "").strip(), (display or "").strip(), system or ""
+        word, text = code or display, not code
+        if not word or plain_system(system) in ABSENT:
+            return Reading(NO_CLASS, "unknown", "no class")
+        meaning = (self._classes.find(code, system) if code else None) or self._classes.find(display)
+        if meaning:
+            return Reading(classes.OF_KIND.get(meaning, meaning), "mapped", word, system, text)
+        name = (classes.name_of_code(code, system) if code else None) or classes.name_of_text(display)
+        if name:
+            return Reading(name, "recognised", word, system, text)
+        raw = _raw(code)
+        return Reading(
+            raw if classes.kind_of(raw) == "unknown" else UNRECOGNISED, "unknown", word, system, text
+        )
+
+    def disposition_of(self, concept: Disposition | None) -> Reading:
+        """What all evidence on the way a stay ended says: every coding and the text."""
+        readings = self._evidence(concept) if concept else []
+        if not readings:
+            return Reading(NOT_SAID, "not said", "not said")
+        understood = [r for r in readings if r.how != "unknown"]
+        meanings = {dispositions.meaning_of(r.name): r for r in reversed(understood)}
+        if meanings.keys() >= {"dead", "alive"}:
+            return meanings["dead"]._replace(name=dispositions.CONFLICT)
+        for meaning in ("conflict", "dead", "alive", "unknown"):
+            if meaning in meanings:
+                return meanings[meaning]
+        return readings[0]
+
+    def _evidence(self, concept: Disposition) -> list[Reading]:
+        """Every word of a disposition as it was read: codes first, then what is written out.
+
+        Of a code that the site declares, the display says nothing more.
+        """
+        codings = _codings(concept)
+        codes = [(c, self._read_disposition(c.code or "", c.system or "", False)) for c in codings]
+        texts = [
+            self._read_disposition(c.display or "", c.system or "", True)
+            for c, reading in codes
+            if reading is None or reading.how != "mapped"
+        ]
+        texts.append(self._read_disposition(concept.text or "", "", True))
+        return [reading for reading in [*(r for _, r in codes), *texts] if reading]
+
+    def _read_disposition(self, word: str, system: str, text: bool) -> Reading | None:
+        key = word.strip(), system, text
+        if not key[0]:
+            return None
+        found = self._disposition_readings.get(key)
+        return found or remember(self._disposition_readings, key, self._disposition(*key))
+
+    def _disposition(self, word: str, system: str, text: bool) -> Reading:
+        meaning = self._dispositions.find(word, system)
+        if meaning:
+            return Reading(dispositions.OF_MEANING.get(meaning, meaning), "mapped", word, system, text)
+        name = None if text else discharge_codes.name_of_code(word, system)
+        name = name or dispositions.name_of_text(word)
+        if name:
+            return Reading(name, "recognised", word, system, text)
+        raw = UNRECOGNISED if text else _raw(word)
+        if dispositions.meaning_of(raw) != "unknown" or raw in dispositions.SILENT:
+            raw = UNRECOGNISED
+        return Reading(raw, "unknown", word, system, text)
+
+    def sex_of(self, gender: str | None) -> str | None:
+        """M, F, OTHER or UNKNOWN of a Patient, counted; None where it is not said or not understood."""
+        if gender is None or not gender.strip():
+            self._count("sex", Reading("", "not said", "not said"), None)
+            return None
+        reading = self._sex_readings.get(gender) or remember(self._sex_readings, gender, self._sex(gender))
+        self._count("sex", reading, reading.name or None)
+        return reading.name or None
+
+    def _sex(self, gender: str) -> Reading:
+        word = gender.strip()
+        meaning = self._sexes.find(word)
+        if meaning:
+            return Reading(sexes.MEANINGS[meaning], "mapped", word)
+        name = sexes.name_of(word)
+        return Reading(name, "recognised", word) if name else Reading("", "unknown", word)
+
+    def count_class(self, reading: Reading, kind: str) -> None:
+        """Count the class of an encounter that is kept; `kind` is what it is taken for."""
+        decided = reading.how == "unknown" and kind != "unknown"  # by an identifier, whatever the class
+        self._count("class", reading._replace(how="recognised") if decided else reading, kind)
+
+    def count_disposition(self, reading: Reading) -> None:
+        """Count the disposition of a hospital stay that is over."""
+        self._count("disposition", reading, dispositions.meaning_of(reading.name))
+
+    def count_system(self, name: str | None, how: How, word: str) -> None:
+        """Count the system of a diagnosis."""
+        self._count("diagnosis_system", Reading("", how, word), name)
+
+    def _count(self, thing: str, reading: Reading, meaning: str | None) -> None:
+        self._counts[thing, reading, meaning] += 1
+        if len(self._counts) > 10_000:
+            self.settle()
+
+    def settle(self) -> Recognition:
+        """The counts so far, added up."""
+        for (thing, reading, meaning), n in self._counts.items():
+            meaning = None if reading.how in ("unknown", "not said") else meaning
+            system = reading.system.partition("|")[0].strip()  # of any version
+            self.recognition.recognise(
+                thing, reading.word, meaning, reading.how, n, system=system, text=reading.text
+            )
+        self._counts.clear()
+        return self.recognition
+
+
+def priority_of(concept: Concept | None) -> str:
+    """The urgency of an admission, a code of v3-ActPriority where it is known; empty if none is given."""
+    codings = [c for c in concept.coding if c.code and c.code.strip()] if concept else []
+    for coding in sorted(codings, key=lambda c: not priorities.is_standard(c.system or "")):
+        code = (coding.code or "").strip()
+        named = priorities.name_of(code, coding.system or "") or priorities.name_of(coding.display or "")
+        if named:
+            return named
+    text = priorities.name_of(concept.text or "") if concept else None
+    return text or (" ".join((codings[0].code or "").upper().split()) if codings else "")
+
+
+def _codings(concept: Disposition) -> list[Coding]:
+    """The codings of a disposition that say something; German exports have them in parts of an extension."""
+    codings = list(concept.coding)
+    for extension in concept.extension:
+        parts = [extension, *extension.extension]
+        codings += [part.valueCoding for part in parts if part.valueCoding]
+    return [c for c in codings if plain_system(c.system or "") not in ABSENT]
+
+
+def _exact(word: str) -> str:
+    """A declared word: letter case and blanks at its ends do not count; all else does."""
+    return " ".join(word.casefold().split())
+
+
+def _raw(code: str) -> str:
+    """A code that is not understood, as events carry it; a text where a code should be stays out of them."""
+    raw = " ".join(code.upper().replace("\0", "").split()).replace("//", "/")
+    return raw if 0 < len(raw) <= _LONGEST_CODE else UNRECOGNISED

@@ -1,0 +1,268 @@
+"""The words of FHIR that labels depend on: any system, any order, the site's own; and the account of them."""
+
+import itertools
+import json
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from chartscan.site import Vocabulary
+from chartscan.sources.fhir.resources import Coding, Disposition
+from chartscan.sources.fhir.words import Words
+from chartscan.vocabulary.classes import kind_of
+from chartscan.vocabulary.dispositions import meaning_of
+from fhir_export import PATIENT, concept, encounter, ingest_lines, resource
+
+HL7 = "http://terminology.hl7.org/CodeSystem/discharge-disposition"
+NUBC = "https://www.nubc.org/CodeSystem/PatDischargeStatus"
+HERE = "http://here.example/disposition"
+ACT_CODE = "http://terminology.hl7.org/CodeSystem/v3-ActCode"
+
+
+def stay(disposition, **fields):
+    return encounter(hospitalization={"dischargeDisposition": disposition}, **fields)
+
+
+def coding(code, system, display=None):
+    return {"code": code, "system": system} | ({"display": display} if display else {})
+
+
+def discharge(tmp_path, disposition, **site):
+    result = ingest_lines(tmp_path, stay(disposition), **site)
+    return result.one("discharge")["code"].removeprefix("HOSPITAL_DISCHARGE//")
+
+
+def recognition(result):
+    return result.writer.accounting.recognition.as_dict()
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
+def test_a_local_code_never_hides_a_standard_one_in_any_order(tmp_path, order):
+    codings = [coding("17", HERE), coding("exp", HL7), coding("X", "urn:oid:1.2.3.4.5")]
+    assert discharge(tmp_path, {"coding": [codings[i] for i in order]}) == "EXPIRED"
+
+
+@pytest.mark.parametrize(
+    ("disposition", "name"),
+    [
+        ({"text": "Expired"}, "EXPIRED"),
+        ({"coding": [coding("7", HERE, "Patient died")]}, "EXPIRED"),
+        ({"coding": [coding("7", HERE)], "text": "discharged to home"}, "HOME"),
+        ({"coding": [coding("20", NUBC)], "text": "home"}, "CONFLICTING"),
+        ({"coding": [coding("home", HL7), coding("20", NUBC)]}, "CONFLICTING"),
+        ({"coding": [coding("oth", HL7), coding("20", NUBC)]}, "EXPIRED"),
+        ({"coding": [coding("oth", HL7)]}, "UNKNOWN"),
+        ({"coding": [coding("7", HERE), coding("8", HERE)]}, "7"),
+        ({"coding": [coding("20", HERE)]}, "20"),
+        ({"coding": [coding("01", HERE)]}, "01"),
+        ({"coding": [coding("snf", HL7), coding("01", NUBC)]}, "SNF"),
+        ({"text": "Mrs Miller was brought to her sister"}, "UNRECOGNISED"),
+        ({"coding": [coding("insurance expired", HERE)]}, "UNRECOGNISED"),
+        ({"coding": [coding("the patient was taken by her daughter to Springfield", HERE)]}, "UNRECOGNISED"),
+        ({"coding": [{"system": HERE}]}, "UNKNOWN"),
+        ({"coding": [coding("UNK", "http://terminology.hl7.org/CodeSystem/v3-NullFlavor")]}, "UNKNOWN"),
+        ({}, "UNKNOWN"),
+    ],
+)
+def test_all_evidence_of_a_disposition_decides_its_name(tmp_path, disposition, name):
+    assert discharge(tmp_path, disposition) == name
+
+
+def test_the_german_reason_for_discharge_is_read_from_its_extension(tmp_path):
+    reason = "http://fhir.de/StructureDefinition/Entlassungsgrund"
+    system = "http://fhir.de/CodeSystem/dkgev/EntlassungsgrundErsteUndZweiteStelle"
+    parts = [{"url": "ErsteUndZweiteStelle", "valueCoding": coding("07", system)}]
+    assert discharge(tmp_path, {"extension": [{"url": reason, "extension": parts}]}) == "EXPIRED"
+
+
+CODINGS = st.sampled_from(
+    [
+        ("exp", HL7),
+        ("20", NUBC),
+        ("home", HL7),
+        ("01", NUBC),
+        ("oth", HL7),
+        ("17", HERE),
+        ("20", HERE),
+        ("x", ""),
+    ]
+)
+
+
+@given(st.lists(CODINGS, max_size=4))
+def test_the_order_of_codings_never_changes_what_they_mean(codings):
+    words = Words(Vocabulary())
+    meanings = {
+        meaning_of(words.disposition_of(Disposition([Coding(s, c) for c, s in order])).name)
+        for order in itertools.permutations(codings)
+    }
+    said = {meaning_of(words.disposition_of(Disposition([Coding(s, c)])).name) for c, s in codings}
+    expected = (
+        "conflict"
+        if said >= {"dead", "alive"}
+        else next((m for m in ("dead", "alive") if m in said), "unknown")
+    )
+    assert meanings == {expected}
+
+
+@settings(max_examples=50)
+@given(
+    st.text(min_size=1, max_size=12), st.sampled_from(["dead", "alive"]), st.sampled_from(["code", "text"])
+)
+def test_a_declared_word_means_what_the_site_says_whatever_it_is(word, meaning, where):
+    words = Words(Vocabulary(disposition={word: meaning}))
+    said = Disposition([Coding(HERE, word)]) if where == "code" else Disposition([], word)
+    reading = words.disposition_of(said)
+    assert not word.strip() or (meaning_of(reading.name), reading.how) == (meaning, "mapped")
+
+
+def test_a_declared_code_decides_over_its_display_and_over_the_standard(tmp_path):
+    site = Vocabulary(disposition={f"{HERE}|7": "alive", "exp": "alive"}, class_={"IMP": "other"})
+    said = {"coding": [coding("7", HERE, "Expired"), coding("exp", HL7)]}
+    assert discharge(tmp_path, said, vocabulary=Vocabulary(disposition=site.disposition)) == "ALIVE"
+    assert not ingest_lines(tmp_path, stay(said), vocabulary=site).of("admission")
+
+
+@pytest.mark.parametrize(
+    ("written", "kind"),
+    [
+        ({"system": "urn:oid:1.2.3.4.5", "code": "4", "display": "Inpatient"}, "stay"),
+        ({"system": ACT_CODE, "code": "imp"}, "stay"),
+        ({"display": "inpatient encounter"}, "stay"),
+        ({"system": ACT_CODE, "code": "NONAC"}, "stay"),
+        ({"system": "2.16.840.1.113883.5.4", "code": "ACUTE"}, "stay"),
+        ({"system": ACT_CODE, "code": "EMER"}, "emergency"),
+        ({"system": ACT_CODE, "code": "SS"}, "other"),
+        ({"system": "urn:oid:1.2.3.4.5", "code": "4"}, "unknown"),
+        ({"system": "urn:oid:1.2.3.4.5", "code": "ss"}, "unknown"),
+        ({"display": "Station 7"}, "unknown"),
+        (None, "unknown"),
+    ],
+)
+def test_a_class_is_a_stay_only_where_a_word_says_so(tmp_path, written, kind):
+    result = ingest_lines(tmp_path, encounter(**{"class": written}))
+    assert bool(result.of("admission")) == (kind == "stay")
+    if kind == "unknown":
+        assert kind_of(result.one("visit_start")["code"].removeprefix("ENCOUNTER_START//")) == "unknown"
+    (word,) = recognition(result)["class"]["words"]
+    assert word["meaning"] == (None if kind == "unknown" else kind)
+
+
+def test_a_site_gives_its_classes_their_kind(tmp_path):
+    site = Vocabulary(class_={"4": "stay", "urn:oid:1.2.3.4.5|5": "emergency", "HAUS": "other"})
+    lines = [
+        encounter(id=str(i), **{"class": {"system": system, "code": code}})
+        for i, (system, code) in enumerate(
+            [("urn:oid:1.2.3.4.5", "4"), ("urn:oid:1.2.3.4.5", "5"), ("http://x.example", "5"), ("", "haus")]
+        )
+    ]
+    result = ingest_lines(tmp_path, *lines, vocabulary=site)
+    assert result.one("admission")["code"].startswith("HOSPITAL_ADMISSION//IMP")
+    assert [e["code"] for e in result.of("visit_start")] == [
+        "ED_REGISTRATION",
+        "ENCOUNTER_START//5",
+        "ENCOUNTER_START//OTHER-VISIT",
+    ]
+    found = recognition(result)["class"]
+    assert (found["mapped"], found["unknown"]) == (3, 1)
+
+
+def test_the_priority_of_an_admission_is_the_fourth_part_of_its_code(tmp_path):
+    system = "http://terminology.hl7.org/CodeSystem/v3-ActPriority"
+    for priority, end in (
+        (concept("EL", system), "//EL"),
+        ({"coding": [coding("3", HERE), coding("UR", system)]}, "//UR"),
+        ({"text": "Elective"}, "//EL"),
+        (concept("3x", HERE), "//3X"),
+        ({"text": "quite soon"}, ""),
+        (None, ""),
+    ):
+        result = ingest_lines(tmp_path, encounter(priority=priority))
+        assert result.one("admission")["code"] == f"HOSPITAL_ADMISSION//IMP//UNKNOWN{end}"
+
+
+@pytest.mark.parametrize(
+    ("gender", "code"),
+    [("Male", "GENDER//M"), ("F", "GENDER//F"), ("female ", "GENDER//F"), ("zzz", None), ("", None)],
+)
+def test_sex_is_read_in_any_spelling_or_counted_as_unknown(tmp_path, gender, code):
+    result = ingest_lines(tmp_path, PATIENT | {"gender": gender}, patient=False)
+    assert [e["code"] for e in result.of("static")] == ([code] if code else [])
+    found = recognition(result)["sex"]
+    assert found["unknown"] == (gender == "zzz")
+    assert found["not_said"] == (gender == "")
+
+
+def test_the_account_counts_kept_encounters_ended_stays_and_diagnoses(tmp_path):
+    lines = [
+        stay(concept("exp", HL7)),
+        stay(concept("7", HERE), id="e2"),
+        stay(concept("home", HL7), id="e3", period={"start": "2020-01-01T08:00:00Z"}),
+        encounter(id="e4"),
+        encounter(id="e5", status="cancelled"),
+        encounter(id="e6", **{"class": {"code": "77"}}),
+        stay(concept("9", HERE), id="e7", **{"class": {"code": "AMB"}}),
+    ]
+    when = {"recordedDate": "2020-01-02T10:00:00Z"}
+    systems = [
+        "http://hl7.org/fhir/sid/icd-10-cm",
+        "http://here.example/dx",
+        "http://mapped.example/dx",
+        None,
+    ]
+    lines += [
+        resource("Condition", id=str(i), code=concept("I10", system), **when)
+        for i, system in enumerate(systems)
+    ]
+    lines += [
+        resource("Condition", id="text", code={"text": "high blood pressure"}, **when),
+        resource(
+            "Condition",
+            id="both",
+            code={"coding": [coding("9", "http://here.example/dx"), coding("I10", "icd-10-gm")]},
+            **when,
+        ),
+    ]
+    site = Vocabulary(systems={"http://mapped.example/dx": "ICD10"})
+    result = ingest_lines(tmp_path, *lines, vocabulary=site)
+    found = {
+        thing: {k: v for k, v in of.items() if isinstance(v, int)}
+        for thing, of in recognition(result).items()
+    }
+    assert found["class"] == {"recognised": 5, "mapped": 0, "unknown": 1, "not_said": 0}
+    assert found["disposition"] == {"recognised": 1, "mapped": 0, "unknown": 1, "not_said": 1}
+    assert found["diagnosis_system"] == {"recognised": 2, "mapped": 1, "unknown": 3, "not_said": 0}
+    words = {w["word"]: w["how"] for w in recognition(result)["diagnosis_system"]["words"]}
+    assert words == {
+        "http://hl7.org/fhir/sid/icd-10-cm": "recognised",
+        "icd-10-gm": "recognised",
+        "http://mapped.example/dx": "mapped",
+        "http://here.example/dx": "unknown",
+        "no code system": "unknown",
+        "no code": "unknown",
+    }
+    assert sorted(e["code"] for e in result.of("diagnosis")) == [
+        "ICD10//I10",
+        "ICD10CM//I10",
+        "ICD10GM//I10",
+        "NO-CODE//Condition",
+        "UNKNOWN-SYSTEM//I10",
+        "dx//I10",
+    ]
+
+
+def test_one_terminology_by_two_addresses_is_never_told_apart(tmp_path):
+    urls = ["ICD10CM", "http://hl7.org/fhir/sid/icd-10-cm", "ICD-10-CM", "I10C", "http://a.example/icd10cm"]
+    lines = [
+        resource("Condition", id=str(i), code=concept("I10", url), recordedDate="2020-01-02T10:00:00Z")
+        for i, url in enumerate(urls)
+    ]
+    codes = {e["code"] for e in ingest_lines(tmp_path, *lines).of("diagnosis")}
+    assert codes == {"ICD10CM//I10"}
+
+
+def test_words_of_free_text_are_not_in_the_account(tmp_path):
+    result = ingest_lines(tmp_path, stay({"text": "Mrs Miller went to her sister"}))
+    assert "Miller" not in json.dumps(recognition(result))
+    assert recognition(result)["disposition"]["words"][0]["word"] == "a text"
