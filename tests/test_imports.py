@@ -18,6 +18,7 @@ ALLOWED = {
     "metrics": set(),
     "find": set(),
     "files": set(),
+    "parquet_files": {"files"},
     "heap": set(),
     "lock": set(),
     "console": {"notes"},
@@ -32,7 +33,7 @@ ALLOWED = {
     "sequences": {"schema"},
     "series": {"schema"},
     "features": {"schema"},
-    "cohort": {"notes", "schema", "files", "vocabulary", "site"},
+    "cohort": {"notes", "schema", "parquet_files", "vocabulary", "site"},
     "tasks": {"schema", "cohort"},
     "layers": {"batch", "kernels"},
     "batches": {"batch", "sequences", "series"},
@@ -42,7 +43,7 @@ ALLOWED = {
     "artifact": {"find", "batch", "sequences", "series", "files"},
     "predict": {"notes", "schema", "artifact", "sequences", "series", "batches", "features"},
     "generate": {"artifact", "batch", "batches", "sequences"},
-    "evaluation": {"notes", "schema", "metrics", "files"},
+    "evaluation": {"notes", "schema", "metrics", "files", "parquet_files"},
     "interpret": {"batch", "schema", "layers", "kernels"},
 }
 ANYTHING = {"recipes", "cli", "__init__"}
@@ -62,6 +63,7 @@ COMMANDS = {"study", "bench"}  # folders of recipes that see all of them
 NO_TORCH = {
     "schema",
     "errors",
+    "parquet_files",
     "notes",
     "vocabulary",
     "site",

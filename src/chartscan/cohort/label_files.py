@@ -3,14 +3,12 @@
 QUESTIONS, which ask without knowing the answer, are the same files without the column of values.
 """
 
-import io
 from pathlib import Path
 
 import msgspec
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from chartscan import files, schema
+from chartscan import parquet_files, schema
 from chartscan.cohort.counts import Counts
 from chartscan.errors import DataError
 
@@ -26,10 +24,7 @@ def write_labels(path: Path, table: pa.Table, task: str, counts: Counts, questio
     metadata = {schema.TASK_KEY: task.encode(), schema.COHORT_KEY: msgspec.json.encode(counts)}
     wanted = schema.QUESTIONS if questions else schema.LABELS
     checked = schema.check(table, wanted, f"labels of {task}").replace_schema_metadata(metadata)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    content = io.BytesIO()
-    pq.write_table(checked, content)
-    files.write_bytes(path, content.getvalue(), private=True)
+    parquet_files.write_table(path, checked)
 
 
 def read_labels(path: Path, questions: bool = False) -> tuple[pa.Table, str, Counts | None]:
@@ -55,10 +50,7 @@ def read_labels(path: Path, questions: bool = False) -> tuple[pa.Table, str, Cou
 
 
 def _read(file: Path, questions: bool) -> pa.Table:
-    try:
-        table = pq.ParquetFile(file).read()
-    except (pa.ArrowInvalid, OSError) as err:
-        raise DataError(f"{file}: cannot be read as parquet. Write the labels again.") from err
+    table = parquet_files.read_table(file, "Write the labels again.")
     unused = [n for n in _OTHER_VALUES if n in table.column_names and _all_null(table[n])]
     table = table.drop_columns(unused)
     empty = _VALUE in table.column_names and table.num_rows > 0 and _all_null(table[_VALUE])

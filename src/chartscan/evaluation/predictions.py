@@ -4,7 +4,6 @@ Both predicted columns are always written (readers of the format stumble over a 
 is null. The task, the model, the cohort counts and the settings of the run travel in the file's metadata.
 """
 
-import io
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,9 +13,8 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
-from chartscan import files
+from chartscan import parquet_files
 from chartscan.errors import DataError
 from chartscan.schema import COHORT_KEY, MODEL_KEY, PREDICTIONS, TASK_KEY, check
 
@@ -50,10 +48,7 @@ def write_predictions(
         MODEL_KEY: model.encode(),
         RUN_KEY: json.dumps(dict(extra or {}), sort_keys=True).encode(),
     }
-    buffer = io.BytesIO()
-    pq.write_table(checked.replace_schema_metadata(metadata), buffer)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    files.write_bytes(path, buffer.getvalue(), private=True)
+    parquet_files.write_table(path, checked.replace_schema_metadata(metadata))
 
 
 def read_predictions(path: Path) -> PredictionSet:
@@ -61,12 +56,7 @@ def read_predictions(path: Path) -> PredictionSet:
 
     A file of another tool that lacks the metadata has task "unknown" and its own name as model.
     """
-    try:
-        table = pq.read_table(path)
-    except (OSError, pa.ArrowInvalid) as err:
-        raise DataError(
-            f"{path}: expected a parquet file of predictions, and could not read it as one."
-        ) from err
+    table = parquet_files.read_table(path, "Predict again.")
     table = check(table, PREDICTIONS, str(path))
     _check_probabilities(table, path)
     metadata = table.schema.metadata or {}

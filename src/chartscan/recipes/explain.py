@@ -18,7 +18,7 @@ import torch
 
 import chartscan
 from chartscan import artifact as artifacts
-from chartscan import files
+from chartscan import files, parquet_files
 from chartscan.artifact import Artifact, SequenceArtifact, SeriesArtifact
 from chartscan.console import ProgressFunction
 from chartscan.errors import ConfigError, DataError
@@ -268,7 +268,7 @@ def _write(
     table(found).write_parquet(attributions)
     shown = list(zip(found, forecasts, strict=True))[:MOST_SHOWN]
     html = page([_patient(*one, data) for one in shown], report, _titles(report["tasks"]), report["signed"])
-    files.write_bytes(folder / "attributions.parquet", attributions.getvalue(), private=True)
+    parquet_files.write_content(folder / "attributions.parquet", attributions.getvalue())
     files.write_bytes(folder / "explain.json", json.dumps(report, indent=1).encode(), private=True)
     files.write_bytes(folder / "explain.html", html.encode(), private=True)
 

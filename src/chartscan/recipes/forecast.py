@@ -1,15 +1,13 @@
 """What may come next for the subjects of a split: sampled or likeliest futures as a parquet file."""
 
-import io
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from chartscan import files
+from chartscan import parquet_files
 from chartscan.artifact import SequenceArtifact
 from chartscan.errors import ConfigError, DataError
 from chartscan.generate import Future, History, Plan, generate
@@ -117,7 +115,4 @@ def write_forecasts(
         "probability": np.exp(joined["log_probs"]),
     }
     arrays = [pa.array(columns[field.name]).cast(field.type) for field in FORECASTS]
-    content = io.BytesIO()
-    pq.write_table(pa.table(arrays, schema=FORECASTS), content)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    files.write_bytes(path, content.getvalue(), private=True)
+    parquet_files.write_table(path, pa.table(arrays, schema=FORECASTS))

@@ -1,0 +1,84 @@
+"""Parquet files that carry a digest of themselves: labels, predictions, attributions and forecasts.
+
+The digest stands between the columns and the footer. No offset of the format points there, so every reader of
+Parquet skips it, and a tool that writes the table anew drops it. It covers every other byte of the file, footer
+and padding too. Files of other tools have none and are read as they are.
+"""
+
+import hashlib
+import io
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from chartscan import files
+from chartscan.errors import DataError
+
+MAGIC = b"PAR1"
+# Two different marks: one changed byte leaves at least one of them, which says that a digest belongs here.
+BEGIN, END = b"<chartscan.sha256=", b"=chartscan.digest>"
+_HEX = 64  # letters of a digest
+
+
+def write_table(path: Path, table: pa.Table) -> None:
+    """Puts `table` at `path` with its digest, whole or not at all, for its owner alone.
+
+    Makes the folder of `path`.
+    """
+    content = io.BytesIO()
+    pq.write_table(table, content)
+    write_content(path, content.getvalue())
+
+
+def write_content(path: Path, content: bytes) -> None:
+    """The same for a table that is parquet already."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    files.write_bytes(path, with_digest(content), private=True)
+
+
+def read_table(path: Path, remedy: str) -> pa.Table:
+    """The table at `path`, with its metadata.
+
+    DataError naming the file where its digest is of other bytes, or where it is no parquet; `remedy` says then
+    what to do. OSError, also naming it, where the system cannot read it.
+    """
+    content = _bytes(path)
+    if not intact(content):
+        raise DataError(f"{path}: damaged, its SHA-256 is not the one written. {remedy}")
+    try:
+        return pq.ParquetFile(pa.BufferReader(content)).read()
+    except (pa.ArrowException, OSError, ValueError) as err:
+        raise DataError(
+            f"{path}: cannot be read as parquet; damaged, or of another format. {remedy}"
+        ) from err
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except (FileNotFoundError, IsADirectoryError) as err:
+        raise DataError(f"{path}: no such parquet file.") from err
+    except OSError as err:  # of a failed read, after the file was opened, the system names no file
+        raise OSError(err.errno, err.strerror or str(err), str(path)) from err
+
+
+def with_digest(content: bytes) -> bytes:
+    """The bytes of a parquet file with their digest before the footer."""
+    footer = len(content) - 8 - int.from_bytes(content[-8:-4], "little")
+    assert content[-4:] == MAGIC and footer >= len(MAGIC)
+    digest = hashlib.sha256(content).hexdigest().encode()
+    return content[:footer] + BEGIN + digest + END + content[footer:]
+
+
+def intact(content: bytes) -> bool:
+    """Whether the digest in `content` is that of all other bytes; true where it holds none."""
+    begin, end = content.rfind(BEGIN), content.rfind(END)
+    if begin < 0 and end < 0:
+        return True
+    digest = content[begin + len(BEGIN) : end]
+    if begin < 0 or end < 0 or len(digest) != _HEX:
+        return False
+    rest = hashlib.sha256(content[:begin])
+    rest.update(content[end + len(END) :])
+    return rest.hexdigest().encode() == digest
