@@ -19,6 +19,7 @@ ALLOWED = {
     "find": set(),
     "files": set(),
     "parquet_files": {"files"},
+    "task_files": set(),
     "heap": set(),
     "lock": set(),
     "console": {"notes"},
@@ -33,7 +34,7 @@ ALLOWED = {
     "sequences": {"schema"},
     "series": {"schema"},
     "features": {"schema"},
-    "cohort": {"notes", "schema", "parquet_files", "vocabulary", "site"},
+    "cohort": {"notes", "schema", "parquet_files", "task_files", "vocabulary", "site"},
     "tasks": {"schema", "cohort"},
     "layers": {"batch", "kernels"},
     "batches": {"batch", "sequences", "series"},
@@ -43,7 +44,7 @@ ALLOWED = {
     "artifact": {"find", "batch", "sequences", "series", "files"},
     "predict": {"notes", "schema", "artifact", "sequences", "series", "batches", "features"},
     "generate": {"artifact", "batch", "batches", "sequences"},
-    "evaluation": {"notes", "schema", "metrics", "files", "parquet_files"},
+    "evaluation": {"notes", "schema", "metrics", "files", "parquet_files", "task_files", "cohort"},
     "interpret": {"batch", "schema", "layers", "kernels"},
 }
 ANYTHING = {"recipes", "cli", "__init__"}
@@ -64,6 +65,7 @@ NO_TORCH = {
     "schema",
     "errors",
     "parquet_files",
+    "task_files",
     "notes",
     "vocabulary",
     "site",

@@ -1,8 +1,8 @@
 """Parquet files that carry a digest of themselves: labels, predictions, attributions and forecasts.
 
-The digest stands between the columns and the footer. No offset of the format points there, so every reader of
-Parquet skips it, and a tool that writes the table anew drops it. It covers every other byte of the file, footer
-and padding too. Files of other tools have none and are read as they are.
+The digest stands between the columns and the footer. No offset of the format points there, so every reader
+of Parquet skips it, and a tool that writes the table anew drops it. It covers every other byte of the file.
+Files of other tools have none and are read as they are.
 """
 
 import hashlib
@@ -40,8 +40,8 @@ def write_content(path: Path, content: bytes) -> None:
 def read_table(path: Path, remedy: str) -> pa.Table:
     """The table at `path`, with its metadata.
 
-    DataError naming the file where its digest is of other bytes, or where it is no parquet; `remedy` says then
-    what to do. OSError, also naming it, where the system cannot read it.
+    DataError naming the file, with the `remedy`, where its digest is of other bytes or it is no parquet.
+    OSError, naming it too, where the system cannot read it.
     """
     content = _bytes(path)
     if not intact(content):
@@ -66,7 +66,8 @@ def _bytes(path: Path) -> bytes:
 def with_digest(content: bytes) -> bytes:
     """The bytes of a parquet file with their digest before the footer."""
     footer = len(content) - 8 - int.from_bytes(content[-8:-4], "little")
-    assert content[-4:] == MAGIC and footer >= len(MAGIC)
+    assert content[-4:] == MAGIC
+    assert footer >= len(MAGIC)
     digest = hashlib.sha256(content).hexdigest().encode()
     return content[:footer] + BEGIN + digest + END + content[footer:]
 

@@ -13,6 +13,7 @@ from chartscan.cohort.counts import Tally
 from chartscan.cohort.outcome import Outcome
 from chartscan.errors import DataError
 from chartscan.find import find, names
+from chartscan.notes import Notes
 from chartscan.schema import LABELS, QUESTIONS, TIME
 
 T0 = datetime(2150, 1, 1)
@@ -155,24 +156,30 @@ def test_labels_stay_labels_where_questions_are_welcome(labelled, tmp_path):
     assert read_labels(tmp_path / "l.parquet", questions=True) == (table, "readmission_30d", counts)
 
 
-def test_labels_that_are_null_throughout_are_questions_and_those_of_a_mixed_folder_too(tmp_path):
-    folder = tmp_path / "my_task"
-    folder.mkdir()
-    pq.write_table(foreign([None, None]), folder / "0.parquet")
-    assert read_labels(folder, questions=True)[0].schema == QUESTIONS
-    pq.write_table(foreign([True]), folder / "1.parquet")
-    table = read_labels(folder, questions=True)[0]
-    assert (table.schema, table.num_rows) == (QUESTIONS, 3)
-    pq.write_table(foreign([True, None]), folder / "2.parquet")
-    with pytest.raises(DataError, match="null values"):
-        read_labels(folder / "2.parquet", questions=True)
+def test_labels_that_are_null_throughout_are_questions_where_those_are_welcome(tmp_path):
+    pq.write_table(foreign([None, None]), tmp_path / "0.parquet")
+    assert read_labels(tmp_path, questions=True)[0].schema == QUESTIONS
+    pq.write_table(foreign([None], first=2), tmp_path / "1.parquet")
+    assert read_labels(tmp_path, questions=True)[0].num_rows == 3
 
 
-def foreign(values, **columns):
+def test_rows_without_a_value_are_unknown_left_out_and_noted_in_whichever_shard_they_stand(tmp_path):
+    pq.write_table(foreign([None, None]), tmp_path / "0.parquet")
+    pq.write_table(foreign([True, None], first=2), tmp_path / "1.parquet")
+    pq.write_table(foreign([False], first=4).drop_columns("boolean_value"), tmp_path / "2.parquet")
+    for questions in (False, True):
+        notes = Notes()
+        table, task, _ = read_labels(tmp_path, questions, notes)
+        assert table.to_pylist() == [{"subject_id": 2, "prediction_time": T0, "boolean_value": True}]
+        assert [(note.code, note.where) for note in notes] == [("label_unknown", task)]
+        assert "4 of 5 rows" in next(iter(notes)).text
+
+
+def foreign(values, first=0, **columns):
     """A label table as es-aces writes it: every value column, the unused ones null throughout."""
     n = len(values)
     table = {
-        "subject_id": pa.array(range(n), pa.int64()),
+        "subject_id": pa.array(range(first, first + n), pa.int64()),
         "prediction_time": pa.array([T0] * n, TIME),
         "boolean_value": pa.array(values, pa.bool_()),
         "integer_value": pa.nulls(n, pa.int64()),
@@ -186,26 +193,116 @@ def test_null_columns_of_other_tools_are_dropped_and_a_folder_is_read_whole(tmp_
     folder = tmp_path / "my_task" / "train"
     folder.mkdir(parents=True)
     pq.write_table(foreign([True, False]), folder / "0.parquet")
-    pq.write_table(foreign([True]), folder / "1.parquet")
+    pq.write_table(foreign([True], first=2), folder / "1.parquet")
     table, task, counts = read_labels(tmp_path / "my_task")
     assert table["boolean_value"].to_pylist() == [True, False, True]
     assert table.schema == LABELS
     assert (task, counts) == ("my_task", None)
 
 
+NO_BOOLEAN = foreign([None, None])
+
+
+def numbers(*values, name="boolean_value", kind=None):
+    """Labels in which the column `name` holds `values`."""
+    return foreign([None] * len(values)).drop_columns(name).append_column(name, pa.array(values, kind))
+
+
 @pytest.mark.parametrize(
     ("table", "message"),
     [
-        (foreign([None, None]), "null throughout"),
-        (foreign([True, None]), "null values"),
-        (foreign([True], integer_value=pa.array([3])), "unexpected columns"),
+        (NO_BOOLEAN, "null throughout"),
         (foreign([True]).drop_columns("boolean_value"), "missing columns"),
+        (numbers(0, 1, 2), "boolean_value: 1 of 3 values are neither true nor false"),
+        (numbers(0.0, 0.5, None), "boolean_value: 1 of 3 values"),
+        (numbers(0.0, float("nan")), "boolean_value: 1 of 2 values"),
+        (numbers(1, -1, name="integer_value"), "integer_value: 1 of 2 values"),
+        (numbers("true", "false"), "boolean_value: 2 of 2 values"),
+        (numbers("a", None, name="categorical_value"), "categorical_value: 1 of 2 values"),
+        (foreign([True]).drop_columns("subject_id"), r"missing columns \['subject_id'\]"),
+        (foreign([True]).append_column("subject_id", pa.array([1])), "stand there twice"),
+        (foreign([True], subject_id=pa.array(["12"])), "expected whole numbers"),
+        (foreign([True], subject_id=pa.array([1.5])), "expected whole numbers"),
+        (foreign([True], subject_id=pa.array([2**63], pa.uint64())), "expected whole numbers"),
+        (foreign([True, True], subject_id=pa.array([1, None], pa.int64())), "1 null values"),
+        (foreign([True, True], prediction_time=pa.array([T0, None], TIME)), "1 null values"),
+        (foreign([True], prediction_time=pa.array([T0.date()])), "expected a timestamp, found date32"),
+        (foreign([True], prediction_time=pa.array([10**15])), "expected a timestamp, found int64"),
+        (foreign([True], prediction_time=pa.array(["2150-01-01"])), "expected a timestamp, found string"),
+        (foreign([True], prediction_time=pa.array([10**15], pa.timestamp("s"))), "out of range"),
     ],
 )
-def test_labels_that_are_not_boolean_are_refused_by_file(table, message, tmp_path):
+def test_what_is_no_boolean_label_of_a_subject_at_an_instant_is_refused_by_file(table, message, tmp_path):
     pq.write_table(table, tmp_path / "x.parquet")
     with pytest.raises(DataError, match=rf"x\.parquet.*{message}"):
         read_labels(tmp_path / "x.parquet")
+
+
+@pytest.mark.parametrize(
+    ("table", "code"),
+    [
+        (numbers(0, 1, None), "label_numbers"),
+        (numbers(0.0, 1.0, None, name="float_value"), "label_numbers"),
+        (numbers(0, 1, None, name="integer_value", kind=pa.int8()), "label_numbers"),
+        (foreign([False, True, None], integer_value=pa.array([3, 4, 5])), "label_columns"),
+        (foreign([False, True, None], window_end=pa.array([T0] * 3)), "label_columns"),
+        (foreign([False, True, None], note=pa.array(["\x1b[2J"] * 3)), "label_columns"),
+        (foreign([False, True, None], subject_id=pa.array([0, 1, 2], pa.int32())), None),
+        (foreign([False, True, None], subject_id=pa.array([0.0, 1.0, 2.0])), None),
+    ],
+)
+def test_labels_of_other_tools_are_taken_and_what_is_read_otherwise_is_noted(table, code, tmp_path):
+    pq.write_table(table, tmp_path / "x.parquet")
+    notes = Notes()
+    found = read_labels(tmp_path / "x.parquet", notes=notes)[0]
+    assert found.schema == LABELS
+    assert found["boolean_value"].to_pylist() == [False, True]
+    assert {note.code for note in notes} == {code, "label_unknown"} - {None}
+
+
+@pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])
+@pytest.mark.parametrize("zone", [None, "UTC", "Europe/Vienna", "+05:30"])
+def test_every_resolution_and_zone_of_a_timestamp_gives_the_same_utc_instant(unit, zone, tmp_path):
+    instants = [datetime(1969, 7, 20, 20, 17, 40), datetime(2150, 1, 1, 12)]
+    times = pa.array(instants, pa.timestamp(unit)).cast(pa.timestamp(unit, zone))
+    pq.write_table(foreign([True, False], prediction_time=times), tmp_path / "x.parquet")
+    assert read_labels(tmp_path / "x.parquet")[0]["prediction_time"].to_pylist() == instants
+
+
+def test_nanoseconds_are_rounded_down_before_1970_too(tmp_path):
+    times = pa.array([-1500, -1, 999, 1001], pa.timestamp("ns"))
+    pq.write_table(foreign([True] * 4, prediction_time=times), tmp_path / "x.parquet")
+    found = read_labels(tmp_path / "x.parquet")[0]["prediction_time"]
+    assert found.cast(pa.int64()).to_pylist() == [-2, -1, 0, 1]
+
+
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        ([True, True], "1 of 2 questions .* more than once, 0 of them with both answers"),
+        ([True, False], "1 of 2 questions .* more than once, 1 of them with both answers"),
+        ([None, None], "1 of 2 questions"),
+    ],
+)
+@pytest.mark.parametrize("shards", [1, 2])
+def test_one_question_that_stands_there_twice_is_refused_with_counts(values, says, shards, tmp_path):
+    tables = [foreign([values[0], True]), foreign([values[1]])]
+    if None in values:
+        tables = [table.drop_columns("boolean_value") for table in tables]
+    if shards == 1:
+        tables = [pa.concat_tables(tables)]
+    for number, table in enumerate(tables):
+        pq.write_table(table, tmp_path / f"{number}.parquet")
+    with pytest.raises(DataError, match=says):
+        read_labels(tmp_path, questions=True)
+
+
+def test_the_name_of_a_task_never_leads_out_of_its_folder(labelled, tmp_path):
+    table, counts = labelled["readmission_30d"]
+    for name in ("../../x", "/tmp/x", "a\\b", "x\n"):
+        write_labels(tmp_path / "l.parquet", table, name, counts)
+        with pytest.raises(DataError, match=r"l\.parquet: its task has a name that no file can have"):
+            read_labels(tmp_path / "l.parquet")
 
 
 def test_files_of_several_tasks_and_no_files_and_no_parquet_are_refused(labelled, tmp_path):

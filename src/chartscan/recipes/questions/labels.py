@@ -8,9 +8,12 @@ from types import ModuleType
 import msgspec
 import pyarrow as pa
 
-from chartscan.cohort import Counts, Outcome, Record, StayConfig, label_dataset, read_labels, write_labels
+from chartscan.cohort import Counts, Outcome, Record, StayConfig, label_dataset, write_labels
+from chartscan.cohort.label_files import read_task
+from chartscan.cohort.labelling import Task
 from chartscan.errors import ConfigError, DataError
 from chartscan.find import find, names
+from chartscan.notes import Notes
 from chartscan.recipes.questions import MAX_UNKNOWN
 from chartscan.recipes.questions.belonging import stamped
 from chartscan.recipes.questions.forming import stays_of
@@ -18,6 +21,7 @@ from chartscan.recipes.questions.refusal import all_refused, refusal_lines, refu
 from chartscan.recipes.runs.job import Watcher
 from chartscan.settings import with_settings
 from chartscan.store.dataset import Dataset
+from chartscan.task_files import task_files
 
 Labels = dict[str, tuple[pa.Table, Counts | None]]
 
@@ -144,16 +148,17 @@ def cohort_lines(labels: Labels) -> list[str]:
     return lines
 
 
-def load_labels(path: Path, questions: bool = False) -> Labels:
-    """LABELS by task from one file, or from every parquet file of a folder; QUESTIONS too where welcome."""
-    files = [path] if path.is_file() else sorted(path.glob("*.parquet"))
-    if not files:
+def load_labels(path: Path, questions: bool = False, notes: Notes | None = None) -> Labels:
+    """LABELS by task from one file, or from every task of a folder; QUESTIONS too where welcome."""
+    given = task_files(path)
+    if not given:
         what = "no label files in this folder" if path.is_dir() else "no such file or folder of labels"
         raise DataError(f"{path}: {what}. Make some: chartscan label all DATASET LABELS")
     found: Labels = {}
-    for file in files:
-        table, task, counts = read_labels(file, questions)
-        if task in found:
-            raise ConfigError(f"{path}: two files hold labels of task '{task}'. Keep one.")
+    for one in given:
+        table, task, counts = read_task(one, questions, notes)
+        same = next((name for name in found if name.casefold() == task.casefold()), None)
+        if same:
+            raise ConfigError(f"{path}: two files hold labels of task '{same}'. Keep one.")
         found[task] = table, counts
     return found

@@ -1,0 +1,121 @@
+"""Which parquet files hold which task: one file, shards, splits, or a folder of several tasks.
+
+The layouts are those that tools around MEDS write: `TASK.parquet`; `TASK/0.parquet`, `TASK/1.parquet`;
+`TASK/train/0.parquet`, `TASK/held_out/0.parquet`; a folder of such tasks, nested ones too; `task=TASK/`. Only
+names are looked at here. A task names files later, so its name is checked here, too.
+"""
+
+import re
+import unicodedata
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from chartscan.errors import DataError
+
+LONGEST_NAME = 120  # bytes of UTF-8
+DEEPEST = 8  # folders within folders; links that lead in a circle end here
+
+_SPLITS = "train|training|tuning|tune|held_out|heldout|holdout|test|testing|val|valid|validation|dev"
+_WORDS = "part|shard|chunk|data|file|batch|labels?|predictions?|cohort"
+_NUMBER = r"\d+(?:[-_.]of[-_.]\d+)?(?:[-_.][0-9a-f]{8}.*)?"
+# A name that says which part of a task a file or folder is: held_out, 0, part-00000, train-00000-of-00002.
+_PART = re.compile(
+    rf"(?:(?:shard|split)=)?(?:{_SPLITS}|(?:(?:{_WORDS}|{_SPLITS})[-_.]?)?{_NUMBER})", re.IGNORECASE
+)
+_PLAIN = re.compile(_WORDS, re.IGNORECASE)  # in a folder of its own the folder names the task
+_HIVE = re.compile(r"(?:task|label|task_name)=", re.IGNORECASE)
+_UNSAFE = set('/\\:*?"<>|')
+_RESERVED = {"CON", "PRN", "AUX", "NUL", *(f"{port}{n}" for port in ("COM", "LPT") for n in range(1, 10))}
+
+
+@dataclass(frozen=True)
+class TaskFiles:
+    """One task as files and folders name it, and its file or its shards in order."""
+
+    task: str
+    files: tuple[Path, ...]
+
+
+def task_files(path: Path) -> list[TaskFiles]:
+    """Every task that `path`, a file or a folder, holds; none where there is no parquet file.
+
+    DataError where a folder mixes shards of one task with other tasks, or a name can name no task.
+    """
+    if path.is_file():
+        return [TaskFiles(checked_name(_name_of(path.absolute()), path), (path,))]
+    if not path.is_dir():
+        return []
+    found = list(_in_folder(path, [], path))
+    return [TaskFiles(checked_name(one.task, one.files[0]), one.files) for one in found]
+
+
+def checked_name(task: str, file: Path) -> str:
+    """The task's name; DataError naming `file` where no file can safely be called so.
+
+    Such are empty names, and those with separators of paths, control characters or what Windows reserves.
+    """
+    odd = any(letter in _UNSAFE or unicodedata.category(letter).startswith("C") for letter in task)
+    reserved = task.partition(".")[0].strip().upper() in _RESERVED
+    too_long = len(task.encode(errors="replace")) > LONGEST_NAME
+    if odd or reserved or too_long or not task.strip() or task[0] in ". " or task[-1] in ". ":
+        raise DataError(
+            f"{file}: its task has a name that no file can have. Expected letters, digits, '_', '-' and '.', "
+            f"at most {LONGEST_NAME} bytes. Rename the task."
+        )
+    return task
+
+
+def _in_folder(folder: Path, above: list[str], top: Path) -> Iterator[TaskFiles]:
+    """The tasks below `folder`; `above` are the names of the folders between `top` and it, and its own."""
+    if len(above) > DEEPEST:
+        raise DataError(f"{top}: folders lie more than {DEEPEST} deep. Name the folder of one task.")
+    entries = [p for p in _children(folder) if next(_parquet(p), None)]
+    shards = [p for p in entries if _PART.fullmatch(_word(p)) or _PLAIN.fullmatch(_word(p))]
+    if not shards:
+        for entry in entries:
+            names = [*above, _HIVE.sub("", _word(entry))]
+            if entry.is_dir():
+                yield from _in_folder(entry, names, top)
+            else:
+                yield TaskFiles(".".join(names), (entry,))
+        return
+    others = [p for p in entries if p not in shards]
+    if others:
+        raise DataError(
+            f"{folder}: holds {shards[0].name}, a shard or split of one task, beside {others[0].name}. "
+            "Keep each task in a folder of its own."
+        )
+    name = ".".join(above) or _name_of(folder.resolve())
+    yield TaskFiles(name, tuple(file for entry in shards for file in _parquet(entry)))
+
+
+def _name_of(path: Path) -> str:
+    """What a path calls its task: its own name, or that of the folder whose shard or split it is."""
+    whole = next((p for p in (path, *path.parents) if not _PART.fullmatch(_word(p))), path)
+    return _HIVE.sub("", _word(whole))
+
+
+def _word(path: Path) -> str:
+    """A name without `.parquet` and what compression adds to it."""
+    return re.sub(r"(\.(snappy|gz|gzip|zstd|lz4))?\.(parquet|pq)$", "", path.name, flags=re.IGNORECASE)
+
+
+def _children(folder: Path) -> list[Path]:
+    return sorted((p for p in folder.iterdir() if p.name[0] not in "._"), key=_order)
+
+
+def _parquet(path: Path, depth: int = 0) -> Iterator[Path]:
+    """The file itself if it is parquet, or all that are below the folder, in the order of their numbers."""
+    if path.is_dir():
+        if depth > DEEPEST:
+            raise DataError(f"{path}: folders lie more than {DEEPEST} deep. Name the folder of one task.")
+        for child in _children(path):
+            yield from _parquet(child, depth + 1)
+    elif path.suffix.lower() in (".parquet", ".pq"):
+        yield path
+
+
+def _order(path: Path) -> list[tuple[int, str]]:
+    """Names in the order of the numbers in them: 2 before 10."""
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", path.name)]
