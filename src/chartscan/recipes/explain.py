@@ -25,6 +25,7 @@ from chartscan.errors import ConfigError, DataError
 from chartscan.find import find
 from chartscan.heap import keep_freed_memory
 from chartscan.interpret.page import Event, Forecast, Patient, page
+from chartscan.notes import Notes
 from chartscan.predict import predict
 from chartscan.recipes.explaining.explanation import SIGNED, Explanation, Question
 from chartscan.recipes.explaining.future import Ahead, forecasts_beside
@@ -78,7 +79,7 @@ def run_explain(plan: ExplainPlan, threads: int, watcher: Watcher) -> Iterator[s
         model, data = artifacts.load(plan.artifact, plan.device), Dataset.open(plan.dataset)
         networks = voices(model, plan.artifact)
         forecasting = _forecaster(plan, data, threads, watcher)
-        _, wanted, left_out = asked(plan.artifact, model, data, plan.labels, plan.split)
+        _, wanted, left_out = asked(plan.artifact, model, data, plan.labels, plan.split, Notes(watcher.note))
         yield from (f"{task}: not learned by {plan.artifact}, left out" for task in left_out)
         wanted = _of_plan(wanted, plan)
         with watcher.progress("Predicting", "batches") as progress:

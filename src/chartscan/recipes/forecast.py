@@ -11,6 +11,7 @@ from chartscan import parquet_files
 from chartscan.artifact import SequenceArtifact
 from chartscan.errors import ConfigError, DataError
 from chartscan.generate import Future, History, Plan, generate
+from chartscan.notes import Notes
 from chartscan.recipes.futures.histories import at_questions, at_the_end, forecaster, histories, subjects_of
 from chartscan.recipes.questions.belonging import check_labels
 from chartscan.recipes.questions.labels import load_labels
@@ -59,7 +60,7 @@ def run_forecast(job: ForecastJob, watcher: Watcher) -> Iterator[str]:
     subjects = subjects_of(model, dataset, job.split)
     cutter = at_the_end(model)
     if job.at:
-        questions = of_subjects(_questions(job.at, dataset), subjects)
+        questions = of_subjects(_questions(job.at, dataset, Notes(watcher.note)), subjects)
         cutter, subjects = at_questions(model, questions), np.unique(questions["subject_id"].to_numpy())
     asked = histories(model, dataset, subjects, cutter, watcher)
     with watcher.progress("Forecasting", "histories") as progress:
@@ -69,10 +70,10 @@ def run_forecast(job: ForecastJob, watcher: Watcher) -> Iterator[str]:
     yield summary(asked, futures)
 
 
-def _questions(path: Path, dataset: Dataset) -> pa.Table:
+def _questions(path: Path, dataset: Dataset, notes: Notes) -> pa.Table:
     """Distinct (subject, prediction time) of a file of labels or questions."""
-    found = load_labels(path, questions=True)
-    check_labels(found, dataset)
+    found = load_labels(path, questions=True, notes=notes)
+    check_labels(found, dataset, notes)
     if len(found) > 1:
         raise ConfigError(f"--at {path}: holds several tasks. Name one file.")
     table = next(iter(found.values()))[0].select(["subject_id", "prediction_time"])

@@ -11,6 +11,7 @@ from chartscan import files
 from chartscan.cohort import Counts
 from chartscan.evaluation import write_predictions
 from chartscan.heap import keep_freed_memory
+from chartscan.notes import Notes
 from chartscan.predict import predict
 from chartscan.recipes.questions.asked import asked
 from chartscan.recipes.runs.job import Watcher
@@ -34,7 +35,8 @@ def run_predict(
     torch.set_num_threads(threads)
     keep_freed_memory()
     model, data = artifacts.load(artifact, device), Dataset.open(dataset)
-    found, wanted, left_out = asked(artifact, model, data, labels, split)
+    notes = Notes(watcher.note)
+    found, wanted, left_out = asked(artifact, model, data, labels, split, notes)
     yield from (f"{task}: not learned by {artifact}, left out" for task in left_out)
     for task in wanted:
         yield from _other_settings(model, task, found[task][1])

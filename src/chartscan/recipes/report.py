@@ -12,10 +12,12 @@ import pyarrow.compute as pc
 import chartscan
 from chartscan import artifact as artifacts
 from chartscan.errors import ConfigError
-from chartscan.evaluation import evaluate, text_table
+from chartscan.evaluation import PredictionSet, evaluate, text_table
 from chartscan.evaluation.report import write_report
 from chartscan.evaluation.sections import Coverage, DatasetFacts, ReportSections, TrainingCurve
 from chartscan.find import find, names
+from chartscan.notes import Notes
+from chartscan.recipes.questions.plausible import check_rows
 from chartscan.recipes.reporting.given import check_artifact, check_dataset, read_given, told_apart
 from chartscan.recipes.reporting.groups import groups_of
 from chartscan.recipes.reporting.truth import ceilings
@@ -56,6 +58,7 @@ def run_evaluate(plan: ReportPlan, watcher: Watcher) -> tuple[Path, str]:
     dataset = Dataset.open(plan.data) if plan.data else None
     if dataset:
         check_dataset(given, dataset)
+        _check_rows(sets, dataset, Notes(watcher.note))
     shown = sections(dataset, plan)
     if plan.model:
         check_artifact([one for one in given if one.path in plan.predictions], plan.model)
@@ -67,6 +70,11 @@ def run_evaluate(plan: ReportPlan, watcher: Watcher) -> tuple[Path, str]:
             sets, ceiling=ceiling, groups=groups, bootstrap=plan.bootstrap, seed=plan.seed, progress=progress
         )
     return write_report(result, plan.out, sections=shown), text_table(result)
+
+
+def _check_rows(sets: Sequence[PredictionSet], dataset: Dataset, notes: Notes) -> None:
+    """Notes predictions that do not fit the dataset, once a task: all models answer the same questions."""
+    check_rows({one.task: one.table for one in sets}, dataset, notes)
 
 
 def sections(dataset: Dataset | None, plan: ReportPlan) -> ReportSections:

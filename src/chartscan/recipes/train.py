@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from chartscan.notes import Notes
 from chartscan.recipes._names import find_recipe
 from chartscan.recipes.baselines.summary import SummaryRecipe
 from chartscan.recipes.baselines.tabular import TabularRecipe
@@ -44,10 +45,14 @@ def run_train(
     recipe = recipe_of(name, settings)
     work.refuse_existing(out)
     dataset = Dataset.open(data)
-    found = load_labels(labels) if labels else make_labels(dataset, None, watcher)
-    check_labels(found, dataset)
+    notes = Notes(watcher.note)
+    if labels:
+        found = load_labels(labels, notes=notes)
+        check_labels(found, dataset, notes)
+    else:
+        found = make_labels(dataset, None, watcher)
     for line in cohort_lines(found):
         watcher.say(line)
-    job = Job(dataset, out, found, watcher, resume, threads, device, track)
+    job = Job(dataset, out, found, watcher, resume, threads, device, track, notes=notes)
     work.begin(job, recipe)
     return recipe.train(job)

@@ -16,6 +16,7 @@ from chartscan.cohort.labelling import Task
 from chartscan.errors import ConfigError, DataError
 from chartscan.evaluation import write_predictions
 from chartscan.generate import History, Plan, generate
+from chartscan.notes import Notes
 from chartscan.recipes.futures.histories import at_questions, forecaster, histories, subjects_of
 from chartscan.recipes.futures.imagined import Imagined, known_events
 from chartscan.recipes.questions.belonging import check_labels
@@ -50,7 +51,7 @@ def run_zero_shot(job: ZeroShotJob, watcher: Watcher) -> Iterator[str]:
     check_apart(job.out, job.artifact, job.dataset, job.labels)
     check_file(job.out, "TASK.parquet")
     dataset = Dataset.open(job.dataset)
-    name, table, counts = _labels(job.labels, dataset)
+    name, table, counts = _labels(job.labels, dataset, Notes(watcher.note))
     task = task_as_labelled(name, counts)
     model = forecaster(job.artifact, dataset, job.threads, watcher, device=job.device)
     asked = of_subjects(table, subjects_of(model, dataset, job.split))
@@ -85,9 +86,9 @@ def run_zero_shot(job: ZeroShotJob, watcher: Watcher) -> Iterator[str]:
         yield f"{unanswered:,} questions have no answer: none of their futures tells. Give more --tokens."
 
 
-def _labels(path: Path, dataset: Dataset) -> tuple[str, pa.Table, Counts | None]:
-    found = load_labels(path, questions=True)
-    check_labels(found, dataset)
+def _labels(path: Path, dataset: Dataset, notes: Notes) -> tuple[str, pa.Table, Counts | None]:
+    found = load_labels(path, questions=True, notes=notes)
+    check_labels(found, dataset, notes)
     if len(found) > 1:
         raise ConfigError(f"{path}: holds several tasks. Name one file.")
     name, (table, counts) = next(iter(found.items()))

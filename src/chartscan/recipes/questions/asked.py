@@ -7,6 +7,7 @@ import pyarrow as pa
 
 from chartscan import artifact as artifacts
 from chartscan.errors import ConfigError, DataError
+from chartscan.notes import Notes
 from chartscan.recipes.questions.belonging import check_labels
 from chartscan.recipes.questions.labels import Labels, load_labels
 from chartscan.recipes.runs.job import of_subjects
@@ -18,7 +19,12 @@ SPLITS = (HELD_OUT, TUNING, TRAIN, "all")
 
 
 def asked(
-    artifact: Path, model: artifacts.Artifact, data: Dataset, labels: Path, split: str
+    artifact: Path,
+    model: artifacts.Artifact,
+    data: Dataset,
+    labels: Path,
+    split: str,
+    notes: Notes | None = None,
 ) -> tuple[Labels, dict[str, pa.Table], list[str]]:
     """All labels found, those of the split's subjects by task, and tasks left out as the model has no answer.
 
@@ -26,8 +32,8 @@ def asked(
     """
     if split not in SPLITS:
         raise ConfigError(f"--split {split}: expected one of {', '.join(SPLITS)}.")
-    found = load_labels(labels, questions=True)
-    check_labels(found, data)
+    found = load_labels(labels, questions=True, notes=notes)
+    check_labels(found, data, notes)
     if not model.tasks:
         raise ConfigError(
             f"{artifact} was pretrained only and answers no task. Fine-tune it: --set start_from=..."
@@ -36,10 +42,8 @@ def asked(
     left_out: list[str] = sorted(set(found) - set(known)) if labels.is_dir() and known else []
     if not left_out:
         known = {task: table for task, (table, _) in found.items()}
-    if split == "all":
-        chosen = known
-    else:
-        chosen = {task: of_subjects(table, data.subject_ids(split)) for task, table in known.items()}
+    subjects = data.subject_ids(None if split == "all" else split)
+    chosen = {task: of_subjects(table, subjects) for task, table in known.items()}
     wanted = {task: table for task, table in chosen.items() if table.num_rows}
     if not wanted:
         raise DataError(

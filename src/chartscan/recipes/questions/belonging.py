@@ -5,6 +5,8 @@ import pyarrow as pa
 
 from chartscan.cohort import Counts
 from chartscan.errors import ConfigError
+from chartscan.notes import Notes
+from chartscan.recipes.questions.plausible import check_rows
 from chartscan.store.dataset import Dataset
 
 KEY = "dataset"  # in Counts.settings: the dataset's fingerprint
@@ -15,8 +17,13 @@ def stamped(counts: Counts, dataset: Dataset) -> Counts:
     return msgspec.structs.replace(counts, settings=counts.settings | {KEY: dataset.fingerprint})
 
 
-def check_labels(labels: dict[str, tuple[pa.Table, Counts | None]], dataset: Dataset) -> None:
-    """ConfigError for labels made from another dataset; labels of other tools, which do not say, pass."""
+def check_labels(
+    labels: dict[str, tuple[pa.Table, Counts | None]], dataset: Dataset, notes: Notes | None = None
+) -> None:
+    """Notes rows that do not fit the dataset, see `check_rows`.
+
+    ConfigError for labels made from another dataset, DataError for those whose histories are all empty here.
+    """
     for task, (_, counts) in labels.items():
         made_from = counts.settings.get(KEY) if counts else None
         if made_from not in (None, dataset.fingerprint):
@@ -24,3 +31,5 @@ def check_labels(labels: dict[str, tuple[pa.Table, Counts | None]], dataset: Dat
                 f"The labels of {task} were made from another dataset than {dataset.path}. Label this one: "
                 f"chartscan label {task} {dataset.path} OUT.parquet"
             )
+    tables = {task: table for task, (table, _) in labels.items()}
+    check_rows(tables, dataset, Notes() if notes is None else notes)

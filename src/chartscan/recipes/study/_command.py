@@ -10,6 +10,7 @@ import torch
 from chartscan.errors import ConfigError, DataError
 from chartscan.find import described, find, unknown
 from chartscan.heap import keep_freed_memory
+from chartscan.notes import Notes
 from chartscan.recipes.neural.prompting import learnable
 from chartscan.recipes.questions.belonging import check_labels
 from chartscan.recipes.questions.labels import Labels, load_labels
@@ -85,8 +86,9 @@ def run_study(plan: StudyPlan, watcher: Watcher) -> Iterator[str]:
 def _study_data(plan: StudyPlan, several_tasks: bool, watcher: Watcher) -> StudyData:
     if plan.data is None or plan.labels is None:
         raise ConfigError(f"The study {plan.name} trains on a dataset: give --data DATASET --labels L.")
-    dataset, labels = Dataset.open(plan.data), load_labels(plan.labels)
-    check_labels(labels, dataset)
+    notes = Notes(watcher.note)
+    dataset, labels = Dataset.open(plan.data), load_labels(plan.labels, notes=notes)
+    check_labels(labels, dataset, notes)
     if several_tasks:
         labels = _comparable(labels, dataset, plan.out, watcher)
     elif len(labels) != 1:
