@@ -20,6 +20,7 @@ ALLOWED = {
     "files": set(),
     "parquet_files": {"files"},
     "task_files": set(),
+    "meds_columns": {"notes", "schema"},
     "heap": set(),
     "lock": set(),
     "console": {"notes"},
@@ -34,7 +35,7 @@ ALLOWED = {
     "sequences": {"schema"},
     "series": {"schema"},
     "features": {"schema"},
-    "cohort": {"notes", "schema", "parquet_files", "task_files", "vocabulary", "site"},
+    "cohort": {"notes", "schema", "parquet_files", "task_files", "meds_columns", "vocabulary", "site"},
     "tasks": {"schema", "cohort"},
     "layers": {"batch", "kernels"},
     "batches": {"batch", "sequences", "series"},
@@ -44,7 +45,7 @@ ALLOWED = {
     "artifact": {"find", "batch", "sequences", "series", "files"},
     "predict": {"notes", "schema", "artifact", "sequences", "series", "batches", "features"},
     "generate": {"artifact", "batch", "batches", "sequences"},
-    "evaluation": {"notes", "schema", "metrics", "files", "parquet_files", "task_files", "cohort"},
+    "evaluation": {"notes", "schema", "metrics", "files", "parquet_files", "task_files", "meds_columns"},
     "interpret": {"batch", "schema", "layers", "kernels"},
 }
 ANYTHING = {"recipes", "cli", "__init__"}
@@ -66,6 +67,7 @@ NO_TORCH = {
     "errors",
     "parquet_files",
     "task_files",
+    "meds_columns",
     "notes",
     "vocabulary",
     "site",

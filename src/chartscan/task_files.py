@@ -5,6 +5,7 @@ The layouts are those that tools around MEDS write: `TASK.parquet`; `TASK/0.parq
 names are looked at here. A task names files later, so its name is checked here, too.
 """
 
+import os
 import re
 import unicodedata
 from collections.abc import Iterator
@@ -35,6 +36,17 @@ class TaskFiles:
 
     task: str
     files: tuple[Path, ...]
+
+    @property
+    def place(self) -> Path:
+        """The file, or the folder of all shards."""
+        return self.files[0] if len(self.files) == 1 else Path(os.path.commonpath(self.files))
+
+    @property
+    def holder(self) -> str:
+        """The name of the folder that holds the task, and perhaps others."""
+        above = (_word(p) for p in self.place.absolute().parents)
+        return next((w for w in above if not _PART.fullmatch(w) and _HIVE.sub("", w) != self.task), "")
 
 
 def task_files(path: Path) -> list[TaskFiles]:

@@ -15,6 +15,8 @@ from chartscan.evaluation import read_predictions, write_predictions
 from chartscan.metrics.auroc import auroc
 from chartscan.metrics.average_precision import average_precision
 from chartscan.metrics.brier import brier
+from chartscan.notes import Notes
+from chartscan.recipes.reporting.given import read_given
 from chartscan.schema import COHORT_KEY, LABELS, PREDICTIONS
 
 COLUMN = "predicted_boolean_probability"
@@ -78,13 +80,70 @@ def test_the_command_of_meds_evaluation_finds_our_numbers(written, tmp_path):
     assert brier(labels, scores) == pytest.approx(theirs["brier_score"], abs=1e-6)  # they sum in float32
 
 
-def test_a_file_of_another_tool_is_read(tmp_path, make_models):
+def test_a_file_of_another_tool_is_called_as_its_file_and_folder(tmp_path, make_models):
     (model, _), _ = make_models(n=63)
-    path = tmp_path / "theirs.parquet"
-    pl.from_arrow(model.table).drop("predicted_boolean_value").write_parquet(path)
-    found = read_predictions(path)
-    assert (found.task, found.model) == ("unknown", "theirs")
+    path = tmp_path / "gpt" / "readmission_30d.parquet"
+    path.parent.mkdir()
+    table = pl.from_arrow(model.table).drop("predicted_boolean_value")
+    table.with_columns(
+        logit=pl.lit(0.5), prediction_time=pl.col("prediction_time").dt.cast_time_unit("ns")
+    ).write_parquet(path)
+    notes = Notes()
+    found = read_predictions(path, notes)
+    assert (found.task, found.model) == ("readmission_30d", "gpt")
     assert found.table["predicted_boolean_value"].null_count == 63
+    assert found.table["prediction_time"].equals(model.table["prediction_time"])
+    assert [note.code for note in notes] == ["unused_columns"]
+
+
+@pytest.mark.parametrize("layout", ["{}.parquet", "held_out/{}.parquet", "part-0000{}.parquet"])
+def test_shards_are_one_set_of_predictions(layout, tmp_path, make_models):
+    (model, _), _ = make_models(n=63)
+    for k in range(3):
+        path = tmp_path / "gpt" / "readmission_30d" / layout.format(k)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pq.write_table(model.table.slice(21 * k, 21), path)
+    (one,) = read_given([tmp_path / "gpt"])
+    assert one.predictions.table.equals(model.table)
+    assert (one.predictions.task, one.predictions.model) == ("readmission_30d", "gpt")
+
+
+def test_shards_of_different_runs_and_one_question_answered_twice_are_refused(tmp_path, make_models):
+    (model, _), _ = make_models(n=63)
+    for k in range(2):
+        write_predictions(tmp_path / "t" / f"{k}.parquet", model.table, "t", "m", {"seed": k})
+    with pytest.raises(DataError, match="different tasks, models or runs"):
+        read_predictions(tmp_path / "t")
+    write_predictions(tmp_path / "t" / "1.parquet", model.table, "t", "m", {"seed": 0})
+    with pytest.raises(DataError, match=r"63 of 63 questions .* more than once, 0 of them with both"):
+        read_predictions(tmp_path / "t")
+
+
+@pytest.mark.parametrize("name", ["../../x", "a/b", "x\x1b[2J"])
+def test_a_task_that_would_lead_out_of_a_folder_is_refused(name, tmp_path, make_models):
+    (model, _), _ = make_models(n=63)
+    write_predictions(tmp_path / "p.parquet", model.table, name, "m")
+    with pytest.raises(DataError, match=r"p\.parquet: its task has a name that no file can have"):
+        read_predictions(tmp_path / "p.parquet")
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "says"),
+    [
+        ("predicted_boolean_value", [2] + [1] * 62, "1 of 63 values are neither true nor false"),
+        ("boolean_value", [0.5] + [1] * 62, "1 of 63 values are neither true nor false"),
+        (COLUMN, ["0.5"] * 63, "expected numbers, found string"),
+        (COLUMN, [True] * 63, "expected numbers, found bool"),
+    ],
+)
+def test_what_is_neither_a_decision_nor_a_probability_is_refused_with_counts(
+    column, values, says, tmp_path, make_models
+):
+    (model, _), _ = make_models(n=63)
+    k = model.table.schema.get_field_index(column)
+    pq.write_table(model.table.set_column(k, column, pa.array(values)), tmp_path / "p.parquet")
+    with pytest.raises(DataError, match=says):
+        read_predictions(tmp_path / "p.parquet")
 
 
 def test_a_row_without_a_probability_is_refused(tmp_path, make_models):

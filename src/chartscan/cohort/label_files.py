@@ -8,21 +8,16 @@ taken for a boolean.
 from pathlib import Path
 
 import msgspec
-import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from chartscan import parquet_files, schema
+from chartscan import meds_columns, parquet_files, schema
 from chartscan.cohort.counts import Counts
 from chartscan.errors import DataError
+from chartscan.meds_columns import KEYS, VALUE, all_null, check_no_doubles
 from chartscan.notes import Notes
 from chartscan.task_files import TaskFiles, checked_name, task_files
 
-KEYS = ("subject_id", "prediction_time")
-VALUE = "boolean_value"
-_NUMBERS = ("integer_value", "float_value")
-_OTHER_VALUES = (*_NUMBERS, "categorical_value")
-_SHOWN = 5  # columns that a note names
+_VALUES = (VALUE, "integer_value", "float_value", "categorical_value")
 
 
 def write_labels(path: Path, table: pa.Table, task: str, counts: Counts, questions: bool = False) -> None:
@@ -65,27 +60,9 @@ def read_task(
     notes = Notes() if notes is None else notes
     task = _task(given, shards)
     table = pa.concat_tables([shard.rows(task, notes) for shard in shards])
-    place = str(given.files[0] if len(given.files) == 1 else given.files[0].parent)
-    table = _answered(table, shards, place, task, questions, notes)
-    check_no_doubles(table, place)
+    table = _answered(table, shards, str(given.place), task, questions, notes)
+    check_no_doubles(table, str(given.place))
     return table, task, shards[0].counts() if len(shards) == 1 else None
-
-
-def check_no_doubles(table: pa.Table, place: str) -> None:
-    """DataError where two rows have one subject and time; it counts those that contradict each other."""
-    group = table.select(KEYS).append_column("answer", _answers(table)).group_by(list(KEYS))
-    found = group.aggregate([("answer", "count_distinct"), ([], "count_all")])
-    doubles = pc.sum(pc.greater(found["count_all"], 1)).as_py() or 0
-    if doubles:
-        both = pc.sum(pc.greater(found["answer_count_distinct"], 1)).as_py()
-        raise DataError(
-            f"{place}: {doubles:,} of {len(found):,} questions (subject_id and prediction_time) stand there "
-            f"more than once, {both:,} of them with both answers. Keep one row of each."
-        )
-
-
-def _answers(table: pa.Table) -> pa.ChunkedArray | pa.Array:
-    return table[VALUE] if VALUE in table.column_names else pa.nulls(len(table), pa.bool_())
 
 
 class _Shard:
@@ -94,12 +71,8 @@ class _Shard:
     def __init__(self, file: Path):
         self.file = file
         self.table = parquet_files.read_table(file, "Write the labels again.")
-        names = self.table.column_names
-        double = sorted({name for name in names if names.count(name) > 1})
-        missing = [name for name in KEYS if name not in names]
-        if double or missing:
-            raise DataError(f"{file}: missing columns {missing}, columns that stand there twice {double}.")
-        self.has_column = VALUE in names
+        meds_columns.check_columns(self.table, file)
+        self.has_column = VALUE in self.table.column_names
 
     @property
     def task(self) -> str | None:
@@ -122,43 +95,26 @@ class _Shard:
     def rows(self, task: str, notes: Notes) -> pa.Table:
         """LABELS, in which values may be null; what else stands in the file is noted."""
         values, taken = self._values(task, notes)
-        unused = [name for name in self.table.column_names if name not in (*KEYS, taken)]
-        extra = [name for name in unused if not _all_null(self.table[name])]
-        if extra:
-            shown = ", ".join(map(ascii, extra[:_SHOWN])) + (", ..." if len(extra) > _SHOWN else "")
-            notes.add(
-                "label_columns", f"{len(extra)} columns of its label file are not used: {shown}.", task, False
-            )
-        columns = [subject_ids(self.table, self.file), prediction_times(self.table, self.file), values]
+        meds_columns.note_unused(self.table, (*KEYS, taken), "label file", task, notes)
+        columns = [
+            meds_columns.subject_ids(self.table, self.file),
+            meds_columns.prediction_times(self.table, self.file),
+            values,
+        ]
         return pa.table(columns, names=[*KEYS, VALUE])
 
     def _values(self, task: str, notes: Notes) -> tuple[pa.ChunkedArray | pa.Array, str]:
         """Booleans, null where unknown, and the column they are taken from."""
-        filled = [
-            n
-            for n in (VALUE, *_OTHER_VALUES)
-            if n in self.table.column_names and not _all_null(self.table[n])
-        ]
+        table = self.table
+        filled = [n for n in _VALUES if n in table.column_names and not all_null(table[n])]
         if not filled:
-            return pa.nulls(len(self.table), pa.bool_()), VALUE
+            return pa.nulls(len(table), pa.bool_()), VALUE
         name = filled[0]
-        column = self.table[name]
-        if pa.types.is_boolean(column.type):
-            return column, name
-        numbers = pa.types.is_integer(column.type) or pa.types.is_floating(column.type)
-        other = _neither_0_nor_1(column) if numbers else len(column) - column.null_count
-        if other:
-            raise DataError(
-                f"{self.file}, column {name}: {other:,} of {len(column):,} values are neither true nor false "
-                f"(nor 0 or 1). Expected boolean labels in {VALUE}."
-            )
-        notes.add(
-            "label_numbers",
-            f"Its labels are the numbers 0 and 1 of {name}, read as false and true.",
-            task,
-            False,
-        )
-        return pc.equal(column, 1), name
+        found = meds_columns.booleans(table, name, self.file)
+        if meds_columns.is_number(table[name].type):
+            text = f"Its labels are the numbers 0 and 1 of {name}, read as false and true."
+            notes.add("label_numbers", text, task, False)
+        return found, name
 
 
 def _task(given: TaskFiles, shards: list[_Shard]) -> str:
@@ -166,7 +122,7 @@ def _task(given: TaskFiles, shards: list[_Shard]) -> str:
     said = {shard.task for shard in shards} - {None}
     if len(said) > 1:
         raise DataError(
-            f"{given.files[0].parent}: holds labels of several tasks ({', '.join(sorted(map(str, said)))}). "
+            f"{given.place}: holds labels of several tasks ({', '.join(sorted(map(str, said)))}). "
             "Keep each task in a folder of its own."
         )
     return next(iter(said), None) or given.task
@@ -195,53 +151,3 @@ def _answered(
             task,
         )
     return schema.check(table.filter(table[VALUE].is_valid()), schema.LABELS, place)
-
-
-def subject_ids(table: pa.Table, file: Path) -> pa.ChunkedArray:
-    """The column subject_id as int64; DataError where it is of another kind, or null."""
-    column = _complete(table, "subject_id", file)
-    numbers = pa.types.is_integer(column.type) or pa.types.is_floating(column.type)
-    try:
-        if numbers or not len(column):
-            return column.cast(pa.int64())
-    except pa.ArrowInvalid:
-        pass
-    raise DataError(f"{file}, column subject_id: expected whole numbers (int64), found {column.type}.")
-
-
-def prediction_times(table: pa.Table, file: Path) -> pa.ChunkedArray:
-    """The column prediction_time as UTC microseconds, rounded down: never later than the instant asked about.
-
-    DataError where it holds no instants, as dates, texts and plain numbers, or one that is out of range.
-    """
-    column = _complete(table, "prediction_time", file)
-    if not pa.types.is_timestamp(column.type) and len(column):
-        raise DataError(
-            f"{file}, column prediction_time: expected a timestamp, found {column.type}. "
-            "Write instants in UTC with a resolution of microseconds."
-        )
-    try:
-        if pa.types.is_timestamp(column.type):
-            column = column.cast(pa.timestamp(column.type.unit))  # of another zone: its instants are in UTC
-            if column.type.unit == "ns":
-                instants = column.cast(pa.int64()).to_numpy() // 1000
-                return pa.chunked_array([pa.array(instants).cast(schema.TIME)])
-        return column.cast(schema.TIME)
-    except pa.ArrowInvalid as err:
-        raise DataError(f"{file}, column prediction_time: holds times out of range of microseconds.") from err
-
-
-def _complete(table: pa.Table, name: str, file: Path) -> pa.ChunkedArray:
-    column = table[name]
-    if column.null_count:
-        raise DataError(f"{file}, column {name}: {column.null_count:,} null values where none may be.")
-    return column
-
-
-def _neither_0_nor_1(column: pa.ChunkedArray) -> int:
-    values = column.drop_null().to_numpy()
-    return int(np.count_nonzero((values != 0) & (values != 1)))
-
-
-def _all_null(column: pa.ChunkedArray) -> bool:
-    return column.null_count == len(column)

@@ -14,10 +14,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from chartscan import parquet_files
+from chartscan import meds_columns, parquet_files
 from chartscan.errors import DataError
+from chartscan.meds_columns import VALUE
+from chartscan.notes import Notes
 from chartscan.schema import COHORT_KEY, MODEL_KEY, PREDICTIONS, TASK_KEY, check
+from chartscan.task_files import TaskFiles, checked_name, task_files
 
+_DECISION, _PROBABILITY = "predicted_boolean_value", "predicted_boolean_probability"
 RUN_KEY = b"chartscan.run"  # JSON: settings of the run; "calibration" and "threshold" are shown in reports
 TRUE_RISK = "true risk"  # the name of the model that knows the probability the simulator drew from
 
@@ -51,26 +55,67 @@ def write_predictions(
     parquet_files.write_table(path, checked.replace_schema_metadata(metadata))
 
 
-def read_predictions(path: Path) -> PredictionSet:
-    """Predictions with their task and model; DataError where the file is not what `write_predictions` wrote.
+def read_predictions(path: Path, notes: Notes | None = None) -> PredictionSet:
+    """Predictions of the one task of a file or folder, as `read_prediction_files`.
 
-    A file of another tool that lacks the metadata has task "unknown" and its own name as model.
+    DataError where `path` holds none or several.
     """
-    table = parquet_files.read_table(path, "Predict again.")
-    table = check(table, PREDICTIONS, str(path))
-    _check_probabilities(table, path)
-    metadata = table.schema.metadata or {}
+    found = task_files(path)
+    if len(found) != 1:
+        what = "holds predictions of several tasks" if found else "no such parquet file or folder of them"
+        raise DataError(f"{path}: {what}. Name one file.")
+    return read_prediction_files(found[0], notes)
+
+
+def read_prediction_files(given: TaskFiles, notes: Notes | None = None) -> PredictionSet:
+    """Predictions of one task from its file or shards, with their task and model.
+
+    Files of other tools lack the metadata: then the task is called as the file is, and the model as its
+    folder. DataError for rows without a probability between 0 and 1, and for one question answered twice.
+    """
+    notes = Notes() if notes is None else notes
+    shards = [parquet_files.read_table(file, "Predict again.") for file in given.files]
+    metadata = shards[0].schema.metadata or {}
+    if any((shard.schema.metadata or {}) != metadata for shard in shards):
+        raise DataError(
+            f"{given.place}: its shards are of different tasks, models or runs. Name one of them."
+        )
+    name = metadata.get(TASK_KEY)
+    task = checked_name(name.decode(errors="replace"), given.place) if name else given.task
+    parts = [_rows(table, file, task, notes) for table, file in zip(shards, given.files, strict=True)]
+    table = pa.concat_tables(parts).replace_schema_metadata(None)
+    meds_columns.check_no_doubles(table, str(given.place))
     return PredictionSet(
-        task=metadata.get(TASK_KEY, b"unknown").decode(),
-        model=metadata.get(MODEL_KEY, path.stem.encode()).decode(),
-        table=table.replace_schema_metadata(None),
-        cohort=_json(metadata, COHORT_KEY, path),
-        run=_json(metadata, RUN_KEY, path),
+        task=task,
+        model=metadata.get(MODEL_KEY, b"").decode(errors="replace") or given.holder or "model",
+        table=table,
+        cohort=_json(metadata, COHORT_KEY, given.place),
+        run=_json(metadata, RUN_KEY, given.place),
     )
 
 
+def _rows(table: pa.Table, file: Path, task: str, notes: Notes) -> pa.Table:
+    """PREDICTIONS of one file; what else stands in it is noted."""
+    meds_columns.check_columns(table, file)
+    meds_columns.note_unused(table, PREDICTIONS.names, "prediction file", task, notes)
+    names = table.column_names
+    columns: dict[str, pa.ChunkedArray] = {
+        "subject_id": meds_columns.subject_ids(table, file),
+        "prediction_time": meds_columns.prediction_times(table, file),
+        **{n: meds_columns.booleans(table, n, file) for n in (VALUE, _DECISION) if n in names},
+    }
+    if _PROBABILITY in names:
+        column = table[_PROBABILITY]
+        if not (meds_columns.is_number(column.type) or pa.types.is_null(column.type)):
+            raise DataError(f"{file}, column {_PROBABILITY}: expected numbers, found {column.type}.")
+        columns[_PROBABILITY] = column
+    found = check(pa.table(columns), PREDICTIONS, str(file))
+    _check_probabilities(found, file)
+    return found
+
+
 def _check_probabilities(table: pa.Table, path: Path) -> None:
-    column = table["predicted_boolean_probability"]
+    column = table[_PROBABILITY]
     if column.null_count:
         raise DataError(
             f"{path}, column predicted_boolean_probability: {column.null_count} of {len(column)} rows have "
@@ -83,7 +128,7 @@ def _check_probabilities(table: pa.Table, path: Path) -> None:
             f"{path}, column predicted_boolean_probability: {outside} of {len(column)} values are not "
             "between 0 and 1. Scores must be turned into probabilities first."
         )
-    decided = table["predicted_boolean_value"]
+    decided = table[_DECISION]
     if decided.null_count not in (0, len(decided)):
         raise DataError(
             f"{path}, column predicted_boolean_value: null in {pc.sum(pc.is_null(decided)).as_py()} of "

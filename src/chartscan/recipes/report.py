@@ -53,12 +53,13 @@ def run_evaluate(plan: ReportPlan, watcher: Watcher) -> tuple[Path, str]:
         raise ConfigError("--truth needs --data, which knows which patient is which subject.")
     if plan.out.exists() and not plan.out.is_dir():
         raise ConfigError(f"--out {plan.out} is a file; expected a folder for report.html and metrics.json.")
-    given = read_given([*plan.predictions, *plan.against])
+    notes = Notes(watcher.note)
+    given = read_given([*plan.predictions, *plan.against], notes)
     sets = told_apart(given)
     dataset = Dataset.open(plan.data) if plan.data else None
     if dataset:
         check_dataset(given, dataset)
-        _check_rows(sets, dataset, Notes(watcher.note))
+        _check_rows(sets, dataset, notes)
     shown = sections(dataset, plan)
     if plan.model:
         check_artifact([one for one in given if one.path in plan.predictions], plan.model)

@@ -8,13 +8,16 @@ import msgspec
 
 from chartscan import files
 from chartscan.errors import ConfigError, DataError
-from chartscan.evaluation import PredictionSet, read_predictions
+from chartscan.evaluation import PredictionSet
+from chartscan.evaluation.predictions import read_prediction_files
+from chartscan.notes import Notes
 from chartscan.store.dataset import Dataset
+from chartscan.task_files import TaskFiles, task_files
 
 
 @dataclass(frozen=True)
 class Given:
-    """One file of predictions, and the file or folder of it that the user wrote."""
+    """Predictions of one task: their file or folder of shards, and what the user wrote to name them."""
 
     path: Path
     file: Path
@@ -31,12 +34,14 @@ class Given:
         return (self.predictions.run or {}).get("dataset")
 
 
-def read_given(paths: Sequence[Path]) -> list[Given]:
-    """Every file of `paths`, in order.
+def read_given(paths: Sequence[Path], notes: Notes | None = None) -> list[Given]:
+    """Every task of `paths`, in order.
 
     DataError for a path without any, ConfigError for a file given twice.
     """
-    found = [Given(path, file, read_predictions(file)) for path in paths for file in _files(path)]
+    found = [
+        Given(path, one.place, read_prediction_files(one, notes)) for path in paths for one in _tasks(path)
+    ]
     places = [one.file.resolve() for one in found]
     twice = [one.file for k, one in enumerate(found) if places[k] in places[:k]]
     if twice:
@@ -44,10 +49,8 @@ def read_given(paths: Sequence[Path]) -> list[Given]:
     return found
 
 
-def _files(path: Path) -> list[Path]:
-    if path.is_file():
-        return [path]
-    found = sorted(path.glob("*.parquet"))
+def _tasks(path: Path) -> list[TaskFiles]:
+    found = task_files(path)
     if not found:
         what = "no predictions in this folder" if path.is_dir() else "no such file or folder of predictions"
         raise DataError(f"{path}: {what}. Make some: chartscan predict RUN DATASET LABELS OUT")
