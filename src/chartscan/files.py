@@ -72,9 +72,7 @@ def sealed(folder: Path, private: bool = False) -> Iterator[Path]:
     alone.
     """
     if folder.exists():
-        raise ConfigError(
-            f"{folder} exists already and is not overwritten. Choose another place or remove it."
-        )
+        raise ConfigError(f"{folder} exists already and is not overwritten. Choose another place.")
     folder.parent.mkdir(parents=True, exist_ok=True)
     staging = _beside(folder)
     staging.mkdir(mode=0o700 if private else 0o777)

@@ -6,12 +6,13 @@ data: simulate -> ingest -> label -> train (a sequence model and the trees) -> p
 
 from pathlib import Path
 
-from chartscan.errors import ConfigError
+from chartscan.lock import OutputLock
 from chartscan.recipes.ingest import IngestPlan, accounting_lines, run_ingest
 from chartscan.recipes.predict import run_predict
 from chartscan.recipes.questions.labels import cohort_lines, make_labels, save_labels
 from chartscan.recipes.report import ReportPlan, run_evaluate
 from chartscan.recipes.runs.job import Watcher
+from chartscan.recipes.runs.out import refuse_existing
 from chartscan.recipes.train import run_train
 from chartscan.simulate import SimulateConfig, simulate
 
@@ -20,8 +21,13 @@ MODELS = ("ehrmamba-tiny", "xgboost")
 
 def run_demo(out: Path, subjects: int, seed: int, threads: int, watcher: Watcher) -> Path:
     """Everything under `out`; gives the path of the report. ConfigError where `out` exists."""
-    if out.exists():
-        raise ConfigError(f"{out} exists already. Remove it, or choose another folder.")
+    refuse_existing(out)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with OutputLock(out):
+        return _run(out, subjects, seed, threads, watcher)
+
+
+def _run(out: Path, subjects: int, seed: int, threads: int, watcher: Watcher) -> Path:
     export, data, labels = out / "export", out / "dataset", out / "labels"
     with watcher.progress("Simulating", "subjects") as progress:
         simulate(export, SimulateConfig(subjects=subjects, seed=seed), progress)

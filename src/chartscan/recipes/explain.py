@@ -25,6 +25,7 @@ from chartscan.errors import ConfigError, DataError
 from chartscan.find import find
 from chartscan.heap import keep_freed_memory
 from chartscan.interpret.page import Event, Forecast, Patient, page
+from chartscan.lock import OutputLock
 from chartscan.notes import Notes
 from chartscan.predict import predict
 from chartscan.recipes.explaining.explanation import SIGNED, Explanation, Question
@@ -38,7 +39,7 @@ from chartscan.recipes.futures.histories import check_unseen, forecaster
 from chartscan.recipes.questions.asked import asked
 from chartscan.recipes.reporting.truth import ceilings
 from chartscan.recipes.runs.job import Watcher, of_subjects
-from chartscan.recipes.runs.out import check_apart
+from chartscan.recipes.runs.out import check_apart, refuse_existing
 from chartscan.schema import HELD_OUT
 from chartscan.series import stays
 from chartscan.store.dataset import Dataset
@@ -71,9 +72,10 @@ class ExplainPlan:
 def run_explain(plan: ExplainPlan, threads: int, watcher: Watcher) -> Iterator[str]:
     """Makes the folder `out`, whole or not at all; gives lines of text without any record."""
     _check(plan)
-    with files.sealed(
-        plan.out, private=True
-    ) as folder:  # at once: a place that cannot be written is told now
+    refuse_existing(plan.out)
+    plan.out.parent.mkdir(parents=True, exist_ok=True)
+    # Both at once: a place that is in use or cannot be written is told before the work.
+    with OutputLock(plan.out), files.sealed(plan.out, private=True) as folder:
         torch.set_num_threads(threads)
         keep_freed_memory()
         model, data = artifacts.load(plan.artifact, plan.device), Dataset.open(plan.dataset)

@@ -15,6 +15,7 @@ from chartscan.recipes.runs import work
 from chartscan.recipes.runs.job import Job, Watcher
 from chartscan.settings import with_settings
 from chartscan.store.dataset import Dataset
+from chartscan.training.tracking import check_installed
 
 Recipe = SequenceRecipe | SeriesRecipe | TabularRecipe | SummaryRecipe | EnsembleRecipe
 
@@ -43,16 +44,17 @@ def run_train(
 ) -> Path:
     """Trains recipe `name` on the train subjects of `data` and publishes the artifact at `out`."""
     recipe = recipe_of(name, settings)
-    work.refuse_existing(out)
-    dataset = Dataset.open(data)
-    notes = Notes(watcher.note)
-    if labels:
-        found = load_labels(labels, notes=notes)
-        check_labels(found, dataset, notes)
-    else:
-        found = make_labels(dataset, None, watcher)
-    for line in cohort_lines(found):
-        watcher.say(line)
-    job = Job(dataset, out, found, watcher, resume, threads, device, track, notes=notes)
-    work.begin(job, recipe)
-    return recipe.train(job)
+    if track:
+        check_installed()
+    with work.reserved(out, resume):
+        dataset, notes = Dataset.open(data), Notes(watcher.note)
+        if labels:
+            found = load_labels(labels, notes=notes)
+            check_labels(found, dataset, notes)
+        else:
+            found = make_labels(dataset, None, watcher)
+        for line in cohort_lines(found):
+            watcher.say(line)
+        job = Job(dataset, out, found, watcher, resume, threads, device, track, notes=notes)
+        work.begin(job, recipe)
+        return recipe.train(job)

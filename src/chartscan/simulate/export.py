@@ -73,7 +73,7 @@ def simulate(out: Path, config: SimulateConfig, progress: Progress | None = None
     """
     out = Path(out)
     if out.exists():
-        raise ConfigError(f"{out} exists already. Choose another folder, or remove it.")
+        raise ConfigError(f"{out} exists already. Choose another folder.")
     out.parent.mkdir(parents=True, exist_ok=True)
     staging = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
     try:

@@ -3,19 +3,29 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from chartscan.errors import MissingExtra
 from chartscan.training.record import Reporter, StepRecord
 
 
-@contextmanager
-def tensorboard(folder: Path) -> Iterator[Reporter]:
-    """A reporter that writes event files into `folder`; MissingExtra without the package tensorboard."""
+def check_installed() -> None:
+    """MissingExtra without the package tensorboard."""
+    _summary_writer()
+
+
+def _summary_writer() -> Any:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as err:
         raise MissingExtra("tensorboard", "track") from err
-    with SummaryWriter(folder) as writer:
+    return SummaryWriter
+
+
+@contextmanager
+def tensorboard(folder: Path) -> Iterator[Reporter]:
+    """A reporter that writes event files into `folder`; MissingExtra without the package tensorboard."""
+    with _summary_writer()(folder) as writer:
 
         def report(record: StepRecord) -> None:
             curves = dict(record.metrics) if record.phase == "evaluate" else _curves(record)

@@ -133,7 +133,7 @@ def _loaded(folder: Path, training: Training) -> artifact.Artifact:
     now = msgspec.json.decode(msgspec.json.encode(training.recipe))
     if found.run["recipe"] != now:
         raise ConfigError(
-            f"{folder} was trained with other settings than {training.title} has now. Remove that folder."
+            f"{folder} was trained with other settings than {training.title} has now. Choose another --out."
         )
     return found
 

@@ -49,7 +49,7 @@ class Job:
     @property
     def work(self) -> Path:
         """Where checkpoints and intermediate files live until the artifact is published."""
-        return self.out.with_name(self.out.name + ".work")
+        return work_folder(self.out)
 
     @property
     def tasks(self) -> list[str]:
@@ -68,6 +68,11 @@ class Job:
     def labels_of(self, task: str, split: str) -> pa.Table:
         """LABELS of a task for the subjects of a split."""
         return of_subjects(self.labels[task][0], self.subjects(split))
+
+
+def work_folder(out: Path) -> Path:
+    """The working folder of the run that will publish `out`."""
+    return out.with_name(out.name + ".work")
 
 
 def of_subjects(table: pa.Table, subject_ids: np.ndarray) -> pa.Table:

@@ -15,6 +15,12 @@ def check_apart(out: Path, *inputs: Path | None) -> None:
             raise ConfigError(f"{out} is part of {one}, which is read, not written. Name another place.")
 
 
+def refuse_existing(out: Path) -> None:
+    """ConfigError where `out` is there, also as a link to nothing: nothing is ever written over."""
+    if out.exists() or out.is_symlink():
+        raise ConfigError(f"{out} exists already and is not overwritten. Choose another place.")
+
+
 def check_file(out: Path, example: str) -> None:
     """Makes the folder of the file `out`; an error now, not after hours, where nothing can be written there.
 

@@ -3,6 +3,8 @@
 import hashlib
 import json
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,9 @@ import pyarrow as pa
 
 from chartscan import files
 from chartscan.errors import ConfigError
-from chartscan.recipes.runs.job import Job
+from chartscan.lock import OutputLock
+from chartscan.recipes.runs.job import Job, work_folder
+from chartscan.recipes.runs.out import refuse_existing
 from chartscan.schema import TRAIN, TUNING
 
 IDENTITY = "job.json"
@@ -20,20 +24,35 @@ IDENTITY = "job.json"
 FREE = ("checkpoint_every_steps", "checkpoint_every_seconds", "keep_checkpoints")
 
 
-def refuse_existing(out: Path) -> None:
-    """ConfigError where a run would overwrite something."""
-    if out.exists():
-        raise ConfigError(f"{out} exists already and is not overwritten. Choose another --out.")
+@contextmanager
+def reserved(out: Path, resume: bool = False) -> Iterator[None]:
+    """The lock of the run that will publish `out`, held to its end: before any work, and before data is read.
+
+    ConfigError where another run has it, where `out` is there already, or an unfinished run that is not to be
+    resumed.
+    """
+    refuse_existing(out)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with OutputLock(out):
+        refuse_existing(out)
+        refuse_unfinished(work_folder(out), resume)
+        yield
+
+
+def refuse_unfinished(work: Path, resume: bool) -> None:
+    """ConfigError where the working folder is there and its run is not to be resumed."""
+    if work.exists() and not resume:
+        raise ConfigError(
+            f"{work} holds an unfinished run. Go on with it: the same command and --resume. Or choose "
+            "another --out."
+        )
 
 
 def begin(job: Job, recipe: msgspec.Struct) -> None:
     """Make the working folder; refuse to mix with another run that was cut short."""
     mine = identity(job, recipe)
+    refuse_unfinished(job.work, job.resume)
     if job.work.exists():
-        if not job.resume:
-            raise ConfigError(
-                f"{job.work} holds an unfinished run. Go on with it: --resume, or remove that folder."
-            )
         _check_same(job, mine)
     job.work.mkdir(parents=True, exist_ok=True)
     files.write_json(job.work / IDENTITY, mine)
@@ -69,7 +88,7 @@ def _check_same(job: Job, mine: dict[str, str]) -> None:
     if differing:
         raise ConfigError(
             f"{job.work} holds an unfinished run that differs in: {', '.join(differing)}. Resume it as it "
-            "was begun, or remove that folder."
+            "was begun, or choose another --out."
         )
 
 

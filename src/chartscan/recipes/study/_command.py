@@ -10,13 +10,14 @@ import torch
 from chartscan.errors import ConfigError, DataError
 from chartscan.find import described, find, unknown
 from chartscan.heap import keep_freed_memory
+from chartscan.lock import OutputLock
 from chartscan.notes import Notes
 from chartscan.recipes.neural.prompting import learnable
 from chartscan.recipes.questions.belonging import check_labels
 from chartscan.recipes.questions.labels import Labels, load_labels
 from chartscan.recipes.runs.job import Job, Watcher, of_subjects
 from chartscan.recipes.study._cells import Place, StudyData
-from chartscan.recipes.study._report import save
+from chartscan.recipes.study._report import Report, save
 from chartscan.recipes.study._rows import Study
 from chartscan.recipes.study._trainer import RecipeTrainer
 from chartscan.schema import HELD_OUT
@@ -62,10 +63,19 @@ def run_study(plan: StudyPlan, watcher: Watcher) -> Iterator[str]:
     study: Study = with_settings(find_study(plan.name).STUDY, plan.settings)
     if plan.out.exists() and not plan.out.is_dir():
         raise ConfigError(f"--out {plan.out} is a file; expected a folder for cells and tables.")
-    torch.set_num_threads(plan.threads)
-    keep_freed_memory()
     if plan.truth and not study.TRUTH:
         raise ConfigError(f"--truth: the study {plan.name} shows no ceiling. Leave it away.")
+    plan.out.parent.mkdir(parents=True, exist_ok=True)
+    with OutputLock(plan.out):
+        report = _report(study, plan, watcher)
+        yield report.markdown
+        yield str(save(plan.out, plan.name.replace("_", "-"), report))
+
+
+def _report(study: Study, plan: StudyPlan, watcher: Watcher) -> Report:
+    """What the study found, after its unfinished cells are run."""
+    torch.set_num_threads(plan.threads)
+    keep_freed_memory()
     data = _study_data(plan, study.SEVERAL_TASKS, watcher) if study.NEEDS_DATA else None
     place = Place(
         out=plan.out,
@@ -78,9 +88,7 @@ def run_study(plan: StudyPlan, watcher: Watcher) -> Iterator[str]:
         replicates=plan.bootstrap,
         data=data,
     )
-    report = study.run(place)
-    yield report.markdown
-    yield str(save(plan.out, plan.name.replace("_", "-"), report))
+    return study.run(place)
 
 
 def _study_data(plan: StudyPlan, several_tasks: bool, watcher: Watcher) -> StudyData:

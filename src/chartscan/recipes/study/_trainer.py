@@ -80,7 +80,8 @@ class RecipeTrainer:
         known = seen(model.run, np.unique(asked))
         if known:
             raise ConfigError(
-                f"{artifact} has learned from {known} of the subjects it is asked about. Remove that folder."
+                f"{artifact} has learned from {known} of the subjects it is asked about. Choose "
+                "another --out."
             )
         data, learned = self.dataset, {task: labels[task] for task in labels if task in model.tasks}
         with self.watcher.progress("Predicting", "batches") as progress:

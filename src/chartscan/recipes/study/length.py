@@ -200,7 +200,7 @@ def _run_cells(cells: list[LengthCell], place: Place) -> None:
         place.watcher.say(f"cell {number + 1} of {len(left)}: {cell.row}, seed {cell.run.seed}")
         if cell.folder.exists() and not place.resume:
             raise ConfigError(
-                f"{cell.folder} holds an unfinished run. Go on with it: --resume, or remove that folder."
+                f"{cell.folder} holds an unfinished run. Go on with it: --resume, or choose another --out."
             )
         cell.folder.mkdir(parents=True, exist_ok=True)
         with clock.timed(cell.row) as seconds:
