@@ -56,9 +56,9 @@ class Display:
 
     def _bar(self, title: str, unit: str) -> Iterator[ProgressFunction]:
         columns = (
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
-            TextColumn("{task.fields[rate]}"),
+            TextColumn("{task.fields[rate]}", markup=False),
             TimeElapsedColumn(),
             TimeRemainingColumn(),
         )

@@ -5,7 +5,7 @@ A wrong name is refused with the nearest right one, a wrong type with what was e
 
 import difflib
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 import msgspec
@@ -15,11 +15,25 @@ from chartscan.errors import ConfigError
 S = TypeVar("S", bound=msgspec.Struct)
 
 
-def with_settings(config: S, assignments: Sequence[str], flag: str = "--set") -> S:
+class UnknownSetting(ConfigError):
+    """A setting that there is not. `name` is what was written, without the groups before it."""
+
+    def __init__(self, message: str, name: str):
+        super().__init__(message)
+        self.name = name
+
+
+def with_settings(
+    config: S,
+    assignments: Sequence[str],
+    flag: str = "--set",
+    elsewhere: Mapping[str, msgspec.Struct] | None = None,
+) -> S:
     """`config` with each `path.to.field=value` applied; values are JSON, or else plain text.
 
     All are applied before the result is checked, so that two fields that bound each other can change
-    together. ConfigError names the `flag` the user gave them with.
+    together. ConfigError names the `flag` the user gave them with. `elsewhere` holds what other flags of the
+    command set: a name that is theirs is answered with the right flag.
     """
     data = msgspec.to_builtins(config)
     for assignment in assignments:
@@ -28,7 +42,10 @@ def with_settings(config: S, assignments: Sequence[str], flag: str = "--set") ->
             example = "model.d_model=256" if flag == "--set" else "seed=1"
             raise ConfigError(f"{flag} {assignment}: expected NAME=VALUE, for example {flag} {example}.")
         names = path.strip().split(".")
-        _assign(data, names, _value(text.strip()), flag, _is_free(config, names[:-1]))
+        try:
+            _assign(data, names, _value(text.strip()), flag, _is_free(config, names[:-1]))
+        except UnknownSetting as err:
+            raise _with_right_flag(err, names, text.strip(), flag, elsewhere or {}) from None
     try:
         return msgspec.convert(data, type(config))
     except msgspec.ValidationError as err:
@@ -67,9 +84,24 @@ def _check_known(group: dict[str, Any], path: list[str], depth: int, flag: str) 
     near = difflib.get_close_matches(name, group, n=1)
     hint = f" Did you mean '{'.'.join([*path[:depth], near[0]])}'?" if near else ""
     where = f" in '{'.'.join(path[:depth])}'" if depth else ""
-    raise ConfigError(
-        f"{flag} {'.'.join(path)}: no field '{name}'{where}.{hint} Known: {', '.join(sorted(group))}."
-    )
+    text = f"{flag} {'.'.join(path)}: no field '{name}'{where}.{hint} Known: {', '.join(sorted(group))}."
+    raise UnknownSetting(text, name)
+
+
+def _with_right_flag(
+    err: UnknownSetting, path: list[str], text: str, flag: str, elsewhere: Mapping[str, msgspec.Struct]
+) -> UnknownSetting:
+    """The error, or where another flag has such a setting one that names it."""
+    name = path[0]
+    for other, config in elsewhere.items():
+        if name in config.__struct_fields__:
+            return UnknownSetting(
+                f"{flag} {name} is set by {other}: {other} {'.'.join(path)}={text}", err.name
+            )
+        near = difflib.get_close_matches(name, config.__struct_fields__, n=1, cutoff=0.8)
+        if near and "Did you mean" not in str(err):
+            return UnknownSetting(f"{err} Or did you mean {other} {near[0]}?", err.name)
+    return err
 
 
 def _no_group(flag: str, path: list[str], depth: int, found: Any) -> str:

@@ -12,17 +12,19 @@ import traceback
 import warnings
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 import chartscan
-from chartscan.cli._lists import WithRecipes, WithStudies, WithTasks
+from chartscan.cli._help import Command, Group, WithRecipes, WithStudies, WithTasks
+from chartscan.cli._streams import steady
 from chartscan.cli.data import ingest, label, simulate
 from chartscan.cli.futures import forecast, forecast_report, zero_shot
 from chartscan.cli.reports import bench, demo, evaluate, explain, study
 from chartscan.cli.training import predict, train
 from chartscan.errors import ChartscanError
+from chartscan.settings import UnknownSetting
 
 HELP = """From a hospital's FHIR export to a sequence model it can run itself, and a report it can believe.
 
@@ -55,6 +57,7 @@ CHARTSCAN_DEBUG=1 in the environment shows where an unexpected error came from.
 DEBUG = "CHARTSCAN_DEBUG"
 
 app = typer.Typer(
+    cls=Group,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -62,19 +65,19 @@ app = typer.Typer(
     help=HELP,
 )
 
-app.command()(demo)
-app.command()(simulate)
-app.command()(ingest)
+app.command(cls=Command)(demo)
+app.command(cls=Command)(simulate)
+app.command(cls=Command)(ingest)
 app.command(cls=WithTasks)(label)
 app.command(cls=WithRecipes)(train)
-app.command()(predict)
-app.command()(forecast)
-app.command("forecast-report")(forecast_report)
-app.command("zero-shot")(zero_shot)
-app.command()(evaluate)
-app.command()(explain)
+app.command(cls=Command)(predict)
+app.command(cls=Command)(forecast)
+app.command("forecast-report", cls=Command)(forecast_report)
+app.command("zero-shot", cls=Command)(zero_shot)
+app.command(cls=Command)(evaluate)
+app.command(cls=Command)(explain)
 app.command(cls=WithStudies)(study)
-app.command()(bench)
+app.command(cls=Command)(bench)
 
 
 def _show_version(wanted: bool) -> None:
@@ -96,9 +99,12 @@ def main() -> None:
     """Entry point: an error is one line on standard error and an exit code, never a traceback."""
     # Threads that wait without spinning: on a busy machine two spinning ones were thrice as slow as one.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    sys.stdout, sys.stderr = steady(sys.stdout), steady(sys.stderr)
     warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
     try:
         app()
+    except UnknownSetting as err:
+        _end(f"{err}{_option_for(err.name)}", err.exit_code)
     except ChartscanError as err:
         _end(str(err), err.exit_code)
     except KeyboardInterrupt:
@@ -114,6 +120,14 @@ def main() -> None:
         if os.environ.get(DEBUG):
             raise
         _end(unexpected(err, sys.argv[1:]), 1)
+
+
+def _option_for(setting: str) -> str:
+    """A sentence where the command that runs has an option of the setting's name."""
+    commands: Any = typer.main.get_command(app)
+    command, option = commands.commands.get(sys.argv[1]), f"--{setting.replace('_', '-')}"
+    known = [one for parameter in (command.params if command else []) for one in parameter.opts]
+    return f" There is an option for it: {option}" if option in known else ""
 
 
 def _end(message: str, code: int) -> None:

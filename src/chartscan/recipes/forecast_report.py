@@ -181,5 +181,5 @@ def _next_tokens(model: SequenceArtifact, records: list[Record], watcher: Watche
 
 def report_lines(path: Path) -> Iterator[str]:
     """The text of the report beside the HTML at `path`, and where that is."""
-    yield (path.with_name("forecasts.md")).read_text()
+    yield (path.with_name("forecasts.md")).read_text(encoding="utf-8")
     yield str(path)

@@ -42,8 +42,8 @@ def run_ingest(plan: IngestPlan, watcher: Watcher) -> tuple[Dataset, Accounting]
     source = find("sources", plan.source)
     site = read_site(plan.site) if plan.site else Site()
     stay_config(site.stays, "--site stays.")  # refused now, not by `label`
-    config = with_splits(with_settings(source.Config(), plan.settings), plan)
-    config = with_vocabulary(config, site, plan)
+    settings = with_settings(source.Config(), plan.settings, elsewhere={"--store": StoreConfig()})
+    config = with_vocabulary(with_splits(settings, plan), site, plan)
     store = store_config(plan)
     check_places(plan)
     writer = DatasetWriter(
@@ -100,7 +100,9 @@ def with_splits(config: msgspec.Struct, plan: IngestPlan) -> msgspec.Struct:
 
 def store_config(plan: IngestPlan) -> StoreConfig:
     """Settings of the store: those of --store, and over them what has a flag of its own and was given."""
-    config = with_settings(StoreConfig(), plan.store)
+    config = with_settings(
+        StoreConfig(), plan.store, "--store", {"--set": find("sources", plan.source).Config()}
+    )
     rule = follow_up(plan)
     return msgspec.structs.replace(
         config, strict=plan.strict or config.strict, follow_up=config.follow_up if rule is None else rule

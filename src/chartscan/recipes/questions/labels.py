@@ -10,7 +10,6 @@ import pyarrow as pa
 
 from chartscan.cohort import Counts, Outcome, Record, StayConfig, label_dataset, write_labels
 from chartscan.cohort.label_files import read_task
-from chartscan.cohort.labelling import Task
 from chartscan.errors import ConfigError, DataError
 from chartscan.find import find, names
 from chartscan.notes import Notes
