@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 
 from chartscan.schema import EVENT_TYPES, EVENTS, SORT_KEYS
 from chartscan.store.scatter import Part, key_values, read_part, scatter
+from chartscan.store.spool import SPOOLED
 
 BATCH_ROWS = 16_384
 MAX_PARTS = 400  # files open at a time; beyond it parts grow
@@ -54,7 +55,7 @@ def range_bounds(sizes: pa.Table, bytes_at_once: int) -> np.ndarray:
 def _spooled(files: list[Path]) -> Iterator[pa.Table]:
     for file in files:
         with pq.ParquetFile(file, pre_buffer=False) as spool:
-            for batch in spool.iter_batches(BATCH_ROWS, use_threads=False):
+            for batch in spool.iter_batches(BATCH_ROWS, columns=SPOOLED.names, use_threads=False):
                 yield pa.Table.from_batches([batch])
 
 

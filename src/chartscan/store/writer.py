@@ -36,7 +36,7 @@ from chartscan.store.quarantine import (
 from chartscan.store.shards import write_shards
 from chartscan.store.sort import sorted_events
 from chartscan.store.splits import assign_split
-from chartscan.store.spool import Spool
+from chartscan.store.spool import Spool, amend
 from chartscan.store.subjects import identity_map, subject_map
 from chartscan.store.tally import Tally
 
@@ -111,9 +111,26 @@ class DatasetWriter:
         finally:
             self._leave(failure)
 
-    def write(self, events: pa.Table) -> None:
-        """Add rows of schema.EVENTS in any order; DataError when they break a rule of the contract."""
-        self._spool.write(events)
+    def write(self, events: pa.Table, places: np.ndarray | None = None) -> None:
+        """Add rows of schema.EVENTS in any order; DataError when they break a rule of the contract.
+
+        `places` (int64, not negative) are where in the input each comes from, for `amend`.
+        """
+        self._spool.write(events, places)
+
+    def amend(self, dropped: np.ndarray, late: np.ndarray, times: np.ndarray) -> None:
+        """Leave out all events of the places `dropped`; those of the places `late` become known no earlier
+        than at `times` (microseconds). Once, when everything was written."""
+        if not len(dropped) and not len(late):
+            return
+        self._spool.close()
+        order = np.argsort(late)
+        for path in self.spool_files():
+            amend(path, np.sort(dropped), late[order], times[order])
+
+    def spool_files(self) -> list[Path]:
+        """The files in which events wait, of this writer and of workers."""
+        return sorted(self.spool_folder.glob("*.parquet"))
 
     def code(self, code: str, description: str | None, parent_codes: Iterable[str] | None = None) -> None:
         """Describe a code; those that no event uses are left out in the end."""
@@ -155,7 +172,7 @@ class DatasetWriter:
 
     def _write_files(self, folder: Path) -> dict[str, int]:
         """Data and metadata; gives the counts of the manifest."""
-        files = sorted(self.spool_folder.glob("*.parquet"))
+        files = self.spool_files()
         if not files:
             raise DataError(
                 f"{self._source}: no events were found, nothing is published. Is it the right folder?"
