@@ -100,24 +100,24 @@ def _file(path: Path) -> pq.ParquetWriter:
 def amend(path: Path, dropped: np.ndarray, late: np.ndarray, times: np.ndarray) -> None:
     """Write a spool anew: without the events of the places `dropped`, and with those of the places `late`
     known no earlier than at `times` (microseconds). Places are sorted."""
-    amended = path.with_suffix(".amended")
+    anew = path.with_suffix(".anew")
     rows = 0
     with pq.ParquetFile(path, pre_buffer=False) as spool:
-        file = _file(amended)
+        file = _file(anew)
         try:
             for batch in spool.iter_batches(use_threads=False):
                 table = amended(pa.Table.from_batches([batch]), dropped, late, times)
                 rows += table.num_rows
-                with writing(amended):
+                with writing(anew):
                     file.write_table(table)
-            with writing(amended):
+            with writing(anew):
                 file.close()
         finally:
             let_go(file)
     if rows:
-        os.replace(amended, path)
+        os.replace(anew, path)
     else:
-        amended.unlink()
+        anew.unlink()
         path.unlink()
 
 

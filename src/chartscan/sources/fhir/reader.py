@@ -140,11 +140,11 @@ class Reader:
             return
         decoder, accepted = self._decoder, []
         decoder.begin(block.data, block.ends)
-        view, begin = memoryview(block.data), 0
+        view, begin, first = memoryview(block.data), 0, place_of(file, 0)
         for number, end in enumerate(block.ends, block.line):
             line, rows = view[begin:end], len(self._events.rows)
             try:
-                self._map(decoder.decode(line), decoder.kind, file, number)
+                self._map(decoder.decode(line), decoder.kind, first + number)
                 accepted.append(decoder.kind)
             except (Filtered, Quarantined, _Duplicate, *FAILURES) as err:
                 self._events.drop_after(rows)
@@ -165,10 +165,10 @@ class Reader:
             self._count(Quarantined(reason), file, (number, block.offset + begin), raw)
             begin = end + 1
 
-    def _map(self, resource: Any, kind: str, file: InputFile, line: int) -> None:
+    def _map(self, resource: Any, kind: str, place: int) -> None:
         if not resource.id:
             raise Quarantined(NO_ID)
-        place = self._events.place = place_of(file, line)
+        self._events.place = place
         if kind in self._index.tables:
             self._map_indexed(resource, kind, place)
             return
@@ -185,8 +185,9 @@ class Reader:
         """A line of a type that the index remembers, and of which it knows the valid version."""
         table = self._index.tables[kind]
         row = table.row(resource.id)
+        if row < 0 or not table.is_valid(row, place):
+            self._judge(kind, resource)  # what cannot be used is no duplicate
         if row >= 0 and not table.is_valid(row, place):
-            self._judge(kind, resource)
             raise _Duplicate
         refuse_marked(kind, resource.meta)
         if table.left_out(resource.id) == DELETED:

@@ -10,6 +10,7 @@ the latest `lastUpdated`; where that is equal too, the later line. A version tha
 result stays until the correction became known: see `_history`.
 """
 
+from array import array
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -44,6 +45,7 @@ _RECORD = np.dtype(
 _KINDS = tuple(DECODERS)
 _KIND_NUMBERS = {kind: number for number, kind in enumerate(_KINDS)}
 _KIND_KEYS = np.array([hash(kind) for kind in _KINDS], np.int64)
+_SALT = "\0"
 _OBSERVATION = _KIND_NUMBERS["Observation"]
 _PARTS = 64
 _IN_MEMORY = 1 << 18  # records
@@ -65,49 +67,52 @@ class Versions:
     """Gathers a record of each line; `folder` holds those that do not fit into memory."""
 
     def __init__(self, folder: Path):
-        self._lines: list[tuple[int, str, Any, int, int]] = []
+        # Numbers alone: whatever else is kept of a line, even its id, costs reading its place in the cache.
+        self._lines = array("q")  # key, check, place, kind, state of each line
+        self._ranks = array("q")  # place, version, updated of those that have them
         self._records = _Records(folder)
 
     def note(self, kind: str, resource: Any, place: int, left_out: bool) -> None:
         """Remember one line that was accepted, or left out on purpose."""
         state = _LEFT_OUT if left_out else 0
         if kind == "Observation":
-            state |= _TIMED if resource.issued else 0
-            state |= _PRELIMINARY if resource.status == "preliminary" else 0
-        self._lines.append((_KIND_NUMBERS[kind], resource.id, resource.meta, place, state))
+            state += (_TIMED if resource.issued else 0) + (
+                _PRELIMINARY if resource.status == "preliminary" else 0
+            )
+        key = hash(resource.id), hash(resource.id + _SALT)
+        self._lines.extend((*key, place, _KIND_NUMBERS[kind], state))
+        if resource.meta is not None:
+            self._ranks.extend((place, version_of(resource.meta), updated_of(resource.meta)))
 
     @property
     def waiting(self) -> int:
         """Lines that `flush` has not seen."""
-        return len(self._lines)
+        return len(self._lines) // 5
 
     def flush(self, events: pa.Table | None = None, places: np.ndarray | None = None) -> None:
         """Put the waiting lines aside; `events` are all of theirs, each from the line at its place."""
         if not self._lines:
             return
-        kinds, ids, metas, lines, states = zip(*self._lines, strict=True)
-        self._lines = []
-        found = np.empty(len(ids), _RECORD)
-        _set_ids(found, np.array(kinds, np.int8), ids)
+        keys, checks, lines, kinds, states = np.frombuffer(self._lines, np.int64).reshape(-1, 5).T
+        found = _records(keys, checks, kinds)
         found["place"], found["state"] = lines, states
-        found["version"] = [version_of(meta) if meta else -1 for meta in metas]
-        found["updated"] = [updated_of(meta) if meta else NO_TIME for meta in metas]
-        found["content"], found["known"] = 0, NO_TIME
+        if self._ranks:
+            ranked, *ranks = np.frombuffer(self._ranks, np.int64).reshape(-1, 3).T
+            at = np.searchsorted(lines, ranked)  # places only grow
+            found["version"][at], found["updated"][at] = ranks
         if events is not None and places is not None and len(places):
             _set_contents(found, events, places)
         self._records.add(found)
+        self._lines, self._ranks = array("q"), array("q")
 
     def verdict(self, deletions: Sequence[Deletion]) -> Verdict:
         """Compare all records with each other and with the deletions."""
         self.flush()
         wanted = [d for d in deletions if d.kind in _KIND_NUMBERS]
         if wanted:
-            found = np.zeros(len(wanted), _RECORD)
-            _set_ids(
-                found, np.array([_KIND_NUMBERS[d.kind] for d in wanted], np.int8), [d.id for d in wanted]
-            )
-            found["updated"] = [d.time for d in wanted]
-            found["state"] = _DELETION
+            keys = np.array([[hash(d.id), hash(d.id + _SALT), _KIND_NUMBERS[d.kind]] for d in wanted])
+            found = _records(*keys.T)
+            found["updated"], found["state"] = [d.time for d in wanted], _DELETION
             self._records.add(found)
         parts = [_decide(part) for part in self._records.parts()]
         return _united([part for part in parts if part is not None])
@@ -158,11 +163,12 @@ class _Records:
             path.unlink()
 
 
-def _set_ids(records: np.ndarray, kinds: np.ndarray, ids: Sequence[str]) -> None:
-    """The two keys of each id: Python's hash of text is keyed anew in each process, 64 bits, and fast."""
-    records["kind"] = kinds
-    records["key"] = np.fromiter(map(hash, ids), np.int64, len(ids)) ^ _KIND_KEYS[kinds]
-    records["check"] = np.fromiter((hash(f"{text}\0") for text in ids), np.int64, len(ids))
+def _records(keys: np.ndarray, checks: np.ndarray, kinds: np.ndarray) -> np.ndarray:
+    """Records of ids by their two hashes: Python's of text is keyed anew in each process, 64 bits, fast."""
+    found = np.zeros(len(keys), _RECORD)
+    found["key"], found["check"], found["kind"] = keys ^ _KIND_KEYS[kinds], checks, kinds
+    found["version"], found["updated"], found["known"] = -1, NO_TIME, NO_TIME
+    return found
 
 
 def _set_contents(records: np.ndarray, events: pa.Table, places: np.ndarray) -> None:
@@ -170,8 +176,7 @@ def _set_contents(records: np.ndarray, events: pa.Table, places: np.ndarray) -> 
     begins = np.flatnonzero(np.diff(places, prepend=places[0] - 1))
     contents = np.add.reduceat(_row_digests(events), begins)
     known = _numbers(events["available_time"])[begins]
-    order = np.argsort(records["place"])
-    at = order[np.searchsorted(records["place"], places[begins], sorter=order).clip(max=len(order) - 1)]
+    at = np.searchsorted(records["place"], places[begins]).clip(max=len(records) - 1)  # places only grow
     own = records["place"][at] == places[begins]  # events of Patients and Encounters are not decided here
     records["content"][at[own]] = contents[own]
     records["known"][at[own]] = known[own]
