@@ -19,6 +19,7 @@ import numpy as np
 import pyarrow as pa
 
 from chartscan.errors import ConfigError, DataError
+from chartscan.files import sync
 from chartscan.lock import OutputLock
 from chartscan.schema import SPLITS, check
 from chartscan.store import metadata, publish
@@ -76,13 +77,14 @@ class DatasetWriter:
         self._subjects: list[pa.Table] = []
         self._splits: list[pa.Table] = []
         self._follow_up: FollowUp = DaysAfterLastEvent()
+        self._published = False
 
     def __enter__(self) -> "DatasetWriter":
         self.out.parent.mkdir(parents=True, exist_ok=True)
         self._lock.acquire()
         try:
             publish.recover(self.out)
-            self._replaces = _check_replaceable(self.out, self._overwrite)
+            _check_replaceable(self.out, self._overwrite)
             self._staging = publish.make_staging(self.out)
         except BaseException:
             self._lock.release()
@@ -92,7 +94,9 @@ class DatasetWriter:
         self.quarantine = Quarantine(self._staging / "quarantine", self.config.keep_quarantine_content)
         try:
             self.spool_folder.mkdir()
-            hand_on_key(quarantine_folder(self.out), self.quarantine.folder)
+            for earlier in (quarantine_folder(self.out), failed_quarantine_folder(self.out)):
+                if hand_on_key(earlier, self.quarantine.folder):
+                    break
         except BaseException as err:
             self._leave(err)
             raise
@@ -162,13 +166,22 @@ class DatasetWriter:
     def _publish(self) -> None:
         self._spool.close()
         self.accounting.check()
-        self.accounting.check_budget(self.config.budget, str(self._quarantine_after_failure()))
+        self.accounting.check_budget(self.config.budget, str(failed_quarantine_folder(self.out)))
         folder = self._staging / "dataset"
         for name in ("data", "metadata"):
             (folder / name).mkdir(parents=True)
         counts = self._write_files(folder)
+        self._move_quarantine(folder)
         write_manifest(folder, self._facts(counts))
         publish.publish(folder, self.out)
+        self._published = True
+        sync(self.out.parent)
+
+    def _move_quarantine(self, folder: Path) -> None:
+        """Put the bad lines into the dataset that is published."""
+        self.quarantine.finish(self.accounting.as_dict())
+        if self.quarantine.folder.is_dir():
+            self.quarantine.folder = self.quarantine.folder.rename(quarantine_folder(folder))
 
     def _write_files(self, folder: Path) -> dict[str, int]:
         """Data and metadata; gives the counts of the manifest."""
@@ -242,7 +255,7 @@ class DatasetWriter:
         late = None
         for step in (
             self._spool.abandon,
-            lambda: self._keep_quarantine(failure is not None),
+            self._keep_quarantine,
             lambda: publish.remove_staging(self._staging),
             self._lock.release,
         ):
@@ -255,25 +268,23 @@ class DatasetWriter:
         if late is not None and failure is not None:
             failure.add_note(f"Tidying up failed too: {late}")
 
-    def _keep_quarantine(self, failed: bool) -> None:
+    def _keep_quarantine(self) -> None:
+        """The bad lines of a run that failed lie beside the dataset, until a run succeeds."""
+        beside = failed_quarantine_folder(self.out)
+        if self._published:
+            remove_quarantine(beside)
+            return
         self.quarantine.finish(self.accounting.as_dict())
-        beside = self._quarantine_after_failure() if failed else quarantine_folder(self.out)
         keep_quarantine(self.quarantine.folder, beside)
-        if beside != failed_quarantine_folder(self.out):
-            remove_quarantine(failed_quarantine_folder(self.out))
-
-    def _quarantine_after_failure(self) -> Path:
-        """Apart from the quarantine of the dataset that then stays, if there is one."""
-        return failed_quarantine_folder(self.out) if self._replaces else quarantine_folder(self.out)
 
 
-def _check_replaceable(out: Path, overwrite: bool) -> bool:
-    """Whether `out` holds a dataset; ConfigError unless it is free, empty, or a dataset to be replaced."""
-    beside = quarantine_folder(out)
+def _check_replaceable(out: Path, overwrite: bool) -> None:
+    """ConfigError unless `out` is free, empty, or a dataset to be replaced."""
+    beside = failed_quarantine_folder(out)
     if beside.exists() and not beside.is_dir():
         raise ConfigError(f"{beside} is in the way of the quarantine folder. Choose another output folder.")
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
-        return False
+        return
     try:
         read_manifest(out)
     except DataError as err:
@@ -284,7 +295,6 @@ def _check_replaceable(out: Path, overwrite: bool) -> bool:
         raise ConfigError(
             f"{out} already holds a dataset. Choose another folder, or allow replacing: --overwrite"
         )
-    return True
 
 
 def _followed(tables: Iterable[pa.Table], total: int, progress: Progress) -> Iterable[pa.Table]:
