@@ -17,7 +17,7 @@ import pytest
 
 from chartscan.errors import BudgetError, ConfigError, DataError
 from chartscan.schema import EVENTS, SPLITS
-from chartscan.store import scatter
+from chartscan.store import scatter, sort
 from chartscan.store.config import DaysAfterLastEvent, ExportTime, StoreConfig
 from chartscan.store.dataset import Dataset
 from chartscan.store.quarantine import Quarantine
@@ -420,6 +420,17 @@ def test_files_of_the_user_in_the_quarantine_folder_are_never_removed(tmp_path):
     write(out, EVENTS_IN, overwrite=True)
     assert mine.items() <= file_bytes(kept).items()
     assert not (kept / "records-main.jsonl").exists()
+
+
+@pytest.mark.parametrize("pieces", [1, 2, 7])
+def test_events_that_repeat_in_every_column_stay_and_are_counted_b62(tmp_path, monkeypatch, pieces):
+    monkeypatch.setattr(sort, "BATCH_ROWS", -(-1_000 // pieces))
+    events = EVENTS_IN.slice(0, 600)
+    write(tmp_path / "out", events, events.slice(100, 400))
+    dataset = Dataset.open(tmp_path / "out")
+    assert dataset.manifest["counts"]["events"] == 1_000
+    different = len(set(map(str, events.to_pylist())))
+    assert dataset.manifest["accounting"]["flagged"]["repeated_events"] == 1_000 - different
 
 
 def test_no_events_at_all_is_an_error(tmp_path):

@@ -95,6 +95,41 @@ def _sorted(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
         yield _events(rows.take(order[begin : begin + BATCH_ROWS]))
 
 
+class Repeats:
+    """Counts events that say in every column what the one before says: in sorted events, all repeats.
+
+    They stay: what a source gives twice under two ids may have happened twice.
+    """
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._last: pa.Table | None = None
+
+    def watch(self, tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
+        """The same tables, counted."""
+        for table in tables:
+            rows = table if self._last is None else pa.concat_tables([self._last, table])
+            self.count += _repeated(rows.combine_chunks())
+            self._last = table.slice(table.num_rows - 1)
+            yield table
+
+
+def _repeated(rows: pa.Table) -> int:
+    alike = np.ones(max(rows.num_rows - 1, 0), bool)
+    for name in ("subject_id", "time"):
+        values = key_values(rows, name)
+        alike &= values[1:] == values[:-1]
+    at = np.flatnonzero(alike)  # few, so that the other columns cost nothing
+    before, after = rows.take(at), rows.take(at + 1)
+    same = np.ones(len(at), bool)
+    for name in rows.column_names:
+        one, two = before[name].combine_chunks(), after[name].combine_chunks()
+        equal = pc.fill_null(pc.equal(one, two), False)
+        both_null = pc.and_(pc.is_null(one), pc.is_null(two))
+        same &= pc.or_(equal, both_null).to_numpy(zero_copy_only=False)
+    return int(same.sum())
+
+
 def _events(table: pa.Table) -> pa.Table:
     """Sorted rows with the name of the event type in place of its rank."""
     names = _TYPES.take(table["event_rank"].combine_chunks())

@@ -35,7 +35,7 @@ from chartscan.store.quarantine import (
     remove_quarantine,
 )
 from chartscan.store.shards import write_shards
-from chartscan.store.sort import sorted_events
+from chartscan.store.sort import Repeats, sorted_events
 from chartscan.store.splits import assign_split
 from chartscan.store.spool import Spool, amend
 from chartscan.store.subjects import identity_map, subject_map
@@ -196,12 +196,15 @@ class DatasetWriter:
             with Tally(files, scratch, self.config.memory_mb, self.config.threads) as tally:
                 codes, sizes = self._book.table(tally.codes()), tally.sizes()
             rows = sum(codes["event_count"].to_pylist())
-            events = sorted_events(files, sizes, scratch, self.config.bytes_at_once)
+            repeats = Repeats()
+            events = repeats.watch(sorted_events(files, sizes, scratch, self.config.bytes_at_once))
             write_shards(_followed(events, rows, progress), folder / "data", self.config.shard_rows)
         found = sizes["subject_id"].to_numpy()
         subjects = self._subject_map(found)
         self._write_metadata(folder, codes, subjects)
         self.accounting.events_out = rows
+        if repeats.count:
+            self.accounting.flagged("repeated_events", repeats.count)
         return {
             "events": rows,
             "subjects": len(np.unique(subjects["subject_id"])),
