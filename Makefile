@@ -23,7 +23,7 @@ lint: $(VENV)/.installed-test
 unit: $(VENV)/.installed-test
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile
 
-soak: $(VENV)/.installed-test ## the full counts of what the tests sample: hours
+soak: $(VENV)/.installed-test ## the full counts of what `test` samples: hours
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile -m soak
 
 native: $(VENV)/.installed ## builds the C++ kernels anew, such as after a compiler was installed

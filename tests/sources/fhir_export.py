@@ -5,11 +5,14 @@ from collections import Counter
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pyarrow as pa
 
 from chartscan.sources import fhir
 from chartscan.store.accounting import Accounting
+from chartscan.store.config import StoreConfig
 from chartscan.store.quarantine import Quarantine
+from chartscan.store.spool import amended
 from chartscan.store.subjects import subject_id_of
 
 CASES = Path(__file__).parent.parent / "cases" / "fhir"
@@ -22,14 +25,20 @@ class Recorder:
 
     def __init__(self, folder: Path):
         self.accounting = Accounting()
+        self.config = StoreConfig()
+        self.spool_folder = folder / "spool"
         self.quarantine = Quarantine(folder / "quarantine")
         self.tables: list[pa.Table] = []
         self.subject_tables: list[pa.Table] = []
         self.codes: dict[str, str | None] = {}
         self.follow_up: Any = None
 
-    def write(self, events: pa.Table) -> None:
-        self.tables.append(events)
+    def write(self, events: pa.Table, places: np.ndarray) -> None:
+        self.tables.append(events.append_column("place", pa.array(places)))
+
+    def amend(self, dropped: np.ndarray, late: np.ndarray, times: np.ndarray) -> None:
+        order = np.argsort(late)
+        self.tables = [amended(table, np.sort(dropped), late[order], times[order]) for table in self.tables]
 
     def subjects(self, table: pa.Table) -> None:
         self.subject_tables.append(table)
@@ -79,7 +88,7 @@ def ingest(folder: Path, scratch: Path, **settings: Any) -> Result:
     finally:
         writer.quarantine.close()
     writer.accounting.check()
-    events = pa.concat_tables(writer.tables).to_pylist() if writer.tables else []
+    events = pa.concat_tables(writer.tables).drop("place").to_pylist() if writer.tables else []
     return Result(events, writer.accounting.as_dict(), writer)
 
 

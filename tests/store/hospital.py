@@ -32,9 +32,17 @@ def random_events(rows: int, subjects: int, seed: int = 0) -> pa.Table:
     return check(pa.table(columns), EVENTS, "events")
 
 
-def write(out: Path, *tables: pa.Table, overwrite: bool = False, **settings: object) -> None:
-    """Publish `tables` at `out`; `settings` are fields of StoreConfig."""
+def write(
+    out: Path, *tables: pa.Table, overwrite: bool = False, bad_line: str = "", **settings: object
+) -> None:
+    """Publish `tables` at `out`; `settings` are fields of StoreConfig; `bad_line` is put into quarantine, and
+    as many of its rows as it has letters are written and amended away."""
     config = StoreConfig(**settings)  # type: ignore[arg-type]
     with DatasetWriter(out, source="test", config=config, overwrite=overwrite) as writer:
         for table in tables:
             writer.write(table)
+        if bad_line:
+            places = np.arange(len(bad_line))
+            writer.write(tables[0].slice(0, len(places)), places)
+            writer.amend(places, places[:0], places[:0])
+            writer.quarantine.put(bad_line, "a.ndjson", 1, 0, b"{")

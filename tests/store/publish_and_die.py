@@ -3,12 +3,14 @@
 Steps are what Python's audit hooks report (opening to write, renaming, making and removing files and
 folders) beside every fsync and every exchange of names, before and after. Each n is a fork of one process
 that has already imported everything. Usage: publish_and_die.py FOLDER {exchange,renames} STRIDE; writes,
-line by line, "n died" or "n lived" after each run and waits for a line on stdin before the next.
+line by line, "n died" or "n lived" after each run and waits for a line on stdin before the next. STRIDE is
+a number of steps, or the numbers of all steps to die at, with commas, and "0" at the end to live.
 """
 
 import os
 import signal
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 from chartscan.store import publish
@@ -55,11 +57,11 @@ def run(out: Path, steps: int, exchanges: bool) -> None:
     publish._exchange = exchange
     os.fsync = fsync
     sys.addaudithook(countdown.hook)
-    write(out, random_events(30, 3, seed=2), overwrite=True, threads=1)
+    write(out, random_events(30, 3, seed=2), overwrite=True, bad_line="new", threads=1)
 
 
-def main(out: Path, exchanges: bool, stride: int) -> None:
-    for steps in range(1, 10_000, stride):
+def main(out: Path, exchanges: bool, numbers: Iterable[int]) -> None:
+    for steps in numbers:
         child = os.fork()
         if child == 0:
             try:
@@ -77,4 +79,6 @@ def main(out: Path, exchanges: bool, stride: int) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2] == "exchange", int(sys.argv[3]))
+    given = [int(number) for number in sys.argv[3].split(",")]
+    numbers = given if len(given) > 1 else range(1, 10_000, given[0])
+    main(Path(sys.argv[1]), sys.argv[2] == "exchange", numbers)

@@ -17,7 +17,7 @@ import pytest
 
 from chartscan.errors import BudgetError, ConfigError, DataError
 from chartscan.schema import EVENTS, SPLITS
-from chartscan.store import scatter
+from chartscan.store import scatter, sort
 from chartscan.store.config import DaysAfterLastEvent, ExportTime, StoreConfig
 from chartscan.store.dataset import Dataset
 from chartscan.store.quarantine import Quarantine
@@ -252,8 +252,10 @@ def test_beyond_the_error_budget_nothing_is_published_but_the_quarantine_stays(
         with pytest.raises(BudgetError):
             run()
     assert (tmp_path / "out").exists() == published
-    assert beside(tmp_path / "out") == ["out.quarantine"]
-    kept = json.loads((tmp_path / "out.quarantine" / "accounting.json").read_bytes())
+    assert beside(tmp_path / "out") == ([] if published else ["out.quarantine"])
+    folder = tmp_path / "out" / "quarantine" if published else tmp_path / "out.quarantine"
+    assert folder.stat().st_mode & 0o777 == 0o700
+    kept = json.loads((folder / "accounting.json").read_bytes())
     assert kept["lines"][0]["quarantined"] == {"B02 malformed_json": 1}
 
 
@@ -370,9 +372,10 @@ def reasons(folder: Path) -> list[str]:
 
 
 def test_the_quarantine_of_a_dataset_stays_as_long_as_the_dataset(tmp_path):
-    out, kept = tmp_path / "out", tmp_path / "out.quarantine"
-    failed = tmp_path / "out.quarantine.failed"
+    out, kept = tmp_path / "out", tmp_path / "out" / "quarantine"
+    failed = tmp_path / "out.quarantine"
     bad_run(out, "first", fails=False)
+    fingerprint = Dataset.open(out).fingerprint
     before = file_bytes(kept)
     with pytest.raises(ZeroDivisionError):
         bad_run(out, "second", fails=True)
@@ -385,9 +388,22 @@ def test_the_quarantine_of_a_dataset_stays_as_long_as_the_dataset(tmp_path):
     assert file_bytes(kept) == before
     bad_run(out, "third", fails=False)
     assert reasons(kept) == ["third"]
-    assert beside(out) == ["out.quarantine"]
-    write(out, EVENTS_IN, overwrite=True)
+    assert (kept / "key").read_bytes() == before["key"]
     assert beside(out) == []
+    write(out, EVENTS_IN, overwrite=True)
+    assert not kept.exists()
+    assert Dataset.open(out).fingerprint == fingerprint
+
+
+def test_the_quarantine_is_listed_in_the_manifest_but_may_be_removed(tmp_path):
+    out = tmp_path / "out"
+    bad_run(out, "first", fails=False)
+    names = ["accounting.json", "content-main.ndjson", "key", "records-main.jsonl"]
+    assert list(Dataset.open(out).manifest["quarantine"]) == [f"quarantine/{name}" for name in names]
+    for path in (out / "quarantine").iterdir():
+        path.unlink()
+    Dataset.open(out).verify()
+    Dataset.open(out).validate()
 
 
 def test_files_of_the_user_in_the_quarantine_folder_are_never_removed(tmp_path):
@@ -396,13 +412,25 @@ def test_files_of_the_user_in_the_quarantine_folder_are_never_removed(tmp_path):
     (kept / "looked at" / "records-1.jsonl").write_text("{}")
     (kept / "notes.txt").write_text("ask the hospital")
     mine = file_bytes(kept)
-    bad_run(out, "first", fails=False)
-    bad_run(out, "second", fails=False)
+    for reason in ("first", "second"):
+        with pytest.raises(ZeroDivisionError):
+            bad_run(out, reason, fails=True)
     assert reasons(kept) == ["second"]
     assert mine.items() <= file_bytes(kept).items()
     write(out, EVENTS_IN, overwrite=True)
     assert mine.items() <= file_bytes(kept).items()
     assert not (kept / "records-main.jsonl").exists()
+
+
+@pytest.mark.parametrize("pieces", [1, 2, 7])
+def test_events_that_repeat_in_every_column_stay_and_are_counted_b62(tmp_path, monkeypatch, pieces):
+    monkeypatch.setattr(sort, "BATCH_ROWS", -(-1_000 // pieces))
+    events = EVENTS_IN.slice(0, 600)
+    write(tmp_path / "out", events, events.slice(100, 400))
+    dataset = Dataset.open(tmp_path / "out")
+    assert dataset.manifest["counts"]["events"] == 1_000
+    different = len(set(map(str, events.to_pylist())))
+    assert dataset.manifest["accounting"]["flagged"]["repeated_events"] == 1_000 - different
 
 
 def test_no_events_at_all_is_an_error(tmp_path):

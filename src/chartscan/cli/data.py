@@ -99,7 +99,7 @@ def ingest(
 ) -> None:
     """Turn records into a MEDS dataset: sorted, sharded, described, every input line accounted for.
 
-    Lines that cannot be used go to OUT.quarantine with file, line and reason. Exit code 3: there are some.
+    Lines that cannot be used go to OUT/quarantine with file, line and reason. Exit code 3: there are some.
 
     Examples:
       chartscan ingest fhir EXPORT DATASET
@@ -131,7 +131,7 @@ def ingest(
     for line in recognition_lines(dataset.manifest["recognition"]):
         display.say(line)
     if accounting.quarantined:
-        display.say(f"{accounting.quarantined} lines are in quarantine: {out}.quarantine")
+        display.say(f"{accounting.quarantined} lines are in quarantine: {out}/quarantine")
         raise typer.Exit(3)
 
 

@@ -15,6 +15,7 @@ import meds
 
 from chartscan.errors import DataError
 from chartscan.files import MANIFEST, sha256
+from chartscan.store.quarantine import QUARANTINE
 from chartscan.store.writing import writing
 
 FORMAT = 1
@@ -33,6 +34,12 @@ def file_table(folder: Path) -> dict[str, dict[str, Any]]:
     }
 
 
+def _apart(files: dict[str, dict[str, Any]]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The files of the dataset, and those of its quarantine, which are no part of the data."""
+    within = [name for name in files if name.startswith(f"{QUARANTINE}/")]
+    return {f: files[f] for f in files if f not in within}, {f: files[f] for f in within}
+
+
 def fingerprint(files: dict[str, dict[str, Any]]) -> str:
     """One SHA-256 for the content of all files: equal for equal data, whenever it was written."""
     lines = "".join(f"{files[name]['sha256']}  {name}\n" for name in sorted(files))
@@ -41,13 +48,14 @@ def fingerprint(files: dict[str, dict[str, Any]]) -> str:
 
 def write_manifest(folder: Path, facts: dict[str, Any]) -> None:
     """Write the manifest of the finished `folder`; `facts` are source, settings, accounting, counts, ..."""
-    files = file_table(folder)
+    files, quarantine = _apart(file_table(folder))
     content = {
         "format": FORMAT,
         "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "versions": {name: version(name) for name in ("chartscan", "meds", "pyarrow", "duckdb")},
         "fingerprint": fingerprint(files),
         **facts,
+        "quarantine": quarantine,
         "files": files,
     }
     with writing(folder / MANIFEST):

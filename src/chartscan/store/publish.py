@@ -56,7 +56,10 @@ def remove_staging(staging: Path) -> None:
 
 
 def publish(folder: Path, out: Path) -> None:
-    """Put `folder`, complete, in the place of `out`; what was there ends up inside the staging folder."""
+    """Put `folder`, complete, in the place of `out`; what was there ends up inside the staging folder.
+
+    An error means that it was not published. `sync` the folder it is in afterwards.
+    """
     folder.chmod(0o700)
     _sync(folder)
     if not out.exists() or not any(out.iterdir()):
@@ -66,7 +69,6 @@ def publish(folder: Path, out: Path) -> None:
         os.rename(out, previous)
         os.rename(folder, out)
         os.rename(previous, folder)
-    sync(out.parent)
 
 
 def _previous(out: Path) -> Path:

@@ -1,14 +1,13 @@
 """Lines that could not be used: where they stood, why, and (if wanted) what they said, in a private folder.
 
-The folder lies beside the dataset as `<dataset>.quarantine`, never inside it: publishing replaces the
-dataset as a whole, and an aborted run, which publishes nothing, must still be able to say why. It holds
-`records-<part>.jsonl`, `content-<part>.ndjson` (when content is kept), `accounting.json` and `key`, the
-random key of the digests. The folder has mode 0700, its files 0600.
+The folder is `<dataset>/quarantine`: both are published in one step, so that whoever sees a dataset sees
+the quarantine of the run that made it. It holds `records-<part>.jsonl`, `content-<part>.ndjson` (when
+content is kept), `accounting.json` and `key`, the random key of the digests. The folder has mode 0700, its
+files 0600. The manifest lists them, but they are no part of what it seals: they may be removed.
 
-A run gathers its bad lines in its staging folder and puts them in place at its end, so that the quarantine
-beside a dataset is always that of the run which made the dataset: when a run fails and an older dataset
-stays, its lines go to `<dataset>.quarantine.failed`, until the next run. The key is handed on, so that the
-same bad line keeps its digest. Only files of the names above are ever removed.
+A run gathers its bad lines in its staging folder. When it fails, and so publishes nothing, they go to
+`<dataset>.quarantine`, beside the dataset that stays if there is one, until a run succeeds. The key is handed
+on, so that the same bad line keeps its digest. Of that folder only files of the names above are ever removed.
 """
 
 import hashlib
@@ -19,19 +18,23 @@ import secrets
 from pathlib import Path
 from typing import IO, Any
 
+from chartscan.store.writing import writing
+
+QUARANTINE = "quarantine"
 KEY = "key"
 KEY_BYTES = 32
+_APPEND = os.O_WRONLY | os.O_CREAT | os.O_APPEND
 _OURS = ("records-*.jsonl", "content-*.ndjson", "accounting.json")
 
 
-def quarantine_folder(out: Path) -> Path:
-    """Where the quarantine of the dataset `out` lies."""
-    return out.with_name(out.name + ".quarantine")
+def quarantine_folder(dataset: Path) -> Path:
+    """Where the quarantine of a dataset lies."""
+    return dataset / QUARANTINE
 
 
 def failed_quarantine_folder(out: Path) -> Path:
-    """Where a run that failed to replace the dataset `out` leaves its bad lines."""
-    return out.with_name(out.name + ".quarantine.failed")
+    """Where a run that failed to make the dataset `out` leaves its bad lines."""
+    return out.with_name(f"{out.name}.{QUARANTINE}")
 
 
 def clear_quarantine(folder: Path) -> None:
@@ -50,23 +53,25 @@ def remove_quarantine(folder: Path) -> None:
         folder.rmdir()
 
 
-def hand_on_key(earlier: Path, run: Path) -> None:
-    """Give the folder of a new run the key of an earlier one, if there is any."""
-    if (earlier / KEY).is_file():
-        run.mkdir(mode=0o700)
-        with _private(run / KEY) as file:
-            file.write((earlier / KEY).read_bytes())
+def hand_on_key(earlier: Path, run: Path) -> bool:
+    """Give the folder of a new run the key of an earlier one; False where there is none."""
+    if not (earlier / KEY).is_file():
+        return False
+    run.mkdir(mode=0o700)
+    with writing(run / KEY), _private(run / KEY) as file:
+        file.write((earlier / KEY).read_bytes())
+    return True
 
 
 def keep_quarantine(run: Path, folder: Path) -> None:
-    """Put what a finished run gathered in `run` into `folder`, in place of what an earlier one left there."""
+    """Put what a failed run gathered in `run` at `folder`, in place of what an earlier one left there."""
+    remove_quarantine(folder)
     if not run.is_dir():
-        remove_quarantine(folder)
         return
-    clear_quarantine(folder)
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    folder.chmod(0o700)
-    for path in sorted(run.iterdir()):
+    if not folder.exists():
+        os.rename(run, folder)
+        return
+    for path in sorted(run.iterdir()):  # beside files that are not ours
         os.replace(path, folder / path.name)
 
 
@@ -91,7 +96,8 @@ class Quarantine:
         assert self._records is not None
         digest = hmac.new(self._key, raw, hashlib.sha256).hexdigest()
         place = {"reason": reason, "file": file, "line": line, "byte_offset": byte_offset, "digest": digest}
-        self._records.write(json.dumps(place | self._keep(raw)).encode() + b"\n")
+        with writing(self.folder / f"records-{self.part}.jsonl"):
+            self._records.write(json.dumps(place | self._keep(raw)).encode() + b"\n")
         self.count += 1
 
     def _keep(self, raw: bytes) -> dict[str, int]:
@@ -104,7 +110,8 @@ class Quarantine:
     def _open(self) -> None:
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.folder.chmod(0o700)
-        self._key = _read_or_make_key(self.folder / KEY)
+        with writing(self.folder / KEY):
+            self._key = _read_or_make_key(self.folder / KEY)
         self._records = _private(self.folder / f"records-{self.part}.jsonl")
         if self.keep_content:
             self._content = _private(self.folder / f"content-{self.part}.ndjson")
@@ -119,22 +126,24 @@ class Quarantine:
         if not self.folder.is_dir():
             return
         if any(self.folder.glob("records-*.jsonl")):
-            with _private(self.folder / "accounting.json") as file:
+            accounting = self.folder / "accounting.json"
+            with writing(accounting), _private(accounting) as file:
                 file.write(json.dumps(counts, indent=1).encode())
         else:
             remove_quarantine(self.folder)
 
     def close(self) -> None:
         """Flush and close the files."""
-        for file in (self._records, self._content):
+        files, self._records, self._content = (self._records, self._content), None, None
+        for file in files:
             if file is not None:
-                file.close()
-        self._records = self._content = None
+                with writing(Path(file.name)):
+                    file.close()
 
 
 def _private(path: Path) -> IO[bytes]:
     """`path` opened for appending, readable by its owner alone."""
-    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab")
+    return open(path, "ab", opener=lambda name, _: os.open(name, _APPEND, 0o600))
 
 
 def _read_or_make_key(path: Path) -> bytes:

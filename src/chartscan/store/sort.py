@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 
 from chartscan.schema import EVENT_TYPES, EVENTS, SORT_KEYS
 from chartscan.store.scatter import Part, key_values, read_part, scatter
+from chartscan.store.spool import SPOOLED
 
 BATCH_ROWS = 16_384
 MAX_PARTS = 400  # files open at a time; beyond it parts grow
@@ -54,7 +55,7 @@ def range_bounds(sizes: pa.Table, bytes_at_once: int) -> np.ndarray:
 def _spooled(files: list[Path]) -> Iterator[pa.Table]:
     for file in files:
         with pq.ParquetFile(file, pre_buffer=False) as spool:
-            for batch in spool.iter_batches(BATCH_ROWS, use_threads=False):
+            for batch in spool.iter_batches(BATCH_ROWS, columns=SPOOLED.names, use_threads=False):
                 yield pa.Table.from_batches([batch])
 
 
@@ -92,6 +93,41 @@ def _sorted(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
     order = pc.sort_indices(pa.table(keys), sort_keys=[(name, "ascending") for name in keys])
     for begin in range(0, rows.num_rows, BATCH_ROWS):
         yield _events(rows.take(order[begin : begin + BATCH_ROWS]))
+
+
+class Repeats:
+    """Counts events that say in every column what the one before says: in sorted events, all repeats.
+
+    They stay: what a source gives twice under two ids may have happened twice.
+    """
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._last: pa.Table | None = None
+
+    def watch(self, tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
+        """The same tables, counted."""
+        for table in tables:
+            rows = table if self._last is None else pa.concat_tables([self._last, table])
+            self.count += _repeated(rows.combine_chunks())
+            self._last = table.slice(table.num_rows - 1)
+            yield table
+
+
+def _repeated(rows: pa.Table) -> int:
+    alike = np.ones(max(rows.num_rows - 1, 0), bool)
+    for name in ("subject_id", "time"):
+        values = key_values(rows, name)
+        alike &= values[1:] == values[:-1]
+    at = np.flatnonzero(alike)  # few, so that the other columns cost nothing
+    before, after = rows.take(at), rows.take(at + 1)
+    same = np.ones(len(at), bool)
+    for name in rows.column_names:
+        one, two = before[name].combine_chunks(), after[name].combine_chunks()
+        equal = pc.fill_null(pc.equal(one, two), False)
+        both_null = pc.and_(pc.is_null(one), pc.is_null(two))
+        same &= pc.or_(equal, both_null).to_numpy(zero_copy_only=False)
+    return int(same.sum())
 
 
 def _events(table: pa.Table) -> pa.Table:

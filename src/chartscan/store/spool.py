@@ -1,12 +1,15 @@
 """Where events wait for the sort: checked, in the order they come, as Parquet in the staging folder.
 
-A source may write from several processes, each with its own Spool in the same folder.
+A source may write from several processes, each with its own Spool in the same folder. It may say from which
+place in its input each event comes, and later leave out or delay the events of some places: `amend`.
 """
 
+import os
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -17,6 +20,8 @@ from chartscan.store.writing import let_go, writing
 
 _TYPES = pa.array(EVENT_TYPES, pa.string())
 SPOOLED = EVENTS.set(EVENTS.names.index("event_type"), pa.field("event_rank", pa.int8(), nullable=False))
+
+_PLACED = SPOOLED.append(pa.field("place", pa.int64()))  # a number of the source's; null where it gave none
 
 # Numbers and times hardly repeat within a row group; looking for repetitions took half of the writing.
 _DICTIONARIES = [f.name for f in SPOOLED if f.type in (pa.string(), pa.large_string())]
@@ -33,14 +38,17 @@ class Spool:
         self._waiting_bytes = 0
         self._file: pq.ParquetWriter | None = None
 
-    def write(self, table: pa.Table) -> None:
-        """Add EVENTS rows, in any order; DataError when they break a rule of the contract."""
-        self.append(spooled(table))
+    def write(self, table: pa.Table, places: np.ndarray | None = None) -> None:
+        """Add EVENTS rows, in any order; DataError when they break a rule of the contract.
 
-    def append(self, ready: pa.Table) -> None:
-        """Add rows of SPOOLED."""
-        if not ready.num_rows:
+        `places`, shape (rows,), int64, are where in the input they come from.
+        """
+        if not table.num_rows:
             return
+        ready = spooled(table).append_column(
+            _PLACED.field("place"),
+            pa.array(places) if places is not None else pa.nulls(len(table), pa.int64()),
+        )
         self.rows += ready.num_rows
         self._waiting.append(ready)
         self._waiting_bytes += ready.nbytes
@@ -49,9 +57,7 @@ class Spool:
 
     def _flush(self) -> None:
         if self._file is None:
-            options: dict[str, Any] = {"compression": "lz4", "write_statistics": False}
-            with writing(self.path):
-                self._file = pq.ParquetWriter(self.path, SPOOLED, use_dictionary=_DICTIONARIES, **options)
+            self._file = _file(self.path)
         with writing(self.path):
             self._file.write_table(pa.concat_tables(self._waiting))
         self._waiting, self._waiting_bytes = [], 0
@@ -83,6 +89,63 @@ class Spool:
                 self.close()
         finally:
             self.abandon()
+
+
+def _file(path: Path) -> pq.ParquetWriter:
+    options: dict[str, Any] = {"compression": "lz4", "write_statistics": False}
+    with writing(path):
+        return pq.ParquetWriter(path, _PLACED, use_dictionary=_DICTIONARIES, **options)
+
+
+def amend(path: Path, dropped: np.ndarray, late: np.ndarray, times: np.ndarray) -> None:
+    """Write a spool anew: without the events of the places `dropped`, and with those of the places `late`
+    known no earlier than at `times` (microseconds). Places are sorted."""
+    anew = path.with_suffix(".anew")
+    rows = 0
+    with pq.ParquetFile(path, pre_buffer=False) as spool:
+        file = _file(anew)
+        try:
+            for batch in spool.iter_batches(use_threads=False):
+                table = amended(pa.Table.from_batches([batch]), dropped, late, times)
+                rows += table.num_rows
+                with writing(anew):
+                    file.write_table(table)
+            with writing(anew):
+                file.close()
+        finally:
+            let_go(file)
+    if rows:
+        os.replace(anew, path)
+    else:
+        anew.unlink()
+        path.unlink()
+
+
+def amended(table: pa.Table, dropped: np.ndarray, late: np.ndarray, times: np.ndarray) -> pa.Table:
+    """Events with their places, as `amend` changes them."""
+    table = table.filter(pa.array(~_is_in(_places(table), dropped)))
+    if not len(late):
+        return table
+    places = _places(table)
+    delayed = _is_in(places, late)
+    until = pa.array(times[np.searchsorted(late, places).clip(max=len(late) - 1)], mask=~delayed)
+    until = until.cast(pa.timestamp("us"))
+    later = pc.fill_null(pc.greater(until, table["available_time"]), False)
+    for name, value in (("available_time", until), ("earliest_available_time", None)):
+        column = pc.if_else(later, value, table[name])
+        table = table.set_column(table.schema.names.index(name), _PLACED.field(name), column)
+    return table
+
+
+def _places(table: pa.Table) -> np.ndarray:
+    return table["place"].fill_null(-1).to_numpy()
+
+
+def _is_in(places: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """Which places are among the sorted `wanted`."""
+    if not len(wanted):
+        return np.zeros(len(places), bool)
+    return wanted[np.searchsorted(wanted, places).clip(max=len(wanted) - 1)] == places
 
 
 def spooled(table: pa.Table) -> pa.Table:

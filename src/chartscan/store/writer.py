@@ -19,6 +19,7 @@ import numpy as np
 import pyarrow as pa
 
 from chartscan.errors import ConfigError, DataError
+from chartscan.files import sync
 from chartscan.lock import OutputLock
 from chartscan.schema import SPLITS, check
 from chartscan.store import metadata, publish
@@ -34,9 +35,9 @@ from chartscan.store.quarantine import (
     remove_quarantine,
 )
 from chartscan.store.shards import write_shards
-from chartscan.store.sort import sorted_events
+from chartscan.store.sort import Repeats, sorted_events
 from chartscan.store.splits import assign_split
-from chartscan.store.spool import Spool
+from chartscan.store.spool import Spool, amend
 from chartscan.store.subjects import identity_map, subject_map
 from chartscan.store.tally import Tally
 
@@ -76,13 +77,14 @@ class DatasetWriter:
         self._subjects: list[pa.Table] = []
         self._splits: list[pa.Table] = []
         self._follow_up: FollowUp = DaysAfterLastEvent()
+        self._published = False
 
     def __enter__(self) -> "DatasetWriter":
         self.out.parent.mkdir(parents=True, exist_ok=True)
         self._lock.acquire()
         try:
             publish.recover(self.out)
-            self._replaces = _check_replaceable(self.out, self._overwrite)
+            _check_replaceable(self.out, self._overwrite)
             self._staging = publish.make_staging(self.out)
         except BaseException:
             self._lock.release()
@@ -92,7 +94,9 @@ class DatasetWriter:
         self.quarantine = Quarantine(self._staging / "quarantine", self.config.keep_quarantine_content)
         try:
             self.spool_folder.mkdir()
-            hand_on_key(quarantine_folder(self.out), self.quarantine.folder)
+            for earlier in (quarantine_folder(self.out), failed_quarantine_folder(self.out)):
+                if hand_on_key(earlier, self.quarantine.folder):
+                    break
         except BaseException as err:
             self._leave(err)
             raise
@@ -111,9 +115,26 @@ class DatasetWriter:
         finally:
             self._leave(failure)
 
-    def write(self, events: pa.Table) -> None:
-        """Add rows of schema.EVENTS in any order; DataError when they break a rule of the contract."""
-        self._spool.write(events)
+    def write(self, events: pa.Table, places: np.ndarray | None = None) -> None:
+        """Add rows of schema.EVENTS in any order; DataError when they break a rule of the contract.
+
+        `places` (int64, not negative) are where in the input each comes from, for `amend`.
+        """
+        self._spool.write(events, places)
+
+    def amend(self, dropped: np.ndarray, late: np.ndarray, times: np.ndarray) -> None:
+        """Leave out all events of the places `dropped`; those of the places `late` become known no earlier
+        than at `times` (microseconds). Once, when everything was written."""
+        if not len(dropped) and not len(late):
+            return
+        self._spool.close()
+        order = np.argsort(late)
+        for path in self.spool_files():
+            amend(path, np.sort(dropped), late[order], times[order])
+
+    def spool_files(self) -> list[Path]:
+        """The files in which events wait, of this writer and of workers."""
+        return sorted(self.spool_folder.glob("*.parquet"))
 
     def code(self, code: str, description: str | None, parent_codes: Iterable[str] | None = None) -> None:
         """Describe a code; those that no event uses are left out in the end."""
@@ -145,17 +166,26 @@ class DatasetWriter:
     def _publish(self) -> None:
         self._spool.close()
         self.accounting.check()
-        self.accounting.check_budget(self.config.budget, str(self._quarantine_after_failure()))
+        self.accounting.check_budget(self.config.budget, str(failed_quarantine_folder(self.out)))
         folder = self._staging / "dataset"
         for name in ("data", "metadata"):
             (folder / name).mkdir(parents=True)
         counts = self._write_files(folder)
+        self._move_quarantine(folder)
         write_manifest(folder, self._facts(counts))
         publish.publish(folder, self.out)
+        self._published = True
+        sync(self.out.parent)
+
+    def _move_quarantine(self, folder: Path) -> None:
+        """Put the bad lines into the dataset that is published."""
+        self.quarantine.finish(self.accounting.as_dict())
+        if self.quarantine.folder.is_dir():
+            self.quarantine.folder = self.quarantine.folder.rename(quarantine_folder(folder))
 
     def _write_files(self, folder: Path) -> dict[str, int]:
         """Data and metadata; gives the counts of the manifest."""
-        files = sorted(self.spool_folder.glob("*.parquet"))
+        files = self.spool_files()
         if not files:
             raise DataError(
                 f"{self._source}: no events were found, nothing is published. Is it the right folder?"
@@ -166,12 +196,15 @@ class DatasetWriter:
             with Tally(files, scratch, self.config.memory_mb, self.config.threads) as tally:
                 codes, sizes = self._book.table(tally.codes()), tally.sizes()
             rows = sum(codes["event_count"].to_pylist())
-            events = sorted_events(files, sizes, scratch, self.config.bytes_at_once)
+            repeats = Repeats()
+            events = repeats.watch(sorted_events(files, sizes, scratch, self.config.bytes_at_once))
             write_shards(_followed(events, rows, progress), folder / "data", self.config.shard_rows)
         found = sizes["subject_id"].to_numpy()
         subjects = self._subject_map(found)
         self._write_metadata(folder, codes, subjects)
         self.accounting.events_out = rows
+        if repeats.count:
+            self.accounting.flagged("repeated_events", repeats.count)
         return {
             "events": rows,
             "subjects": len(np.unique(subjects["subject_id"])),
@@ -225,7 +258,7 @@ class DatasetWriter:
         late = None
         for step in (
             self._spool.abandon,
-            lambda: self._keep_quarantine(failure is not None),
+            self._keep_quarantine,
             lambda: publish.remove_staging(self._staging),
             self._lock.release,
         ):
@@ -238,25 +271,23 @@ class DatasetWriter:
         if late is not None and failure is not None:
             failure.add_note(f"Tidying up failed too: {late}")
 
-    def _keep_quarantine(self, failed: bool) -> None:
+    def _keep_quarantine(self) -> None:
+        """The bad lines of a run that failed lie beside the dataset, until a run succeeds."""
+        beside = failed_quarantine_folder(self.out)
+        if self._published:
+            remove_quarantine(beside)
+            return
         self.quarantine.finish(self.accounting.as_dict())
-        beside = self._quarantine_after_failure() if failed else quarantine_folder(self.out)
         keep_quarantine(self.quarantine.folder, beside)
-        if beside != failed_quarantine_folder(self.out):
-            remove_quarantine(failed_quarantine_folder(self.out))
-
-    def _quarantine_after_failure(self) -> Path:
-        """Apart from the quarantine of the dataset that then stays, if there is one."""
-        return failed_quarantine_folder(self.out) if self._replaces else quarantine_folder(self.out)
 
 
-def _check_replaceable(out: Path, overwrite: bool) -> bool:
-    """Whether `out` holds a dataset; ConfigError unless it is free, empty, or a dataset to be replaced."""
-    beside = quarantine_folder(out)
+def _check_replaceable(out: Path, overwrite: bool) -> None:
+    """ConfigError unless `out` is free, empty, or a dataset to be replaced."""
+    beside = failed_quarantine_folder(out)
     if beside.exists() and not beside.is_dir():
         raise ConfigError(f"{beside} is in the way of the quarantine folder. Choose another output folder.")
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
-        return False
+        return
     try:
         read_manifest(out)
     except DataError as err:
@@ -267,7 +298,6 @@ def _check_replaceable(out: Path, overwrite: bool) -> bool:
         raise ConfigError(
             f"{out} already holds a dataset. Choose another folder, or allow replacing: --overwrite"
         )
-    return True
 
 
 def _followed(tables: Iterable[pa.Table], total: int, progress: Progress) -> Iterable[pa.Table]:

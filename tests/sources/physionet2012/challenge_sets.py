@@ -61,7 +61,7 @@ class Result(NamedTuple):
 
     def quarantine(self) -> list[dict[str, Any]]:
         """The quarantine records."""
-        file = self.dataset.path.with_name(self.dataset.path.name + ".quarantine") / "records-main.jsonl"
+        file = self.dataset.path / "quarantine" / "records-main.jsonl"
         return [json.loads(line) for line in file.read_text().splitlines()]
 
 

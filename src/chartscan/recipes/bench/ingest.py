@@ -19,12 +19,14 @@ from typing import Any
 
 import duckdb
 import msgspec
+import numpy as np
 import pyarrow as pa
 
 from chartscan.recipes.bench.memory import peak_bytes
 from chartscan.recipes.bench.progress import ProgressFunction, silent
 from chartscan.sources import fhir
 from chartscan.store.accounting import Accounting
+from chartscan.store.config import StoreConfig
 from chartscan.store.writer import DatasetWriter
 
 MEGABYTE = 1_000_000
@@ -205,10 +207,15 @@ def _observe(mode: str, scratch: Path) -> dict[str, Any]:
 class _Discard:
     """Stands where a DatasetWriter does and forgets what it is given, to time reading alone."""
 
-    def __init__(self) -> None:
+    def __init__(self, scratch: Path) -> None:
         self.accounting = Accounting()
+        self.config = StoreConfig()
+        self.spool_folder = scratch
 
-    def write(self, events: pa.Table) -> None:
+    def write(self, events: pa.Table, places: np.ndarray) -> None:
+        """Forget."""
+
+    def amend(self, dropped: np.ndarray, late: np.ndarray, times: np.ndarray) -> None:
         """Forget."""
 
     def code(self, code: str, description: str | None) -> None:
@@ -219,7 +226,7 @@ class _Discard:
 
 
 def _read(scratch: Path) -> int:
-    writer = _Discard()
+    writer = _Discard(scratch)
     fhir.read(scratch / "export", writer)  # type: ignore[arg-type]
     return _accepted(writer.accounting)
 

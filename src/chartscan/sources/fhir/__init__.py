@@ -12,6 +12,7 @@ from chartscan.errors import DataError
 from chartscan.sources.fhir.codes import CodeBook
 from chartscan.sources.fhir.config import Config
 from chartscan.sources.fhir.index import read_index
+from chartscan.sources.fhir.judge import Judge
 from chartscan.sources.fhir.lines import InputFile, export_time, input_files
 from chartscan.sources.fhir.reader import Reader
 from chartscan.store.config import ExportTime
@@ -36,10 +37,11 @@ def read(
     config, path = config or Config(), Path(path)
     files = input_files(path)
     codes = CodeBook(config)
-    index = read_index(files, config, codes, _reporter(files, 0, progress))
+    judge = Judge(config)
+    index = read_index(files, config, codes, _reporter(files, 0, progress), judge)
     if not len(index.tables["Patient"]) and not config.allow_missing:
         raise DataError(f"{path} holds no Patient. Add the Patient file, or set allow_missing.")
-    reader = Reader(config, index, codes, writer)
+    reader = Reader(config, index, codes, writer, judge)
     for file in files:
         reader.read(file, _reporter(files, 1, progress))
     reader.finish()

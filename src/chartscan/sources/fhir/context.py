@@ -7,8 +7,15 @@ from chartscan.sources.fhir.codes import CodeBook
 from chartscan.sources.fhir.config import Config
 from chartscan.sources.fhir.events import EventBuffer
 from chartscan.sources.fhir.index import Index
-from chartscan.sources.fhir.outcomes import NO_SUBJECT, UNKNOWN_PATIENT, Filtered, Quarantined
-from chartscan.sources.fhir.references import Visit, target
+from chartscan.sources.fhir.outcomes import (
+    DELETED_PATIENT,
+    NO_SUBJECT,
+    TEST_PATIENT,
+    UNKNOWN_PATIENT,
+    Filtered,
+    Quarantined,
+)
+from chartscan.sources.fhir.references import TEST, Visit, target
 from chartscan.sources.fhir.remember import remember
 from chartscan.sources.fhir.resources import Period, Reference
 from chartscan.sources.fhir.values import ValueReader
@@ -48,6 +55,8 @@ class Context:
             raise Quarantined(NO_SUBJECT)
         if kind not in ("", "Patient"):
             raise Filtered("subject is no patient")
+        if left_out := self.index.tables["Patient"].left_out(patient_id):
+            raise Filtered(TEST_PATIENT if left_out == TEST else DELETED_PATIENT)
         subject = subject_id_of(self.config.namespace, patient_id)
         if self.index.tables["Patient"].row(patient_id) < 0:
             if not self.config.allow_missing:

@@ -10,8 +10,10 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from chartscan.sources.fhir.deletions import deletions_of
 from chartscan.sources.fhir.lines import BOM
 from chartscan.sources.fhir.outcomes import (
+    DELETIONS,
     ENCODING,
     MALFORMED,
     NESTING,
@@ -80,7 +82,8 @@ class LineDecoder:
         self.kind = UNROUTED
         self.kind = self._type(raw)
         if self.kind not in DECODERS:
-            raise Filtered("unsupported type")
+            deletes = self.kind == "Bundle" and any(deletions_of(raw))
+            raise Filtered(DELETIONS if deletes else "unsupported type")
         self._guess = self.kind
         self._decode = DECODERS[self.kind].decode
         try:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from chartscan.schema import EVENTS
@@ -10,10 +11,12 @@ from chartscan.sources.fhir.values import NOTHING, Result
 
 
 class EventBuffer:
-    """Rows in the order of schema.EVENTS; `write` gets a table whenever `size` of them are there."""
+    """Rows in the order of schema.EVENTS; `write` gets a table whenever `size` of them are there, and the
+    place (see `index.place_of`) of the line that each row came from."""
 
-    def __init__(self, write: Callable[[pa.Table], None], size: int):
+    def __init__(self, write: Callable[[pa.Table, np.ndarray], None], size: int):
         self.rows: list[tuple] = []
+        self.place = 0  # of the line that is read now
         self._earliest: dict[int, tuple[int | None, int | None]] = {}  # row -> first instants, where inexact
         self._write = write
         self._size = size
@@ -39,7 +42,19 @@ class EventBuffer:
             self._earliest[len(self.rows)] = earliest
         number, text, unit, comparator = value
         self.rows.append(
-            (subject_id, time, code, number, text, unit, comparator, event_type, encounter, available)
+            (
+                subject_id,
+                time,
+                code,
+                number,
+                text,
+                unit,
+                comparator,
+                event_type,
+                encounter,
+                available,
+                self.place,
+            )
         )
 
     def drop_after(self, count: int) -> None:
@@ -58,6 +73,7 @@ class EventBuffer:
         if not self.rows:
             return
         columns: list[Sequence[Any]] = list(zip(*self.rows, strict=True))
+        places = np.array(columns.pop(), np.int64)
         for column in range(2):
             found = {row: moments[column] for row, moments in self._earliest.items()}
             columns.append([found.get(row) for row in range(len(self.rows))] if found else ())
@@ -66,4 +82,4 @@ class EventBuffer:
             for column, field in zip(columns, EVENTS, strict=True)
         ]
         self.rows, self._earliest = [], {}
-        self._write(pa.table(arrays, schema=EVENTS))
+        self._write(pa.table(arrays, schema=EVENTS), places)

@@ -6,30 +6,35 @@ patients and encounters, not with the size of the export.
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, NamedTuple
-
-import msgspec
 
 from chartscan.sources.fhir.clock import Clock
 from chartscan.sources.fhir.codes import CodeBook
 from chartscan.sources.fhir.config import Config
-from chartscan.sources.fhir.lines import BOM, BrokenFile, InputFile, blocks, refuse_other_formats
-from chartscan.sources.fhir.outcomes import Quarantined
-from chartscan.sources.fhir.references import Table, Visit, key_of, target, text_of
-from chartscan.sources.fhir.resources import (
-    DECODERS,
-    REFERENCE_TYPES,
-    Contained,
-    Encounter,
-    Medication,
-    Meta,
+from chartscan.sources.fhir.decode import FAILURES, LineDecoder
+from chartscan.sources.fhir.deletions import Deletion, deletions_in
+from chartscan.sources.fhir.lines import Block, BrokenFile, InputFile, blocks, refuse_other_formats
+from chartscan.sources.fhir.outcomes import TAGGED_DELETED, TEST_PATIENT, Filtered, Quarantined
+from chartscan.sources.fhir.references import (
+    DELETED,
+    KEPT,
+    LEFT_OUT,
+    TEST,
+    Table,
+    Visit,
+    key_of,
+    target,
+    text_of,
 )
+from chartscan.sources.fhir.resources import REFERENCE_TYPES, Contained, Encounter, Medication
 from chartscan.sources.fhir.stays import DROPPED, facts_of
 
 Report = Callable[[InputFile, int], None]
+Judge = Callable[[str, Any], None]  # raises Filtered or Quarantined where a resource gives nothing
 _WANTED = re.compile(rb'"resourceType"\s*:\s*"(%b)"' % "|".join(REFERENCE_TYPES).encode())
 _NO_TIME = -(2**63)
+_LEFT_OUT = {TEST_PATIENT: TEST, TAGGED_DELETED: DELETED}
 
 
 class Ingredients(NamedTuple):
@@ -44,6 +49,7 @@ class Index:
 
     def __init__(self, config: Config, codes: CodeBook):
         self.broken: dict[int, str] = {}
+        self.deletions: list[Deletion] = []
         self.tables = {
             "Patient": Table("Patient"),
             "Encounter": Table("Encounter", "start", "end", "kind", "expired_patient"),
@@ -60,7 +66,7 @@ class Index:
         kind, encounter_id = target(reference)
         table = self.tables["Encounter"]
         row = table.row(encounter_id) if kind in ("", "Encounter") else -1
-        if row < 0 or table.columns["kind"][row] == DROPPED:
+        if row < 0 or table.columns["kind"][row] == DROPPED or table.columns["left_out"][row]:
             return None
         start, end = (table.columns[name][row] for name in ("start", "end"))
         times = (None if t == _NO_TIME else t for t in (start, end))
@@ -86,65 +92,83 @@ class Index:
         found = self._expired.get(key_of("Patient", patient_id)[0])
         return None if found is None else sorted(found)
 
-    def read(self, files: list[InputFile], report: Report) -> None:
-        """Read the files; a broken one is left out as if it were not there."""
+    def read(self, files: list[InputFile], report: Report, judge: Judge) -> None:
+        """Read the files; a broken one is left out as if it were not there. Lines that `judge` refuses do not
+        stand for their id."""
+        decoder = LineDecoder(self._config.line_limit_mb << 20, self._config.nesting_limit)
         for file in files:
             try:
                 for block in blocks(file, self._config.line_limit_mb << 20):
                     report(file, block.done)
                     if block.data is not None:
-                        self._block(file, block.data, block.line)
+                        self._block(file, block, decoder, judge)
             except BrokenFile as err:
                 self.broken[file.number] = err.reason
                 return
+        for deletion in self.deletions:
+            if deletion.kind in self.tables:
+                self.tables[deletion.kind].delete(deletion.id, deletion.time)
         table = self.tables["Encounter"].columns
-        for patient, end in zip(table["expired_patient"], table["end"], strict=True):
-            if patient:
+        columns = (table[name] for name in ("expired_patient", "end", "left_out"))
+        for patient, end, left_out in zip(*columns, strict=True):
+            if patient and not left_out:
                 self._expired[patient] += [] if end == _NO_TIME else [end]
 
-    def _block(self, file: InputFile, data: bytes, line: int) -> None:
-        if line == 1:
+    def _block(self, file: InputFile, block: Block, decoder: LineDecoder, judge: Judge) -> None:
+        data = block.data or b""
+        deletions = deletions_in(data)
+        self.deletions += deletions
+        if block.line == 1 and not deletions:
             refuse_other_formats(file, data)
         if not _WANTED.search(data):
             return
-        for number, raw in enumerate(data.split(b"\n"), line):
-            for resource in _decoded(raw):
-                self._put(resource, place_of(file, number), raw)
+        decoder.begin(data, block.ends)
+        begin = 0
+        for number, end in enumerate(block.ends, block.line):
+            raw, begin = data[begin:end], end + 1
+            if not _WANTED.search(raw):
+                continue
+            try:
+                resource = decoder.decode(memoryview(raw))
+            except (Filtered, Quarantined):
+                continue
+            if decoder.kind in self.tables:
+                self._put(decoder.kind, resource, place_of(file, number), raw, judge)
 
-    def _put(self, resource: Any, place: int, raw: bytes) -> None:
-        if not resource.id:
-            return
-        if isinstance(resource, Encounter):
-            self._put_encounter(resource, place, raw)
-            return
-        table = self.tables[type(resource).__name__]
-        row = table.put(resource.id, place, _version(resource.meta), raw)
-        if row >= 0 and isinstance(resource, Medication):
-            self._medications[row] = ingredients(resource, self._codes)
-
-    def _put_encounter(self, encounter: Encounter, place: int, raw: bytes) -> None:
+    def _put(self, kind: str, resource: Any, place: int, raw: bytes, judge: Judge) -> None:
         try:
-            facts = facts_of(encounter, self._clock, self._config, self._codes.words)
-        except Quarantined:
+            judge(kind, resource)
+            left_out = KEPT
+        except (Quarantined, *FAILURES):
             return
-        table = self.tables["Encounter"]
-        row = table.put(encounter.id or "", place, _version(encounter.meta), raw)
+        except Filtered as err:
+            left_out = _LEFT_OUT.get(err.reason, LEFT_OUT)
+        row = self.tables[kind].put(resource.id, place, resource.meta, raw, left_out)
         if row < 0:
             return
+        if isinstance(resource, Encounter):
+            self._fill_encounter(row, resource)
+        if isinstance(resource, Medication):
+            self._medications[row] = Ingredients((), ()) if left_out else ingredients(resource, self._codes)
+
+    def _fill_encounter(self, row: int, encounter: Encounter) -> None:
+        facts = facts_of(encounter, self._clock, self._config, self._codes.words)
         patient = target(text_of(encounter.subject))[1] if facts.expired else ""
-        columns = table.columns
+        columns = self.tables["Encounter"].columns
         columns["kind"][row] = facts.kind
         columns["start"][row] = _NO_TIME if facts.start is None else facts.start
         columns["end"][row] = _NO_TIME if facts.end is None else facts.end
         columns["expired_patient"][row] = key_of("Patient", patient)[0] if patient else 0
 
 
-def read_index(files: list[InputFile], config: Config, codes: CodeBook, report: Report) -> Index:
-    """The index of all files that can be read to their end."""
+def read_index(
+    files: list[InputFile], config: Config, codes: CodeBook, report: Report, judge: Judge
+) -> Index:
+    """The index of all files that can be read to their end, and of the lines in them that can be used."""
     broken: dict[int, str] = {}
     while True:
         index = Index(config, codes)
-        index.read([f for f in files if f.number not in broken], report)
+        index.read([f for f in files if f.number not in broken], report, judge)
         if not index.broken:
             index.broken = broken
             return index
@@ -164,24 +188,3 @@ def ingredients(medication: Medication | Contained, codes: CodeBook) -> Ingredie
     concepts = (codes.find(part.itemCodeableConcept) for part in medication.ingredient)
     references = (text_of(part.itemReference) for part in medication.ingredient)
     return Ingredients(tuple(filter(None, concepts)), tuple(filter(None, references)))
-
-
-def _decoded(raw: bytes) -> Iterator[Any]:
-    """The line as the resource it is, if it is one of those wanted here."""
-    for kind in dict.fromkeys(_WANTED.findall(raw)):
-        try:
-            yield DECODERS[kind.decode()].decode(raw.removeprefix(BOM))
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            continue
-
-
-def _version(meta: Meta | None) -> int:
-    """A number that grows with the version: versionId where it is one, else the time of the last update."""
-    if meta is None:
-        return -1
-    if meta.versionId and meta.versionId.isascii() and meta.versionId.isdigit() and len(meta.versionId) < 16:
-        return int(meta.versionId)
-    try:
-        return Clock().instant(meta.lastUpdated) if meta.lastUpdated else -1
-    except Quarantined:
-        return -1

@@ -17,6 +17,12 @@ class Quarantined(Exception):
         self.reason = reason
 
 
+TAGGED_DELETED = "tagged deleted"
+TEST_PATIENT = "test patient"
+TEST_DATA = "test data"
+DELETED_PATIENT = "deleted patient"
+DELETIONS = "list of deletions"
+
 MALFORMED = "B02 malformed_json"
 TRUNCATED = "B01 truncated_line"
 TRAILING = "B04 trailing_junk"

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from chartscan.errors import DataError
@@ -14,7 +15,7 @@ from chartscan.sources.fhir.context import Context
 from chartscan.sources.fhir.decode import FAILURES, LineDecoder, reason_of
 from chartscan.sources.fhir.encounters import map_encounter
 from chartscan.sources.fhir.events import EventBuffer
-from chartscan.sources.fhir.index import Index, Report, place_of
+from chartscan.sources.fhir.index import Index, Judge, Report, place_of
 from chartscan.sources.fhir.lines import Block, BrokenFile, InputFile, LineCount, blocks
 from chartscan.sources.fhir.medications import (
     map_administration,
@@ -24,8 +25,22 @@ from chartscan.sources.fhir.medications import (
     map_statement,
 )
 from chartscan.sources.fhir.observations import map_observation
-from chartscan.sources.fhir.outcomes import BAD_GZIP, NO_ID, OVERSIZE, Filtered, Quarantined
+from chartscan.sources.fhir.outcomes import (
+    BAD_GZIP,
+    DELETED_PATIENT,
+    NO_ID,
+    OVERSIZE,
+    TAGGED_DELETED,
+    TEST_DATA,
+    TEST_PATIENT,
+    Filtered,
+    Quarantined,
+)
 from chartscan.sources.fhir.patients import map_patient
+from chartscan.sources.fhir.ranks import marked
+from chartscan.sources.fhir.references import DELETED
+from chartscan.sources.fhir.resources import Meta
+from chartscan.sources.fhir.versions import GONE, MERGED, REASONS, Verdict, Versions, kind_name
 from chartscan.store.accounting import UNROUTED
 from chartscan.store.subjects import SUBJECTS, subject_id_of
 from chartscan.store.writer import DatasetWriter
@@ -50,27 +65,44 @@ class _Duplicate(Exception):
     """The line repeats a resource of which another line is the valid version."""
 
 
+def refuse_marked(kind: str, meta: Meta | None) -> None:
+    """Filtered where a server marked a resource as deleted or as a test."""
+    if meta is None:
+        return
+    if meta.tag and marked(meta.tag, "DELETED"):
+        raise Filtered(TAGGED_DELETED)
+    if (meta.security and marked(meta.security, "HTEST")) or (meta.tag and marked(meta.tag, "HTEST")):
+        raise Filtered(TEST_PATIENT if kind == "Patient" else TEST_DATA)
+
+
 class Reader:
     """Reads files into a writer, one after the other; `finish` hands over what is left."""
 
-    def __init__(self, config: Config, index: Index, codes: CodeBook, writer: DatasetWriter):
+    def __init__(self, config: Config, index: Index, codes: CodeBook, writer: DatasetWriter, judge: Judge):
         self._config = config
         self._index = index
         self._writer = writer
-        self._events = EventBuffer(writer.write, config.batch_rows)
+        self._judge = judge
+        self._versions = Versions(writer.spool_folder / "versions")
+        self._events = EventBuffer(self._write, config.batch_rows)
         self._context = Context(config, index, codes, self._events)
         self._decoder = LineDecoder(config.line_limit_mb << 20, config.nesting_limit)
         self._patients: dict[str, int] = {}
         self._lines: dict[str, int] = {}  # of every file, by its bytes; of a broken archive nobody knows
+        self._names: dict[int, str] = {}  # of files, by their numbers
 
     def read(self, file: InputFile, report: Report) -> None:
         """All lines of one file."""
+        self._names[file.number] = file.name
         broken = self._index.broken.get(file.number)
         line, offset, count = 1, 0, LineCount()
         try:
             for block in blocks(file, self._config.line_limit_mb << 20, count):
                 self._block(file, block, broken)
                 self._events.flush_if_full()
+                if self._versions.waiting > 10 * self._config.batch_rows:  # lines that gave no event
+                    self._events.flush()
+                    self._versions.flush()
                 report(file, block.done)
                 line, offset = block.line + len(block.ends), block.offset
         except BrokenFile as err:
@@ -87,6 +119,7 @@ class Reader:
         self._refuse_lost_lines()
         self._context.codes.refuse_shared_names()
         self._events.flush()
+        self._apply(self._versions.verdict(self._index.deletions))
         self._hand_over_patients(self._context.placeholders)
         context, accounting = self._context, self._writer.accounting
         for code, description in context.codes.descriptions.items():
@@ -96,6 +129,8 @@ class Reader:
         for name, table in self._index.tables.items():
             if table.conflicts:
                 accounting.flagged(f"{name.lower()}_versions_differ", table.conflicts)
+            if table.undecided:
+                accounting.flagged(f"{name.lower()}_versions_undecided", table.undecided)
         if context.clock.naive:
             accounting.flagged("time_without_offset", context.clock.naive)
 
@@ -105,11 +140,11 @@ class Reader:
             return
         decoder, accepted = self._decoder, []
         decoder.begin(block.data, block.ends)
-        view, begin = memoryview(block.data), 0
+        view, begin, first = memoryview(block.data), 0, place_of(file, 0)
         for number, end in enumerate(block.ends, block.line):
             line, rows = view[begin:end], len(self._events.rows)
             try:
-                self._map(decoder.decode(line), decoder.kind, file, number)
+                self._map(decoder.decode(line), decoder.kind, first + number)
                 accepted.append(decoder.kind)
             except (Filtered, Quarantined, _Duplicate, *FAILURES) as err:
                 self._events.drop_after(rows)
@@ -130,20 +165,61 @@ class Reader:
             self._count(Quarantined(reason), file, (number, block.offset + begin), raw)
             begin = end + 1
 
-    def _map(self, resource: Any, kind: str, file: InputFile, line: int) -> None:
+    def _map(self, resource: Any, kind: str, place: int) -> None:
         if not resource.id:
             raise Quarantined(NO_ID)
+        self._events.place = place
         if kind in self._index.tables:
-            self._refuse_other_versions(kind, resource.id, place_of(file, line))
+            self._map_indexed(resource, kind, place)
+            return
+        try:
+            if resource.meta is not None:
+                refuse_marked(kind, resource.meta)
+            MAPPERS[kind](resource, self._context)
+        except Filtered:
+            self._versions.note(kind, resource, place, True)
+            raise
+        self._versions.note(kind, resource, place, False)
+
+    def _map_indexed(self, resource: Any, kind: str, place: int) -> None:
+        """A line of a type that the index remembers, and of which it knows the valid version."""
+        table = self._index.tables[kind]
+        row = table.row(resource.id)
+        if row < 0 or not table.is_valid(row, place):
+            self._judge(kind, resource)  # what cannot be used is no duplicate
+        if row >= 0 and not table.is_valid(row, place):
+            raise _Duplicate
+        refuse_marked(kind, resource.meta)
+        if table.left_out(resource.id) == DELETED:
+            raise Filtered(DELETED_PATIENT if kind == "Patient" else REASONS[GONE])
         MAPPERS[kind](resource, self._context)
         if kind == "Patient":
             self._patients[resource.id] = subject_id_of(self._config.namespace, resource.id)
 
-    def _refuse_other_versions(self, kind: str, resource_id: str, place: int) -> None:
-        table = self._index.tables[kind]
-        row = table.row(resource_id)
-        if row >= 0 and not table.is_valid(row, place):
-            raise _Duplicate
+    def _write(self, events: pa.Table, places: np.ndarray) -> None:
+        self._versions.flush(events, places)
+        self._writer.write(events, places)
+
+    def _apply(self, verdict: Verdict) -> None:
+        """Drop and delay events as the versions say, and count their lines as what became of them."""
+        accounting, tables = self._writer.accounting, self._index.tables.values()
+        both = verdict.deleted_and_exported + sum(table.deleted_and_exported for table in tables)
+        if both and self._writer.config.strict:
+            raise DataError(
+                f"{both} resources are in the export and in its list of deletions, which the bulk-data "
+                "standard forbids. Nothing is published. Without --strict the later of both is believed."
+            )
+        self._writer.amend(verdict.places, verdict.late_places, verdict.late_times)
+        rows = np.stack([verdict.places >> 40, verdict.kinds, verdict.outcomes]).T
+        for (number, kind, outcome), lines in zip(*np.unique(rows, axis=0, return_counts=True), strict=True):
+            name, kind = self._names[int(number)], kind_name(kind)
+            accounting.accept(name, kind, -int(lines))
+            if outcome == MERGED:
+                accounting.merge_duplicate(name, kind, int(lines))
+            else:
+                accounting.filter(name, kind, REASONS[outcome], int(lines))
+        for flag, count in (verdict.flags + Counter(deleted_and_exported=both)).items():
+            accounting.flagged(flag, count)
 
     def _count(self, outcome: Exception, file: InputFile, place: tuple[int, int], raw: bytes) -> None:
         """One line that gave nothing, in the accounting and, if it is bad, in quarantine."""

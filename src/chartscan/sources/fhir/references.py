@@ -9,7 +9,11 @@ from array import array
 from typing import NamedTuple
 
 from chartscan.errors import DataError
-from chartscan.sources.fhir.resources import Reference
+from chartscan.sources.fhir.ranks import is_later, updated_of, version_of
+from chartscan.sources.fhir.resources import Meta, Reference
+
+KEPT, LEFT_OUT, TEST, DELETED = range(4)  # whether a resource counts, and why not
+_COLUMNS = ("check", "place", "version", "updated", "digest", "left_out")
 
 
 def target(reference: str) -> tuple[str, str]:
@@ -37,14 +41,17 @@ def digest_of(raw: bytes) -> int:
 class Table:
     """Resources of one type: which line is the valid version of each id, and numbers kept beside it.
 
-    `put` keeps the highest version; of equal versions the later line. Rows never move.
+    `put` keeps the highest version, else the latest update, else the later line. Rows never move.
     """
 
     def __init__(self, kind: str, *columns: str):
         self.conflicts = 0  # lines that gave an id another content
-        self.columns = {name: array("q") for name in ("check", "place", "version", "digest", *columns)}
+        self.undecided = 0  # of them, those that only the order of lines decides
+        self.deleted_and_exported = 0  # ids
+        self.columns = {name: array("q") for name in (*_COLUMNS, *columns)}
         self._kind = kind
         self._rows: dict[int, int] = {}
+        self._deleted: set[int] = set()  # keys
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -53,11 +60,32 @@ class Table:
         """Row of an id, -1 if it is not there."""
         return self._rows.get(key_of(self._kind, resource_id)[0], -1)
 
-    def put(self, resource_id: str, place: int, version: int, raw: bytes) -> int:
+    def left_out(self, resource_id: str) -> int:
+        """Why the resource of an id does not count: KEPT, LEFT_OUT, TEST or DELETED."""
+        key = key_of(self._kind, resource_id)[0]
+        row = self._rows.get(key, -1)
+        if row < 0:
+            return DELETED if key in self._deleted else KEPT
+        return self.columns["left_out"][row]
+
+    def delete(self, resource_id: str, time: int) -> None:
+        """Note that a resource was deleted, unless its valid version was written after that `time`."""
+        key = key_of(self._kind, resource_id)[0]
+        row = self._rows.get(key, -1)
+        if row < 0:
+            self._deleted.add(key)
+            return
+        self.deleted_and_exported += 1
+        if time >= self.columns["updated"][row]:
+            self.columns["left_out"][row] = DELETED
+
+    def put(self, resource_id: str, place: int, meta: Meta | None, raw: bytes, left_out: int = 0) -> int:
         """The row to fill for this line, or -1 when an earlier line stays valid."""
         key, check = key_of(self._kind, resource_id)
         row = self._rows.setdefault(key, len(self._rows))
-        own = {"check": check, "place": place, "version": version, "digest": digest_of(raw)}
+        version, updated = version_of(meta), updated_of(meta)
+        ranks = {"version": version, "updated": updated, "left_out": left_out}
+        own = {"check": check, "place": place, "digest": digest_of(raw)} | ranks
         if row == len(self.columns["place"]):
             for name, column in self.columns.items():
                 column.append(own.get(name, 0))
@@ -67,7 +95,9 @@ class Table:
         if own["digest"] == self.columns["digest"][row]:
             return -1
         self.conflicts += 1
-        if version < self.columns["version"][row]:
+        before = self.columns["version"][row], self.columns["updated"][row]
+        self.undecided += before == (version, updated)
+        if not is_later(version, updated, *before):
             return -1
         for name, value in own.items():
             self.columns[name][row] = value

@@ -54,10 +54,12 @@ class Identifier(Struct, gc=False):
 
 
 class Meta(Struct, gc=False):
-    """Version of a resource."""
+    """Version of a resource, and the marks that a server puts on it."""
 
     versionId: str | None = None
     lastUpdated: str | None = None
+    tag: tuple[Coding, ...] = ()
+    security: tuple[Coding, ...] = ()
 
 
 class Extension(Struct, gc=False):
@@ -115,6 +117,7 @@ class Condition(Struct, gc=False):
 
     resourceType: Literal["Condition"]
     id: str | None = None
+    meta: Meta | None = None
     verificationStatus: Concept | None = None
     code: Concept | None = None
     subject: Reference | None = None
@@ -129,6 +132,7 @@ class Procedure(Struct, gc=False):
 
     resourceType: Literal["Procedure"]
     id: str | None = None
+    meta: Meta | None = None
     status: str | None = None
     code: Concept | None = None
     subject: Reference | None = None
@@ -159,6 +163,7 @@ class Observation(Value, gc=False, kw_only=True):
 
     resourceType: Literal["Observation"]
     id: str | None = None
+    meta: Meta | None = None
     status: str | None = None
     category: Raw = Raw()  # list[Concept]
     subject: Reference | None = None
@@ -200,6 +205,7 @@ class MedicationUse(Struct, gc=False):
     """What the four kinds of medication records share."""
 
     id: str | None = None
+    meta: Meta | None = None
     status: str | None = None
     subject: Reference | None = None
     medicationCodeableConcept: Concept | None = None
@@ -257,6 +263,7 @@ class Immunization(Struct, gc=False):
 
     resourceType: Literal["Immunization"]
     id: str | None = None
+    meta: Meta | None = None
     status: str | None = None
     vaccineCode: Concept | None = None
     patient: Reference | None = None
@@ -270,6 +277,7 @@ class AllergyIntolerance(Struct, gc=False):
 
     resourceType: Literal["AllergyIntolerance"]
     id: str | None = None
+    meta: Meta | None = None
     verificationStatus: Concept | None = None
     code: Concept | None = None
     patient: Reference | None = None
@@ -277,6 +285,34 @@ class AllergyIntolerance(Struct, gc=False):
     onsetDateTime: str | None = None
     onsetPeriod: Period | None = None
     recordedDate: str | None = None
+
+
+class Request(Struct, gc=False):
+    """What an entry of a Bundle asks a server to do."""
+
+    method: str | None = None
+    url: str | None = None
+
+
+class Response(Struct, gc=False):
+    """What a server did with an entry of a Bundle."""
+
+    lastModified: str | None = None
+
+
+class Entry(Struct, gc=False):
+    """A part of a Bundle, as far as deletions need it."""
+
+    request: Request | None = None
+    response: Response | None = None
+
+
+class Bundle(Struct, gc=False):
+    """Several resources, or requests, in one."""
+
+    resourceType: Literal["Bundle"]
+    meta: Meta | None = None
+    entry: tuple[Entry, ...] = ()
 
 
 class Head(Struct, gc=False):

@@ -1,0 +1,338 @@
+"""Which line counts where several lines have one id, for every type that is read line by line.
+
+Patients, Encounters and Medications are decided before (see `references.Table`). All others are too many to
+be remembered: each line leaves one small record, on disk once there are many, and the records are compared
+when everything was read. Where no id comes twice, which is usual, nothing else is done.
+
+Of several versions the highest numeric `versionId` is valid; where versions are equal, or one has no number,
+the latest `lastUpdated`; where that is equal too, the later line. A version that is left out on purpose
+(entered in error, cancelled, deleted) takes the older ones with it. Of a corrected Observation the earlier
+result stays until the correction became known: see `_history`.
+"""
+
+from array import array
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+
+from chartscan.errors import DataError
+from chartscan.sources.fhir.deletions import Deletion
+from chartscan.sources.fhir.ranks import ALWAYS, NO_TIME, updated_of, version_of
+from chartscan.sources.fhir.resources import DECODERS
+from chartscan.store.writing import writing
+
+MERGED, RETRACTED, GONE = range(3)
+REASONS = {RETRACTED: "retracted by a later version", GONE: "deleted"}
+
+_LEFT_OUT, _TIMED, _PRELIMINARY, _DELETION = 1, 2, 4, 8  # bits of a record's state
+_RECORD = np.dtype(
+    [
+        ("key", "i8"),
+        ("check", "i8"),
+        ("place", "i8"),
+        ("version", "i8"),
+        ("updated", "i8"),
+        ("known", "i8"),  # available_time of its first event
+        ("content", "u8"),  # of its events, but for when they became known
+        ("kind", "i1"),
+        ("state", "i1"),
+    ]
+)
+_KINDS = tuple(DECODERS)
+_KIND_NUMBERS = {kind: number for number, kind in enumerate(_KINDS)}
+_KIND_KEYS = np.array([hash(kind) for kind in _KINDS], np.int64)
+_SALT = "\0"
+_OBSERVATION = _KIND_NUMBERS["Observation"]
+_PARTS = 64
+_IN_MEMORY = 1 << 18  # records
+
+
+class Verdict(NamedTuple):
+    """What the versions decide about lines that were accepted."""
+
+    places: np.ndarray  # of the lines whose events are dropped, int64
+    kinds: np.ndarray  # numbers, see `kind_name`
+    outcomes: np.ndarray  # MERGED, RETRACTED or GONE
+    late_places: np.ndarray  # of corrections, which became known at
+    late_times: np.ndarray
+    flags: Counter[str]
+    deleted_and_exported: int  # ids
+
+
+class Versions:
+    """Gathers a record of each line; `folder` holds those that do not fit into memory."""
+
+    def __init__(self, folder: Path):
+        # Numbers alone: whatever else is kept of a line, even its id, costs reading its place in the cache.
+        self._lines = array("q")  # key, check, place, kind, state of each line
+        self._ranks = array("q")  # place, version, updated of those that have them
+        self._records = _Records(folder)
+
+    def note(self, kind: str, resource: Any, place: int, left_out: bool) -> None:
+        """Remember one line that was accepted, or left out on purpose."""
+        state = _LEFT_OUT if left_out else 0
+        if kind == "Observation":
+            state += (_TIMED if resource.issued else 0) + (
+                _PRELIMINARY if resource.status == "preliminary" else 0
+            )
+        key = hash(resource.id), hash(resource.id + _SALT)
+        self._lines.extend((*key, place, _KIND_NUMBERS[kind], state))
+        if resource.meta is not None:
+            self._ranks.extend((place, version_of(resource.meta), updated_of(resource.meta)))
+
+    @property
+    def waiting(self) -> int:
+        """Lines that `flush` has not seen."""
+        return len(self._lines) // 5
+
+    def flush(self, events: pa.Table | None = None, places: np.ndarray | None = None) -> None:
+        """Put the waiting lines aside; `events` are all of theirs, each from the line at its place."""
+        if not self._lines:
+            return
+        keys, checks, lines, kinds, states = np.frombuffer(self._lines, np.int64).reshape(-1, 5).T
+        found = _records(keys, checks, kinds)
+        found["place"], found["state"] = lines, states
+        if self._ranks:
+            ranked, *ranks = np.frombuffer(self._ranks, np.int64).reshape(-1, 3).T
+            at = np.searchsorted(lines, ranked)  # places only grow
+            found["version"][at], found["updated"][at] = ranks
+        if events is not None and places is not None and len(places):
+            _set_contents(found, events, places)
+        self._records.add(found)
+        self._lines, self._ranks = array("q"), array("q")
+
+    def verdict(self, deletions: Sequence[Deletion]) -> Verdict:
+        """Compare all records with each other and with the deletions."""
+        self.flush()
+        wanted = [d for d in deletions if d.kind in _KIND_NUMBERS]
+        if wanted:
+            keys = np.array([[hash(d.id), hash(d.id + _SALT), _KIND_NUMBERS[d.kind]] for d in wanted])
+            found = _records(*keys.T)
+            found["updated"], found["state"] = [d.time for d in wanted], _DELETION
+            self._records.add(found)
+        parts = [_decide(part) for part in self._records.parts()]
+        return _united([part for part in parts if part is not None])
+
+
+def kind_name(number: int) -> str:
+    """The type of resource that a number of Verdict.kinds stands for."""
+    return _KINDS[number]
+
+
+class _Records:
+    """Records in memory, or from some number on in files by ranges of their key."""
+
+    def __init__(self, folder: Path):
+        self._folder = folder
+        self._waiting: list[np.ndarray] = []
+        self._rows = 0
+        self._on_disk = False
+
+    def add(self, records: np.ndarray) -> None:
+        self._waiting.append(records)
+        self._rows += len(records)
+        if self._rows >= _IN_MEMORY:
+            self._spill()
+
+    def _spill(self) -> None:
+        rows = np.concatenate(self._waiting)
+        part = (rows["key"].view(np.uint64) >> np.uint64(64 - 6)).astype(np.int8)
+        order = np.argsort(part, kind="stable")
+        ends = np.searchsorted(part[order], np.arange(_PARTS + 1))
+        self._folder.mkdir(parents=True, exist_ok=True)
+        for number in range(_PARTS):
+            path = self._folder / str(number)
+            with writing(path), path.open("ab") as file:
+                file.write(rows[order[ends[number] : ends[number + 1]]].tobytes())
+        self._waiting, self._rows, self._on_disk = [], 0, True
+
+    def parts(self) -> Iterator[np.ndarray]:
+        """All records; those of one key are in one part."""
+        if not self._on_disk:
+            yield np.concatenate([np.empty(0, _RECORD), *self._waiting])
+            return
+        if self._waiting:
+            self._spill()
+        for number in range(_PARTS):
+            path = self._folder / str(number)
+            yield np.fromfile(path, _RECORD)
+            path.unlink()
+
+
+def _records(keys: np.ndarray, checks: np.ndarray, kinds: np.ndarray) -> np.ndarray:
+    """Records of ids by their two hashes: Python's of text is keyed anew in each process, 64 bits, fast."""
+    found = np.zeros(len(keys), _RECORD)
+    found["key"], found["check"], found["kind"] = keys ^ _KIND_KEYS[kinds], checks, kinds
+    found["version"], found["updated"], found["known"] = -1, NO_TIME, NO_TIME
+    return found
+
+
+def _set_contents(records: np.ndarray, events: pa.Table, places: np.ndarray) -> None:
+    """What the events of each line say, as a number, and when the first of them became known."""
+    begins = np.flatnonzero(np.diff(places, prepend=places[0] - 1))
+    contents = np.add.reduceat(_row_digests(events), begins)
+    known = _numbers(events["available_time"])[begins]
+    at = np.searchsorted(records["place"], places[begins]).clip(max=len(records) - 1)  # places only grow
+    own = records["place"][at] == places[begins]  # events of Patients and Encounters are not decided here
+    records["content"][at[own]] = contents[own]
+    records["known"][at[own]] = known[own]
+
+
+def _row_digests(events: pa.Table) -> np.ndarray:
+    """64 bits for what each event says, its availability apart."""
+    digests = np.zeros(events.num_rows, np.uint64)
+    for field in events.schema:
+        if field.name in ("available_time", "earliest_available_time"):
+            continue
+        values = _numbers(events[field.name]).view(np.uint64)
+        digests = (digests ^ values) * np.uint64(0x9E3779B97F4A7C15)
+        digests ^= digests >> np.uint64(29)
+    return digests
+
+
+def _numbers(column: pa.ChunkedArray) -> np.ndarray:
+    """A column as int64 that are equal where the values are; null is a number of its own."""
+    values = column.combine_chunks()
+    if pa.types.is_string(values.type) or pa.types.is_large_string(values.type):
+        coded = values.dictionary_encode()
+        words = np.array([NO_TIME, *map(hash, coded.dictionary.to_pylist())], np.int64)
+        return words[coded.indices.fill_null(-1).to_numpy(zero_copy_only=False) + 1]
+    if pa.types.is_floating(values.type):
+        bits = values.fill_null(0).to_numpy(zero_copy_only=False).view(np.int32).astype(np.int64)
+        return np.where(values.is_null().to_numpy(zero_copy_only=False), NO_TIME, bits)
+    return values.cast(pa.int64()).fill_null(NO_TIME).to_numpy(zero_copy_only=False)
+
+
+def _decide(records: np.ndarray) -> Verdict | None:
+    """The verdict on one part; None where no id comes twice."""
+    records = records[np.argsort(records["key"], kind="stable")]
+    same = records["key"][1:] == records["key"][:-1]
+    again = np.append(same, False) | np.append(False, same) if len(records) else np.zeros(0, bool)
+    records = records[again]
+    if not len(records):
+        return None
+    group = np.cumsum(np.append(True, records["key"][1:] != records["key"][:-1])) - 1
+    _refuse_collisions(records)
+    deletion = (records["state"] & _DELETION) > 0
+    deleted_at = np.full(group[-1] + 1, NO_TIME)
+    np.maximum.at(deleted_at, group[deletion], records["updated"][deletion])
+    records, group = _ranked(records[~deletion], group[~deletion])
+    if not len(records):
+        return None
+    return _verdict(records, group, deleted_at)
+
+
+def _refuse_collisions(records: np.ndarray) -> None:
+    same = records["key"][1:] == records["key"][:-1]
+    other = (records["check"][1:] != records["check"][:-1]) | (records["kind"][1:] != records["kind"][:-1])
+    if (same & other).any():
+        raise DataError("Two ids have the same 64-bit key. Start again: every run has other keys.")
+
+
+def _ranked(records: np.ndarray, group: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Records by group, in each group the older version first."""
+    lowest = np.full(group[-1] + 1 if len(group) else 0, ALWAYS)
+    np.minimum.at(lowest, group, records["version"])
+    counted = lowest[group] >= 0  # all versions of the id are numbers
+    first = np.where(counted, records["version"], records["updated"])
+    second = np.where(counted, records["updated"], records["version"])
+    order = np.lexsort((records["place"], second, first, group))
+    return records[order], group[order]
+
+
+def _verdict(records: np.ndarray, group: np.ndarray, deleted_at: np.ndarray) -> Verdict:
+    last = np.append(group[1:] != group[:-1], True)
+    newest = records[last][np.searchsorted(group[last], group)]  # of each record's group
+    both = np.unique(group[deleted_at[group] > NO_TIME])
+    left_out = (records["state"] & _LEFT_OUT) > 0
+    gone = (deleted_at[group] > NO_TIME) & (deleted_at[group] >= newest["updated"])
+    retracted = ~gone & ((newest["state"] & _LEFT_OUT) > 0)
+    differs = records["content"] != newest["content"]
+    older = ~gone & ~retracted & ~last & ~left_out
+    kept, late_places, late_times = _histories(records, group, older & differs, ~gone & ~retracted)
+    dropped = (gone | retracted | older) & ~left_out & ~kept
+    outcome = np.where(gone, GONE, np.where(retracted, RETRACTED, MERGED))
+    tied = (
+        older
+        & differs
+        & (records["version"] == newest["version"])
+        & (records["updated"] == newest["updated"])
+    )
+    flags = _flags(records["kind"], {"versions_differ": older & differs, "versions_undecided": tied})
+    flags["observation_earlier_result_kept"] = int(kept.sum())
+    return Verdict(
+        records["place"][dropped],
+        records["kind"][dropped],
+        outcome[dropped].astype(np.int8),
+        late_places,
+        late_times,
+        +flags,
+        len(both),
+    )
+
+
+def _flags(kinds: np.ndarray, masks: dict[str, np.ndarray]) -> Counter[str]:
+    return Counter(
+        {
+            f"{_KINDS[kind].lower()}_{name}": int((mask & (kinds == kind)).sum())
+            for name, mask in masks.items()
+            for kind in np.unique(kinds)
+        }
+    )
+
+
+def _histories(
+    records: np.ndarray, group: np.ndarray, differing: np.ndarray, valid: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Which older results of Observations stay; and the places and times of what corrected them."""
+    kept = np.zeros(len(records), bool)
+    places, times = [], []
+    of_interest = np.unique(group[differing & (records["kind"] == _OBSERVATION) & valid])
+    begins, ends = (np.searchsorted(group, of_interest, side) for side in ("left", "right"))
+    for begin, end in zip(begins.tolist(), ends.tolist(), strict=True):
+        for at, time in _history(records[begin:end]):
+            kept[begin + at] = at < end - begin - 1
+            if time is not None:
+                places.append(records["place"][begin + at])
+                times.append(time)
+    return kept, np.array(places, np.int64), np.array(times, np.int64)
+
+
+def _history(versions: np.ndarray) -> list[tuple[int, int | None]]:
+    """Versions of one Observation, oldest first -> those that stay, and since when they were known where
+    that is later than they say.
+
+    A version is known from when it was issued, else from its `lastUpdated`; the oldest from when a single one
+    would be. One that says the same as the next that stays, was known no earlier, or was preliminary without
+    a time of its own, is dropped. So is everything up to the last version that was left out.
+    """
+    states, known = versions["state"].tolist(), versions["known"].tolist()
+    untimed = [not state & _TIMED for state in states]
+    since = [
+        max(moment, updated) if no_time else moment
+        for moment, updated, no_time in zip(known, versions["updated"].tolist(), untimed, strict=True)
+    ]
+    first = max((i + 1 for i, state in enumerate(states) if state & _LEFT_OUT), default=0)
+    since[first] = known[first]
+    stay = [len(versions) - 1]
+    for i in range(len(versions) - 2, first - 1, -1):
+        later = stay[-1]
+        same = versions["content"][i] == versions["content"][later]
+        if not (same or since[i] >= since[later] or (states[i] & _PRELIMINARY and untimed[i])):
+            stay.append(i)
+    oldest = stay[-1]
+    return [(i, since[i] if i != oldest and since[i] > known[i] else None) for i in stay]
+
+
+def _united(parts: list[Verdict]) -> Verdict:
+    none = np.empty(0, np.int64)
+    columns = [np.concatenate([none.astype(kind), *(part[i] for part in parts)]) for i, kind in _COLUMNS]
+    flags = sum((part.flags for part in parts), Counter[str]())
+    return Verdict(*columns, flags, sum(part.deleted_and_exported for part in parts))
+
+
+_COLUMNS = ((0, np.int64), (1, np.int8), (2, np.int8), (3, np.int64), (4, np.int64))
