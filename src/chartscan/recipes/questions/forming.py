@@ -21,8 +21,9 @@ def stay_config(stays: Mapping[str, Any], where: str = PREFIX) -> StayConfig:
     for name in stays:
         if name not in known:
             raise ConfigError(f"{where}{name}: no such setting.{nearest(name, known)}")
+    words = {name: [str(w).upper() for w in v] if isinstance(v, list) else v for name, v in stays.items()}
     try:
-        return msgspec.convert(dict(stays), StayConfig, strict=False)
+        return msgspec.convert(words, StayConfig, strict=False)
     except msgspec.ValidationError as err:
         raise ConfigError(f"{where.rstrip('.')}: {err}.") from None
 
