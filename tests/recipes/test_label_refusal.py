@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 from chartscan.cli import app
 from chartscan.errors import ConfigError, DataError
 from chartscan.recipes.ingest import IngestPlan, run_ingest
-from chartscan.recipes.questions.forming import stays_of
+from chartscan.recipes.questions.forming import stays_of, vocabulary_note
 from chartscan.recipes.questions.labels import make_labels, task_modules
 from chartscan.store.dataset import Dataset
 from icu import Silent
@@ -155,6 +155,15 @@ def test_how_stays_are_formed_comes_from_the_settings_then_the_site_file_then_th
     assert result.exit_code == 0
     with pytest.raises(ConfigError, match=r"stays\.merge_gap_hour.*merge_gap_hours"):
         stays_of(dataset, None, ["stays.merge_gap_hour=7"])
+
+
+def test_words_that_come_only_after_ingest_are_said_to_do_nothing(tmp_path):
+    dataset = ingest(tmp_path, "vocabulary: {class: {x: stay}}")
+    assert vocabulary_note(dataset, tmp_path / "site.yaml") == ""
+    (tmp_path / "site.yaml").write_text("vocabulary: {class: {x: other}}")
+    assert "ingest again" in vocabulary_note(dataset, tmp_path / "site.yaml")
+    (tmp_path / "site.yaml").write_text("stays: {merge_gap_hours: 6}")
+    assert vocabulary_note(dataset, tmp_path / "site.yaml") == vocabulary_note(dataset, None) == ""
 
 
 def test_a_site_file_is_refused_before_any_work(tmp_path):

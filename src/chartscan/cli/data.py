@@ -180,7 +180,7 @@ def label(
       chartscan label in_hospital_mortality DATASET l.parquet --set hours=48
       chartscan label all DATASET LABELS --set stays.merge_gap_hours=6
     """
-    from chartscan.recipes.questions.forming import stays_of
+    from chartscan.recipes.questions.forming import stays_of, vocabulary_note
     from chartscan.recipes.questions.labels import (
         check_out,
         cohort_lines,
@@ -195,6 +195,8 @@ def label(
     display, opened = Display(quiet), Dataset.open(dataset)
     wanted = None if task == "all" else [task]
     stays, of_task = stays_of(opened, site, settings or [])
+    if note := vocabulary_note(opened, site):
+        display.say(note)
     labels = make_labels(opened, wanted, display, of_task, questions, stays, max_unknown)
     save_labels(labels, out, task == "all", questions)
     for line in cohort_lines(labels):

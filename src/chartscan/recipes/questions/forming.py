@@ -9,7 +9,7 @@ import msgspec
 from chartscan.cohort import StayConfig
 from chartscan.errors import ConfigError
 from chartscan.settings import with_settings
-from chartscan.site import nearest, read_site
+from chartscan.site import Vocabulary, nearest, read_site
 from chartscan.store.dataset import Dataset
 
 PREFIX = "stays."
@@ -21,8 +21,9 @@ def stay_config(stays: Mapping[str, Any], where: str = PREFIX) -> StayConfig:
     for name in stays:
         if name not in known:
             raise ConfigError(f"{where}{name}: no such setting.{nearest(name, known)}")
+    words = {name: [str(w).upper() for w in v] if isinstance(v, list) else v for name, v in stays.items()}
     try:
-        return msgspec.convert(dict(stays), StayConfig, strict=False)
+        return msgspec.convert(words, StayConfig, strict=False)
     except msgspec.ValidationError as err:
         raise ConfigError(f"{where.rstrip('.')}: {err}.") from None
 
@@ -43,3 +44,14 @@ def stays_of(
     except ConfigError as err:
         raise ConfigError(str(err).replace("--set ", f"--set {PREFIX}", 1)) from None
     return formed, [s for s in settings if not s.startswith(PREFIX)]
+
+
+def vocabulary_note(dataset: Dataset, site: Path | None) -> str:
+    """What to say of a site file whose words are not those the dataset was read with; else empty."""
+    if site is None:
+        return ""
+    words = msgspec.to_builtins(read_site(site).vocabulary)
+    own = dataset.manifest.get("site", {}).get("vocabulary") or msgspec.to_builtins(Vocabulary())
+    if words in (own, msgspec.to_builtins(Vocabulary())):
+        return ""
+    return f"{site}: its vocabulary is not the dataset's. Words are read by ingest: ingest again with --site"

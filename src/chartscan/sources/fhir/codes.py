@@ -83,9 +83,10 @@ class CodeBook:
         address = self._addresses.get(name, name)
         if not code or name in (UNKNOWN_SYSTEM, TEXT):
             self.words.count_system(None, "unknown", NO_SYSTEM if name == UNKNOWN_SYSTEM else NOTHING_CODED)
+        elif plain_system(address) in self._declared:
+            self.words.count_system(name, "mapped", address)
         elif is_diagnosis_system(name):
-            mapped = plain_system(address) in self._declared
-            self.words.count_system(name, "mapped" if mapped else "recognised", address)
+            self.words.count_system(name, "recognised", address)
         else:
             self.words.count_system(None, "unknown", address)
 
