@@ -45,7 +45,7 @@ def simulated(folder: Path, subjects: int, seed: int) -> Hospital:
         resources[kind] = [json.loads(line) for line in lines]
     seen: dict[str, int] = {}
     resources["Observation"] = []
-    for line in (folder / "simulated" / "Observation.ndjson").open():
+    for line in (folder / "simulated" / "Observation.ndjson").read_text().splitlines():
         one = json.loads(line)
         at = one["encounter"]["reference"]
         seen[at] = seen.get(at, 0) + 1

@@ -49,7 +49,7 @@ def read(
             "'Time,Parameter,Value', in folders or archives."
         )
     reader.write_outcomes(outcomes.settle(reader.records))
-    # The challenge has stays of at least 48 hours only: whose last value is earlier was still in hospital then.
+    # The challenge has stays of at least 48 hours only, also where the last value is earlier.
     writer.set_follow_up(DaysAfterLastEvent(2))
     if config.splits is not None:
         shares = parsed_splits(config.splits)
