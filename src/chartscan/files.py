@@ -12,13 +12,18 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from chartscan.errors import ConfigError, DataError
+import msgspec
+
+from chartscan.errors import ChartscanError, ConfigError, DataError
 
 MANIFEST = "manifest.json"
+MOST_JSON_BYTES = 512 << 20  # of one JSON file that we wrote; the largest so far, trees of 3,000, has 40 MB
 CHUNK = 1 << 20  # bytes hashed at a time
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+
+T = TypeVar("T")
 
 
 def sha256(path: Path) -> str:
@@ -61,6 +66,22 @@ def write_json(path: Path, value: Any) -> None:
 def _json(value: Any) -> bytes:
     text = json.dumps(value, indent=1, sort_keys=True, allow_nan=False, ensure_ascii=False)
     return text.encode() + b"\n"
+
+
+def read_json(path: Path, type_: type[T], what: str) -> T:
+    """The JSON in `path` as `type_`, read without trust; DataError, which says `what` it should hold, if it does not.
+
+    Numbers are finite, since JSON has no others. What they mean is for the caller to check.
+    """
+    try:
+        size = path.stat().st_size
+        if size > MOST_JSON_BYTES:
+            raise DataError(f"{path} has {size:,} bytes; {what} has at most {MOST_JSON_BYTES:,}.")
+        return msgspec.json.decode(path.read_bytes(), type=type_)
+    except DataError:
+        raise
+    except (msgspec.MsgspecError, ChartscanError, RecursionError, UnicodeDecodeError) as err:
+        raise DataError(f"{path} does not hold {what}: {err}.") from err
 
 
 @contextmanager
@@ -120,6 +141,8 @@ def _manifest(folder: Path) -> dict[str, str]:
     path = folder / MANIFEST
     if not path.is_file():
         raise DataError(f"{folder} has no {MANIFEST}: it is not a complete folder of ours.")
+    if path.stat().st_size > MOST_JSON_BYTES:
+        raise DataError(f"{path} is damaged: it has {path.stat().st_size:,} bytes.")
     content = path.read_bytes()
     try:
         manifest = json.loads(content)
