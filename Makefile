@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 SANITIZED := build/sanitized
 NATIVE := setup.py $(wildcard src/chartscan/kernels/native/src/*)
 
-.PHONY: demo test lint unit native sanitize clean
+.PHONY: demo test lint unit soak native sanitize clean
 
 demo: $(VENV)/.installed ## the main job: simulate, ingest, label, train, predict, evaluate
 	$(BIN)/chartscan demo $(DEMO)
@@ -22,6 +22,9 @@ lint: $(VENV)/.installed-test
 
 unit: $(VENV)/.installed-test
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile
+
+soak: $(VENV)/.installed-test ## the full counts of what the tests sample: hours
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile -m soak
 
 native: $(VENV)/.installed ## builds the C++ kernels anew, such as after a compiler was installed
 	$(PIP) --no-deps --force-reinstall --editable .

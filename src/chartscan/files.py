@@ -69,7 +69,7 @@ def _json(value: Any) -> bytes:
 
 
 def read_json(path: Path, type_: type[T], what: str) -> T:
-    """The JSON in `path` as `type_`, read without trust; DataError, which says `what` it should hold, if it does not.
+    """The JSON in `path` as `type_`, read without trust; DataError where it does not hold `what` it should.
 
     Numbers are finite, since JSON has no others. What they mean is for the caller to check.
     """

@@ -39,8 +39,8 @@ class Description(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     members: int = 0  # artifacts in an ensemble
 
     def __post_init__(self) -> None:
-        if len(self.tasks) != len(set(self.tasks)) or not all(map(_is_name, self.tasks)):
-            raise ValueError("tasks: expected distinct names of at most 200 printable characters, without /")
+        if len(self.tasks) != len(set(self.tasks)) or not all(map(_is_name, (self.name, *self.tasks))):
+            raise ValueError("expected a name and distinct tasks of 1 to 200 printable characters, without /")
         if len(self.heads) != len(set(self.heads)) or not 0 <= self.members <= MOST_MEMBERS:
             raise ValueError(f"heads or members: expected distinct heads, at most {MOST_MEMBERS} members")
 

@@ -57,8 +57,8 @@ def log_odds(
     broken = sum(np.count_nonzero(~np.isfinite(values)) for values in found.values())
     if broken:
         raise DataError(
-            f"The model answers {broken:,} questions with a number that is not finite: its weights are unusable. "
-            "Train it again, or restore it from a copy."
+            f"The model answers {broken:,} questions with a number that is not finite: its weights are "
+            "unusable. Train it again, or restore it from a copy."
         )
     return found
 

@@ -239,11 +239,10 @@ class Variables(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=Tr
 
 
 def _sound(numbers: Numbers) -> bool:
-    """Whether the numbers can be those of values: ordered, within float32, and with a deviation to divide by."""
+    """Whether the numbers can be those of values: ordered, within float32, with a deviation to divide by."""
     low, high = _closed(numbers.valid)
-    ordered = low <= numbers.low <= numbers.high <= high and list(numbers.quantiles) == sorted(
-        numbers.quantiles
-    )
+    ordered = low <= numbers.low <= numbers.high <= high
+    ordered &= list(numbers.quantiles) == sorted(numbers.quantiles)
     limits = (numbers.low, numbers.high, numbers.mean, *numbers.quantiles)
     return (
         ordered
