@@ -197,8 +197,8 @@ def _seal_again(folder: Path) -> None:
 def read_forged(sound: list[str]) -> None:
     """Reads folders from standard input and says of each what came of it, as one line of JSON.
 
-    The `sound` ones (what they read, a space, the folder) are read first: what Python imports on the way is no
-    part of any artifact.
+    The `sound` ones (what they read, a space, the folder) are read first: what Python imports on the way is
+    no part of any artifact.
     """
     for line in sound:
         print(json.dumps({"ready": _outcome(line)}), flush=True)

@@ -1,5 +1,6 @@
 """Weights as safetensors: what modules hold goes to one file, and comes back only if it is all theirs."""
 
+import errno
 import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -37,9 +38,11 @@ _MARGIN = 1 << 26  # numbers that a model may have beside those it saves, such a
 
 def save_weights(parts: Mapping[str, nn.Module], path: Path) -> None:
     """Writes tensors named <part>.<name>; what two parts share is written twice."""
-    save_file(
-        {name: tensor.detach().cpu().clone().contiguous() for name, tensor in _tensors(parts).items()}, path
-    )
+    tensors = {name: t.detach().cpu().clone().contiguous() for name, t in _tensors(parts).items()}
+    try:
+        save_file(tensors, path)
+    except SafetensorError as err:  # says what the disk said, without the file
+        raise OSError(errno.EIO, f"weights cannot be written: {err}", str(path)) from err
 
 
 def load_modules(

@@ -8,7 +8,8 @@ random key of the digests. The folder has mode 0700, its files 0600.
 A run gathers its bad lines in its staging folder and puts them in place at its end, so that the quarantine
 beside a dataset is always that of the run which made the dataset: when a run fails and an older dataset
 stays, its lines go to `<dataset>.quarantine.failed`, until the next run. The key is handed on, so that the
-same bad line keeps its digest. Only files of the names above are ever removed.
+same bad line keeps its digest. Only files of the names above are ever removed. A folder that is a symbolic
+link, or belongs to another user, is refused.
 """
 
 import hashlib
@@ -18,6 +19,8 @@ import os
 import secrets
 from pathlib import Path
 from typing import IO, Any
+
+from chartscan.files import check_own
 
 KEY = "key"
 KEY_BYTES = 32
@@ -36,6 +39,7 @@ def failed_quarantine_folder(out: Path) -> Path:
 
 def clear_quarantine(folder: Path) -> None:
     """Remove the records of an earlier run; its key stays, and so does whatever is not ours."""
+    check_own(folder)
     if folder.is_dir():
         for path in [path for pattern in _OURS for path in folder.glob(pattern)]:
             if path.is_file():
@@ -52,6 +56,8 @@ def remove_quarantine(folder: Path) -> None:
 
 def hand_on_key(earlier: Path, run: Path) -> None:
     """Give the folder of a new run the key of an earlier one, if there is any."""
+    check_own(earlier)
+    check_own(earlier / KEY)
     if (earlier / KEY).is_file():
         run.mkdir(mode=0o700)
         with _private(run / KEY) as file:
@@ -133,8 +139,9 @@ class Quarantine:
 
 
 def _private(path: Path) -> IO[bytes]:
-    """`path` opened for appending, readable by its owner alone."""
-    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab")
+    """`path` opened for appending, readable by its owner alone; a symbolic link is an OSError."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW
+    return os.fdopen(os.open(path, flags, 0o600), "ab")
 
 
 def _read_or_make_key(path: Path) -> bytes:

@@ -19,6 +19,7 @@ import numpy as np
 import pyarrow as pa
 
 from chartscan.errors import ConfigError, DataError
+from chartscan.files import own_place
 from chartscan.lock import OutputLock
 from chartscan.schema import SPLITS, check
 from chartscan.store import metadata, publish
@@ -63,7 +64,7 @@ class DatasetWriter:
         overwrite: bool = False,
         sorting: Bar | None = None,
     ):
-        self.out = Path(out).resolve()
+        self.out = own_place(Path(out)).resolve()
         self.config = config or StoreConfig()
         self.accounting = Accounting()
         self._source = source

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -22,13 +23,15 @@ FREE = ("checkpoint_every_steps", "checkpoint_every_seconds", "keep_checkpoints"
 
 def refuse_existing(out: Path) -> None:
     """ConfigError where a run would overwrite something."""
-    if out.exists():
+    if os.path.lexists(out):
         raise ConfigError(f"{out} exists already and is not overwritten. Choose another --out.")
+    files.sweep(out)
 
 
 def begin(job: Job, recipe: msgspec.Struct) -> None:
     """Make the working folder; refuse to mix with another run that was cut short."""
     mine = identity(job, recipe)
+    files.check_own(job.work)
     if job.work.exists():
         if not job.resume:
             raise ConfigError(
