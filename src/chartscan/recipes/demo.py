@@ -14,14 +14,23 @@ from chartscan.recipes.report import ReportPlan, run_evaluate
 from chartscan.recipes.runs.job import Watcher
 from chartscan.recipes.train import run_train
 from chartscan.simulate import SimulateConfig, simulate
+from chartscan.site_key import open_ids
 
 MODELS = ("ehrmamba-tiny", "xgboost")
 
 
 def run_demo(out: Path, subjects: int, seed: int, threads: int, watcher: Watcher) -> Path:
-    """Everything under `out`; gives the path of the report. ConfigError where `out` exists."""
+    """Everything under `out`; gives the path of the report. ConfigError where `out` exists.
+
+    Its patients are nobody: ids are open, so that every machine gives the same numbers.
+    """
     if out.exists():
         raise ConfigError(f"{out} exists already. Remove it, or choose another folder.")
+    with open_ids():
+        return _run_demo(out, subjects, seed, threads, watcher)
+
+
+def _run_demo(out: Path, subjects: int, seed: int, threads: int, watcher: Watcher) -> Path:
     export, data, labels = out / "export", out / "dataset", out / "labels"
     with watcher.progress("Simulating", "subjects") as progress:
         simulate(export, SimulateConfig(subjects=subjects, seed=seed), progress)

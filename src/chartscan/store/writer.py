@@ -18,6 +18,7 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 
+from chartscan import site_key
 from chartscan.errors import ConfigError, DataError
 from chartscan.files import own_place
 from chartscan.lock import OutputLock
@@ -38,7 +39,7 @@ from chartscan.store.shards import write_shards
 from chartscan.store.sort import sorted_events
 from chartscan.store.splits import assign_split
 from chartscan.store.spool import Spool
-from chartscan.store.subjects import identity_map, subject_map
+from chartscan.store.subjects import identity_map, subject_map, without_patients
 from chartscan.store.tally import Tally
 
 Progress = Callable[[int, int | None], None]
@@ -195,7 +196,7 @@ class DatasetWriter:
     def _write_metadata(self, folder: Path, codes: pa.Table, subjects: pa.Table) -> None:
         ids = np.unique(subjects["subject_id"])
         metadata.write_codes(folder, codes)
-        metadata.write_subjects(folder, subjects)
+        metadata.write_subjects(folder, without_patients(subjects) if self._subjects else subjects)
         metadata.write_splits(folder, ids, self._split_of(ids))
         metadata.write_description(folder, self._source)
 
@@ -212,6 +213,7 @@ class DatasetWriter:
     def _facts(self, counts: dict[str, int]) -> dict[str, Any]:
         return {
             "source": self._source,
+            "site_key": site_key.fingerprint(),
             "settings": self._settings,
             "site": self._site,
             "store": msgspec.to_builtins(self.config),
