@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+os.environ["CHARTSCAN_SITE_KEY"] = "open"  # no record here is anybody's; ids are the same on every machine
+
 REPOSITORY = Path(__file__).parent.parent
 
 

@@ -11,7 +11,7 @@ import typer
 
 from chartscan import cli
 from chartscan.cli._options import device_of
-from chartscan.errors import ConfigError
+from chartscan.errors import ConfigError, DataError
 from chartscan.find import described, find, names
 from chartscan.recipes._names import find_recipe, recipe_names
 
@@ -215,8 +215,8 @@ def test_a_folder_where_a_file_is_meant_is_said_so_and_the_reverse(run, tmp_path
         (KeyboardInterrupt(), 130, "interrupted"),
         (PermissionError(13, "Permission denied", "/data/x"), 1, "/data/x: Permission denied"),
         (OSError(28, "No space left on device"), 1, "used by chartscan label: No space left"),
-        (OSError("odd"), 1, "odd"),
-        (RuntimeError("sizes differ\nmore"), 1, "unexpected RuntimeError"),
+        (OSError("odd Jane"), 1, "used by chartscan label: unexpected OSError"),
+        (RuntimeError("sizes differ\nJane"), 1, "unexpected RuntimeError"),
         (ValueError("patient Jane Doe"), 1, "unexpected ValueError"),
     ],
 )
@@ -236,7 +236,83 @@ def test_every_error_is_one_line_with_an_exit_code(run, monkeypatch, error, code
 def test_an_unexpected_error_names_the_settings_given():
     arguments = ["train", "x", "--set", "model.d_state=7", "--set", "seed=1"]
     assert "model.d_state=7, seed=1" in cli.unexpected(ValueError("secret"), arguments)
-    assert "sizes differ" in cli.unexpected(RuntimeError("sizes differ\nmore"), arguments)
+
+
+def test_the_text_of_an_unexpected_error_is_told_only_where_it_is_about_numbers():
+    import torch
+
+    with pytest.raises(RuntimeError) as caught:
+        torch.nn.Linear(3, 4)(torch.zeros(2, 5))
+    assert "shapes cannot be multiplied" in cli.unexpected(caught.value)
+    with pytest.raises(RuntimeError) as caught:
+        raise RuntimeError("patient Jane Doe")
+    assert "Jane" not in cli.unexpected(caught.value)
+
+
+def test_a_traceback_shows_kinds_and_places_of_all_errors_and_no_foreign_text():
+    def fail() -> None:
+        try:
+            raise KeyError("Jane Doe")
+        except KeyError as err:
+            inner = ExceptionGroup("Jane group", [ValueError("Jane in a group")])
+            inner.add_note("Jane in a note")
+            try:
+                raise inner from err
+            except ExceptionGroup:
+                raise DataError("labs.csv, row 3: no date") from inner
+
+    with pytest.raises(DataError) as caught:
+        fail()
+    shown = cli.traceback_without_content(caught.value)
+    assert "Jane" not in shown.replace('"Jane', "")  # but for the lines of this test itself
+    for words in ("builtins.KeyError", "builtins.ExceptionGroup", "ValueError", "labs.csv, row 3", "in fail"):
+        assert words in shown
+
+
+HOSTILE = "\x1b[2J\x07\r\x9b31m\u202egnp.exe\u200b\x7f\udc80[red]x[/red]"
+
+
+def test_what_comes_from_outside_cannot_steer_the_terminal(run, monkeypatch, capsys):
+    from chartscan.console import Display, shown
+
+    assert shown(HOSTILE) == r"\x1b[2J\x07\r\x9b31m\u202egnp.exe\u200b\x7f\udc80[red]x[/red]"
+    assert shown("Müller 血 [x]") == "Müller 血 [x]"
+    Display().say(f"{HOSTILE}: done\nnext")
+    said = capsys.readouterr().out
+    assert said.count("\n") == 2
+    assert not set(said) & set("\x1b\x07\r\x9b\u202e\u200b\x7f")
+    assert "[red]x[/red]" in said
+    name = HOSTILE.replace("\udc80", "")
+    for arguments in (
+        ("label", "all", f"no{name}", "out"),
+        ("predict", f"no{name}", "d", "l", "p"),
+        ("train", f"x{name}", "--data", "d", "--out", "o"),
+        (f"co{name}",),
+        ("label", f"--{name}", "x"),
+        ("evaluate", "p", "--out", "o", "--seed", name),
+        ("label", "all", "d", "out\nerror: all is well"),
+    ):
+        code, out, err = run(*arguments)
+        assert code in (2, 5), err
+        assert not set(out + err) & set("\x1b\x07\r\x9b\u202e\u200b\x7f"), arguments
+        assert not any(line.startswith("error: all is well") for line in err.splitlines())
+
+
+def test_a_bar_shows_names_as_they_are(monkeypatch):
+    import io
+
+    from rich.console import Console
+
+    from chartscan.console import Display
+
+    display = Display()
+    display.console = Console(file=io.StringIO(), force_terminal=True, width=120)
+    with display.progress("[red]x[/red]\x1b[2J", "rows") as progress:
+        progress(1, 2, "[blue]\x07")
+    written = display.console.file.getvalue()
+    assert "[red]x[/red]" in written
+    assert "\x07" not in written
+    assert "\x1b[2J" not in written
 
 
 def test_a_wrong_truth_is_refused_without_reading_on(tmp_path):

@@ -1,19 +1,41 @@
 """What a command shows while it works: a bar with rate and time left, or plain lines off a terminal.
 
 The parts of chartscan never print; they call a progress function `(done, total)` or a report function, and
-the command line hands them the ones made here. Nothing shown ever holds the content of a record.
+the command line hands them the ones made here. Nothing shown ever holds the content of a record, and what
+comes from outside (names of files, codes, tasks) cannot steer a terminal: `shown` is the one place for that.
 """
 
 import sys
 import time
+import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from chartscan.notes import Note
+
+_STEERING = ("Cc", "Cf", "Cs", "Zl", "Zp")  # controls, invisible and bidirectional marks, broken characters
+
+
+def shown(text: object) -> str:
+    """`text` as one line for a terminal: what would steer it, or hide, is written as an escape (`\\x1b`)."""
+    text = str(text)
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(_escaped(c) if unicodedata.category(c) in _STEERING else c for c in text)
+
+
+def shown_lines(text: object) -> str:
+    """`text` with its line ends; every line but the first is indented, so that none poses as a message."""
+    return "\n  ".join(shown(line) for line in str(text).rstrip("\n").split("\n"))
+
+
+def _escaped(character: str) -> str:
+    return character.encode("unicode_escape").decode("ascii")
 
 
 class ProgressFunction(Protocol):
@@ -34,9 +56,10 @@ class Display:
         self._noted: set[Note] = set()
 
     def say(self, text: str) -> None:
-        """One line of result or state, on standard output."""
+        """One line of result or state, on standard output; of a table, several."""
         if not self.quiet:
-            print(text, flush=True)
+            for line in text.split("\n"):
+                print(shown(line), flush=True)
 
     def note(self, note: Note) -> None:
         """A note on standard error, once; `quiet` leaves it to the run record, predictions and report."""
@@ -63,11 +86,11 @@ class Display:
             TimeRemainingColumn(),
         )
         with Progress(*columns, console=self.console) as bars:
-            task = bars.add_task(title, total=None, rate="")
+            task = bars.add_task(escape(shown(title)), total=None, rate="")
             pace = Pace()
 
             def update(done: int, total: int | None, words: str = "") -> None:
-                rate = f"{pace.rate(done):,.0f} {unit}/s {words}"
+                rate = shown(f"{pace.rate(done):,.0f} {unit}/s {words}")
                 bars.update(task, completed=done, total=total, rate=rate)
 
             yield update
@@ -104,4 +127,5 @@ class PlainProgress:
         left = f"{(total - done) / rate:,.0f} s left" if total and rate else ""
         amount = f"{done:,} of {total:,}" if total else f"{done:,}"
         parts = [amount, f"{rate:,.0f} {self.unit}/s", left, words]
-        print(f"{self.title}: {', '.join(part for part in parts if part)}", file=sys.stderr, flush=True)
+        line = f"{self.title}: {', '.join(part for part in parts if part)}"
+        print(shown(line), file=sys.stderr, flush=True)

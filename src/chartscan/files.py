@@ -1,30 +1,40 @@
 """Files that are whole or absent: atomic writing, and folders sealed by a manifest of SHA-256.
 
 A reader never sees half a file or half a folder, whenever the writer is killed: everything is written beside
-its place, synced to disk, and renamed into it. This module does not know what the files hold.
+its place, synced to disk, and renamed into it. What a killed writer leaves beside it, `.<name>.<16 digits>`,
+goes at the next start of a command on the same place (`sweep`): its lock is free. A name that someone else
+planted is not followed (`own_place`). This module does not know what the files hold.
 """
 
+import fcntl
 import hashlib
 import json
 import os
+import re
 import secrets
 import shutil
-from collections.abc import Iterator
+import stat
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from chartscan.errors import ConfigError, DataError
+import msgspec
+
+from chartscan.errors import ChartscanError, ConfigError, DataError
 
 MANIFEST = "manifest.json"
+MOST_JSON_BYTES = 512 << 20  # of one JSON file that we wrote; the largest so far, trees of 3,000, has 40 MB
 CHUNK = 1 << 20  # bytes hashed at a time
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+
+T = TypeVar("T")
 
 
 def sha256(path: Path) -> str:
     """Hexadecimal SHA-256 of a file, read in chunks."""
     digest = hashlib.sha256()
-    with path.open("rb") as file:
+    with naming(path), path.open("rb") as file:
         while chunk := file.read(CHUNK):
             digest.update(chunk)
     return digest.hexdigest()
@@ -32,25 +42,51 @@ def sha256(path: Path) -> str:
 
 def sync(path: Path) -> None:
     """Forces a file, or the entries of a folder, to disk."""
-    descriptor = os.open(path, os.O_RDONLY)
+    with naming(path):
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Within, a fault of the disk names `path`: the system says which file it could not open, not write."""
     try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        yield
+    except OSError as err:
+        if err.errno is None or (err.filename is not None and not _is_beside(err.filename, path)):
+            raise
+        raise OSError(err.errno, err.strerror, str(path)) from err
+
+
+def _is_beside(name: object, path: Path) -> bool:
+    """Whether a file that the system names is the draft of `path`, or lies in it."""
+    place = Path(os.fsdecode(name)) if isinstance(name, str | bytes) else Path()
+    return any(
+        part.parent == path.parent and _is_draft(part.name, path.name) for part in (place, *place.parents)
+    )
 
 
 def write_bytes(path: Path, content: bytes, private: bool = False) -> None:
-    """Puts `content` at `path`: a reader sees the old file or the new one; `private`: for its owner alone."""
-    beside = _beside(path)
-    try:
-        with os.fdopen(os.open(beside, _NEW, 0o600 if private else 0o666), "wb") as file:
-            file.write(content)
-        sync(beside)
-        os.replace(beside, path)
-    except BaseException:
-        beside.unlink(missing_ok=True)
-        raise
-    sync(path.parent)
+    """Puts `content` at `path`: a reader sees the old file or the new one; `private`: for its owner alone.
+
+    A symbolic link at `path` is replaced, not followed. An OSError names `path`.
+    """
+    with naming(path):
+        sweep(path)
+        beside, draft = _held(path, lambda p: os.open(p, _NEW, 0o600 if private else 0o666))
+        try:
+            with os.fdopen(draft, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(draft)
+                os.replace(beside, path)
+        except BaseException:
+            beside.unlink(missing_ok=True)
+            raise
+        sync(path.parent)
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -63,6 +99,23 @@ def _json(value: Any) -> bytes:
     return text.encode() + b"\n"
 
 
+def read_json(path: Path, type_: type[T], what: str) -> T:
+    """The JSON in `path` as `type_`, read without trust; DataError where it does not hold `what` it should.
+
+    Numbers are finite, since JSON has no others. What they mean is for the caller to check.
+    """
+    try:
+        size = path.stat().st_size
+        if size > MOST_JSON_BYTES:
+            raise DataError(f"{path} has {size:,} bytes; {what} has at most {MOST_JSON_BYTES:,}.")
+        with naming(path):
+            return msgspec.json.decode(path.read_bytes(), type=type_)
+    except DataError:
+        raise
+    except (msgspec.MsgspecError, ChartscanError, RecursionError, UnicodeDecodeError) as err:
+        raise DataError(f"{path} does not hold {what}: {err}.") from err
+
+
 @contextmanager
 def sealed(folder: Path, private: bool = False) -> Iterator[Path]:
     """A staging folder to write plain files in; on leaving it becomes `folder`, with its manifest.
@@ -71,19 +124,71 @@ def sealed(folder: Path, private: bool = False) -> Iterator[Path]:
     appears. Raises ConfigError where `folder` exists: nothing is ever overwritten. `private`: for its owner
     alone.
     """
-    if folder.exists():
+    if os.path.lexists(folder):
         raise ConfigError(f"{folder} exists already and is not overwritten. Choose another place.")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    staging = _beside(folder)
-    staging.mkdir(mode=0o700 if private else 0o777)
+    with naming(folder):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        sweep(folder)
+        staging, held = _held(folder, lambda p: _new_folder(p, 0o700 if private else 0o777))
+        try:
+            yield staging
+            _seal(staging)
+            os.rename(staging, folder)
+        except BaseException:
+            shutil.rmtree(staging, ignore_errors=True)
+            raise
+        finally:
+            os.close(held)
+        sync(folder.parent)
+
+
+def sweep(out: Path) -> None:
+    """Removes what writers that were killed left of `out`: beside it and, where it is a folder, in it.
+
+    A writer holds a lock on its draft as long as it lives. What cannot be read or removed stays.
+    """
+    beside = (
+        [] if not out.parent.is_dir() else [p for p in _entries(out.parent) if _is_draft(p.name, out.name)]
+    )
+    within = [p for p in _entries(out) if _DRAFT.fullmatch(p.name)] if _is_folder(out) else []
+    for path in (*beside, *within):
+        try:
+            held = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+        except OSError:
+            continue
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+        except OSError:
+            continue
+        finally:
+            os.close(held)
+
+
+def own_place(out: Path) -> Path:
+    """Where to write `out`: itself, or the place that a symbolic link of one's own (or of root) points to.
+
+    ConfigError where the link belongs to someone else: in a folder that many may write in, it could lead to
+    any file of the user.
+    """
+    if not out.is_symlink():
+        return out
+    if out.lstat().st_uid not in (os.geteuid(), 0):
+        raise ConfigError(
+            f"{out} is a symbolic link that belongs to another user; it is not followed. Name another place."
+        )
+    return out.resolve()
+
+
+def check_own(path: Path) -> None:
+    """ConfigError where `path` exists and is a symbolic link, or belongs to someone else."""
     try:
-        yield staging
-        _seal(staging)
-        os.rename(staging, folder)
-    except BaseException:
-        shutil.rmtree(staging, ignore_errors=True)
-        raise
-    sync(folder.parent)
+        about = path.lstat()
+    except FileNotFoundError:
+        return
+    if stat.S_ISLNK(about.st_mode) or about.st_uid != os.geteuid():
+        what = "a symbolic link" if stat.S_ISLNK(about.st_mode) else "there, and belongs to another user"
+        raise ConfigError(f"{path} is {what}; it is not used. Remove it, or choose another output.")
 
 
 def _seal(staging: Path) -> None:
@@ -118,6 +223,8 @@ def _manifest(folder: Path) -> dict[str, str]:
     path = folder / MANIFEST
     if not path.is_file():
         raise DataError(f"{folder} has no {MANIFEST}: it is not a complete folder of ours.")
+    if path.stat().st_size > MOST_JSON_BYTES:
+        raise DataError(f"{path} is damaged: it has {path.stat().st_size:,} bytes.")
     content = path.read_bytes()
     try:
         manifest = json.loads(content)
@@ -136,6 +243,42 @@ def _plain(name: str) -> bool:
     return name not in ("", ".", "..") and not set(name) & {"/", "\\", "\0"}
 
 
-def _beside(path: Path) -> Path:
-    """A hidden name in the same folder that nothing has."""
-    return path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+_DRAFT = re.compile(r"\..+\.[0-9a-f]{16}")
+
+
+def _is_draft(name: str, of: str) -> bool:
+    return name.startswith(f".{of}.") and re.fullmatch("[0-9a-f]{16}", name[len(of) + 2 :]) is not None
+
+
+def _held(path: Path, make: Callable[[Path], int]) -> tuple[Path, int]:
+    """A hidden draft beside `path`, made by `make`, and its descriptor, locked until that is closed."""
+    while True:
+        draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+        held = make(draft)
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX)
+        except OSError:  # a file system without locks: nobody sweeps there either
+            return draft, held
+        if draft.exists() and os.path.samestat(os.fstat(held), draft.lstat()):
+            return draft, held
+        os.close(held)  # swept between its making and its lock
+
+
+def _new_folder(path: Path, mode: int) -> int:
+    path.mkdir(mode=mode)
+    try:
+        return os.open(path, os.O_RDONLY)
+    except OSError:
+        path.rmdir()
+        raise
+
+
+def _is_folder(path: Path) -> bool:
+    return path.is_dir() and not path.is_symlink()
+
+
+def _entries(folder: Path) -> list[Path]:
+    try:
+        return sorted(folder.iterdir())
+    except OSError:
+        return []

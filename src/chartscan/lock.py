@@ -1,11 +1,16 @@
 """One run at a time on one output: a lock file beside it that the system frees when its holder dies."""
 
+import errno
 import fcntl
 import os
+import re
 import socket
+import stat
 from pathlib import Path
 
 from chartscan.errors import ConfigError
+
+_HOLDER = re.compile(rb"(\d+ on [^\n]*)?")  # what a lock file holds
 
 
 class OutputLock:
@@ -19,7 +24,7 @@ class OutputLock:
     def acquire(self) -> None:
         """Take the lock, or raise ConfigError at once, naming the process that has it."""
         while self._handle is None:
-            handle = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
+            handle = self._open()
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -35,6 +40,27 @@ class OutputLock:
                 os.close(handle)
         os.ftruncate(self._handle, 0)
         os.pwrite(self._handle, f"{os.getpid()} on {socket.gethostname()}".encode(), 0)
+
+    def _open(self) -> int:
+        """The file, made where it is missing. ConfigError where it is no lock of ours: it is not touched."""
+        try:
+            handle = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o600)
+        except OSError as err:
+            if err.errno in (errno.ELOOP, errno.EMLINK, errno.ENXIO, errno.EISDIR):
+                raise self._not_ours() from None
+            raise
+        about = os.fstat(handle)
+        single = stat.S_ISREG(about.st_mode) and about.st_nlink <= 1 and about.st_uid == os.geteuid()
+        if not single or not _HOLDER.fullmatch(os.pread(handle, 300, 0)):
+            os.close(handle)
+            raise self._not_ours()
+        return handle
+
+    def _not_ours(self) -> ConfigError:
+        return ConfigError(
+            f"{self._path} is in the way of the lock: a symbolic link, a file of another user, or one that "
+            "is no lock. It is not touched. Move it, or choose another output."
+        )
 
     def release(self) -> None:
         """Give the lock back; harmless when it is not held."""

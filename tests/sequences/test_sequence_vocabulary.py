@@ -165,7 +165,7 @@ def test_a_vocabulary_survives_saving_and_a_changed_file_is_refused(tmp_path):
     with pytest.raises(DataError, match="special tokens"):
         Vocabulary.load(path)
     path.write_text("{}")
-    with pytest.raises(DataError, match="not a vocabulary"):
+    with pytest.raises(DataError, match="does not hold a vocabulary"):
         Vocabulary.load(path)
 
 

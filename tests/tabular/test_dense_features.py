@@ -184,5 +184,5 @@ def test_a_damaged_regression_is_refused(tmp_path, harm):
     path = tmp_path / "model.json"
     logistic.fit(*sample(100), config=logistic.Config(scaling="rank")).save(path)
     path.write_bytes(msgspec.json.encode(msgspec.json.decode(path.read_bytes()) | harm))
-    with pytest.raises(DataError, match="not a saved logistic"):
+    with pytest.raises(DataError, match="a saved logistic"):
         logistic.load(path)

@@ -113,7 +113,7 @@ def test_what_cannot_be_fitted_or_predicted_is_refused(fitted, data, tmp_path):
         model.predict_proba(matrix[:, :5])
     (tmp_path / "other.json").write_text('{"weights": 3}')
     for path in (tmp_path / "other.json", tmp_path / "absent.json"):
-        with pytest.raises(DataError, match="not a saved"):
+        with pytest.raises(DataError, match="a saved"):
             module.load(path)
 
 

@@ -19,6 +19,8 @@ WEIGHTS, VOCABULARY, BINS, PACE, VARIABLES = (
 MODEL, CALIBRATION, RUN, BLEND = "model.json", "calibration.json", "run.json", "blend.json"
 Head = Literal["head", "probe", "forecast", "masked"]
 
+MOST_MEMBERS = 1000
+
 T = TypeVar("T")
 
 
@@ -36,13 +38,20 @@ class Description(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     variables: str = ""  # hash of the variables that the weights were trained with
     members: int = 0  # artifacts in an ensemble
 
+    def __post_init__(self) -> None:
+        if len(self.tasks) != len(set(self.tasks)) or not all(map(_is_name, (self.name, *self.tasks))):
+            raise ValueError("expected a name and distinct tasks of 1 to 200 printable characters, without /")
+        if len(self.heads) != len(set(self.heads)) or not 0 <= self.members <= MOST_MEMBERS:
+            raise ValueError(f"heads or members: expected distinct heads, at most {MOST_MEMBERS} members")
+
+
+def _is_name(task: str) -> bool:
+    return 0 < len(task) <= 200 and task.isprintable() and not set(task) & {"/", "\\"}
+
 
 def read(path: Path, type_: type[T]) -> T:
     """The JSON in `path` as `type_`; DataError where it is anything else."""
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=type_)
-    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as err:
-        raise DataError(f"{path} does not hold what this version of chartscan writes: {err}.") from err
+    return files.read_json(path, type_, "what this version of chartscan writes")
 
 
 def settings(folder: Path, content: dict[str, Any], type_: type[T], of: str) -> T:

@@ -19,6 +19,10 @@ class Blend(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     weights: tuple[float, ...]  # in the order of the members
     intercept: float
 
+    def __post_init__(self) -> None:
+        if max(map(abs, (*self.weights, self.intercept))) > 1e6:
+            raise ValueError("a weight or an intercept beyond a million")
+
 
 def save_ensemble(
     staging: Path, artifact: EnsembleArtifact, save: Callable[[Path, Artifact], None]

@@ -24,6 +24,12 @@ class Calibration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     threshold: float = 0.5  # of the calibrated probability: at or above it the decision is yes
     rows: int = 0
 
+    def __post_init__(self) -> None:
+        if not (abs(self.intercept) <= 1e4 and 0 < self.slope <= 1e4 and 0 <= self.threshold <= 1):
+            raise ValueError("expected a finite intercept, a positive slope and a threshold of 0 to 1")
+        if self.rows < 0:
+            raise ValueError("a calibration is fitted on 0 or more rows")
+
     def probability(self, log_odds: NDArray[np.floating]) -> NDArray[np.float64]:
         """Calibrated probabilities of the model's log odds."""
         return np.exp(-np.logaddexp(0.0, -(self.intercept + self.slope * np.asarray(log_odds, np.float64))))

@@ -1,5 +1,6 @@
 """Saving and loading whole artifacts: what all families have in common, and which family is read how."""
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,8 @@ from chartscan.artifact.networks import load_sequence, load_series, save_sequenc
 from chartscan.artifact.tables import load_summary, load_tabular, save_summary, save_tabular
 from chartscan.errors import ConfigError, DataError
 
+MOST_DEPTH = 4  # of ensembles in one another
+
 
 def save(folder: Path, artifact: Artifact) -> None:
     """Publishes `artifact` as `folder`; ConfigError where that exists or the parts do not belong together."""
@@ -32,14 +35,19 @@ def save(folder: Path, artifact: Artifact) -> None:
         files.write_json(staging / RUN, dict(artifact.run))
 
 
-def load(folder: Path, device: str = "cpu") -> Artifact:
+def load(folder: Path, device: str = "cpu", depth: int = 0) -> Artifact:
     """The artifact in `folder`, in evaluation mode; networks on `device`, and what else there is on the CPU.
+
+    Nothing in it is trusted: a manifest that fits its files says that they are whole, not who wrote them.
+    `depth` is how many ensembles it is a member of, one in the other.
 
     Raises DataError naming the file that is missing, damaged or does not fit the others, and ConfigError for
     a model that this version does not know.
     """
     if folder.exists() and not (folder / MODEL).is_file():
         raise DataError(f"{folder} is not a trained model: it has no {MODEL}. Train one: chartscan train")
+    if depth > MOST_DEPTH:
+        raise DataError(f"{folder}: ensembles within ensembles, more than {MOST_DEPTH} deep.")
     names = files.verify(folder)
     require(folder, names, MODEL, CALIBRATION, RUN)
     about = read(folder / MODEL, Description)
@@ -48,7 +56,14 @@ def load(folder: Path, device: str = "cpu") -> Artifact:
         "calibration": read(folder / CALIBRATION, dict[str, Calibration]),
         "run": read(folder / RUN, dict[str, Any]),
     }
-    return _load_family(folder, names, about, common, device)
+    artifact = _load_family(
+        folder, names, about, common, partial(load, device=device, depth=depth + 1), device
+    )
+    try:
+        _check(artifact)
+    except ConfigError as err:
+        raise DataError(f"{folder}: its files do not belong together. {err}") from err
+    return artifact
 
 
 def _save_family(staging: Path, artifact: Artifact) -> Description:
@@ -64,7 +79,12 @@ def _save_family(staging: Path, artifact: Artifact) -> Description:
 
 
 def _load_family(
-    folder: Path, names: list[str], about: Description, common: dict[str, Any], device: str
+    folder: Path,
+    names: list[str],
+    about: Description,
+    common: dict[str, Any],
+    load_member: Callable[[Path], Artifact],
+    device: str,
 ) -> Artifact:
     match about.family:
         case "sequence":
@@ -76,7 +96,7 @@ def _load_family(
         case "summary":
             return load_summary(folder, names, about, **common)
         case "ensemble":
-            return load_ensemble(folder, names, about, partial(load, device=device), **common)
+            return load_ensemble(folder, names, about, load_member, **common)
 
 
 def _check(artifact: Artifact) -> None:

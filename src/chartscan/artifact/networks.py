@@ -8,6 +8,7 @@ from torch import nn
 
 from chartscan.artifact.description import (
     BINS,
+    MODEL,
     PACE,
     VARIABLES,
     VOCABULARY,
@@ -21,8 +22,10 @@ from chartscan.artifact.description import (
 from chartscan.artifact.families import SequenceArtifact, SeriesArtifact
 from chartscan.artifact.pretraining import pretraining_head
 from chartscan.artifact.weights import load_modules, save_weights
+from chartscan.errors import DataError
 from chartscan.find import find
 from chartscan.sequences import NumericBins, Pace, Vocabulary
+from chartscan.sequences import types as T
 from chartscan.series import Variables
 
 HEADS: tuple[Head, ...] = ("head", "probe", "forecast", "masked")
@@ -52,10 +55,12 @@ def load_sequence(
     require(folder, names, VOCABULARY, BINS)
     vocabulary = Vocabulary.load(folder / VOCABULARY)
     same(folder / VOCABULARY, vocabulary.hash, about.vocabulary, "vocabulary")
-    bins = NumericBins.load(folder / BINS)
+    bins = load_bins(folder, vocabulary)
     require(folder, names, WEIGHTS)
     module = find("models", about.name)
     config = settings(folder, about.config, module.Config, f"model '{about.name}'")
+    if module.Model.INPUT != "tokens" or config.n_types < T.N_TYPES or config.task_type != T.TASK:
+        raise DataError(f"{folder / MODEL}: not settings of a model that reads tokens of {T.N_TYPES} types.")
 
     def make() -> dict[str, nn.Module]:
         model = module.Model(config, len(vocabulary))
@@ -105,6 +110,8 @@ def load_series(
     require(folder, names, VARIABLES, WEIGHTS)
     variables = load_variables(folder, about)
     module = find("models", about.name)
+    if module.Model.INPUT == "tokens":
+        raise DataError(f"{folder / MODEL}: {about.name} is not a model of time series.")
     objective = find("objectives", module.Model.HEAD)
     config = settings(folder, about.config, module.Config, f"model '{about.name}'")
     head_config = None
@@ -127,6 +134,14 @@ def load_series(
         head_config=head_config,
         **common,
     )
+
+
+def load_bins(folder: Path, vocabulary: Vocabulary) -> NumericBins:
+    """The bins of `folder`; DataError unless they are as many as the vocabulary was made with."""
+    bins = NumericBins.load(folder / BINS)
+    if bins.n_bins != vocabulary.config.n_bins:
+        raise DataError(f"{folder / BINS} does not fit {VOCABULARY}: {bins.n_bins} bins of each number.")
+    return bins
 
 
 def load_variables(folder: Path, about: Description) -> Variables:

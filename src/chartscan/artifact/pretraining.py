@@ -30,7 +30,7 @@ def pretraining_head(
             "The vocabulary has no event that could be masked. Train on more subjects, or lower "
             "sequence.min_subjects."
         )
-    maskable = torch.zeros(len(vocabulary), dtype=torch.bool)
+    maskable = torch.zeros(len(vocabulary), dtype=torch.bool, device="cpu")
     maskable[events] = True
     head = find("objectives", "masked_event").MaskedEvent(width, maskable, MASK)
     return head

@@ -6,9 +6,9 @@ from typing import Any
 
 from chartscan.artifact.description import BINS, VARIABLES, VOCABULARY, Description, require, same
 from chartscan.artifact.families import SummaryArtifact, TabularArtifact
-from chartscan.artifact.networks import load_variables
+from chartscan.artifact.networks import load_bins, load_variables
 from chartscan.find import find
-from chartscan.sequences import NumericBins, Vocabulary
+from chartscan.sequences import Vocabulary
 
 
 def save_tabular(staging: Path, artifact: TabularArtifact) -> Description:
@@ -25,7 +25,7 @@ def load_tabular(folder: Path, names: list[str], about: Description, **common: A
     require(folder, names, VOCABULARY, BINS)
     vocabulary = Vocabulary.load(folder / VOCABULARY)
     same(folder / VOCABULARY, vocabulary.hash, about.vocabulary, "vocabulary")
-    bins = NumericBins.load(folder / BINS)
+    bins = load_bins(folder, vocabulary)
     models = _load_models(folder, names, about)
     return TabularArtifact(models=models, vocabulary=vocabulary, bins=bins, **common)
 

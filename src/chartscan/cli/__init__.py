@@ -8,21 +8,21 @@ work it imports when it runs, so that help is quick. `main` turns every error in
 
 import os
 import sys
-import traceback
 import warnings
-from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 import chartscan
+from chartscan.cli._content_free import keep_content_out_of_hooks, traceback_without_content, unexpected
 from chartscan.cli._help import Command, Group, WithRecipes, WithStudies, WithTasks
 from chartscan.cli._streams import steady
 from chartscan.cli.data import ingest, label, simulate
 from chartscan.cli.futures import forecast, forecast_report, zero_shot
 from chartscan.cli.reports import bench, demo, evaluate, explain, study
 from chartscan.cli.training import predict, train
+from chartscan.console import shown, shown_lines
 from chartscan.errors import ChartscanError
 from chartscan.settings import UnknownSetting
 
@@ -52,12 +52,36 @@ Exit codes:
   130  interrupted with Ctrl-C
   143  training was interrupted and saved; go on with --resume
 
-CHARTSCAN_DEBUG=1 in the environment shows where an unexpected error came from.
+CHARTSCAN_DEBUG=1 in the environment shows where an unexpected error came from, without content of records.
 """
 DEBUG = "CHARTSCAN_DEBUG"
 
+
+USAGE_ERROR: Any = typer.BadParameter.__base__  # typer brings a click of its own
+
+
+class Commands(Group):
+    """All commands. What is wrong with arguments is said without letting them steer the terminal."""
+
+    def make_context(self, *given: Any, **named: Any) -> Any:
+        """As click does."""
+        try:
+            return super().make_context(*given, **named)
+        except USAGE_ERROR as err:
+            err.message = shown(err.message)
+            raise
+
+    def invoke(self, ctx: Any) -> Any:
+        """As click does."""
+        try:
+            return super().invoke(ctx)
+        except USAGE_ERROR as err:
+            err.message = shown(err.message)
+            raise
+
+
 app = typer.Typer(
-    cls=Group,
+    cls=Commands,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -100,7 +124,8 @@ def main() -> None:
     # Threads that wait without spinning: on a busy machine two spinning ones were thrice as slow as one.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     sys.stdout, sys.stderr = steady(sys.stdout), steady(sys.stderr)
-    warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
+    warnings.formatwarning = lambda message, *_, **__: f"warning: {shown_lines(message)}\n"
+    keep_content_out_of_hooks()
     try:
         app()
     except UnknownSetting as err:
@@ -114,12 +139,18 @@ def main() -> None:
             print("error: interrupted", file=sys.stderr)
         raise
     except OSError as err:
+        if os.environ.get(DEBUG):
+            _say(traceback_without_content(err))
         place = err.filename or f"a file or device used by {_command()}"
-        _end(f"{place}: {err.strerror or err}", 1)
+        _end(f"{place}: {err.strerror or unexpected(err)}", 1)
     except Exception as err:
         if os.environ.get(DEBUG):
-            raise
-        _end(unexpected(err, sys.argv[1:]), 1)
+            _say(traceback_without_content(err))
+        _end(f"{unexpected(err, sys.argv[1:])} {DEBUG}=1 shows where it came from.", 1)
+
+
+def _say(text: str) -> None:
+    print("\n".join(map(shown, text.split("\n"))), file=sys.stderr)
 
 
 def _option_for(setting: str) -> str:
@@ -131,7 +162,7 @@ def _option_for(setting: str) -> str:
 
 
 def _end(message: str, code: int) -> None:
-    print(f"error: {message}", file=sys.stderr)
+    print(f"error: {shown_lines(message)}", file=sys.stderr)
     sys.exit(code)
 
 
@@ -140,21 +171,3 @@ def _command() -> str:
     return (
         f"chartscan {sys.argv[1]}" if len(sys.argv) > 1 and not sys.argv[1].startswith("-") else "chartscan"
     )
-
-
-def unexpected(err: Exception, arguments: list[str]) -> str:
-    """What to say of an error nobody foresaw: its kind and place, and the settings that may have caused it.
-
-    Its text is told only where it comes from the numerics (torch, memory): readers of data quote records.
-    """
-    frames = [
-        f for f in traceback.extract_tb(err.__traceback__) if f"{os.sep}chartscan{os.sep}" in f.filename
-    ]
-    place = f" at {Path(frames[-1].filename).name}, line {frames[-1].lineno}" if frames else ""
-    numeric = type(err) in (RuntimeError, MemoryError) or type(err).__module__.partition(".")[0] == "torch"
-    words = f": {str(err).partition(chr(10))[0]}" if numeric and str(err) else ""
-    message = f"unexpected {type(err).__name__}{place}{words}."
-    given = [b for a, b in pairwise(arguments) if a in ("--set", "--store")]
-    if given:
-        message += f" The cause may be a setting: {', '.join(given)}."
-    return f"{message} {DEBUG}=1 shows where it came from (the output may hold values of records)."

@@ -225,7 +225,7 @@ def bench(
     with display.progress(f"Bench {what}", "measurements") as progress:
         lines = list(run_bench(what, out, settings or [], progress))
     for line in lines:
-        print(line)
+        Display().say(line)
 
 
 def demo(
@@ -247,4 +247,4 @@ def demo(
     from chartscan.recipes.demo import run_demo
 
     report = run_demo(out, subjects, seed, threads_of(threads), Display(quiet))
-    print(report)
+    Display().say(str(report))

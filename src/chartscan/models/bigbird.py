@@ -17,6 +17,8 @@ from chartscan.layers.embedding import EventEmbedding
 from chartscan.layers.encoder_layer import EncoderLayer
 from chartscan.layers.prompt_prefixes import last_of_each, prompt_prefixes
 
+MOST_DRAWN = 1 << 24  # random blocks of a layer, in all lengths
+
 
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The paper's size by default."""
@@ -50,6 +52,12 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         )
         if self.n_random < 0:
             raise ConfigError(f"model.n_random is {self.n_random}; expected at least 0.")
+        blocks = -(-self.context // self.block)
+        if self.n_heads * (blocks + 1) * blocks * self.n_random > MOST_DRAWN:
+            raise ConfigError(
+                f"model.context is {self.context} with model.block {self.block} and model.n_random "
+                f"{self.n_random}: too many random blocks to draw. Raise model.block."
+            )
         if not 0 <= self.seed < 2**31:
             raise ConfigError(f"model.seed is {self.seed}; expected 0 to {2**31 - 1}.")
         if self.d_model % self.n_heads:

@@ -13,7 +13,7 @@ from chartscan.artifact import (
     SeriesArtifact,
     SummaryArtifact,
 )
-from chartscan.errors import ConfigError
+from chartscan.errors import ConfigError, DataError
 from chartscan.predict.reading import Records, Tables, read_records
 from chartscan.predict.sequence import sequence_log_odds
 from chartscan.predict.series import series_log_odds
@@ -53,7 +53,14 @@ def log_odds(
     if not any(table.num_rows for table in labels.values()):
         return {task: np.zeros(0) for task in labels}
     records = read_records(artifact, tables, labels)
-    return _log_odds(artifact, records, labels, progress or _silent)
+    found = _log_odds(artifact, records, labels, progress or _silent)
+    broken = sum(np.count_nonzero(~np.isfinite(values)) for values in found.values())
+    if broken:
+        raise DataError(
+            f"The model answers {broken:,} questions with a number that is not finite: its weights are "
+            "unusable. Train it again, or restore it from a copy."
+        )
+    return found
 
 
 def predictions(labels: pa.Table, log_odds: np.ndarray, calibration: Calibration | None) -> pa.Table:

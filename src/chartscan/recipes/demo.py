@@ -15,15 +15,19 @@ from chartscan.recipes.runs.job import Watcher
 from chartscan.recipes.runs.out import refuse_existing
 from chartscan.recipes.train import run_train
 from chartscan.simulate import SimulateConfig, simulate
+from chartscan.site_key import open_ids
 
 MODELS = ("ehrmamba-tiny", "xgboost")
 
 
 def run_demo(out: Path, subjects: int, seed: int, threads: int, watcher: Watcher) -> Path:
-    """Everything under `out`; gives the path of the report. ConfigError where `out` exists."""
+    """Everything under `out`; gives the path of the report. ConfigError where `out` exists.
+
+    Its patients are nobody: ids are open, so that every machine gives the same numbers.
+    """
     refuse_existing(out)
     out.parent.mkdir(parents=True, exist_ok=True)
-    with OutputLock(out):
+    with OutputLock(out), open_ids():
         return _run(out, subjects, seed, threads, watcher)
 
 

@@ -6,6 +6,10 @@ import msgspec
 
 from chartscan.errors import ConfigError
 
+MOST_TOKENS = 1 << 22  # of a context: what an int32 position and a machine's memory can hold
+MOST_BINS = 127  # a bin is an int8
+MOST_DAYS = 73_000  # 200 years: no record is longer
+
 
 class SequenceConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Settings of the EHRMamba token representation; the defaults follow the paper's text."""
@@ -26,11 +30,14 @@ class SequenceConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     task_token_placement: Literal["end", "both"] = "end"
 
     def __post_init__(self) -> None:
-        if self.context < 16:
-            raise ConfigError(f"sequence.context is {self.context}; expected at least 16.")
-        if self.n_bins < 1 or self.min_subjects < 1 or self.bin_sample < self.n_bins:
+        if not 16 <= self.context <= MOST_TOKENS:
+            raise ConfigError(f"sequence.context is {self.context}; expected 16 to {MOST_TOKENS:,}.")
+        if not 1 <= self.n_bins <= MOST_BINS or self.min_subjects < 1 or self.bin_sample < self.n_bins:
             raise ConfigError(
-                "sequence.n_bins and min_subjects must be positive, bin_sample at least n_bins."
+                f"sequence.n_bins must be 1 to {MOST_BINS}, min_subjects positive, bin_sample at least "
+                "n_bins."
             )
-        if self.implicit_gap_hours < 0 or self.stale_visit_days < 0:
-            raise ConfigError("sequence.implicit_gap_hours and stale_visit_days must not be negative.")
+        if not 0 <= self.implicit_gap_hours <= 24 * MOST_DAYS or not 0 <= self.stale_visit_days <= MOST_DAYS:
+            raise ConfigError(
+                f"sequence.implicit_gap_hours and stale_visit_days must be 0 to {MOST_DAYS:,} days."
+            )

@@ -6,6 +6,7 @@ every finite value of a known code and unit has a bin, its extremes and values n
 
 from collections.abc import Iterable
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 
 import msgspec
@@ -13,8 +14,9 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
+from chartscan import files
 from chartscan.errors import DataError
-from chartscan.sequences.config import SequenceConfig
+from chartscan.sequences.config import MOST_BINS, SequenceConfig
 
 NO_GROUP = -1
 
@@ -85,10 +87,16 @@ class NumericBins(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=
     @classmethod
     def load(cls, path: Path) -> "NumericBins":
         """Read numeric.json; DataError when it is not one."""
-        try:
-            return msgspec.json.decode(path.read_bytes(), type=cls)
-        except msgspec.MsgspecError as err:
-            raise DataError(f"{path.name}: not a file of numeric bins ({err}).") from err
+        found = files.read_json(path, cls, "numeric bins")
+        units = [[bins.unit for bins in of_code] for of_code in found.codes.values()]
+        sound = 1 <= found.n_bins <= MOST_BINS and all(found._sound(bins) for _, _, bins in found.groups)
+        if not sound or any(len(names) != len(set(names)) for names in units):
+            raise DataError(f"{path}: edges of bins are not ascending, or too many; the file was changed.")
+        return found
+
+    def _sound(self, bins: UnitBins) -> bool:
+        ascending = all(low < high for low, high in pairwise(bins.edges))
+        return ascending and len(bins.edges) < self.n_bins and min(bins.subjects, bins.values) >= 0
 
 
 def fit_bins(tables: Iterable[pa.Table], config: SequenceConfig) -> NumericBins:

@@ -13,9 +13,11 @@ from typing import NamedTuple
 import msgspec
 import numpy as np
 
+from chartscan import files
 from chartscan.errors import DataError
 from chartscan.sequences import specials as S
 from chartscan.sequences import types as T
+from chartscan.sequences.config import MOST_DAYS
 from chartscan.sequences.encoded import Encoded
 from chartscan.sequences.specials import interval_days
 
@@ -113,13 +115,36 @@ class Pace(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=True):
     @classmethod
     def load(cls, path: Path, tokens: int) -> "Pace":
         """Read pace.json; DataError when it is not one for a vocabulary of `tokens`."""
-        try:
-            found = msgspec.json.decode(path.read_bytes(), type=cls)
-        except msgspec.MsgspecError as err:
-            raise DataError(f"{path.name}: not the pace of records ({err}).") from err
+        found = files.read_json(path, cls, "the pace of records")
         if len(found.types) != tokens:
-            raise DataError(f"{path.name}: made for {len(found.types)} tokens, the vocabulary has {tokens}.")
+            raise DataError(f"{path}: made for {len(found.types)} tokens, the vocabulary has {tokens}.")
+        if not (found._types_sound() and found._times_sound()):
+            raise DataError(f"{path}: a type, a token or a time is out of range; the file was changed.")
         return found
+
+    def _types_sound(self) -> bool:
+        """Whether types are types, and tokens those of the vocabulary."""
+        tokens, waits = range(len(self.types)), self.waits or ()
+        types = [*self.types, *(type_ for row in self.types_after.values() for type_ in row)]
+        types += [type_ for step in self.steps for type_ in (step.before, step.after)]
+        types += [wait.last for wait in waits]
+        whole = all(len(row) == T.N_TYPES for row in self.types_after.values())
+        intervals = [*self.intervals, *(wait.interval for wait in waits)]
+        return (
+            whole
+            and all(type_ in range(T.N_TYPES) for type_ in types)
+            and all(token in tokens for token in (*self.types_after, *(wait.code for wait in waits)))
+            and all(token in range(S.FIRST_WEEK, S.LONG_TERM + 1) for token in intervals)
+        )
+
+    def _times_sound(self) -> bool:
+        """Whether every distribution of days is one: ascending, not negative, within a record's length."""
+        distributions = [*(step.days for step in self.steps), *self.intervals.values()]
+        distributions += [wait.days for wait in self.waits or ()]
+        return all(
+            len(days) == N_QUANTILES and list(days) == sorted(days) and days[0] >= 0 and days[-1] <= MOST_DAYS
+            for days in distributions
+        )
 
 
 def is_event(types: np.ndarray) -> np.ndarray:

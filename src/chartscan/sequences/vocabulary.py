@@ -16,6 +16,7 @@ import msgspec
 import polars as pl
 import pyarrow as pa
 
+from chartscan import files
 from chartscan.errors import ConfigError, DataError
 from chartscan.sequences.config import SequenceConfig
 from chartscan.sequences.numeric import NO_GROUP, NumericBins
@@ -85,12 +86,10 @@ class Vocabulary(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=T
     @classmethod
     def load(cls, path: Path) -> "Vocabulary":
         """Read vocabulary.json; DataError when it is not one or contradicts itself."""
-        try:
-            found = msgspec.json.decode(path.read_bytes(), type=cls)
-        except msgspec.MsgspecError as err:
-            raise DataError(f"{path.name}: not a vocabulary ({err}).") from err
+        found = files.read_json(path, cls, "a vocabulary")
         tasks_hold = all(found.tokens[i : i + 1] == (task_token_name(n),) for n, i in found.tasks.items())
         counts_hold = len(found.subjects) == len(found.tokens) == len(set(found.tokens))
+        counts_hold &= min(found.subjects, default=0) >= 0
         if found.tokens[: len(SPECIALS)] != SPECIALS or not tasks_hold or not counts_hold:
             raise DataError(
                 f"{path.name}: special tokens, tasks and counts do not agree; the file was changed."

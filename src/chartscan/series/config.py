@@ -6,6 +6,9 @@ import msgspec
 
 from chartscan.errors import ConfigError
 
+MOST_HOURS = 17_520  # two years: every hour of a stay has a row of its own
+MOST_EVENTS = 1 << 22
+
 
 class SeriesConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Settings of triplets and carried state."""
@@ -21,5 +24,9 @@ class SeriesConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def __post_init__(self) -> None:
         if self.window_hours < 1 or self.min_subjects < 1 or self.max_events < 1:
             raise ConfigError("series.window_hours, min_subjects and max_events must be at least 1.")
+        if self.window_hours > MOST_HOURS or self.max_events > MOST_EVENTS:
+            raise ConfigError(
+                f"series.window_hours must be at most {MOST_HOURS:,}, max_events at most {MOST_EVENTS:,}."
+            )
         if not 0 <= self.clip[0] < self.clip[1] <= 1:
             raise ConfigError("series.clip: expected two quantiles, 0 <= low < high <= 1.")

@@ -16,6 +16,7 @@ import polars as pl
 import pyarrow as pa
 from scipy.special import ndtri
 
+from chartscan import files
 from chartscan.errors import DataError
 from chartscan.series.config import SeriesConfig
 from chartscan.series.derived import Rule, derived_rows, rules_for
@@ -23,6 +24,8 @@ from chartscan.series.events import admissions, frame_of, measurements, static_f
 from chartscan.series.ranges import Range, range_of
 
 QUANTILES = 65  # numbers kept of each variable's distribution, from its minimum to its maximum
+MOST_VARIABLES = 32_767  # the number of a variable is an int16
+_GREATEST = float(np.finfo(np.float32).max)
 _GRID = np.linspace(0, 1, QUANTILES)
 _TAIL = 0.001  # rank-Gauss: the extremes stand at the normal quantiles of this share
 
@@ -224,15 +227,30 @@ class Variables(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=Tr
     @classmethod
     def load(cls, path: Path) -> "Variables":
         """Read variables.json; DataError when it is not one or contradicts itself."""
-        try:
-            found = msgspec.json.decode(path.read_bytes(), type=cls)
-        except msgspec.MsgspecError as err:
-            raise DataError(f"{path.name}: not a file of variables ({err}).") from err
-        everything = (*found.variables, *found.numeric_facts)
-        whole = all(len(v.quantiles) == QUANTILES and v.std > 0 and v.low <= v.high for v in everything)
-        if not whole or list(found.names) != sorted(set(found.names)):
-            raise DataError(f"{path.name}: names and numbers do not agree; the file was changed.")
+        found = files.read_json(path, cls, "variables")
+        facts = [fact.name for fact in found.numeric_facts]
+        distinct = list(found.names) == sorted(set(found.names)) and len(facts) == len(set(facts))
+        levels = [code for group in found.groups for code in group.codes]
+        distinct &= len(levels) == len(set(levels)) and all(group.levels for group in found.groups)
+        sound = all(_sound(numbers) for numbers in (*found.variables, *found.numeric_facts))
+        if not distinct or not sound or not 1 <= found.n_variables <= MOST_VARIABLES:
+            raise DataError(f"{path}: names and numbers do not agree; the file was changed.")
         return found
+
+
+def _sound(numbers: Numbers) -> bool:
+    """Whether the numbers can be those of values: ordered, within float32, with a deviation to divide by."""
+    low, high = _closed(numbers.valid)
+    ordered = low <= numbers.low <= numbers.high <= high
+    ordered &= list(numbers.quantiles) == sorted(numbers.quantiles)
+    limits = (numbers.low, numbers.high, numbers.mean, *numbers.quantiles)
+    return (
+        ordered
+        and len(numbers.quantiles) == QUANTILES
+        and max(map(abs, limits)) <= _GREATEST
+        and 1 / _GREATEST <= numbers.std <= _GREATEST
+        and min(numbers.subjects, numbers.values, numbers.outside) >= 0
+    )
 
 
 def _fitted(frame: pl.DataFrame, config: SeriesConfig) -> tuple[Numbers, ...]:

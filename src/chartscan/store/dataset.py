@@ -117,7 +117,7 @@ class Dataset:
         return self._read(self.path / meds.code_metadata_filepath)
 
     def subject_map(self) -> pa.Table:
-        """subjects.SUBJECTS: which patient of the source is which subject."""
+        """The subjects; where ids are open (no site key), as subjects.SUBJECTS: which patient is which."""
         return self._read(self.path / "metadata" / "subjects.parquet")
 
     def verify(self) -> None:

@@ -11,7 +11,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from chartscan.schema import EVENTS, SPLITS
-from chartscan.store.subjects import SUBJECTS
 from chartscan.store.writing import writing
 
 CODES = pa.schema(
@@ -62,8 +61,8 @@ def write_splits(folder: Path, subject_ids: np.ndarray, splits: np.ndarray) -> N
 
 
 def write_subjects(folder: Path, subjects: pa.Table) -> None:
-    """`metadata/subjects.parquet`: which patient of the source is which subject."""
-    _write(subjects.cast(SUBJECTS), folder / "metadata" / "subjects.parquet")
+    """`metadata/subjects.parquet`: the subjects, and where ids are open which patient is which."""
+    _write(subjects, folder / "metadata" / "subjects.parquet")
 
 
 def write_description(folder: Path, source: str) -> None:

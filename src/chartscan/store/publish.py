@@ -17,7 +17,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from chartscan.files import sync
+from chartscan.files import check_own, sync
 
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2  # Linux: RENAME_EXCHANGE; macOS: RENAME_SWAP has the same value
@@ -32,10 +32,12 @@ def published(out: Path) -> Path:
 def recover(out: Path) -> None:
     """Undo what a run that died left behind. The caller holds the lock."""
     previous = _previous(out)
+    check_own(previous)
     if previous.exists() and not out.exists():
         os.rename(previous, out)
     ours = re.compile(re.escape(out.name) + r"\.staging-\d+")
     for path in [p for p in out.parent.iterdir() if ours.fullmatch(p.name)]:
+        check_own(path)
         shutil.rmtree(path)
     if previous.exists():
         _discard(previous, make_staging(out))

@@ -8,6 +8,7 @@ files 0600. The manifest lists them, but they are no part of what it seals: they
 A run gathers its bad lines in its staging folder. When it fails, and so publishes nothing, they go to
 `<dataset>.quarantine`, beside the dataset that stays if there is one, until a run succeeds. The key is handed
 on, so that the same bad line keeps its digest. Of that folder only files of the names above are ever removed.
+A folder that is a symbolic link, or belongs to another user, is refused.
 """
 
 import hashlib
@@ -18,6 +19,7 @@ import secrets
 from pathlib import Path
 from typing import IO, Any
 
+from chartscan.files import check_own
 from chartscan.store.writing import writing
 
 QUARANTINE = "quarantine"
@@ -39,6 +41,7 @@ def failed_quarantine_folder(out: Path) -> Path:
 
 def clear_quarantine(folder: Path) -> None:
     """Remove the records of an earlier run; its key stays, and so does whatever is not ours."""
+    check_own(folder)
     if folder.is_dir():
         for path in [path for pattern in _OURS for path in folder.glob(pattern)]:
             if path.is_file():
@@ -55,6 +58,8 @@ def remove_quarantine(folder: Path) -> None:
 
 def hand_on_key(earlier: Path, run: Path) -> bool:
     """Give the folder of a new run the key of an earlier one; False where there is none."""
+    check_own(earlier)
+    check_own(earlier / KEY)
     if not (earlier / KEY).is_file():
         return False
     run.mkdir(mode=0o700)
@@ -142,8 +147,8 @@ class Quarantine:
 
 
 def _private(path: Path) -> IO[bytes]:
-    """`path` opened for appending, readable by its owner alone."""
-    return open(path, "ab", opener=lambda name, _: os.open(name, _APPEND, 0o600))
+    """`path` opened for appending, readable by its owner alone; a symbolic link is an OSError."""
+    return open(path, "ab", opener=lambda name, _: os.open(name, _APPEND | os.O_NOFOLLOW, 0o600))
 
 
 def _read_or_make_key(path: Path) -> bytes:

@@ -1,7 +1,7 @@
 """From the patient ids of a source to subject ids, and the check that no two patients became one.
 
-A subject id is a 63-bit hash of (source, patient id): the same in every run and file order. Two patients
-that collide are an error, never a merge.
+A subject id is a 63-bit hash of (source, patient id) under the site's key: the same in every run and file
+order of the site, and nothing that others could compute. Two patients that collide are an error, not a merge.
 """
 
 import hashlib
@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 
 from chartscan.errors import DataError
 from chartscan.schema import check
+from chartscan.site_key import is_open, site_key
 
 SUBJECTS = pa.schema(
     [
@@ -23,8 +24,11 @@ SUBJECTS = pa.schema(
 
 
 def subject_id_of(source: str, patient_id: str) -> int:
-    """The 63-bit subject id of a patient; `source` keeps equal ids of two hospitals apart."""
-    hashed = hashlib.blake2b(f"{source}\x00{patient_id}".encode(), digest_size=8).digest()
+    """The 63-bit subject id of a patient; `source` keeps equal ids of two hospitals apart.
+
+    ConfigError where the site's key cannot be used.
+    """
+    hashed = hashlib.blake2b(f"{source}\x00{patient_id}".encode(), digest_size=8, key=site_key()).digest()
     return int.from_bytes(hashed) >> 1
 
 
@@ -51,3 +55,8 @@ def identity_map(subject_ids: np.ndarray) -> pa.Table:
     """SUBJECTS rows for a source whose patients are known by their subject ids only."""
     ids = pa.array(subject_ids, pa.int64())
     return pa.table([ids.cast(pa.string()), ids, pa.nulls(len(ids), pa.string())], schema=SUBJECTS)
+
+
+def without_patients(subjects: pa.Table) -> pa.Table:
+    """What a dataset may hold of SUBJECTS: all of it where ids are open, else the subject ids alone."""
+    return subjects if is_open() else subjects.select(["subject_id"]).group_by("subject_id").aggregate([])

@@ -18,8 +18,9 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 
+from chartscan import site_key
 from chartscan.errors import ConfigError, DataError
-from chartscan.files import sync
+from chartscan.files import own_place, sync
 from chartscan.lock import OutputLock
 from chartscan.schema import SPLITS, check
 from chartscan.store import metadata, publish
@@ -38,7 +39,7 @@ from chartscan.store.shards import write_shards
 from chartscan.store.sort import Repeats, sorted_events
 from chartscan.store.splits import assign_split
 from chartscan.store.spool import Spool, amend
-from chartscan.store.subjects import identity_map, subject_map
+from chartscan.store.subjects import identity_map, subject_map, without_patients
 from chartscan.store.tally import Tally
 
 Progress = Callable[[int, int | None], None]
@@ -64,7 +65,7 @@ class DatasetWriter:
         overwrite: bool = False,
         sorting: Bar | None = None,
     ):
-        self.out = Path(out).resolve()
+        self.out = own_place(Path(out)).resolve()
         self.config = config or StoreConfig()
         self.accounting = Accounting()
         self._source = source
@@ -227,7 +228,7 @@ class DatasetWriter:
     def _write_metadata(self, folder: Path, codes: pa.Table, subjects: pa.Table) -> None:
         ids = np.unique(subjects["subject_id"])
         metadata.write_codes(folder, codes)
-        metadata.write_subjects(folder, subjects)
+        metadata.write_subjects(folder, without_patients(subjects) if self._subjects else subjects)
         metadata.write_splits(folder, ids, self._split_of(ids))
         metadata.write_description(folder, self._source)
 
@@ -244,6 +245,7 @@ class DatasetWriter:
     def _facts(self, counts: dict[str, int]) -> dict[str, Any]:
         return {
             "source": self._source,
+            "site_key": site_key.fingerprint(),
             "settings": self._settings,
             "site": self._site,
             "store": msgspec.to_builtins(self.config),

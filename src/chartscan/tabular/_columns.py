@@ -18,6 +18,7 @@ Floats = NDArray[np.float64]
 Scale = Literal["log", "standard", "rank"]
 
 QUANTILES = 65  # of each column that ranks are read from
+GREATEST = 1e30  # of a number that was learned: its products are finite
 _TAIL = 0.001  # the extremes of a column stand at the normal quantiles of this share
 _SHARES = np.linspace(0, 1, QUANTILES)
 
@@ -112,14 +113,30 @@ def fit_columns(matrix: Matrix, scaling: Scale, flags: bool) -> Columns:
 
 def columns_from(plain: Mapping[str, Any]) -> Columns:
     """The columns whose fields are saved in `plain`; KeyError, TypeError or ValueError if none are."""
+    scale = _numbers(plain["scale"])
+    if not (scale > 0).all():
+        raise ValueError("a deviation that is not positive")
     if "scaling" not in plain:
-        return CountColumns(np.asarray(plain["fill"], np.float64), np.asarray(plain["scale"], np.float64))
-    centre, scale = np.asarray(plain["centre"], np.float64), np.asarray(plain["scale"], np.float64)
-    flagged = np.asarray(plain["flagged"], np.int64)
-    quantiles = np.asarray(plain["quantiles"], np.float64).reshape(len(centre) - len(flagged), -1)
+        return CountColumns(_numbers(plain["fill"], len(scale)), scale)
     if plain["scaling"] not in get_args(Scale):
         raise ValueError("no such scaling")
-    return DenseColumns(plain["scaling"], quantiles, flagged, centre, scale)
+    flagged = np.asarray(plain["flagged"], np.int64)
+    width = len(scale) - len(flagged)
+    if flagged.ndim != 1 or not (np.diff(flagged) > 0).all() or not np.isin(flagged, np.arange(width)).all():
+        raise ValueError("flags of columns that there are not")
+    n_quantiles = QUANTILES if plain["scaling"] == "rank" else 0
+    quantiles = np.asarray(plain["quantiles"], np.float64).reshape(width, n_quantiles)
+    if not np.isfinite(quantiles).all() or not (np.diff(quantiles, axis=1) >= 0).all():
+        raise ValueError("quantiles that do not ascend")
+    return DenseColumns(plain["scaling"], quantiles, flagged, _numbers(plain["centre"], len(scale)), scale)
+
+
+def _numbers(given: Any, length: int | None = None) -> Floats:
+    """A column of finite numbers, of `length` where it is known; ValueError if they are anything else."""
+    found = np.asarray(given, np.float64)
+    if found.ndim != 1 or not (np.abs(found) <= GREATEST).all() or length not in (None, len(found)):
+        raise ValueError("not one finite number a column")
+    return found
 
 
 def _dense(matrix: Matrix) -> Floats:

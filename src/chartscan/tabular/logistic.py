@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 from scipy.sparse import issparse
 from sklearn.linear_model import LogisticRegression
 
+from chartscan import files
 from chartscan.errors import ConfigError, DataError
 from chartscan.tabular._checks import Matrix, check_config, check_training, check_width
-from chartscan.tabular._columns import Columns, Scale, columns_from, fit_columns
+from chartscan.tabular._columns import GREATEST, Columns, Scale, columns_from, fit_columns
 
 
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -97,12 +98,15 @@ def fit(
 def load(path: Path) -> Model:
     """The model that `Model.save` wrote. DataError if the file is none."""
     try:
-        plain = msgspec.json.decode(path.read_bytes(), type=dict[str, Any])
+        plain = files.read_json(path, dict[str, Any], "a saved logistic regression")
         columns, weights = columns_from(plain), np.asarray(plain["weights"], np.float64)
-        if weights.shape != (columns.n_features,):
+        intercept = np.asarray(plain["intercept"], np.float64)
+        if weights.shape != (columns.n_features,) or intercept.shape != ():
             raise ValueError("not one weight a feature")
-        return Model(columns, weights, float(plain["intercept"]))
-    except (OSError, KeyError, TypeError, ValueError, msgspec.DecodeError) as err:
+        if not (np.abs([*weights, intercept]) <= GREATEST).all():
+            raise ValueError("a weight that is not finite")
+        return Model(columns, weights, float(intercept))
+    except (OSError, KeyError, TypeError, ValueError, OverflowError) as err:
         raise DataError(f"{path}: not a saved logistic regression. Train it again.") from err
 
 

@@ -17,6 +17,7 @@ from scipy.sparse import csr_matrix
 
 from chartscan.errors import DataError
 from chartscan.tabular._checks import Matrix, check_config, check_training, check_width
+from chartscan.tabular._trees import checked_trees
 
 
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -116,8 +117,8 @@ def load(path: Path) -> Model:
     """The model that `Model.save` wrote. DataError if the file is none."""
     booster = xgb.Booster()
     try:
-        booster.load_model(bytearray(path.read_bytes()))
-    except (OSError, xgb.core.XGBoostError) as err:
+        booster.load_model(bytearray(checked_trees(path)))
+    except (OSError, ValueError, xgb.core.XGBoostError) as err:
         raise DataError(f"{path}: not a saved XGBoost model. Train it again.") from err
     return Model(booster)
 

@@ -1,5 +1,6 @@
 """The ceiling on simulated data: true risks as predictions of a model that knows the simulator."""
 
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,9 @@ from chartscan.evaluation import PredictionSet
 from chartscan.evaluation.predictions import TRUE_RISK
 from chartscan.schema import PREDICTIONS, check
 from chartscan.simulate import TRUTH
+from chartscan.site_key import OPEN, check_key, open_ids
 from chartscan.store.dataset import Dataset
+from chartscan.store.subjects import subject_id_of
 
 FOLDER, FILE = "truth", "risk.parquet"
 KEYS = ["subject_id", "prediction_time"]
@@ -22,13 +25,23 @@ def ceilings(truth: Path, dataset: Dataset, labels: dict[str, pa.Table]) -> dict
     """True risk of every labelled prediction, by task; DataError where the truth lacks one.
 
     `truth` is the simulator's side file, its folder, or the export that holds it; its patients are found
-    through the dataset's subject map.
+    by the site key that the dataset was made with: ConfigError where another is at hand.
     """
-    subjects = pl.DataFrame(dataset.subject_map())
-    risks = pl.DataFrame(_read(truth_file(truth))).join(subjects, on="patient_id")
+    risks = pl.DataFrame(_read(truth_file(truth)))
+    risks = risks.join(_subjects(dataset, risks["patient_id"].unique()), on="patient_id")
     return {
         task: _ceiling(task, risks.filter(pl.col("task") == task), table) for task, table in labels.items()
     }
+
+
+def _subjects(dataset: Dataset, patients: pl.Series) -> pl.DataFrame:
+    """Subject ids of the `patients`, computed as the dataset's were."""
+    made_with = dataset.manifest.get("site_key", OPEN)
+    source = dataset.manifest["settings"].get("namespace", dataset.manifest["source"])
+    with open_ids() if made_with == OPEN else nullcontext():
+        check_key(made_with, dataset.path)
+        ids = [subject_id_of(source, patient) for patient in patients]
+    return pl.DataFrame({"patient_id": patients, "subject_id": ids})
 
 
 def truth_file(truth: Path) -> Path:

@@ -4,12 +4,17 @@ import os
 import tempfile
 from pathlib import Path
 
+from chartscan import files
 from chartscan.errors import ConfigError
 
 
 def check_apart(out: Path, *inputs: Path | None) -> None:
-    """ConfigError where `out` is one of the `inputs` or lies within one of their folders."""
-    place = out.resolve()
+    """ConfigError where `out` is one of the `inputs` or lies within one of their folders, or is not ours.
+
+    What an earlier run left there when it was killed is removed.
+    """
+    place = files.own_place(out).resolve()
+    files.sweep(out)
     for one in inputs:
         if one is not None and place.is_relative_to(one.resolve()):
             raise ConfigError(f"{out} is part of {one}, which is read, not written. Name another place.")
@@ -17,8 +22,9 @@ def check_apart(out: Path, *inputs: Path | None) -> None:
 
 def refuse_existing(out: Path) -> None:
     """ConfigError where `out` is there, also as a link to nothing: nothing is ever written over."""
-    if out.exists() or out.is_symlink():
+    if os.path.lexists(out):
         raise ConfigError(f"{out} exists already and is not overwritten. Choose another place.")
+    files.sweep(out)
 
 
 def check_file(out: Path, example: str) -> None:

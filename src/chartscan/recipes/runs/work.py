@@ -52,6 +52,7 @@ def begin(job: Job, recipe: msgspec.Struct) -> None:
     """Make the working folder; refuse to mix with another run that was cut short."""
     mine = identity(job, recipe)
     refuse_unfinished(job.work, job.resume)
+    files.check_own(job.work)
     if job.work.exists():
         _check_same(job, mine)
     job.work.mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,125 @@
+"""With the site's key the same patient is the same subject; without it nobody can test for one."""
+
+import base64
+import hashlib
+import json
+import os
+import stat
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from chartscan import site_key
+from chartscan.errors import ConfigError, DataError
+from chartscan.recipes.runs import seen as seen_module
+from chartscan.recipes.runs.seen import seen, seen_record
+from chartscan.sources import fhir
+from chartscan.store.dataset import Dataset
+from chartscan.store.subjects import subject_id_of
+from chartscan.store.writer import DatasetWriter
+
+
+@pytest.fixture
+def key(monkeypatch, tmp_path):
+    """Chooses the key file `name`."""
+
+    def choose(name: str) -> None:
+        monkeypatch.setenv(site_key.VARIABLE, str(tmp_path / "keys" / name))
+
+    choose("ours")
+    return choose
+
+
+def ingested(tmp_path, name: str) -> Dataset:
+    export = tmp_path / "export"
+    if not export.exists():
+        export.mkdir()
+        patient = {"resourceType": "Patient", "gender": "female", "birthDate": "1950-03-04"}
+        lines = [json.dumps(patient | {"id": f"mrn-{i}"}) for i in range(20)]
+        (export / "Patient.ndjson").write_text("\n".join(lines) + "\n")
+    with DatasetWriter(tmp_path / name, source="fhir", settings={"namespace": "fhir"}) as writer:
+        fhir.read(export, writer, fhir.Config(), lambda *_: None)
+    return Dataset.open(tmp_path / name)
+
+
+def test_the_same_patient_is_the_same_subject_in_all_datasets_of_a_site_and_no_other(tmp_path, key):
+    first, again = ingested(tmp_path, "a"), ingested(tmp_path, "b")
+    assert first.subject_ids(None).tolist() == again.subject_ids(None).tolist()
+    assert first.fingerprint == again.fingerprint
+    assert subject_id_of("fhir", "mrn-3") in first.subject_ids(None)
+    key("theirs")
+    other = ingested(tmp_path, "c")
+    assert not set(other.subject_ids(None)) & set(first.subject_ids(None))
+    assert other.manifest["site_key"] != first.manifest["site_key"]
+
+
+def test_a_dataset_holds_neither_patient_ids_nor_hashes_that_others_can_compute(tmp_path, key):
+    dataset = ingested(tmp_path, "a")
+    for path in dataset.path.rglob("*"):
+        if path.is_file():
+            content = path.read_bytes()
+            if path.suffix == ".parquet":
+                content += str(pq.read_table(path).to_pylist()).encode()
+            assert b"mrn-" not in content, path
+    plain = hashlib.blake2b(b"fhir\x00mrn-3", digest_size=8).digest()
+    assert int.from_bytes(plain) >> 1 not in dataset.subject_ids(None)
+    assert site_key.site_key().hex().encode() not in (dataset.path / "manifest.json").read_bytes()
+
+
+def test_a_run_recognises_its_subjects_under_its_key_alone(key):
+    class Job:
+        def subjects(self, split: str) -> np.ndarray:
+            return np.arange(5) if split == "train" else np.arange(5, 8)
+
+    run = {"seen": seen_record(Job())}
+    assert seen(run, np.arange(4, 100)) == 4
+    key("theirs")
+    with pytest.warns(UserWarning, match="is not known"):
+        assert seen(run, np.arange(100)) == 0
+    salt, packed = bytes.fromhex(run["seen"][0]["salt"]), base64.b64decode(run["seen"][0]["subjects"])
+    assert not any(seen_module._hash(b"", salt, subject) in packed for subject in range(8))
+
+
+def test_a_damaged_record_of_subjects_seen_is_refused(key):
+    for wrong in ([{"salt": "zz", "subjects": ""}], [{"salt": "00", "subjects": "?"}], [3], "x", [{}]):
+        with pytest.raises(DataError, match="is damaged"):
+            seen({"seen": wrong}, np.arange(3))
+
+
+def test_a_key_is_made_once_for_its_owner_alone(tmp_path, key):
+    first = site_key.site_key()
+    path = site_key.key_path()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    site_key._key.cache_clear()
+    assert site_key.site_key() == first
+    assert os.listdir(path.parent) == ["ours"]
+
+
+def test_a_key_that_cannot_be_trusted_is_refused_with_a_remedy(tmp_path, key):
+    path = site_key.key_path()
+    path.parent.mkdir()
+    for make, words in (
+        (lambda: path.write_text("short"), "chmod 600"),
+        (lambda: path.chmod(0o600), "not a site key"),
+        (lambda: (path.unlink(), path.symlink_to(tmp_path / "x")), "cannot be read"),
+    ):
+        make()
+        with pytest.raises(ConfigError, match=words):
+            site_key.site_key()
+
+
+def test_the_truth_of_a_simulated_export_needs_the_key_of_the_dataset(tmp_path, key):
+    dataset = ingested(tmp_path, "a")
+    site_key.check_key(dataset.manifest["site_key"], dataset.path)
+    key("theirs")
+    with pytest.raises(ConfigError, match="made with another site key"):
+        site_key.check_key(dataset.manifest["site_key"], dataset.path)
+
+
+def test_open_ids_are_those_that_anyone_can_compute(monkeypatch, key):
+    plain = hashlib.blake2b(b"fhir\x00mrn-3", digest_size=8).digest()
+    with site_key.open_ids():
+        assert subject_id_of("fhir", "mrn-3") == int.from_bytes(plain) >> 1
+    monkeypatch.setenv(site_key.VARIABLE, "open")
+    assert subject_id_of("fhir", "mrn-3") == int.from_bytes(plain) >> 1
