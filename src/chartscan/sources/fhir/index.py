@@ -7,20 +7,20 @@ patients and encounters, not with the size of the export.
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 
 from chartscan.sources.fhir.clock import Clock
 from chartscan.sources.fhir.codes import CodeBook
 from chartscan.sources.fhir.config import Config
+from chartscan.sources.fhir.drugs import Ingredients, ingredients, resolve
 from chartscan.sources.fhir.lines import BOM, BrokenFile, InputFile, blocks, refuse_other_formats
 from chartscan.sources.fhir.outcomes import Quarantined
 from chartscan.sources.fhir.references import Table, Visit, key_of, target, text_of
 from chartscan.sources.fhir.resources import (
     DECODERS,
     REFERENCE_TYPES,
-    Contained,
     Encounter,
     Medication,
     Meta,
@@ -30,13 +30,6 @@ from chartscan.sources.fhir.stays import DROPPED, facts_of
 Report = Callable[[InputFile, int], None]
 _WANTED = re.compile(rb'"resourceType"\s*:\s*"(%b)"' % "|".join(REFERENCE_TYPES).encode())
 _NO_TIME = -(2**63)
-
-
-class Ingredients(NamedTuple):
-    """Codes of a drug, or the drugs it is made of where it has none."""
-
-    codes: tuple[str, ...]
-    references: tuple[str, ...]
 
 
 class Index:
@@ -68,11 +61,7 @@ class Index:
 
     def medication(self, reference: str) -> tuple[str, ...]:
         """Codes of the drug that a reference names, those of its ingredients if it has none itself."""
-        found = self._medication(reference)
-        if found is None:
-            return ()
-        parts = (self._medication(part) for part in found.references)
-        return tuple(dict.fromkeys([*found.codes, *(code for part in parts if part for code in part.codes)]))
+        return resolve(reference, self._medication).codes
 
     def _medication(self, reference: str) -> Ingredients | None:
         kind, medication_id = target(reference)
@@ -154,16 +143,6 @@ def read_index(files: list[InputFile], config: Config, codes: CodeBook, report: 
 def place_of(file: InputFile, line: int) -> int:
     """One number for a line of a file; later lines and files have greater ones."""
     return file.number << 40 | line
-
-
-def ingredients(medication: Medication | Contained, codes: CodeBook) -> Ingredients:
-    """What a Medication says it is."""
-    own = codes.find(medication.code)
-    if own:
-        return Ingredients((own,), ())
-    concepts = (codes.find(part.itemCodeableConcept) for part in medication.ingredient)
-    references = (text_of(part.itemReference) for part in medication.ingredient)
-    return Ingredients(tuple(filter(None, concepts)), tuple(filter(None, references)))
 
 
 def _decoded(raw: bytes) -> Iterator[Any]:

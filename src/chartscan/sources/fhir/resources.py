@@ -44,6 +44,7 @@ class Quantity(Struct, gc=False):
     value: Raw = Raw()
     comparator: str | None = None
     unit: str | None = None
+    system: str | None = None
     code: str | None = None
 
 
@@ -150,8 +151,21 @@ class Value(Struct, gc=False):
     valueTime: str | None = None
     valueRange: Raw = Raw()
     valueRatio: Raw = Raw()
+    dataAbsentReason: Raw = Raw()
+    # Of other versions of FHIR, or of none, as exports have them.
+    valueInteger64: Raw = Raw()
+    valueDecimal: Raw = Raw()
+    valueUnsignedInt: Raw = Raw()
+    valuePositiveInt: Raw = Raw()
+    valueCoding: Raw = Raw()
+    valueCode: Raw = Raw()
+    valueDate: Raw = Raw()
+    valueInstant: Raw = Raw()
+    # Not read, but counted.
     valueSampledData: Raw = Raw()
     valuePeriod: Raw = Raw()
+    valueAttachment: Raw = Raw()
+    valueReference: Raw = Raw()
 
 
 class Observation(Value, gc=False, kw_only=True):
@@ -194,6 +208,7 @@ class Medication(Struct, gc=False):
     status: str | None = None
     code: Concept | None = None
     ingredient: list[Ingredient] = []
+    contained: Raw = Raw()  # list[Contained], and whatever else
 
 
 class MedicationUse(Struct, gc=False):
@@ -204,7 +219,7 @@ class MedicationUse(Struct, gc=False):
     subject: Reference | None = None
     medicationCodeableConcept: Concept | None = None
     medicationReference: Reference | None = None
-    contained: list[Contained] = []
+    contained: Raw = Raw()  # list[Contained], and whatever else
 
 
 class MedicationRequest(MedicationUse, gc=False, kw_only=True):
@@ -215,12 +230,15 @@ class MedicationRequest(MedicationUse, gc=False, kw_only=True):
     doNotPerform: bool | None = None
     encounter: Reference | None = None
     authoredOn: str | None = None
+    dosageInstruction: Raw = Raw()  # counted, not read
 
 
 class Dosage(Struct, gc=False):
-    """The amount given."""
+    """The amount given, or how fast."""
 
     dose: Quantity | None = None
+    rateQuantity: Quantity | None = None
+    rateRatio: Raw = Raw()
 
 
 class MedicationAdministration(MedicationUse, gc=False, kw_only=True):
@@ -238,8 +256,11 @@ class MedicationDispense(MedicationUse, gc=False, kw_only=True):
 
     resourceType: Literal["MedicationDispense"]
     context: Reference | None = None
+    quantity: Raw = Raw()  # counted, not read, as all below
+    daysSupply: Raw = Raw()
     whenPrepared: str | None = None
     whenHandedOver: str | None = None
+    dosageInstruction: Raw = Raw()
 
 
 class MedicationStatement(MedicationUse, gc=False, kw_only=True):
@@ -250,6 +271,7 @@ class MedicationStatement(MedicationUse, gc=False, kw_only=True):
     effectiveDateTime: str | None = None
     effectivePeriod: Period | None = None
     dateAsserted: str | None = None
+    dosage: Raw = Raw()  # counted, not read
 
 
 class Immunization(Struct, gc=False):

@@ -1,0 +1,129 @@
+"""Unit and code of a Quantity -> the unit of an event, and an account of how each was read.
+
+What people read (`unit`) and what programs read (`code`) may disagree; then neither is believed: the event
+keeps both, as a unit of its own, and is counted. Which spellings mean one unit, `vocabulary.units` knows.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+from chartscan.sources.fhir.remember import LIMIT
+from chartscan.vocabulary.units import LONGEST, canonical_unit, same_unit
+
+UNIFIED, CONFLICT, UNKNOWN = "unit_unified", "unit_conflict", "unit_unknown"
+_UCUM = ("unitsofmeasure.org", "2.16.840.1.113883.6.8")
+_Key = tuple[str | None, str | None, str | None]  # unit, code and system of a Quantity
+
+
+class Reading(NamedTuple):
+    """The unit of events, and how it was found: recognised, mapped, unknown or not said."""
+
+    unit: str | None
+    how: str
+    flag: str | None = None
+
+
+class Counted:
+    """A unit as met in the export; `records` grows with every use."""
+
+    __slots__ = ("reading", "records", "unit")
+
+    def __init__(self, reading: Reading):
+        self.reading = reading
+        self.unit = reading.unit
+        self.records = 0
+
+
+class UnitReader:
+    """Reads units; `words` are those of the site, which go before all others."""
+
+    def __init__(self, words: Mapping[str, str]):
+        self._words = {_folded(word): unit for word, unit in words.items()}
+        self._met: dict[_Key, Counted] = {}
+        self._account: Counter[tuple[str, str, Reading]] = Counter()
+
+    def find(self, key: _Key) -> Counted:
+        """The unit that (unit, code, system) stand for; add to its `records` when it is used."""
+        found = self._met.get(key)
+        return self._new(key) if found is None else found
+
+    def _new(self, key: _Key) -> Counted:
+        if len(self._met) >= LIMIT:
+            self._settle()
+        found = self._met[key] = Counted(self._read(*key))
+        return found
+
+    def _read(self, unit: str | None, code: str | None, system: str | None) -> Reading:
+        unit, code = _plain(unit), _plain(code)
+        if not unit and not code:
+            return Reading(None, "not said")
+        if not unit or not code or _folded(unit) == _folded(code):
+            return self._single(unit or code)
+        ucum = system is not None and system.strip().rstrip("/").lower().endswith(_UCUM)
+        return self._pair(unit, code, ucum)
+
+    def _single(self, word: str) -> Reading:
+        meaning, how = self._meaning(word)
+        if meaning is None:
+            return Reading(word, how, UNKNOWN)
+        return Reading(meaning, how, UNIFIED if meaning != word else None)
+
+    def _pair(self, unit: str, code: str, ucum: bool) -> Reading:
+        """Where unit and code are written differently."""
+        said, how = self._meaning(unit)
+        coded, how_coded = self._meaning(code)
+        if said is not None and coded is not None:
+            both = same_unit(said, coded)
+            if both is not None:
+                how = "mapped" if "mapped" in (how, how_coded) else "recognised"
+                return Reading(both, how, UNIFIED if both != unit else None)
+            return Reading(f"{said}|{coded}", "unknown", CONFLICT)
+        if coded is not None:  # words that are not understood, with a code that is
+            return Reading(coded, how_coded, UNIFIED)
+        if said is not None and ucum:  # it should be one of UCUM's, and is none that says the same
+            return Reading(f"{said}|{code}", "unknown", CONFLICT)
+        if said is not None:  # a code of the site's own
+            return Reading(said, how, UNIFIED if said != unit else None)
+        return Reading(code if ucum else unit, "unknown", UNKNOWN)
+
+    def _meaning(self, word: str) -> tuple[str | None, str]:
+        mapped = self._words.get(_folded(word))
+        if mapped is not None:
+            return mapped, "mapped"
+        meaning = canonical_unit(word)
+        return meaning, "unknown" if meaning is None else "recognised"
+
+    def flags(self) -> Counter[str]:
+        """Records whose unit was unified, contradicts itself or is unknown."""
+        self._settle()
+        found: Counter[str] = Counter()
+        for (_, _, reading), records in self._account.items():
+            if reading.flag:
+                found[reading.flag] += records
+        return found
+
+    def account(self) -> Iterator[tuple[str, str, str | None, str, int]]:
+        """(word, code system, unit, how, records) of every spelling that was met."""
+        self._settle()
+        for (word, system, reading), records in self._account.items():
+            yield word, system, reading.unit if reading.how != "unknown" else None, reading.how, records
+
+    def _settle(self) -> None:
+        """Add what was counted to the account, and start anew."""
+        for (unit, code, system), counted in self._met.items():
+            unit, code = _plain(unit), _plain(code)
+            word = f"{unit}|{code}" if unit and code and unit != code else unit or code
+            if counted.records:
+                self._account[word, (system or "") if code else "", counted.reading] += counted.records
+            counted.records = 0
+        self._met = {}
+
+
+def _plain(text: str | None) -> str:
+    """A unit as written, without what cannot be seen; a narrative is cut."""
+    return " ".join((text or "").replace("\x00", "").split())[:LONGEST]
+
+
+def _folded(word: str) -> str:
+    return " ".join(word.split())
