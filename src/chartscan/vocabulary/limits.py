@@ -12,7 +12,7 @@ _WEIGHT = {"kg": (0.2, 700), "g": (200, 700_000), "[lb_av]": (0.4, 1550)}
 _HEIGHT = {"cm": (15, 280), "m": (0.15, 2.8), "[in_i]": (6, 110)}
 _BLOOD_COUNT = {"10*3/uL": (0, 3000)}
 
-LIMITS: dict[str, dict[str, tuple[float, float]]] = {
+_BY_UNIT: dict[str, dict[str, tuple[float, float]]] = {
     "LOINC//8867-4": {"/min": (0, 500)},  # heart rate
     "LOINC//9279-1": {"/min": (0, 200)},  # respiratory rate
     "LOINC//8480-6": _PRESSURE,  # systolic
@@ -58,17 +58,13 @@ LIMITS: dict[str, dict[str, tuple[float, float]]] = {
 }
 
 
-def is_impossible(code: str, number: float, unit: str | None) -> bool:
-    """Whether a number of this code lies outside what is possible; False where the unit has no limits.
+ANYTHING = (float("-inf"), float("inf"))  # in a unit that has no limits
 
-    A number without a unit is judged by the widest limits of the code.
-    """
-    limits = LIMITS.get(code)
-    if not limits:
-        return False
-    if unit is None:
-        return (
-            not min(low for low, _ in limits.values()) <= number <= max(high for _, high in limits.values())
-        )
-    low, high = limits.get(unit, (number, number))
-    return not low <= number <= high
+
+def _with_unitless(limits: dict[str, tuple[float, float]]) -> dict[str | None, tuple[float, float]]:
+    """The limits by unit; a number without a unit is judged by the widest of them."""
+    lows, highs = zip(*limits.values(), strict=True)
+    return {None: (min(lows), max(highs)), **limits}
+
+
+LIMITS = {code: _with_unitless(limits) for code, limits in _BY_UNIT.items()}

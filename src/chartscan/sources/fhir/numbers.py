@@ -12,8 +12,7 @@ from chartscan.vocabulary.units import canonical_unit
 
 LARGEST = 3.4028234e38  # of float32
 SMALLEST = 7.1e-46  # what is nearer to zero becomes zero in float32
-# Numbers between these, written with fewer than `SHORT` characters, need no further look.
-ORDINARY, FIRST_ODD, SHORT = 1e-37, 999.0, 8
+ORDINARY, FIRST_ODD = 1e-37, 999.0  # exact numbers between these are neither tiny nor sentinels
 
 APPROXIMATE, SUFFICIENT = "ap", "ad"
 _SPELLED = {  # in texts as well

@@ -9,7 +9,7 @@ from chartscan.sources.fhir.references import Visit
 from chartscan.sources.fhir.remember import remember
 from chartscan.sources.fhir.resources import Concept, Observation, Value
 from chartscan.sources.fhir.statuses import status_of
-from chartscan.vocabulary.limits import LIMITS, is_impossible
+from chartscan.vocabulary.limits import ANYTHING, LIMITS
 
 LEFT_OUT = {"cancelled", "entered-in-error"}
 _CATEGORIES = msgspec.json.Decoder(list[Concept])
@@ -40,8 +40,10 @@ def map_observation(observation: Observation, context: Context) -> None:
     for part in _parts(observation, context) if observation.component else (observation,):
         code = context.codes.raw(part.code, "Observation")
         value = context.values.read(part)
-        if code in LIMITS and value[0] is not None and is_impossible(code, value[0], value[2]):
-            context.flags["impossible_value"] += 1
+        if (limits := LIMITS.get(code)) is not None and (number := value[0]) is not None:
+            low, high = limits.get(value[2], ANYTHING)
+            if not low <= number <= high:
+                context.flags["impossible_value"] += 1
         available = _known(code, event_type, over, context) if issued is None else issued
         context.events.add(subject, time, code, event_type, available, visit_id, value)
 

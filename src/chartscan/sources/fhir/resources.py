@@ -44,8 +44,7 @@ class Quantity(Struct, gc=False):
     value: Raw = Raw()
     comparator: str | None = None
     unit: str | None = None
-    system: str | None = None
-    code: str | None = None
+    code: str | None = None  # of UCUM, or the site's own; its system is not needed to tell
 
 
 class Identifier(Struct, gc=False):

@@ -12,8 +12,7 @@ from chartscan.sources.fhir.remember import LIMIT
 from chartscan.vocabulary.units import LONGEST, canonical_unit, same_unit
 
 UNIFIED, CONFLICT, UNKNOWN = "unit_unified", "unit_conflict", "unit_unknown"
-_UCUM = ("unitsofmeasure.org", "2.16.840.1.113883.6.8")
-_Key = tuple[str | None, str | None, str | None]  # unit, code and system of a Quantity
+_Key = tuple[str | None, str | None]  # unit and code of a Quantity
 
 
 class Reading(NamedTuple):
@@ -40,28 +39,26 @@ class UnitReader:
 
     def __init__(self, words: Mapping[str, str]):
         self._words = {_folded(word): unit for word, unit in words.items()}
-        self._met: dict[_Key, Counted] = {}
-        self._account: Counter[tuple[str, str, Reading]] = Counter()
+        self.met: dict[_Key, Counted] = {}  # by unit and code as written; cleared when full, never replaced
+        self._account: Counter[tuple[str, Reading]] = Counter()
 
     def find(self, key: _Key) -> Counted:
-        """The unit that (unit, code, system) stand for; add to its `records` when it is used."""
-        found = self._met.get(key)
-        return self._new(key) if found is None else found
-
-    def _new(self, key: _Key) -> Counted:
-        if len(self._met) >= LIMIT:
+        """The unit that (unit, code) stand for; add to its `records` when it is used."""
+        found = self.met.get(key)
+        if found is not None:
+            return found
+        if len(self.met) >= LIMIT:
             self._settle()
-        found = self._met[key] = Counted(self._read(*key))
+        found = self.met[key] = Counted(self._read(*key))
         return found
 
-    def _read(self, unit: str | None, code: str | None, system: str | None) -> Reading:
+    def _read(self, unit: str | None, code: str | None) -> Reading:
         unit, code = _plain(unit), _plain(code)
         if not unit and not code:
             return Reading(None, "not said")
         if not unit or not code or _folded(unit) == _folded(code):
             return self._single(unit or code)
-        ucum = system is not None and system.strip().rstrip("/").lower().endswith(_UCUM)
-        return self._pair(unit, code, ucum)
+        return self._pair(unit, code)
 
     def _single(self, word: str) -> Reading:
         meaning, how = self._meaning(word)
@@ -69,7 +66,7 @@ class UnitReader:
             return Reading(word, how, UNKNOWN)
         return Reading(meaning, how, UNIFIED if meaning != word else None)
 
-    def _pair(self, unit: str, code: str, ucum: bool) -> Reading:
+    def _pair(self, unit: str, code: str) -> Reading:
         """Where unit and code are written differently."""
         said, how = self._meaning(unit)
         coded, how_coded = self._meaning(code)
@@ -81,11 +78,11 @@ class UnitReader:
             return Reading(f"{said}|{coded}", "unknown", CONFLICT)
         if coded is not None:  # words that are not understood, with a code that is
             return Reading(coded, how_coded, UNIFIED)
-        if said is not None and ucum:  # it should be one of UCUM's, and is none that says the same
+        if said is not None and not code.isdigit():  # it may say something else
             return Reading(f"{said}|{code}", "unknown", CONFLICT)
-        if said is not None:  # a code of the site's own
+        if said is not None:  # a number names a unit in SNOMED or at the site, so the words are all there is
             return Reading(said, how, UNIFIED if said != unit else None)
-        return Reading(code if ucum else unit, "unknown", UNKNOWN)
+        return Reading(unit, "unknown", UNKNOWN)
 
     def _meaning(self, word: str) -> tuple[str | None, str]:
         mapped = self._words.get(_folded(word))
@@ -98,26 +95,25 @@ class UnitReader:
         """Records whose unit was unified, contradicts itself or is unknown."""
         self._settle()
         found: Counter[str] = Counter()
-        for (_, _, reading), records in self._account.items():
+        for (_, reading), records in self._account.items():
             if reading.flag:
                 found[reading.flag] += records
         return found
 
-    def account(self) -> Iterator[tuple[str, str, str | None, str, int]]:
-        """(word, code system, unit, how, records) of every spelling that was met."""
+    def account(self) -> Iterator[tuple[str, str | None, str, int]]:
+        """(word, unit, how, records) of every spelling that was met."""
         self._settle()
-        for (word, system, reading), records in self._account.items():
-            yield word, system, reading.unit if reading.how != "unknown" else None, reading.how, records
+        for (word, reading), records in self._account.items():
+            yield word, reading.unit if reading.how != "unknown" else None, reading.how, records
 
     def _settle(self) -> None:
         """Add what was counted to the account, and start anew."""
-        for (unit, code, system), counted in self._met.items():
+        for (unit, code), counted in self.met.items():
             unit, code = _plain(unit), _plain(code)
             word = f"{unit}|{code}" if unit and code and unit != code else unit or code
             if counted.records:
-                self._account[word, (system or "") if code else "", counted.reading] += counted.records
-            counted.records = 0
-        self._met = {}
+                self._account[word, counted.reading] += counted.records
+        self.met.clear()
 
 
 def _plain(text: str | None) -> str:

@@ -16,7 +16,6 @@ from chartscan.sources.fhir.numbers import (
     FIRST_ODD,
     LARGEST,
     ORDINARY,
-    SHORT,
     SMALLEST,
     Parsed,
     beyond_float32,
@@ -56,15 +55,28 @@ class ValueReader:
     def __init__(self, codes: CodeBook, max_text_characters: int, units: Mapping[str, str] | None = None):
         self.flags: Counter[str] = Counter()
         self.units = UnitReader(units or {})
+        self._met = self.units.met
         self._codes = codes
         self._longest = max_text_characters
 
     def read(self, value: Value) -> Result:
         """The value of an Observation or of one of its components."""
-        if value.valueQuantity is not None:
-            result = self.quantity(value.valueQuantity)
+        quantity = value.valueQuantity
+        if quantity is not None:
             if value.valueString is not None or value.valueCodeableConcept is not None:
                 self.flags["several_values"] += 1  # the first in the order of this function is taken
+            # Nearly always an ordinary number in a unit met before: read at once, since this is the busiest
+            # place of all. Three decimals below 1,000 are no more digits than a float32 holds.
+            unit = self._met.get((quantity.unit, quantity.code))
+            if unit is not None and quantity.comparator is None:
+                try:
+                    number = float(quantity.value)
+                except ValueError:
+                    number = 0.0
+                if ORDINARY < number < FIRST_ODD and number * 1000.0 % 1.0 == 0.0:
+                    unit.records += 1
+                    return number, None, unit.unit, None
+            result = self.quantity(quantity)
         elif value.valueString is not None:
             result = self.text(value.valueString)
         elif value.valueCodeableConcept is not None:
@@ -88,14 +100,12 @@ class ValueReader:
     def quantity(self, quantity: Quantity) -> Result:
         """Number, unit and comparator. Text where the number or its comparator is not understood."""
         written = bytes(quantity.value)
-        unit = self.units.find((quantity.unit, quantity.code, quantity.system))
+        unit = self.units.find((quantity.unit, quantity.code))
         unit.records += 1
         try:
             number = float(written)
         except ValueError:  # no number at all, or one written as text
             return self._textual(written, unit.unit, quantity.comparator)
-        if ORDINARY < number < FIRST_ODD and len(written) < SHORT and quantity.comparator is None:
-            return number, None, unit.unit, None
         return self._number(number, written.decode(), unit.unit, comparator_of(quantity.comparator), quantity)
 
     def _number(
@@ -109,7 +119,7 @@ class ValueReader:
         if not isfinite(number) or abs(number) > LARGEST or 0 < abs(number) < SMALLEST:
             self.flags["value_not_finite"] += 1
             return None, None, unit, None
-        if len(written) >= SHORT and beyond_float32(written, number):
+        if beyond_float32(written, number):
             self.flags["decimal_beyond_float32"] += 1
         if not comparator and (found := sentinel(number, unit)):
             self.flags["sentinel_value"] += 1
@@ -139,7 +149,7 @@ class ValueReader:
         return self._number(float(parsed.number), parsed.number, unit, parsed.comparator, None)
 
     def _unit(self, written: str) -> str | None:
-        counted = self.units.find((written, None, None))
+        counted = self.units.find((written, None))
         counted.records += 1
         return counted.unit
 
