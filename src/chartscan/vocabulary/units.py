@@ -209,6 +209,7 @@ def canonical_unit(text: str) -> str | None:
 def _joined(numerator: list[str], denominator: list[str]) -> str | None:
     """One code of its factors; None where they make no sense together."""
     above = ".".join(factor for factor in numerator if factor)
+    denominator = [factor for factor in denominator if factor]
     if not above and not denominator:
         return None
     if above in _COUNTS and (len(denominator) != 1 or denominator[0] not in _VOLUMES):

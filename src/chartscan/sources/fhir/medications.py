@@ -86,17 +86,20 @@ def _amount(dosage: Dosage, context: Context) -> Result:
     dose = context.values.quantity(dosage.dose) if dosage.dose else NOTHING
     has_rate = dosage.rateQuantity is not None or is_given(dosage.rateRatio)
     if is_value(dose):
-        context.flags["rate_not_kept"] += has_rate
+        context.values.normalised["rate_not_kept"] += has_rate
         return dose
     rate = context.values.rate(dosage) if has_rate else NOTHING
-    context.flags["rate_as_value" if is_value(rate) else "dose_not_read"] += 1
-    return rate if is_value(rate) else dose
+    if is_value(rate):
+        context.values.normalised["rate_as_value"] += 1
+        return rate
+    context.flags["dose_not_read"] += 1
+    return dose
 
 
 def _count_unread(context: Context, **parts: Raw) -> None:
     """Count the parts of a record that are there and give nothing."""
     for name, part in parts.items():
-        context.flags[name] += is_given(part)
+        context.values.normalised[name] += is_given(part)
 
 
 def _use(

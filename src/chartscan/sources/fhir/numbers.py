@@ -6,6 +6,7 @@ What is not understood is never read as an exact value. Knows no resource.
 
 import re
 import struct
+from decimal import Decimal
 from typing import NamedTuple
 
 from chartscan.vocabulary.units import canonical_unit
@@ -74,9 +75,14 @@ def parse(text: str) -> Parsed | None:
     if found is None:
         return None
     word, number, unit = found.groups()
-    if unit is not None and (canonical_unit(unit) is None or (len(unit) < 2 and unit != "%")):
-        return None  # "5 L" may be a low 5
+    if unit is not None and not _is_certain(unit):
+        return None
     return Parsed(number, COMPARATORS[word.lower()] if word else "", unit)
+
+
+def _is_certain(unit: str) -> bool:
+    """Whether what follows a number can only be its unit: "5 L" may be a low 5, "22/24 h" a fraction."""
+    return (len(unit) > 1 or unit == "%") and not unit[1:2].isdigit() and canonical_unit(unit) is not None
 
 
 def says_nothing(text: str) -> bool:
@@ -101,7 +107,9 @@ def beyond_float32(written: str, number: float) -> bool:
     if len(digits) <= 6:
         return False
     stored = struct.unpack("f", struct.pack("f", number))[0]
-    return float(f"{stored:.{min(len(digits), 17)}g}") != number
+    if len(digits) > 9:
+        return stored != number or Decimal(written) != Decimal(stored)
+    return float(f"{stored:.{len(digits)}g}") != number
 
 
 def sentinel(number: float, unit: str | None) -> str | None:

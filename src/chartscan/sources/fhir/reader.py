@@ -91,7 +91,8 @@ class Reader:
         context, accounting = self._context, self._writer.accounting
         for code, description in context.codes.descriptions.items():
             self._writer.code(code, description)
-        flags = context.flags + context.codes.flags + context.values.flags + context.values.units.flags()
+        context.values.finish(accounting)
+        flags = context.flags + context.codes.flags + context.values.flags
         for name, count in flags.items():
             accounting.flagged(name, count)
         for name, table in self._index.tables.items():

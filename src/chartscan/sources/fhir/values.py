@@ -27,7 +27,8 @@ from chartscan.sources.fhir.numbers import (
     sentinel,
 )
 from chartscan.sources.fhir.resources import Coding, Concept, Dosage, Quantity, Value
-from chartscan.sources.fhir.unit_reader import UnitReader
+from chartscan.sources.fhir.unit_reader import UNIFIED, UnitReader
+from chartscan.store.accounting import Accounting
 
 Result = tuple[float | None, str | None, str | None, str | None]
 NOTHING: Result = (None, None, None, None)
@@ -50,10 +51,14 @@ class _Ratio(msgspec.Struct, gc=False):
 
 
 class ValueReader:
-    """Reads results; `flags` counts what was odd about them. `units` are the site's own words for units."""
+    """Reads results; `units` are the site's own words for units.
+
+    `flags` counts what was odd about results, `normalised` what is told in another form or with less detail.
+    """
 
     def __init__(self, codes: CodeBook, max_text_characters: int, units: Mapping[str, str] | None = None):
         self.flags: Counter[str] = Counter()
+        self.normalised: Counter[str] = Counter()
         self.units = UnitReader(units or {})
         self._met = self.units.met
         self._codes = codes
@@ -89,6 +94,15 @@ class ValueReader:
                 self.flags["data_absent_reason"] += 1
         return result
 
+    def finish(self, accounting: Accounting) -> None:
+        """Hand over what was normalised, and count in `flags` what was odd about units."""
+        units = self.units.flags()
+        self.normalised[UNIFIED] += units.pop(UNIFIED, 0)
+        self.flags.update(units)
+        for name, count in self.normalised.items():
+            if count:
+                accounting.normalised(name, count)
+
     def is_given(self, value: Value) -> bool:
         """Whether there is a value, of any kind."""
         if value.valueQuantity or value.valueString or value.valueCodeableConcept:
@@ -120,7 +134,7 @@ class ValueReader:
             self.flags["value_not_finite"] += 1
             return None, None, unit, None
         if beyond_float32(written, number):
-            self.flags["decimal_beyond_float32"] += 1
+            self.normalised["decimal_beyond_float32"] += 1
         if not comparator and (found := sentinel(number, unit)):
             self.flags["sentinel_value"] += 1
             if found == "sure":
@@ -206,8 +220,8 @@ class ValueReader:
         for side, comparator, others in ((low, ">=", high), (high, "<=", low)):
             if side is not None and others is None:
                 number, text, unit, own = side
-                if own is None:
-                    return number, text, unit, comparator if number is not None else None
+                if own is None and number is not None:
+                    return number, text, unit, comparator
                 return None, f"{comparator}{_told(side)}", unit, None
         if low is None or high is None:
             return NOTHING
