@@ -7,6 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from chartscan.site import Vocabulary
 from chartscan.sources.fhir.codes import CodeBook
 from chartscan.sources.fhir.config import Config
 from chartscan.sources.fhir.numbers import COMPARATORS, parse
@@ -91,7 +92,20 @@ def test_a_text_and_a_comparator_that_contradict_each_other_leave_no_number(tmp_
         ],
         *[
             (t, (None, t, None, None))
-            for t in ("5 L", "5 H", "5*", ">5+", "120/80", "sa 5", "10^5", "5 furlong")
+            for t in (
+                "5 L",
+                "5 H",
+                "5*",
+                ">5+",
+                "120/80",
+                "sa 5",
+                "10^5",
+                "5 furlong",
+                "22/1.",
+                "22/.",
+                "/22.",
+                "5/24h",
+            )
         ],
     ],
 )
@@ -244,6 +258,14 @@ def test_words_of_the_site_go_before_all_others():
     units = UnitReader({"MU": "m[IU]", "Stück": "{tablet}"})
     assert units.find(("MU", None)).reading == ("m[IU]", "mapped", "unit_unified")
     assert units.find((" Stück ", None)).unit == "{tablet}"
+
+
+def test_a_site_resolves_a_conflict_of_units(tmp_path):
+    words = Vocabulary(units={"mg/dL|mmol/L": "mg/dl", "mg%": "mg/dL"})
+    for fields in ({"unit": "mg/dL", "code": "mmol/L"}, {"unit": "mg%"}):
+        result = ingest_lines(tmp_path, observation(**quantity(5, **fields)), vocabulary=words)
+        assert result.one("observation")["unit"] == "mg/dL"
+        assert result.writer.accounting.recognition.as_dict()["unit"]["mapped"] == 1
 
 
 def test_every_use_of_a_unit_is_in_the_account(tmp_path):

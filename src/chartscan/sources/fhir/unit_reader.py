@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from chartscan.sources.fhir.remember import LIMIT
+from chartscan.store.recognition import How
 from chartscan.vocabulary.units import LONGEST, canonical_unit, same_unit
 
 UNIFIED, CONFLICT, UNKNOWN = "unit_unified", "unit_conflict", "unit_unknown"
@@ -19,7 +20,7 @@ class Reading(NamedTuple):
     """The unit of events, and how it was found: recognised, mapped, unknown or not said."""
 
     unit: str | None
-    how: str
+    how: How
     flag: str | None = None
 
 
@@ -35,10 +36,10 @@ class Counted:
 
 
 class UnitReader:
-    """Reads units; `words` are those of the site, which go before all others."""
+    """Reads units; `words` are those of the site (`unit`, or `unit|code`), which go before all others."""
 
     def __init__(self, words: Mapping[str, str]):
-        self._words = {_folded(word): unit for word, unit in words.items()}
+        self._words = {_folded(word): canonical_unit(unit) or unit for word, unit in words.items()}
         self.met: dict[_Key, Counted] = {}  # by unit and code as written; cleared when full, never replaced
         self._account: Counter[tuple[str, Reading]] = Counter()
 
@@ -58,6 +59,8 @@ class UnitReader:
             return Reading(None, "not said")
         if not unit or not code or _folded(unit) == _folded(code):
             return self._single(unit or code)
+        if (mapped := self._words.get(f"{unit}|{code}")) is not None:  # a conflict that the site resolved
+            return Reading(mapped, "mapped", UNIFIED)
         return self._pair(unit, code)
 
     def _single(self, word: str) -> Reading:
@@ -84,7 +87,7 @@ class UnitReader:
             return Reading(said, how, UNIFIED if said != unit else None)
         return Reading(unit, "unknown", UNKNOWN)
 
-    def _meaning(self, word: str) -> tuple[str | None, str]:
+    def _meaning(self, word: str) -> tuple[str | None, How]:
         mapped = self._words.get(_folded(word))
         if mapped is not None:
             return mapped, "mapped"
@@ -100,7 +103,7 @@ class UnitReader:
                 found[reading.flag] += records
         return found
 
-    def account(self) -> Iterator[tuple[str, str | None, str, int]]:
+    def account(self) -> Iterator[tuple[str, str | None, How, int]]:
         """(word, unit, how, records) of every spelling that was met."""
         self._settle()
         for (word, reading), records in self._account.items():
