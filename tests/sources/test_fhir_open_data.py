@@ -139,7 +139,7 @@ def lab_value(row: dict[str, str]) -> tuple[float | None, str | None, str | None
         unit = row["valueuom"].strip()
         return float(np.float32(row["valuenum"])), None, canonical_unit(unit) or unit or None, None
     text = row["value"].strip()
-    if text == "___" or not text:
+    if text in ("___", "-") or not text:
         return None, None, None, None
     number = re.sub("^[<>]=?", "", text).strip()
     if re.fullmatch(r"[0-9]*[.]?[0-9]+|[0-9]+[.]", number):
