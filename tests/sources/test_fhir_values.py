@@ -450,6 +450,49 @@ def test_parts_that_give_nothing_are_counted(tmp_path, kind, fields, counter):
     assert counted(ingest_lines(tmp_path, line))[counter] == 1
 
 
+# What drugs are made of
+
+
+def medication(name, *parts, code=None, **fields):
+    made_of = [{"itemReference": {"reference": part}} for part in parts]
+    own = {"code": concept(code)} if code else {}
+    return {"resourceType": "Medication", "id": name, "ingredient": made_of} | own | fields
+
+
+def order_of(reference, **fields):
+    when = {"authoredOn": "2020-01-01T10:00:00Z"}
+    return resource("MedicationRequest", medicationReference={"reference": reference}, **when, **fields)
+
+
+CHAIN = [medication("A", "Medication/B"), medication("B", "Medication/C"), medication("C", code="1")]
+WITH_INSIDE = [
+    medication("A", "#s", "Medication/B", contained=[medication("s", code="4")]),
+    medication("B", code="5"),
+]
+CARRIER = {"resourceType": "Practitioner", "id": "p", "code": "no concept"}
+
+
+@pytest.mark.parametrize(
+    ("lines", "codes"),
+    [
+        ([order_of("Medication/A"), medication("A", "Medication/B"), medication("B", "Medication/A")], set()),
+        ([order_of("Medication/A"), medication("A", "Medication/A")], set()),
+        ([order_of("Medication/A"), *CHAIN], {"LOINC//1"}),
+        ([order_of("#m", contained=[medication("m", "#s", "#m"), medication("s", code="2")])], {"LOINC//2"}),
+        ([order_of("#m", contained=[medication("#m", "Medication/A")]), *CHAIN], {"LOINC//1"}),
+        ([order_of("#m", contained=[CARRIER, medication("m", code="3")])], {"LOINC//3"}),
+        ([order_of("#none", contained=[CARRIER])], set()),
+        ([order_of("Medication/A"), *WITH_INSIDE], {"LOINC//4", "LOINC//5"}),
+    ],
+)
+def test_drugs_are_followed_to_their_ingredients_and_never_in_a_circle(tmp_path, lines, codes):
+    result = ingest_lines(tmp_path, *lines)
+    found = {e["code"] for e in result.of("medication_request")}
+    assert found == (codes or {"NO-CODE//MedicationRequest"})
+    assert ("unknown_medication" in counted(result)) == (not codes)
+    assert result.total("quarantined") == {}
+
+
 # Statuses
 
 

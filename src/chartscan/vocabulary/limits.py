@@ -4,15 +4,17 @@ The limits are wide on purpose, beyond the extremes that patients survived: they
 swapped fields and wrong units, not the very ill. A value outside is kept and counted, never changed.
 """
 
-_PRESSURE = {"mm[Hg]": (0, 400)}
-_SATURATION = {"%": (0, 100)}
-_TEMPERATURE = {"Cel": (10, 50), "[degF]": (50, 122)}
-_GLUCOSE = {"mg/dL": (0, 5000), "mmol/L": (0, 280)}
-_WEIGHT = {"kg": (0.2, 700), "g": (200, 700_000), "[lb_av]": (0.4, 1550)}
-_HEIGHT = {"cm": (15, 280), "m": (0.15, 2.8), "[in_i]": (6, 110)}
-_BLOOD_COUNT = {"10*3/uL": (0, 3000)}
+Limits = dict[str, tuple[float, float]]  # unit -> lowest and highest possible
 
-_BY_UNIT: dict[str, dict[str, tuple[float, float]]] = {
+_PRESSURE: Limits = {"mm[Hg]": (0, 400)}
+_SATURATION: Limits = {"%": (0, 100)}
+_TEMPERATURE: Limits = {"Cel": (10, 50), "[degF]": (50, 122)}
+_GLUCOSE: Limits = {"mg/dL": (0, 5000), "mmol/L": (0, 280)}
+_WEIGHT: Limits = {"kg": (0.2, 700), "g": (200, 700_000), "[lb_av]": (0.4, 1550)}
+_HEIGHT: Limits = {"cm": (15, 280), "m": (0.15, 2.8), "[in_i]": (6, 110)}
+_BLOOD_COUNT: Limits = {"10*3/uL": (0, 3000)}
+
+_BY_UNIT: dict[str, Limits] = {
     "LOINC//8867-4": {"/min": (0, 500)},  # heart rate
     "LOINC//9279-1": {"/min": (0, 200)},  # respiratory rate
     "LOINC//8480-6": _PRESSURE,  # systolic
@@ -61,10 +63,12 @@ _BY_UNIT: dict[str, dict[str, tuple[float, float]]] = {
 ANYTHING = (float("-inf"), float("inf"))  # in a unit that has no limits
 
 
-def _with_unitless(limits: dict[str, tuple[float, float]]) -> dict[str | None, tuple[float, float]]:
+def _with_unitless(limits: Limits) -> dict[str | None, tuple[float, float]]:
     """The limits by unit; a number without a unit is judged by the widest of them."""
     lows, highs = zip(*limits.values(), strict=True)
-    return {None: (min(lows), max(highs)), **limits}
+    found: dict[str | None, tuple[float, float]] = {None: (min(lows), max(highs))}
+    found.update(limits)
+    return found
 
 
 LIMITS = {code: _with_unitless(limits) for code, limits in _BY_UNIT.items()}
