@@ -21,6 +21,7 @@ from chartscan.store.dataset import Dataset
 from chartscan.store.subjects import subject_id_of
 from chartscan.store.validate import violations
 from chartscan.store.writer import DatasetWriter
+from chartscan.vocabulary.units import canonical_unit
 
 pytestmark = pytest.mark.data
 BOSTON = ZoneInfo("America/New_York")
@@ -135,9 +136,10 @@ def test_every_lab_result_of_mimic_agrees_with_the_csv(mimic, patients, table):
 def lab_value(row: dict[str, str]) -> tuple[float | None, str | None, str | None, str | None]:
     """Number, text, unit and comparator of a row of labevents, by a rule of its own."""
     if row["valuenum"]:
-        return float(np.float32(row["valuenum"])), None, row["valueuom"].strip() or None, None
+        unit = row["valueuom"].strip()
+        return float(np.float32(row["valuenum"])), None, canonical_unit(unit) or unit or None, None
     text = row["value"].strip()
-    if text == "___" or not text:
+    if text in ("___", "-") or not text:
         return None, None, None, None
     number = re.sub("^[<>]=?", "", text).strip()
     if re.fullmatch(r"[0-9]*[.]?[0-9]+|[0-9]+[.]", number):

@@ -9,7 +9,6 @@ work it imports when it runs, so that help is quick. `main` turns every error in
 import os
 import sys
 import warnings
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer

@@ -32,7 +32,7 @@ class Context:
         self.words = codes.words
         self.events = events
         self.clock = Clock(config.time_zone)
-        self.values = ValueReader(codes, config.max_text_characters)
+        self.values = ValueReader(codes, config.max_text_characters, config.words.units)
         self.flags: Counter[str] = Counter()
         self.coding_lag = round(config.coding_lag_hours * HOUR)
         self.result_delay = round(config.default_result_delay_hours * HOUR)

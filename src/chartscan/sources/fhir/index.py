@@ -7,13 +7,14 @@ patients and encounters, not with the size of the export.
 import re
 from collections import defaultdict
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 from chartscan.sources.fhir.clock import Clock
 from chartscan.sources.fhir.codes import CodeBook
 from chartscan.sources.fhir.config import Config
 from chartscan.sources.fhir.decode import FAILURES, LineDecoder
 from chartscan.sources.fhir.deletions import Deletion, deletions_in
+from chartscan.sources.fhir.drugs import Ingredients, ingredients, resolve
 from chartscan.sources.fhir.lines import Block, BrokenFile, InputFile, blocks, refuse_other_formats
 from chartscan.sources.fhir.outcomes import TAGGED_DELETED, TEST_PATIENT, Filtered, Quarantined
 from chartscan.sources.fhir.references import (
@@ -27,7 +28,7 @@ from chartscan.sources.fhir.references import (
     target,
     text_of,
 )
-from chartscan.sources.fhir.resources import REFERENCE_TYPES, Contained, Encounter, Medication
+from chartscan.sources.fhir.resources import REFERENCE_TYPES, Encounter, Medication
 from chartscan.sources.fhir.stays import DROPPED, facts_of
 
 Report = Callable[[InputFile, int], None]
@@ -35,13 +36,6 @@ Judge = Callable[[str, Any], None]  # raises Filtered or Quarantined where a res
 _WANTED = re.compile(rb'"resourceType"\s*:\s*"(%b)"' % "|".join(REFERENCE_TYPES).encode())
 _NO_TIME = -(2**63)
 _LEFT_OUT = {TEST_PATIENT: TEST, TAGGED_DELETED: DELETED}
-
-
-class Ingredients(NamedTuple):
-    """Codes of a drug, or the drugs it is made of where it has none."""
-
-    codes: tuple[str, ...]
-    references: tuple[str, ...]
 
 
 class Index:
@@ -74,11 +68,7 @@ class Index:
 
     def medication(self, reference: str) -> tuple[str, ...]:
         """Codes of the drug that a reference names, those of its ingredients if it has none itself."""
-        found = self._medication(reference)
-        if found is None:
-            return ()
-        parts = (self._medication(part) for part in found.references)
-        return tuple(dict.fromkeys([*found.codes, *(code for part in parts if part for code in part.codes)]))
+        return resolve(reference, self._medication).codes
 
     def _medication(self, reference: str) -> Ingredients | None:
         kind, medication_id = target(reference)
@@ -178,13 +168,3 @@ def read_index(
 def place_of(file: InputFile, line: int) -> int:
     """One number for a line of a file; later lines and files have greater ones."""
     return file.number << 40 | line
-
-
-def ingredients(medication: Medication | Contained, codes: CodeBook) -> Ingredients:
-    """What a Medication says it is."""
-    own = codes.find(medication.code)
-    if own:
-        return Ingredients((own,), ())
-    concepts = (codes.find(part.itemCodeableConcept) for part in medication.ingredient)
-    references = (text_of(part.itemReference) for part in medication.ingredient)
-    return Ingredients(tuple(filter(None, concepts)), tuple(filter(None, references)))

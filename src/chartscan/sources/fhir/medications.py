@@ -1,11 +1,14 @@
 """Orders, doses, dispenses and statements of drugs -> one event for each drug they name."""
 
+from msgspec import Raw
+
 from chartscan.sources.fhir.codes import NO_CODE
 from chartscan.sources.fhir.context import Context, first_time
-from chartscan.sources.fhir.index import ingredients
+from chartscan.sources.fhir.drugs import contained, resolve
 from chartscan.sources.fhir.outcomes import NO_ID, Filtered, Quarantined
 from chartscan.sources.fhir.references import text_of
 from chartscan.sources.fhir.resources import (
+    Dosage,
     Medication,
     MedicationAdministration,
     MedicationDispense,
@@ -14,7 +17,8 @@ from chartscan.sources.fhir.resources import (
     MedicationUse,
     Reference,
 )
-from chartscan.sources.fhir.values import NOTHING, Result
+from chartscan.sources.fhir.statuses import INTENTS, fhir_word, status_of
+from chartscan.sources.fhir.values import NOTHING, Result, is_given, is_value
 
 _NEVER_HAPPENED = {
     "MedicationRequest": {"cancelled", "entered-in-error", "draft"},
@@ -29,24 +33,26 @@ def map_medication(medication: Medication, context: Context) -> None:
     """A drug by itself gives no event; those that refer to it do."""
     if not medication.id:
         raise Quarantined(NO_ID)
-    if medication.status == "entered-in-error":
+    if fhir_word(medication.status or "") == "entered-in-error":
         raise Filtered("status entered-in-error")
 
 
 def map_request(request: MedicationRequest, context: Context) -> None:
     """An order, when it was written."""
-    if request.intent in _NO_ORDER:
-        raise Filtered(f"intent {request.intent}")
+    intent = fhir_word(request.intent or "")
+    if intent in _NO_ORDER:
+        raise Filtered(f"intent {intent}")
     if request.doNotPerform:
         raise Filtered("do not perform")
     _use(request, request.encounter, (request.authoredOn, None), "medication_request", context)
+    context.flags["unknown_intent"] += bool(intent) and intent not in INTENTS
+    _count_unread(context, order_dosage_not_read=request.dosageInstruction)
 
 
 def map_administration(administration: MedicationAdministration, context: Context) -> None:
-    """A dose given, with its amount and unit."""
+    """A dose given, with its amount and unit, or else its rate."""
     when = first_time(administration.effectiveDateTime, administration.effectivePeriod)
-    dose = administration.dosage.dose if administration.dosage else None
-    value = context.values.quantity(dose) if dose else NOTHING
+    value = _amount(administration.dosage, context) if administration.dosage else NOTHING
     _use(administration, administration.context, (when, None), "medication_administration", context, value)
 
 
@@ -60,12 +66,40 @@ def map_dispense(dispense: MedicationDispense, context: Context) -> None:
     placed = when or context.config.keep_undated_dispenses
     encounter = dispense.context if placed else None  # which leaves it without any time: undated
     _use(dispense, encounter, (when, None), "medication_dispense", context)
+    _count_unread(
+        context,
+        dispense_quantity_not_read=dispense.quantity,
+        dispense_days_not_read=dispense.daysSupply,
+        dispense_dosage_not_read=dispense.dosageInstruction,
+    )
 
 
 def map_statement(statement: MedicationStatement, context: Context) -> None:
     """A drug somebody says is taken, known from when it was said."""
     when = first_time(statement.effectiveDateTime, statement.effectivePeriod)
     _use(statement, statement.context, (when, statement.dateAsserted), "medication_statement", context)
+    _count_unread(context, statement_dosage_not_read=statement.dosage)
+
+
+def _amount(dosage: Dosage, context: Context) -> Result:
+    """The dose; where there is none, the rate of an infusion. What is there and not kept is counted."""
+    dose = context.values.quantity(dosage.dose) if dosage.dose else NOTHING
+    has_rate = dosage.rateQuantity is not None or is_given(dosage.rateRatio)
+    if is_value(dose):
+        context.values.normalised["rate_not_kept"] += has_rate
+        return dose
+    rate = context.values.rate(dosage) if has_rate else NOTHING
+    if is_value(rate):
+        context.values.normalised["rate_as_value"] += 1
+        return rate
+    context.flags["dose_not_read"] += 1
+    return dose
+
+
+def _count_unread(context: Context, **parts: Raw) -> None:
+    """Count the parts of a record that are there and give nothing."""
+    for name, part in parts.items():
+        context.values.normalised[name] += is_given(part)
 
 
 def _use(
@@ -78,8 +112,9 @@ def _use(
 ) -> None:
     """Events of one record; `when` holds the time it happened and the time it was told."""
     kind = type(use).__name__
-    if use.status in _NEVER_HAPPENED[kind]:
-        raise Filtered(f"status {use.status}")
+    status = status_of(kind, use.status, context.flags)
+    if status in _NEVER_HAPPENED[kind]:
+        raise Filtered(f"status {status}")
     happened, told = when
     subject = context.subject(use.subject)
     visit = context.visit(encounter)
@@ -107,9 +142,8 @@ def _codes(use: MedicationUse, kind: str, context: Context) -> tuple[str, ...]:
 
 
 def _contained(use: MedicationUse, reference: str, context: Context) -> tuple[str, ...]:
-    """Codes of a Medication that travels inside the record."""
-    for resource in use.contained:
-        if f"#{(resource.id or '').removeprefix('#')}" == reference:
-            parts = ingredients(resource, context.codes)
-            return parts.codes or tuple(c for r in parts.references for c in context.index.medication(r))
-    return ()
+    """Codes of a Medication that travels inside the record, and of what it is made of there or elsewhere."""
+    inside = contained(use.contained, context.codes) if is_given(use.contained) else {}
+    found = resolve(reference, inside.get)
+    outside = (context.index.medication(name) for name in found.references if not name.startswith("#"))
+    return tuple(dict.fromkeys([*found.codes, *(code for codes in outside for code in codes)]))

@@ -8,6 +8,8 @@ from chartscan.sources.fhir.outcomes import Filtered
 from chartscan.sources.fhir.references import Visit
 from chartscan.sources.fhir.remember import remember
 from chartscan.sources.fhir.resources import Concept, Observation, Value
+from chartscan.sources.fhir.statuses import status_of
+from chartscan.vocabulary.limits import ANYTHING, LIMITS
 
 LEFT_OUT = {"cancelled", "entered-in-error"}
 _CATEGORIES = msgspec.json.Decoder(list[Concept])
@@ -20,8 +22,10 @@ def map_observation(observation: Observation, context: Context) -> None:
     Without a time of its own it is placed where it was issued. Components stand for themselves; the whole
     gets an event only where it has a value, or no components.
     """
-    if observation.status in LEFT_OUT:
-        raise Filtered(f"status {observation.status}")
+    if observation.status != "final":
+        status = status_of("Observation", observation.status, context.flags)
+        if status in LEFT_OUT:
+            raise Filtered(f"status {status}")
     subject = context.subject(observation.subject)
     visit = context.visit(observation.encounter) if observation.encounter else None
     issued = context.clock.instant(observation.issued) if observation.issued else None
@@ -33,9 +37,13 @@ def map_observation(observation: Observation, context: Context) -> None:
     event_type = _event_type(observation.category, context)
     visit_id = visit.id if visit else None
     over = _over(observation, time, visit, context) if issued is None else time
-    for part in _parts(observation) if observation.component else (observation,):
+    for part in _parts(observation, context) if observation.component else (observation,):
         code = context.codes.raw(part.code, "Observation")
         value = context.values.read(part)
+        if (limits := LIMITS.get(code)) is not None and (number := value[0]) is not None:
+            low, high = limits.get(value[2], ANYTHING)
+            if not low <= number <= high:
+                context.flags["impossible_value"] += 1
         available = _known(code, event_type, over, context) if issued is None else issued
         context.events.add(subject, time, code, event_type, available, visit_id, value)
 
@@ -61,9 +69,10 @@ def _other_time(observation: Observation) -> str | None:
     return observation.effectiveInstant or period or observation.issued
 
 
-def _parts(observation: Observation) -> list[Value]:
-    own = observation.valueQuantity or observation.valueCodeableConcept or observation.valueString
-    return [observation, *observation.component] if own is not None else list(observation.component)
+def _parts(observation: Observation, context: Context) -> list[Value]:
+    """The components, after the whole where it has a value of its own."""
+    own = [observation] if context.values.is_given(observation) else []
+    return [*own, *observation.component]
 
 
 def _event_type(categories: Raw, context: Context) -> str:

@@ -124,7 +124,9 @@ class Reader:
         context, accounting = self._context, self._writer.accounting
         for code, description in context.codes.descriptions.items():
             self._writer.code(code, description)
-        for name, count in (context.flags + context.codes.flags + context.values.flags).items():
+        context.values.finish(accounting)
+        flags = context.flags + context.codes.flags + context.values.flags
+        for name, count in flags.items():
             accounting.flagged(name, count)
         for name, table in self._index.tables.items():
             if table.conflicts:

@@ -44,7 +44,7 @@ class Quantity(Struct, gc=False):
     value: Raw = Raw()
     comparator: str | None = None
     unit: str | None = None
-    code: str | None = None
+    code: str | None = None  # of UCUM, or the site's own; its system is not needed to tell
 
 
 class Identifier(Struct, gc=False):
@@ -154,8 +154,21 @@ class Value(Struct, gc=False):
     valueTime: str | None = None
     valueRange: Raw = Raw()
     valueRatio: Raw = Raw()
+    dataAbsentReason: Raw = Raw()
+    # Of other versions of FHIR, or of none, as exports have them.
+    valueInteger64: Raw = Raw()
+    valueDecimal: Raw = Raw()
+    valueUnsignedInt: Raw = Raw()
+    valuePositiveInt: Raw = Raw()
+    valueCoding: Raw = Raw()
+    valueCode: Raw = Raw()
+    valueDate: Raw = Raw()
+    valueInstant: Raw = Raw()
+    # Not read, but counted.
     valueSampledData: Raw = Raw()
     valuePeriod: Raw = Raw()
+    valueAttachment: Raw = Raw()
+    valueReference: Raw = Raw()
 
 
 class Observation(Value, gc=False, kw_only=True):
@@ -199,6 +212,7 @@ class Medication(Struct, gc=False):
     status: str | None = None
     code: Concept | None = None
     ingredient: list[Ingredient] = []
+    contained: Raw = Raw()  # list[Contained], and whatever else
 
 
 class MedicationUse(Struct, gc=False):
@@ -210,7 +224,7 @@ class MedicationUse(Struct, gc=False):
     subject: Reference | None = None
     medicationCodeableConcept: Concept | None = None
     medicationReference: Reference | None = None
-    contained: list[Contained] = []
+    contained: Raw = Raw()  # list[Contained], and whatever else
 
 
 class MedicationRequest(MedicationUse, gc=False, kw_only=True):
@@ -221,12 +235,15 @@ class MedicationRequest(MedicationUse, gc=False, kw_only=True):
     doNotPerform: bool | None = None
     encounter: Reference | None = None
     authoredOn: str | None = None
+    dosageInstruction: Raw = Raw()  # counted, not read
 
 
 class Dosage(Struct, gc=False):
-    """The amount given."""
+    """The amount given, or how fast."""
 
     dose: Quantity | None = None
+    rateQuantity: Quantity | None = None
+    rateRatio: Raw = Raw()
 
 
 class MedicationAdministration(MedicationUse, gc=False, kw_only=True):
@@ -244,8 +261,11 @@ class MedicationDispense(MedicationUse, gc=False, kw_only=True):
 
     resourceType: Literal["MedicationDispense"]
     context: Reference | None = None
+    quantity: Raw = Raw()  # counted, not read, as all below
+    daysSupply: Raw = Raw()
     whenPrepared: str | None = None
     whenHandedOver: str | None = None
+    dosageInstruction: Raw = Raw()
 
 
 class MedicationStatement(MedicationUse, gc=False, kw_only=True):
@@ -256,6 +276,7 @@ class MedicationStatement(MedicationUse, gc=False, kw_only=True):
     effectiveDateTime: str | None = None
     effectivePeriod: Period | None = None
     dateAsserted: str | None = None
+    dosage: Raw = Raw()  # counted, not read
 
 
 class Immunization(Struct, gc=False):

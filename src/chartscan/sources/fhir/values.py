@@ -1,24 +1,41 @@
 """value[x] -> (number, text, unit, comparator), the four value columns of EVENTS.
 
-A number that no float32 holds becomes null and is flagged; text that is a plain number, with or without a
-comparator, becomes that number; everything else stays text. Narratives (over a length) are dropped.
+A number stands only where an exact value, or a bound with its comparator, was understood; everything else
+stays text, or becomes null and is counted. `numbers` knows how numbers are written, `unit_reader` units.
 """
 
-import re
 from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from math import isfinite
 
 import msgspec
 from msgspec import Raw
 
 from chartscan.sources.fhir.codes import CodeBook
-from chartscan.sources.fhir.resources import Concept, Quantity, Value
+from chartscan.sources.fhir.numbers import (
+    FIRST_ODD,
+    LARGEST,
+    ORDINARY,
+    SMALLEST,
+    Parsed,
+    beyond_float32,
+    comparator_of,
+    is_no_number,
+    looks_like_a_number,
+    parse,
+    says_nothing,
+    sentinel,
+)
+from chartscan.sources.fhir.resources import Coding, Concept, Dosage, Quantity, Value
+from chartscan.sources.fhir.unit_reader import UNIFIED, UnitReader
+from chartscan.store.accounting import Accounting
 
 Result = tuple[float | None, str | None, str | None, str | None]
 NOTHING: Result = (None, None, None, None)
-LARGEST = 3.4028234e38  # of float32
-COMPARATORS = {"<": "<", "<=": "<=", ">": ">", ">=": ">=", "≤": "<=", "≥": ">="}
-_NUMBER = re.compile(r"(<=|>=|<|>|≤|≥)?\s*([+-]?(?:\d+\.?\d*|\.\d+))", re.ASCII)
+NOT_READ = ("valueSampledData", "valuePeriod", "valueAttachment", "valueReference")
+_NUMBERS = ("valueInteger", "valueInteger64", "valueDecimal", "valueUnsignedInt", "valuePositiveInt")
+_TEXTS = ("valueCode", "valueDate", "valueInstant")
+_RAW = (*_NUMBERS, "valueRange", "valueRatio", *_TEXTS, "valueCoding", *NOT_READ)
 
 
 class _Range(msgspec.Struct, gc=False):
@@ -27,93 +44,219 @@ class _Range(msgspec.Struct, gc=False):
 
 
 class _Ratio(msgspec.Struct, gc=False):
+    """Two amounts, as a titre or a rate."""
+
     numerator: Quantity | None = None
     denominator: Quantity | None = None
 
 
 class ValueReader:
-    """Reads results; `flags` counts what was odd about them."""
+    """Reads results; `units` are the site's own words for units.
 
-    def __init__(self, codes: CodeBook, max_text_characters: int):
+    `flags` counts what was odd about results, `normalised` what is told in another form or with less detail.
+    """
+
+    def __init__(self, codes: CodeBook, max_text_characters: int, units: Mapping[str, str] | None = None):
         self.flags: Counter[str] = Counter()
+        self.normalised: Counter[str] = Counter()
+        self.units = UnitReader(units or {})
+        self._met = self.units.met
         self._codes = codes
         self._longest = max_text_characters
 
     def read(self, value: Value) -> Result:
         """The value of an Observation or of one of its components."""
-        if value.valueQuantity is not None:
-            found = self.quantity(value.valueQuantity)
+        quantity = value.valueQuantity
+        if quantity is not None:
+            if value.valueString is not None or value.valueCodeableConcept is not None:
+                self.flags["several_values"] += 1  # the first in the order of this function is taken
+            # Nearly always an ordinary number in a unit met before: read at once, since this is the busiest
+            # place of all. Three decimals below 1,000 are no more digits than a float32 holds.
+            unit = self._met.get((quantity.unit, quantity.code))
+            if unit is not None and quantity.comparator is None:
+                try:
+                    number = float(quantity.value)
+                except ValueError:
+                    number = 0.0
+                if ORDINARY < number < FIRST_ODD and number * 1000.0 % 1.0 == 0.0:
+                    unit.records += 1
+                    return number, None, unit.unit, None
+            result = self.quantity(quantity)
         elif value.valueString is not None:
-            found = self._string(value.valueString)
+            result = self.text(value.valueString)
         elif value.valueCodeableConcept is not None:
-            found = None, self._coded(value.valueCodeableConcept), None, None
+            result = None, self._coded(value.valueCodeableConcept), None, None
         else:
-            found = self._rare(value)
-        if found[0] is None and found[1] is None:
+            result = self._rare(value)
+        if not is_value(result):
             self.flags["no_value"] += 1
-        return found
+            if is_given(value.dataAbsentReason):
+                self.flags["data_absent_reason"] += 1
+        return result
+
+    def finish(self, accounting: Accounting) -> None:
+        """Hand over what was normalised and how units were read; add to `flags` what was odd about units."""
+        for word, unit, how, records in self.units.account():
+            accounting.recognise("unit", word, unit, how, records, text=how == "unknown" and " " in word)
+        units = self.units.flags()
+        self.normalised[UNIFIED] += units.pop(UNIFIED, 0)
+        self.flags.update(units)
+        for name, count in self.normalised.items():
+            if count:
+                accounting.normalised(name, count)
+
+    def is_given(self, value: Value) -> bool:
+        """Whether there is a value, of any kind."""
+        if value.valueQuantity or value.valueString or value.valueCodeableConcept:
+            return True
+        if value.valueDateTime or value.valueTime or value.valueBoolean is not None:
+            return True
+        return any(is_given(getattr(value, name)) for name in _RAW)
 
     def quantity(self, quantity: Quantity) -> Result:
-        """Number, unit and comparator; the unit as people read it, else its code."""
-        unit, comparator = quantity.unit or quantity.code, quantity.comparator
-        number = self._number(quantity.value)
-        if comparator is None and type(number) is float:
-            return number, None, unit, None
-        if isinstance(number, str):  # a number written as text, against the standard
-            number, text, _, written = self._string(number)
-            return number, text, unit, COMPARATORS.get(comparator or "", written)
-        return number, None, unit, COMPARATORS.get(comparator) if comparator and number is not None else None
-
-    def _number(self, raw: Raw) -> float | str | None:
-        """What was written: a number, or text, or null for nothing and for what no float32 holds."""
+        """Number, unit and comparator. Text where the number or its comparator is not understood."""
+        written = bytes(quantity.value)
+        unit = self.units.find((quantity.unit, quantity.code))
+        unit.records += 1
         try:
-            number = float(raw)
-        except ValueError:
-            text = bytes(raw)[:1] == b'"'
-            return str(msgspec.json.decode(raw)) if text else None
-        if -LARGEST <= number <= LARGEST:
-            return number
-        self.flags["value_not_finite"] += 1
-        return None
+            number = float(written)
+        except ValueError:  # no number at all, or one written as text
+            return self._textual(written, unit.unit, quantity.comparator)
+        return self._number(number, written.decode(), unit.unit, comparator_of(quantity.comparator), quantity)
 
-    def _string(self, text: str) -> Result:
-        """A number with its comparator where the text is nothing else, or the text."""
-        text = text.replace("\x00", "").strip()
-        match = _NUMBER.fullmatch(text)
-        if match is None:
-            return None, self._short(text), None, None
-        number = float(match[2])
-        if not isfinite(number) or abs(number) > LARGEST:
+    def _number(
+        self, number: float, written: str, unit: str | None, comparator: str | None, quantity: Quantity | None
+    ) -> Result:
+        """A number after all checks; `comparator` is "" for an exact one and None for one not understood."""
+        if comparator is None:
+            self.flags["unknown_comparator"] += 1
+            said = (quantity.comparator if quantity else None) or ""
+            return None, self._short(f"{said.strip()}{written}"), unit, None
+        if not isfinite(number) or abs(number) > LARGEST or 0 < abs(number) < SMALLEST:
             self.flags["value_not_finite"] += 1
-            return NOTHING
-        return number, None, None, COMPARATORS.get(match[1] or "")
+            return None, None, unit, None
+        if beyond_float32(written, number):
+            self.normalised["decimal_beyond_float32"] += 1
+        if not comparator and (found := sentinel(number, unit)):
+            self.flags["sentinel_value"] += 1
+            if found == "sure":
+                return None, None, unit, None
+        if number == 0 and written.startswith("-"):
+            self.flags["negative_zero"] += 1
+        return number + 0.0, None, unit, comparator or None  # -0.0 + 0.0 is 0.0
+
+    def _textual(self, raw: bytes, unit: str | None, comparator: str | None) -> Result:
+        """A Quantity whose value is a text, against the standard, or missing."""
+        if raw[:1] != b'"':
+            return None, None, unit, None
+        text = _clean(msgspec.json.decode(raw))
+        parsed, outer = parse(text), comparator_of(comparator)
+        if parsed is None or outer is None or (outer and parsed.comparator not in ("", outer)):
+            self.flags["unknown_comparator"] += outer is None or parsed is not None
+            said = "" if outer == "" else (comparator or "").strip()
+            return None, self._words(f"{said}{text}" if text else ""), unit, None
+        if parsed.unit is not None and unit is not None and self._unit(parsed.unit) != unit:
+            self.flags["unit_conflict"] += 1
+            return None, self._short(text), unit, None
+        return self._parsed(parsed._replace(comparator=outer or parsed.comparator), unit)
+
+    def _parsed(self, parsed: Parsed, unit: str | None) -> Result:
+        unit = unit if parsed.unit is None else self._unit(parsed.unit)
+        return self._number(float(parsed.number), parsed.number, unit, parsed.comparator, None)
+
+    def _unit(self, written: str) -> str | None:
+        counted = self.units.find((written, None))
+        counted.records += 1
+        return counted.unit
+
+    def text(self, text: str) -> Result:
+        """A number with its comparator and unit where the text is nothing else, or the text."""
+        text = _clean(text)
+        parsed = parse(text) if len(text) <= self._longest else None
+        return self._parsed(parsed, None) if parsed else (None, self._words(text), None, None)
+
+    def _words(self, text: str) -> str | None:
+        """A text that is no number; None where it only says that nothing is there."""
+        if says_nothing(text):
+            return None
+        if is_no_number(text):
+            self.flags["value_not_finite"] += 1
+        elif len(text) <= self._longest and looks_like_a_number(text):
+            self.flags["number_left_as_text"] += 1
+        return self._short(text)
 
     def _coded(self, concept: Concept) -> str | None:
-        """The code of a coded result, or its words."""
-        return self._codes.find(concept) or self._short((concept.text or "").replace("\x00", "").strip())
+        """The code of a coded result, or its words, or what its coding displays where that has no code."""
+        code = self._codes.find(concept)
+        words = concept.text or next((c.display for c in concept.coding if c.display and not c.code), None)
+        return code or self._short(_clean(words or ""))
 
     def _rare(self, value: Value) -> Result:
         text = value.valueDateTime or value.valueTime
         if text:
-            return None, self._short(text), None, None
+            return None, self._short(_clean(text)), None, None
         if value.valueBoolean is not None:
             return None, "true" if value.valueBoolean else "false", None, None
-        if bytes(value.valueInteger):
-            return self.quantity(Quantity(value.valueInteger))
-        if bytes(value.valueRange):
-            span = msgspec.json.decode(value.valueRange, type=_Range)
-            return None, self._pair(span.low, span.high, "-"), _unit(span.low), None
-        if bytes(value.valueRatio):
-            ratio = msgspec.json.decode(value.valueRatio, type=_Ratio)
-            return None, self._pair(ratio.numerator, ratio.denominator, ":"), None, None
-        if bytes(value.valueSampledData) or bytes(value.valuePeriod):
-            self.flags["value_kind_not_read"] += 1
+        for names, reader in self._readers():
+            for name in names:
+                raw = getattr(value, name)
+                if is_given(raw):
+                    return reader(raw)
+        self.flags["value_kind_not_read"] += any(is_given(getattr(value, n)) for n in NOT_READ)
         return NOTHING
 
-    def _pair(self, first: Quantity | None, second: Quantity | None, between: str) -> str | None:
-        numbers = [self._number(q.value) if q else None for q in (first, second)]
-        written = ["" if n is None else f"{n:g}" if isinstance(n, float) else n for n in numbers]
-        return between.join(written) if any(written) else None
+    def _readers(self) -> Iterator[tuple[tuple[str, ...], Callable[[Raw], Result]]]:
+        yield _NUMBERS, lambda raw: self.quantity(Quantity(raw))
+        yield ("valueRange",), self._range
+        yield ("valueRatio",), lambda raw: self._ratio(*self._sides(msgspec.json.decode(raw, type=_Ratio)))
+        yield _TEXTS, lambda raw: (None, self._short(_clean(msgspec.json.decode(raw, type=str))), None, None)
+        yield ("valueCoding",), self._coding
+
+    def _coding(self, raw: Raw) -> Result:
+        return None, self._coded(Concept([msgspec.json.decode(raw, type=Coding)])), None, None
+
+    def _range(self, raw: Raw) -> Result:
+        """A bound with its comparator where one side is given (both ends belong to a Range), else text."""
+        span = msgspec.json.decode(raw, type=_Range)
+        low, high = self._side(span.low), self._side(span.high)
+        for side, comparator, others in ((low, ">=", high), (high, "<=", low)):
+            if side is not None and others is None:
+                number, text, unit, own = side
+                if own is None and number is not None:
+                    return number, text, unit, comparator
+                return None, f"{comparator}{_told(side)}", unit, None
+        if low is None or high is None:
+            return NOTHING
+        units = {side[2] for side in (low, high)} - {None}
+        if len(units) > 1:
+            self.flags["unit_conflict"] += 1
+            return None, self._short(f"{_with_unit(low)}-{_with_unit(high)}"), None, None
+        between = " to " if "-" in _told(low) + _told(high) else "-"
+        return None, self._short(f"{_told(low)}{between}{_told(high)}"), next(iter(units), None), None
+
+    def _ratio(self, *sides: Result | None) -> Result:
+        """Both sides as text, with their comparators and units: `<1:10`, `1 mg:100 mL`."""
+        if not any(sides):
+            return NOTHING
+        return None, self._short(":".join(_with_unit(side) if side else "" for side in sides)), None, None
+
+    def _sides(self, ratio: _Ratio) -> tuple[Result | None, Result | None]:
+        return self._side(ratio.numerator), self._side(ratio.denominator)
+
+    def rate(self, dosage: Dosage) -> Result:
+        """How fast a drug was given: `5 mL/h`, `10 mg` in `1 h` as 10 mg/h, others as text: `10 mg:24 h`."""
+        if dosage.rateQuantity is not None:
+            return self.quantity(dosage.rateQuantity)
+        above, below = self._sides(msgspec.json.decode(dosage.rateRatio, type=_Ratio))
+        if above and below and below[0] == 1 and below[3] is None and above[0] is not None:
+            unit = f"{above[2] or ''}/{below[2]}" if below[2] else above[2]
+            return above[0], None, self._unit(unit) if unit else None, above[3]
+        return self._ratio(above, below)
+
+    def _side(self, quantity: Quantity | None) -> Result | None:
+        """One side of a range or a ratio; None where it holds neither a number nor a text."""
+        result = self.quantity(quantity) if quantity else NOTHING
+        return result if is_value(result) else None
 
     def _short(self, text: str) -> str | None:
         if len(text) > self._longest:
@@ -122,5 +265,24 @@ class ValueReader:
         return text or None
 
 
-def _unit(quantity: Quantity | None) -> str | None:
-    return (quantity.unit or quantity.code) if quantity else None
+def is_given(raw: Raw) -> bool:
+    """Whether an undecoded field is there, and not null."""
+    return bytes(raw) not in (b"", b"null")
+
+
+def _clean(text: str) -> str:
+    return text.replace("\x00", "").strip()
+
+
+def is_value(result: Result) -> bool:
+    """Whether there is a number or a text."""
+    return result[0] is not None or result[1] is not None
+
+
+def _told(side: Result) -> str:
+    number, text, _, comparator = side
+    return text or f"{comparator or ''}{number:.12g}"
+
+
+def _with_unit(side: Result) -> str:
+    return f"{_told(side)} {side[2]}" if side[2] else _told(side)
