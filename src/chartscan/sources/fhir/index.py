@@ -6,19 +6,17 @@ patients and encounters, not with the size of the export.
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, NamedTuple
-
-import msgspec
 
 from chartscan.sources.fhir.clock import Clock
 from chartscan.sources.fhir.codes import CodeBook
 from chartscan.sources.fhir.config import Config
-from chartscan.sources.fhir.lines import BOM, BrokenFile, InputFile, blocks, refuse_other_formats
-from chartscan.sources.fhir.outcomes import Quarantined
+from chartscan.sources.fhir.decode import LineDecoder
+from chartscan.sources.fhir.lines import Block, BrokenFile, InputFile
+from chartscan.sources.fhir.outcomes import Filtered, Quarantined
 from chartscan.sources.fhir.references import Table, Visit, key_of, target, text_of
 from chartscan.sources.fhir.resources import (
-    DECODERS,
     REFERENCE_TYPES,
     Contained,
     Encounter,
@@ -26,6 +24,7 @@ from chartscan.sources.fhir.resources import (
     Meta,
 )
 from chartscan.sources.fhir.stays import DROPPED, facts_of
+from chartscan.sources.fhir.wrapped import Records
 
 Report = Callable[[InputFile, int], None]
 _WANTED = re.compile(rb'"resourceType"\s*:\s*"(%b)"' % "|".join(REFERENCE_TYPES).encode())
@@ -52,6 +51,7 @@ class Index:
         self._config = config
         self._codes = codes
         self._clock = Clock(config.time_zone)
+        self._decoder = LineDecoder(config.line_limit_mb << 20, config.nesting_limit)
         self._medications: dict[int, Ingredients] = {}
         self._expired: defaultdict[int, list[int]] = defaultdict(list)
 
@@ -86,14 +86,13 @@ class Index:
         found = self._expired.get(key_of("Patient", patient_id)[0])
         return None if found is None else sorted(found)
 
-    def read(self, files: list[InputFile], report: Report) -> None:
+    def read(self, files: list[InputFile], records: Records, report: Report) -> None:
         """Read the files; a broken one is left out as if it were not there."""
         for file in files:
             try:
-                for block in blocks(file, self._config.line_limit_mb << 20):
+                for block in records.blocks(file):
                     report(file, block.done)
-                    if block.data is not None:
-                        self._block(file, block.data, block.line)
+                    self._block(file, block)
             except BrokenFile as err:
                 self.broken[file.number] = err.reason
                 return
@@ -102,14 +101,26 @@ class Index:
             if patient:
                 self._expired[patient] += [] if end == _NO_TIME else [end]
 
-    def _block(self, file: InputFile, data: bytes, line: int) -> None:
-        if line == 1:
-            refuse_other_formats(file, data)
-        if not _WANTED.search(data):
+    def _block(self, file: InputFile, block: Block) -> None:
+        data = block.data
+        if data is None or block.outcome or not _WANTED.search(data):
             return
-        for number, raw in enumerate(data.split(b"\n"), line):
-            for resource in _decoded(raw):
-                self._put(resource, place_of(file, number), raw)
+        self._decoder.begin(data, block.ends, block.line)
+        begin = 0
+        for number, end in enumerate(block.ends, block.line):
+            raw = data[begin:end]
+            begin = end + 1
+            if _WANTED.search(raw):
+                self._line(raw, place_of(file, number))
+
+    def _line(self, raw: bytes, place: int) -> None:
+        """A line that may be one of those wanted here."""
+        try:
+            resource = self._decoder.decode(memoryview(raw))
+        except (Filtered, Quarantined):
+            return
+        if self._decoder.kind in REFERENCE_TYPES:
+            self._put(resource, place, raw)
 
     def _put(self, resource: Any, place: int, raw: bytes) -> None:
         if not resource.id:
@@ -139,12 +150,14 @@ class Index:
         columns["expired_patient"][row] = key_of("Patient", patient)[0] if patient else 0
 
 
-def read_index(files: list[InputFile], config: Config, codes: CodeBook, report: Report) -> Index:
+def read_index(
+    files: list[InputFile], records: Records, config: Config, codes: CodeBook, report: Report
+) -> Index:
     """The index of all files that can be read to their end."""
     broken: dict[int, str] = {}
     while True:
         index = Index(config, codes)
-        index.read([f for f in files if f.number not in broken], report)
+        index.read([f for f in files if f.number not in broken], records, report)
         if not index.broken:
             index.broken = broken
             return index
@@ -164,15 +177,6 @@ def ingredients(medication: Medication | Contained, codes: CodeBook) -> Ingredie
     concepts = (codes.find(part.itemCodeableConcept) for part in medication.ingredient)
     references = (text_of(part.itemReference) for part in medication.ingredient)
     return Ingredients(tuple(filter(None, concepts)), tuple(filter(None, references)))
-
-
-def _decoded(raw: bytes) -> Iterator[Any]:
-    """The line as the resource it is, if it is one of those wanted here."""
-    for kind in dict.fromkeys(_WANTED.findall(raw)):
-        try:
-            yield DECODERS[kind.decode()].decode(raw.removeprefix(BOM))
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            continue
 
 
 def _version(meta: Meta | None) -> int:

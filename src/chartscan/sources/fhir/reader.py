@@ -15,7 +15,7 @@ from chartscan.sources.fhir.decode import FAILURES, LineDecoder, reason_of
 from chartscan.sources.fhir.encounters import map_encounter
 from chartscan.sources.fhir.events import EventBuffer
 from chartscan.sources.fhir.index import Index, Report, place_of
-from chartscan.sources.fhir.lines import Block, BrokenFile, InputFile, LineCount, blocks
+from chartscan.sources.fhir.lines import Block, BrokenFile, InputFile, LineCount
 from chartscan.sources.fhir.medications import (
     map_administration,
     map_dispense,
@@ -24,8 +24,9 @@ from chartscan.sources.fhir.medications import (
     map_statement,
 )
 from chartscan.sources.fhir.observations import map_observation
-from chartscan.sources.fhir.outcomes import BAD_GZIP, NO_ID, OVERSIZE, Filtered, Quarantined
+from chartscan.sources.fhir.outcomes import NO_ID, Filtered, Quarantined
 from chartscan.sources.fhir.patients import map_patient
+from chartscan.sources.fhir.wrapped import Records
 from chartscan.store.accounting import UNROUTED
 from chartscan.store.subjects import SUBJECTS, subject_id_of
 from chartscan.store.writer import DatasetWriter
@@ -53,8 +54,11 @@ class _Duplicate(Exception):
 class Reader:
     """Reads files into a writer, one after the other; `finish` hands over what is left."""
 
-    def __init__(self, config: Config, index: Index, codes: CodeBook, writer: DatasetWriter):
+    def __init__(
+        self, config: Config, records: Records, index: Index, codes: CodeBook, writer: DatasetWriter
+    ):
         self._config = config
+        self._records = records
         self._index = index
         self._writer = writer
         self._events = EventBuffer(writer.write, config.batch_rows)
@@ -66,19 +70,19 @@ class Reader:
     def read(self, file: InputFile, report: Report) -> None:
         """All lines of one file."""
         broken = self._index.broken.get(file.number)
-        line, offset, count = 1, 0, LineCount()
+        place, count = (1, 0), LineCount()
         try:
-            for block in blocks(file, self._config.line_limit_mb << 20, count):
+            for block in self._records.blocks(file, count):
                 self._block(file, block, broken)
                 self._events.flush_if_full()
                 report(file, block.done)
-                line, offset = block.line + len(block.ends), block.offset
+                place = block.place(block.line + len(block.ends), len(block.data or b""))
         except BrokenFile as err:
-            if err.reason == BAD_GZIP:  # what could not be unpacked counts as one line
+            if not err.unpacked:  # what could not be unpacked counts as one line
                 self._decoder.kind = UNROUTED
-                self._count(Quarantined(err.reason), file, (line, offset), b"")
+                self._count(Quarantined(err.reason), file, place, b"")
                 return
-        self._lines[file.name] = count.lines
+        self._lines[file.name] = count.lines + count.more
 
     def finish(self) -> None:
         """Hand over what is left: events, descriptions, subjects and flags. DataError where a line was lost,
@@ -96,15 +100,17 @@ class Reader:
         for name, table in self._index.tables.items():
             if table.conflicts:
                 accounting.flagged(f"{name.lower()}_versions_differ", table.conflicts)
+        if self._decoder.nul_stripped:
+            accounting.normalised("nul_stripped", self._decoder.nul_stripped)
         if context.clock.naive:
             accounting.flagged("time_without_offset", context.clock.naive)
 
     def _block(self, file: InputFile, block: Block, broken: str | None) -> None:
-        if broken or block.data is None:
-            self._refuse(file, block, broken or OVERSIZE)
+        if broken or block.data is None or block.outcome:
+            self._refuse(file, block, (UNROUTED, Quarantined(broken)) if broken else block.outcome)
             return
         decoder, accepted = self._decoder, []
-        decoder.begin(block.data, block.ends)
+        decoder.begin(block.data, block.ends, block.line)
         view, begin = memoryview(block.data), 0
         for number, end in enumerate(block.ends, block.line):
             line, rows = view[begin:end], len(self._events.rows)
@@ -113,7 +119,7 @@ class Reader:
                 accepted.append(decoder.kind)
             except (Filtered, Quarantined, _Duplicate, *FAILURES) as err:
                 self._events.drop_after(rows)
-                self._count(err, file, (number, block.offset + begin), bytes(line))
+                self._count(err, file, block.place(number, begin), bytes(line))
             begin = end + 1
         self._count_accepted(file, Counter(accepted))
         if b"\r" in block.data and (crlf := block.data.count(b"\r\n")):
@@ -121,13 +127,14 @@ class Reader:
         self._hand_over_patients(self._patients)
         self._patients = {}
 
-    def _refuse(self, file: InputFile, block: Block, reason: str) -> None:
-        """All lines of a broken file, or the one that is too long to keep."""
-        self._decoder.kind = UNROUTED
+    def _refuse(self, file: InputFile, block: Block, outcome: tuple[str, Exception] | None) -> None:
+        """Lines whatever they say: of a broken file, one too long to keep, or what wraps others."""
+        assert outcome is not None
+        self._decoder.kind, why = outcome
         begin = 0
-        for number, end in enumerate(block.ends or [0], block.line):
+        for number, end in enumerate(block.ends, block.line):
             raw = (block.data or b"")[begin:end]
-            self._count(Quarantined(reason), file, (number, block.offset + begin), raw)
+            self._count(why, file, block.place(number, begin), raw)
             begin = end + 1
 
     def _map(self, resource: Any, kind: str, file: InputFile, line: int) -> None:
