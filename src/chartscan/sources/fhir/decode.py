@@ -63,7 +63,7 @@ class LineDecoder:
         self._line_limit = line_limit
         self._nesting_limit = nesting_limit
         self._check = True
-        self._check_keys = True
+        self._suspect_keys = self._check_keys = True
         self._space = np.empty(0, np.uint8)
 
     def begin(self, data: bytes, ends: list[int], line: int = 1) -> None:
@@ -71,7 +71,8 @@ class LineDecoder:
         them one by one."""
         if len(self._space) < len(data):
             self._space = np.empty(len(data), np.uint8)
-        self._check_keys = line <= CHECKED_LINES or _may_double(data, len(ends))
+        self._suspect_keys = line <= CHECKED_LINES or _may_double(data, len(ends))
+        self._check_keys = self._suspect_keys or self._guess in REFERENCE_TYPES
         self._check = (
             len(data) > self._line_limit
             or _hides_text(data)
@@ -87,7 +88,7 @@ class LineDecoder:
             resource = self._decode_otherwise(bytes(raw).removeprefix(BOM))
         else:
             self.kind = self._guess
-        if (self._check_keys or self.kind in REFERENCE_TYPES) and has_doubled_key(raw):
+        if self._check_keys and has_doubled_key(raw):
             raise Quarantined(DOUBLED_KEY)
         return resource
 
@@ -118,6 +119,7 @@ class LineDecoder:
             raise Filtered("error report" if self.kind == ERROR_REPORT else "unsupported type")
         self._guess = self.kind
         self._decode = DECODERS[self.kind].decode
+        self._check_keys = self._suspect_keys or self.kind in REFERENCE_TYPES
         try:
             return self._decode(raw)
         except FAILURES as err:

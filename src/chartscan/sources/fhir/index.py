@@ -103,7 +103,7 @@ class Index:
 
     def _block(self, file: InputFile, block: Block) -> None:
         data = block.data
-        if data is None or block.outcome or not _WANTED.search(data):
+        if data is None or block.outcome or not block.may_be_referred_to:
             return
         self._decoder.begin(data, block.ends, block.line)
         begin = 0

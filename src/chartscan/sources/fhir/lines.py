@@ -78,6 +78,7 @@ class Block(NamedTuple):
     at: int  # 1-based number of the first line
     inside: bool = False  # whether all of it stands in the line `at`
     outcome: tuple[str, Filtered | Quarantined] | None = None
+    may_be_referred_to: bool = True  # whether it may hold resources that others refer to
 
     def place(self, number: int, begin: int) -> tuple[int, int]:
         """Line and byte offset of the record `number`, which begins at `begin` in `data`."""

@@ -10,7 +10,7 @@ import re
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
@@ -43,13 +43,16 @@ from chartscan.sources.fhir.outcomes import (
     Quarantined,
 )
 from chartscan.sources.fhir.resource_types import R4
-from chartscan.sources.fhir.resources import DECODERS, Meta
+from chartscan.sources.fhir.resources import DECODERS, REFERENCE_TYPES, Meta
 from chartscan.store.accounting import UNROUTED
 
 MOST_LEVELS = 8  # of wrappers in wrappers
 MOST_UNPACKED = 64 << 20  # bytes of an archive in a Binary
 ARRAY, ENTRY = "JSON array", "Bundle entry"  # what is counted like a type and is none
 _WRAPPER = re.compile(rb'"resourceType"\s*:\s*"(?:B[iu]n|Par|List")')
+_REFERENCES = re.compile(
+    rb'"resourceType"\s*:\s*"(?:B[iu]n|Par|List"|%b)' % "|".join(REFERENCE_TYPES).encode()
+)
 _BREAKS = bytes.maketrans(b"\r\n", b"  ")
 
 Outcome = tuple[str, Filtered | Quarantined]
@@ -132,7 +135,6 @@ class Records:
 
         BrokenFile at the end if none of it can be trusted; DataError where it is too large.
         """
-        count = count or LineCount()
         if file.number in self._plain:
             yield from blocks(file, self._limits, count)
             return
@@ -144,9 +146,12 @@ class Records:
             if here.data is None or here.outcome:
                 yield here
                 continue
-            wrappers: Sequence[int] = (
-                range(len(here.ends)) if file.deleted else _wrappers(here.data, here.ends)
-            )
+            if not (
+                file.deleted or document or _REFERENCES.search(here.data) or _lists(here.data, here.ends)
+            ):
+                yield here._replace(may_be_referred_to=False)
+                continue
+            wrappers = _wrappers(here.data, here.ends, every=file.deleted)
             if not wrappers:
                 yield here
                 continue
@@ -155,15 +160,17 @@ class Records:
                 yield part
                 last = part.line + len(part.ends) - 1
             found = last - (here.line + len(here.ends) - 1)
-            more, count.more = more + found, count.more + found
+            more += found
+        if count:
+            count.more += more
         if plain:
             self._plain.add(file.number)
 
-    def _document(self, file: InputFile, count: LineCount) -> Iterator[Block]:
+    def _document(self, file: InputFile, count: LineCount | None) -> Iterator[Block]:
         """The JSON values of a file, each of them over many lines, as if each stood in one."""
         most = self._limits.line_bytes
         with opened(file, self._limits) as (stream, disk):
-            counted = count.over(stream)
+            counted = count.over(stream) if count else stream
             data = bytearray()
             while part := counted.read(most + 1 - len(data)):
                 data += part
@@ -175,7 +182,8 @@ class Records:
                     "jq -c '.[]' (an array), jq -c . (single resources)."
                 )
             values = documents(bytes(data))
-            count.more += len(values) - count.lines
+            if count:
+                count.more += len(values) - count.lines
             joined = b"\n".join(values)
             if values:
                 yield Block(joined, line_ends(joined), 1, 0, disk.tell(), 1)
@@ -234,19 +242,20 @@ def _wrappers(data: bytes, ends: list[int], every: bool) -> Sequence[int]:
     """The lines, counted from 0, that may wrap others; `every`: all of them."""
     if every:
         return range(len(ends))
-    found = {int(row) for row in _lists(data, ends)}
+    found = set(_lists(data, ends))
     for match in _WRAPPER.finditer(data):
         found.add(int(np.searchsorted(ends, match.start())))
     return sorted(found)
 
 
-def _lists(data: bytes, ends: list[int]) -> Any:
+def _lists(data: bytes, ends: list[int]) -> list[int]:
     """The lines that begin with a bracket."""
     begins = np.array([0, *ends[:-1]])
     begins[1:] += 1
     begins[0] = len(BOM) * data.startswith(BOM)
     octets = np.frombuffer(data, np.uint8)
-    return np.flatnonzero(octets[np.minimum(begins, len(data) - 1)] == ord("["))
+    rows: list[int] = np.flatnonzero(octets[np.minimum(begins, len(data) - 1)] == ord("[")).tolist()
+    return rows
 
 
 def unwrap(raw: bytes, level: int = 0) -> list[Item] | None:
