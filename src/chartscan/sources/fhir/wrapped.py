@@ -18,7 +18,7 @@ from msgspec import Raw, Struct
 
 from chartscan.errors import DataError
 from chartscan.sources.fhir.decode import FAILURES, UNKNOWN_TYPE, has_doubled_key, reason_of
-from chartscan.sources.fhir.deletions import Deletion, deleted_by, moment_of
+from chartscan.sources.fhir.retractions import Deletion, deleted_by, moment_of
 from chartscan.sources.fhir.lines import (
     BOM,
     DOCUMENT,
