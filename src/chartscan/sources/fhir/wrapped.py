@@ -18,7 +18,6 @@ from msgspec import Raw, Struct
 
 from chartscan.errors import DataError
 from chartscan.sources.fhir.decode import FAILURES, UNKNOWN_TYPE, has_doubled_key, reason_of
-from chartscan.sources.fhir.retractions import Deletion, deleted_by, moment_of
 from chartscan.sources.fhir.lines import (
     BOM,
     DOCUMENT,
@@ -44,6 +43,7 @@ from chartscan.sources.fhir.outcomes import (
 )
 from chartscan.sources.fhir.resource_types import R4
 from chartscan.sources.fhir.resources import DECODERS, REFERENCE_TYPES, Meta
+from chartscan.sources.fhir.retractions import Deletion, deleted_by, moment_of
 from chartscan.store.accounting import UNROUTED
 
 MOST_LEVELS = 8  # of wrappers in wrappers
