@@ -218,7 +218,7 @@ def test_the_deleted_folder_of_an_export_is_applied(tmp_path):
     lines = [line("Condition", "c"), observation(id="o1"), observation(id="o2", code=concept("stays"))]
     result = with_deletions(tmp_path, *lines, deleted=deletion("Condition/x1", "Observation/o1"))
     assert codes(result) == ["stays"]
-    assert result.total("filtered") == {"deleted": 2, "list of deletions": 1}
+    assert result.total("filtered") == {"deleted": 2, "deletion": 2, "unwrapped": 1}
     assert result.accounting["flagged"]["deleted_and_exported"] == 2
 
 
@@ -256,7 +256,7 @@ def test_with_a_deleted_patient_goes_everything_of_theirs(tmp_path):
     )
     assert {event["event_type"] for event in result.events} == {"birth", "static", "observation"}
     assert len(result.of("birth")) == 1
-    assert result.total("filtered") == {"deleted patient": 3, "list of deletions": 1}
+    assert result.total("filtered") == {"deleted patient": 3, "deletion": 1, "unwrapped": 1}
 
 
 def test_events_of_a_deleted_encounter_stay_without_it(tmp_path):

@@ -160,5 +160,23 @@ def accounting_lines(accounting: Accounting, dataset: Dataset) -> list[str]:
     n = dataset.manifest["counts"]
     return [
         *lines,
+        *file_lines(accounting),
+        *(f"Warning: {text}" for text in accounting.warnings),
         f"{dataset.path}: {n['subjects']:,} subjects, {n['events']:,} events, {n['codes']:,} codes",
     ]
+
+
+_MOST_FILES = 20  # named for each reason
+
+
+def file_lines(accounting: Accounting) -> list[str]:
+    """The files that gave no records, by reason; nothing where every file was simply read."""
+    by_reason: dict[str, list[str]] = {}
+    for file in accounting.files:
+        if file["reason"]:
+            by_reason.setdefault(f"{file['how']} ({file['reason']})", []).append(file["name"])
+    lines = []
+    for reason, names in sorted(by_reason.items()):
+        more = f" and {len(names) - _MOST_FILES} more" if len(names) > _MOST_FILES else ""
+        lines.append(f"{reason}: {', '.join(names[:_MOST_FILES])}{more}")
+    return lines

@@ -11,8 +11,9 @@ from typing import Any
 from chartscan.errors import BudgetError, DataError
 from chartscan.store.recognition import How, Recognition
 
-# The type of lines that could not be parsed far enough to tell it. Their budget is a share of all lines.
+# The type of lines that could not be parsed far enough to tell it. Their budget is a share of their file's.
 UNROUTED = "unrouted"
+_MOST_LISTED = 10  # in one message
 
 _LINES, _ACCEPTED, _MERGED, _FILTERED, _QUARANTINED = range(5)
 _Key = tuple[str, str, int, str]  # file, type, outcome, reason
@@ -26,6 +27,8 @@ class Accounting:
         self._normalised: defaultdict[str, int] = defaultdict(int)
         self._flagged: defaultdict[str, int] = defaultdict(int)
         self.recognition = Recognition()
+        self.files: list[dict[str, Any]] = []
+        self.warnings: list[str] = []
         self.events_out = 0  # rows of EVENTS; set by the writer, no part of the identity
 
     def line(self, file: str, kind: str, n: int = 1) -> None:
@@ -70,6 +73,17 @@ class Accounting:
         """Count how a word of the source was read; see `recognition`. `text`: free text, not a code."""
         self.recognition.recognise(thing, word, meaning, how, n, system=system, text=text)
 
+    def file(self, name: str, how: str, reason: str, size: int) -> None:
+        """Tell what became of a file: read, set aside or refused; why; and how many bytes it has."""
+        self.files.append({"name": name, "how": how, "reason": reason, "bytes": size})
+
+    def warn(self, text: str, flag: str | None = None) -> None:
+        """Have `text` shown to the user, and count it as `flag`. A strict run with warnings publishes
+        nothing."""
+        self.warnings.append(text)
+        if flag:
+            self.flagged(flag)
+
     def merge(self, other: "Accounting") -> None:
         """Add the counts of another worker."""
         for mine, theirs in (
@@ -80,6 +94,8 @@ class Accounting:
             for key, n in theirs.items():
                 mine[key] += n  # type: ignore[index]
         self.recognition.merge(other.recognition)
+        self.files += other.files
+        self.warnings += other.warnings
         self.events_out += other.events_out
 
     @property
@@ -116,6 +132,8 @@ class Accounting:
         """All counters, ready for JSON."""
         return {
             "lines": self.table(),
+            "files": self.files,
+            "warnings": self.warnings,
             "events_out": self.events_out,
             "normalised": dict(sorted(self._normalised.items())),
             "flagged": dict(sorted(self._flagged.items())),
@@ -133,26 +151,47 @@ class Accounting:
                 "Lines were lost or counted twice while reading; nothing is published. " + _list(wrong)
             )
 
+    def check_warnings(self) -> None:
+        """Raise DataError when there are warnings; for strict runs."""
+        if self.warnings:
+            raise DataError(
+                f"{len(self.warnings)} warnings in a strict run; nothing is published. "
+                + " ".join(self.warnings[:_MOST_LISTED])
+            )
+
     def check_budget(self, budget: float, place: str = "the quarantine folder") -> None:
-        """Raise BudgetError when more than the share `budget` of the lines of a type is in quarantine.
+        """Raise BudgetError when more than the share `budget` of the lines of a type is in quarantine, or,
+        where the type of a line could not be told, of the lines of its file.
 
         `place` is where the user will find them.
         """
         lines: defaultdict[str, int] = defaultdict(int)
         bad: defaultdict[str, int] = defaultdict(int)
-        for (_, kind, outcome, _), n in self._counts.items():
-            lines[kind] += n * (outcome == _LINES)
-            bad[kind] += n * (outcome == _QUARANTINED)
-        lines[UNROUTED] = self.lines_in
+        in_file: defaultdict[str, int] = defaultdict(int)
+        file_of: dict[str, str] = {}
+        reasons: defaultdict[str, set[str]] = defaultdict(set)
+        for (file, kind, outcome, reason), n in self._counts.items():
+            group = f"{file}, {kind}" if kind == UNROUTED else kind
+            if outcome == _LINES:
+                lines[group] += n
+                in_file[file] += n
+            elif outcome == _QUARANTINED:
+                bad[group] += n
+                reasons[group].add(reason)
+            if kind == UNROUTED:
+                file_of[group] = file
+        of = {group: in_file[file_of[group]] if group in file_of else lines[group] for group in bad}
         over = [
-            f"{kind}: {bad[kind]} of {lines[kind]}"
-            for kind in sorted(bad)
-            if bad[kind] > budget * lines[kind]
+            f"{group}: {bad[group]} of {of[group]} ({', '.join(sorted(reasons[group])[:_MOST_LISTED])})"
+            for group in sorted(bad)
+            if bad[group] > budget * of[group]
         ]
         if over:
+            more = f"; and {len(over) - _MOST_LISTED} more" if len(over) > _MOST_LISTED else ""
             raise BudgetError(
-                f"More than {budget:.2%} of the lines of a type had to be put into quarantine; nothing is "
-                f"published. {_list(over)} See {place}; mend the export, or raise error_budget."
+                f"More than {budget:.2%} of the lines of a type, or of unreadable lines in a file, had to be "
+                f"put into quarantine; nothing is published. {'; '.join(over[:_MOST_LISTED])}{more}. See "
+                f"{place}; mend the export, or raise error_budget."
             )
 
 

@@ -167,6 +167,8 @@ class DatasetWriter:
     def _publish(self) -> None:
         self._spool.close()
         self.accounting.check()
+        if self.config.strict:
+            self.accounting.check_warnings()
         self.accounting.check_budget(self.config.budget, str(failed_quarantine_folder(self.out)))
         folder = self._staging / "dataset"
         for name in ("data", "metadata"):

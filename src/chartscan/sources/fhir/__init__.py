@@ -11,10 +11,15 @@ from pathlib import Path
 from chartscan.errors import DataError
 from chartscan.sources.fhir.codes import CodeBook
 from chartscan.sources.fhir.config import Config
+from chartscan.sources.fhir.decode import ERROR_REPORT
+from chartscan.sources.fhir.folder import Folder, check_unchanged, survey
 from chartscan.sources.fhir.index import read_index
 from chartscan.sources.fhir.judge import Judge
-from chartscan.sources.fhir.lines import InputFile, export_time, input_files
+from chartscan.sources.fhir.lines import InputFile, Limits
+from chartscan.sources.fhir.manifests import contradictions, latest
 from chartscan.sources.fhir.reader import Reader
+from chartscan.sources.fhir.wrapped import Records
+from chartscan.store.accounting import Accounting
 from chartscan.store.config import ExportTime
 from chartscan.store.writer import DatasetWriter
 
@@ -29,24 +34,54 @@ def read(
     config: Config | None = None,
     progress: Progress | None = None,
 ) -> None:
-    """Write the events of a folder of FHIR NDJSON into `writer`.
+    """Write the events of a folder of FHIR JSON into `writer`.
 
-    Lines that cannot be used go to the writer's quarantine. `progress(bytes_done, bytes_total)` counts bytes
-    on disk, over both passes. DataError when the folder holds nothing usable.
+    Lines that cannot be used go to the writer's quarantine; what is doubtful about the folder goes to its
+    accounting, as a warning. `progress(bytes_done, bytes_total)` counts bytes on disk, over both passes.
+    DataError when the folder holds nothing usable, or is still being written.
     """
     config, path = config or Config(), Path(path)
-    files = input_files(path)
-    codes = CodeBook(config)
+    limits = Limits(config.line_limit_mb << 20, config.archive_ratio_limit, config.archive_limit_mb << 20)
+    folder = survey(path, limits)
+    files, records, codes = folder.files, Records(limits), CodeBook(config)
     judge = Judge(config)
-    index = read_index(files, config, codes, _reporter(files, 0, progress), judge)
+    index = read_index(files, records, config, codes, _reporter(files, 0, progress), judge)
     if not len(index.tables["Patient"]) and not config.allow_missing:
         raise DataError(f"{path} holds no Patient. Add the Patient file, or set allow_missing.")
-    reader = Reader(config, index, codes, writer, judge)
+    reader = Reader(config, records, index, codes, writer, judge)
     for file in files:
         reader.read(file, _reporter(files, 1, progress))
     reader.finish()
-    if (exported := export_time(path)) is not None:
+    check_unchanged(files)
+    _account(folder, writer.accounting, config.allow_missing)
+    if (exported := latest(folder.manifests, folder.logs)) is not None:
         writer.set_follow_up(ExportTime(exported))
+
+
+def _account(folder: Folder, accounting: Accounting, allow_missing: bool) -> None:
+    """Put into the accounting what became of every file, and what is doubtful about them."""
+    for entry in folder.account:
+        accounting.file(entry.name, entry.how, entry.reason, entry.bytes)
+        if entry.doubtful:
+            accounting.warn(f"{entry.name} is {entry.how}: {entry.reason}.", "file_in_doubt")
+    table = accounting.table()
+    names = [file.name for file in folder.files]
+    for flag, text in contradictions(folder.manifests, folder.logs, table, names):
+        accounting.warn(text, flag)
+    found = {row["type"] for row in table}
+    for kind, without in _NEEDED.items():
+        if kind not in found and not allow_missing:
+            accounting.warn(f"The export holds no {kind}: {without}.")
+    reports = sum(row["lines_in"] for row in table if row["type"] == ERROR_REPORT)
+    if reports:
+        text = f"{reports} error reports (OperationOutcome): the server may have left something out."
+        accounting.warn(text, "error_report")
+
+
+_NEEDED = {
+    "Encounter": "there are no hospital stays, which most tasks are about",
+    "Condition": "there are no diagnoses, so that tasks about diagnoses have no positives",
+}
 
 
 def _reporter(

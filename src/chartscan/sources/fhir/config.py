@@ -62,6 +62,8 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     allow_missing: bool = False  # read an export that has no Patient at all, or lacks some of them
     line_limit_mb: int = 16
     nesting_limit: int = 64
+    archive_ratio_limit: int = 100  # a packed file may unpack to this many times its size,
+    archive_limit_mb: int = 1024  # or to this much; one that is over both is refused
     batch_rows: int = 10_000  # events handed to the writer at once
 
     @property
@@ -88,7 +90,9 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         delays = self.default_result_delay_hours, self.coding_lag_hours, *self.result_delay_hours.values()
         if not all(0 <= hours <= MOST_HOURS for hours in delays):
             raise ValueError(f"delays and lags are hours from 0 to {MOST_HOURS}")
-        if min(self.line_limit_mb, self.nesting_limit, self.batch_rows, self.max_text_characters) < 1:
+        sizes = self.line_limit_mb, self.archive_ratio_limit, self.archive_limit_mb
+        if min(*sizes, self.nesting_limit, self.batch_rows, self.max_text_characters) < 1:
             raise ValueError(
-                "line_limit_mb, nesting_limit, batch_rows, max_text_characters must be at least 1"
+                "line_limit_mb, archive_ratio_limit, archive_limit_mb, nesting_limit, batch_rows, "
+                "max_text_characters must be at least 1"
             )

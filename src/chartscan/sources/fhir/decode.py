@@ -2,6 +2,9 @@
 
 Lines of a type come in runs, so each line is first decoded as what the last one was: its own `resourceType`
 says whether that was right. Only where it was not is the type looked up.
+
+The decoder skips what it does not read, and of two equal keys takes the last. So each block is looked over
+as a whole for what that would hide; only where it may hide something are lines looked at one by one.
 """
 
 import re
@@ -9,11 +12,11 @@ from typing import Any
 
 import msgspec
 import numpy as np
+from msgspec import Raw
 
-from chartscan.sources.fhir.deletions import deletions_of
 from chartscan.sources.fhir.lines import BOM
 from chartscan.sources.fhir.outcomes import (
-    DELETIONS,
+    DOUBLED_KEY,
     ENCODING,
     MALFORMED,
     NESTING,
@@ -27,65 +30,96 @@ from chartscan.sources.fhir.outcomes import (
     Quarantined,
 )
 from chartscan.sources.fhir.resource_types import R4
-from chartscan.sources.fhir.resources import DECODERS, Head
+from chartscan.sources.fhir.resources import DECODERS, REFERENCE_TYPES, Head
 from chartscan.store.accounting import UNROUTED
 
 FAILURES = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 UNKNOWN_TYPE = "unknown type"
+ERROR_REPORT = "OperationOutcome"
+CHECKED_LINES = 1000  # of each file, of which every key is checked; later ones where ids or subjects double
 _HEAD = msgspec.json.Decoder(Head)
+_KEYS = msgspec.json.Decoder(dict[str, Raw])
 _NAME = re.compile("[A-Za-z]{1,40}")
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
+_ESCAPE = re.compile(rb"\\u(?:[dD][89a-fA-F]|0000)")
+_NUL = re.compile(rb"(?<!\\)((?:\\\\)*)\\u0000")
+_PAIR = re.compile(rb"\\u[dD][89abAB]..\\u[dD][c-fC-F]..")
 _STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"')
 _NO_BRACKETS = bytes(set(range(256)) - set(b"{}[]"))
+_NO_STRUCTURE = bytes(set(range(256)) - set(b"{}[]:"))
 
 
 class LineDecoder:
-    """Decodes lines; `kind` is the type of the last one, as far as it could be told."""
+    """Decodes lines; `kind` is the type of the last one, as far as it could be told.
+
+    `nul_stripped` counts lines that held NUL, which no text has; it is dropped from them.
+    """
 
     def __init__(self, line_limit: int, nesting_limit: int):
         self.kind = UNROUTED
+        self.nul_stripped = 0
         self._guess = "Observation"
         self._decode = DECODERS[self._guess].decode
         self._line_limit = line_limit
         self._nesting_limit = nesting_limit
         self._check = True
+        self._suspect_keys = self._check_keys = True
         self._space = np.empty(0, np.uint8)
 
-    def begin(self, data: bytes, ends: list[int]) -> None:
-        """Look over the lines that come next: most need no look at their length and nesting one by one."""
+    def begin(self, data: bytes, ends: list[int], line: int = 1) -> None:
+        """Look over the lines that come next, the first of which has the number `line`: most need no look at
+        them one by one."""
         if len(self._space) < len(data):
             self._space = np.empty(len(data), np.uint8)
-        most = _most_brackets(data, ends, self._space)
-        self._check = len(data) > self._line_limit or most > self._nesting_limit
+        self._suspect_keys = line <= CHECKED_LINES or _may_double(data, len(ends))
+        self._check_keys = self._suspect_keys or self._guess in REFERENCE_TYPES
+        self._check = (
+            len(data) > self._line_limit
+            or _hides_text(data)
+            or _most_brackets(data, ends, self._space) > self._nesting_limit
+        )
 
     def decode(self, line: memoryview) -> Any:
         """The resource of a line; Filtered or Quarantined where there is none to use."""
-        if self._check:
-            self._refuse_excess(bytes(line))
+        raw = self._checked(bytes(line)) if self._check else line
         try:
-            resource = self._decode(line)
+            resource = self._decode(raw)
         except FAILURES:
-            return self._decode_otherwise(bytes(line).removeprefix(BOM))
-        self.kind = self._guess
+            resource = self._decode_otherwise(bytes(raw).removeprefix(BOM))
+        else:
+            self.kind = self._guess
+        if self._check_keys and has_doubled_key(raw):
+            raise Quarantined(DOUBLED_KEY)
         return resource
 
-    def _refuse_excess(self, raw: bytes) -> None:
+    def _checked(self, raw: bytes) -> bytes:
+        """The line without what may be dropped; Quarantined where it is not to be read."""
         self.kind = UNROUTED
         if len(raw) > self._line_limit:
             raise Quarantined(OVERSIZE)
         if _depth(raw, self._nesting_limit) > self._nesting_limit:
             self.kind = self._type(raw)
             raise Quarantined(NESTING)
+        try:
+            raw.decode()
+        except UnicodeDecodeError as err:
+            raise Quarantined(ENCODING) from err
+        if b"\\" in raw and _SURROGATE.search(_PAIR.sub(b"", raw.replace(b"\\\\", b""))):
+            raise Quarantined(SURROGATE)
+        if b"\x00" in raw or _NUL.search(raw):
+            raw = _NUL.sub(rb"\1", raw.replace(b"\x00", b""))
+            self.nul_stripped += 1
+        return raw
 
     def _decode_otherwise(self, raw: bytes) -> Any:
         """A line that is not of the type guessed; its own is the guess for the next."""
         self.kind = UNROUTED
         self.kind = self._type(raw)
         if self.kind not in DECODERS:
-            deletes = self.kind == "Bundle" and any(deletions_of(raw))
-            raise Filtered(DELETIONS if deletes else "unsupported type")
+            raise Filtered("error report" if self.kind == ERROR_REPORT else "unsupported type")
         self._guess = self.kind
         self._decode = DECODERS[self.kind].decode
+        self._check_keys = self._suspect_keys or self.kind in REFERENCE_TYPES
         try:
             return self._decode(raw)
         except FAILURES as err:
@@ -120,6 +154,47 @@ def reason_of(error: Exception, raw: bytes, missing: str = WRONG_TYPE) -> str:
     if "trailing" in str(error):
         return TRAILING
     return TRUNCATED if "truncated" in str(error) else MALFORMED
+
+
+def has_doubled_key(line: bytes | memoryview) -> bool:
+    """Whether an object says one of its keys twice: its values are then less than the line is long.
+
+    The decoder has refused whatever is no JSON before. False for what is no object.
+    """
+    raw = bytes(line).removeprefix(BOM).strip()
+    try:
+        values = _KEYS.decode(raw)
+    except FAILURES:
+        return False
+    said = sum(map(len, values)) + sum(len(memoryview(value)) for value in values.values())
+    spaces = len(raw) - said - 4 * len(values) - 1  # quotes, colon and comma each; braces, and no last comma
+    if spaces == 0 or (spaces == 2 * len(values) - 1 and raw.count(b'":') == raw.count(b'": ')):
+        return False
+    return _keys_at_the_top(raw) > len(values)
+
+
+def _keys_at_the_top(raw: bytes) -> int:
+    """How many keys an object has, each as often as it is said."""
+    depth = keys = 0
+    for byte in _STRING.sub(b"", raw).translate(None, delete=_NO_STRUCTURE):
+        depth += (byte in b"{[") - (byte in b"}]")
+        keys += byte == ord(":") and depth == 1
+    return keys
+
+
+def _may_double(data: bytes, lines: int) -> bool:
+    """Whether a line may say its id or its subject twice; sure but where others say none."""
+    return data.count(b'"id"') > lines or data.count(b'"subject"') > lines
+
+
+def _hides_text(data: bytes) -> bool:
+    """Whether there may be bytes or escapes that are no text."""
+    if not data.isascii():
+        try:
+            data.decode()
+        except UnicodeDecodeError:
+            return True
+    return 0 in data or (b"\\" in data and _ESCAPE.search(data) is not None)
 
 
 def _most_brackets(data: bytes, ends: list[int], space: np.ndarray) -> int:

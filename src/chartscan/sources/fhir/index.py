@@ -13,9 +13,8 @@ from chartscan.sources.fhir.clock import Clock
 from chartscan.sources.fhir.codes import CodeBook
 from chartscan.sources.fhir.config import Config
 from chartscan.sources.fhir.decode import FAILURES, LineDecoder
-from chartscan.sources.fhir.deletions import Deletion, deletions_in
 from chartscan.sources.fhir.drugs import Ingredients, ingredients, resolve
-from chartscan.sources.fhir.lines import Block, BrokenFile, InputFile, blocks, refuse_other_formats
+from chartscan.sources.fhir.lines import Block, BrokenFile, InputFile
 from chartscan.sources.fhir.outcomes import TAGGED_DELETED, TEST_PATIENT, Filtered, Quarantined
 from chartscan.sources.fhir.references import (
     DELETED,
@@ -29,7 +28,9 @@ from chartscan.sources.fhir.references import (
     text_of,
 )
 from chartscan.sources.fhir.resources import REFERENCE_TYPES, Encounter, Medication
+from chartscan.sources.fhir.retractions import Deletion
 from chartscan.sources.fhir.stays import DROPPED, facts_of
+from chartscan.sources.fhir.wrapped import Records
 
 Report = Callable[[InputFile, int], None]
 Judge = Callable[[str, Any], None]  # raises Filtered or Quarantined where a resource gives nothing
@@ -52,6 +53,7 @@ class Index:
         self._config = config
         self._codes = codes
         self._clock = Clock(config.time_zone)
+        self._decoder = LineDecoder(config.line_limit_mb << 20, config.nesting_limit)
         self._medications: dict[int, Ingredients] = {}
         self._expired: defaultdict[int, list[int]] = defaultdict(list)
 
@@ -82,19 +84,18 @@ class Index:
         found = self._expired.get(key_of("Patient", patient_id)[0])
         return None if found is None else sorted(found)
 
-    def read(self, files: list[InputFile], report: Report, judge: Judge) -> None:
+    def read(self, files: list[InputFile], records: Records, report: Report, judge: Judge) -> None:
         """Read the files; a broken one is left out as if it were not there. Lines that `judge` refuses do not
         stand for their id."""
-        decoder = LineDecoder(self._config.line_limit_mb << 20, self._config.nesting_limit)
         for file in files:
             try:
-                for block in blocks(file, self._config.line_limit_mb << 20):
+                for block in records.blocks(file):
                     report(file, block.done)
-                    if block.data is not None:
-                        self._block(file, block, decoder, judge)
+                    self._block(file, block, judge)
             except BrokenFile as err:
                 self.broken[file.number] = err.reason
                 return
+        self.deletions = [one for file in files for one in records.deletions.get(file.number, [])]
         for deletion in self.deletions:
             if deletion.kind in self.tables:
                 self.tables[deletion.kind].delete(deletion.id, deletion.time)
@@ -104,26 +105,26 @@ class Index:
             if patient and not left_out:
                 self._expired[patient] += [] if end == _NO_TIME else [end]
 
-    def _block(self, file: InputFile, block: Block, decoder: LineDecoder, judge: Judge) -> None:
-        data = block.data or b""
-        deletions = deletions_in(data)
-        self.deletions += deletions
-        if block.line == 1 and not deletions:
-            refuse_other_formats(file, data)
-        if not _WANTED.search(data):
+    def _block(self, file: InputFile, block: Block, judge: Judge) -> None:
+        data = block.data
+        if data is None or block.outcome or not block.may_be_referred_to:
             return
-        decoder.begin(data, block.ends)
+        self._decoder.begin(data, block.ends, block.line)
         begin = 0
         for number, end in enumerate(block.ends, block.line):
-            raw, begin = data[begin:end], end + 1
-            if not _WANTED.search(raw):
-                continue
-            try:
-                resource = decoder.decode(memoryview(raw))
-            except (Filtered, Quarantined):
-                continue
-            if decoder.kind in self.tables:
-                self._put(decoder.kind, resource, place_of(file, number), raw, judge)
+            raw = data[begin:end]
+            begin = end + 1
+            if _WANTED.search(raw):
+                self._line(raw, place_of(file, number), judge)
+
+    def _line(self, raw: bytes, place: int, judge: Judge) -> None:
+        """A line that may be one of those wanted here."""
+        try:
+            resource = self._decoder.decode(memoryview(raw))
+        except (Filtered, Quarantined):
+            return
+        if self._decoder.kind in self.tables:
+            self._put(self._decoder.kind, resource, place, raw, judge)
 
     def _put(self, kind: str, resource: Any, place: int, raw: bytes, judge: Judge) -> None:
         try:
@@ -152,13 +153,18 @@ class Index:
 
 
 def read_index(
-    files: list[InputFile], config: Config, codes: CodeBook, report: Report, judge: Judge
+    files: list[InputFile],
+    records: Records,
+    config: Config,
+    codes: CodeBook,
+    report: Report,
+    judge: Judge,
 ) -> Index:
     """The index of all files that can be read to their end, and of the lines in them that can be used."""
     broken: dict[int, str] = {}
     while True:
         index = Index(config, codes)
-        index.read([f for f in files if f.number not in broken], report, judge)
+        index.read([f for f in files if f.number not in broken], records, report, judge)
         if not index.broken:
             index.broken = broken
             return index

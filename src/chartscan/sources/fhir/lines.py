@@ -1,43 +1,88 @@
-"""The files of an export and their lines, in bounded memory. Lines end at byte 0x0A and nowhere else."""
+"""A file of an export as lines, in bounded memory. Lines end at byte 0x0A and nowhere else.
 
+Packed files are unpacked as they are read; what a file is packed with is told by its first bytes. This
+module does not know what lines say.
+"""
+
+import bz2
 import gzip
-import json
+import io
+import lzma
+import re
 import zlib
-from collections.abc import Iterator
-from datetime import datetime
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, NamedTuple, Protocol
 
-import msgspec
 import numpy as np
+import pyarrow as pa
 
 from chartscan.errors import DataError
-from chartscan.sources.fhir.outcomes import BAD_GZIP, ENCODING
-from chartscan.sources.fhir.resources import Head
+from chartscan.sources.fhir.outcomes import (
+    BAD_ARCHIVE,
+    BAD_GZIP,
+    CARRIAGE_RETURNS,
+    ENCODING,
+    OVERSIZE,
+    Filtered,
+    Quarantined,
+)
+from chartscan.store.accounting import UNROUTED
 
 BLOCK_BYTES = 1 << 18  # fits the processor's cache, which is faster than a megabyte
+HEAD_BYTES = 1 << 16  # of a file, by which it is told what it is
 BOM = b"\xef\xbb\xbf"
-_GZIP = b"\x1f\x8b"
-_UTF16 = (b"\xff\xfe", b"\xfe\xff")
+LINES, DOCUMENT = "lines", "document"  # one JSON value on each line, or values over many lines
+GZIP, BZ2, XZ, ZSTD = "gzip", "bzip2", "xz", "zstd"
+_MAGIC = {b"\x1f\x8b": GZIP, b"BZh": BZ2, b"\xfd7zXZ\x00": XZ, b"\x28\xb5\x2f\xfd": ZSTD}
+_BROKEN = (EOFError, gzip.BadGzipFile, zlib.error, lzma.LZMAError, pa.ArrowException)
+_BEFORE = re.compile(rb"(?:\xef\xbb\xbf|[ \t\r\n])*")
+_OLD_MAC = re.compile(rb"[}\]][ \t]*\r[\r \t]*[{\[]")
+_WIDE = re.compile(rb"\xff\xfe|\xfe\xff|[{\[ \r\n]\x00|\x00[{\[ \r\n]|\x00\x00[\x00\xfe]")
+
+
+class Limits(NamedTuple):
+    """What a file may be at most."""
+
+    line_bytes: int = 16 << 20
+    archive_ratio: int = 100  # unpacked bytes for each packed one, once there are more than
+    archive_bytes: int = 1 << 30
 
 
 class InputFile(NamedTuple):
-    """One file; `name` is its path below the folder the user gave."""
+    """One file that is read; `name` is its path below the folder the user gave."""
 
     path: Path
     name: str
     size: int  # bytes on disk
     number: int  # in the order of names
+    changed_ns: int = 0  # when its content last changed, at the beginning of the run
+    form: str = LINES
+    deleted: bool = False  # what it names is not in the export any more
 
 
 class Block(NamedTuple):
-    """Whole lines of a file; `data` is None for one line over the limit, which is not kept."""
+    """Whole lines of a file, or the records of one line that wraps them.
+
+    Records are numbered as if every wrapped one had a line of its own, after the line that wraps it. Where
+    `outcome` is given, it is that of all lines, whatever they say: their type, and why they give nothing.
+    `data` is None for one line over the limit, which is not kept.
+    """
 
     data: bytes | None
     ends: list[int]  # where in `data` each line ends, its b"\n" not included
-    line: int  # 1-based number of the first line
-    offset: int  # of its first byte in the decompressed file
+    line: int  # number of the first record in the file
+    offset: int  # of its first byte in the unpacked file
     done: int  # bytes of the file on disk read so far
+    at: int  # 1-based number of the first line
+    inside: bool = False  # whether all of it stands in the line `at`
+    outcome: tuple[str, Filtered | Quarantined] | None = None
+    may_be_referred_to: bool = True  # whether it may hold resources that others refer to
+
+    def place(self, number: int, begin: int) -> tuple[int, int]:
+        """Line and byte offset of the record `number`, which begins at `begin` in `data`."""
+        return (self.at, self.offset) if self.inside else (self.at + number - self.line, self.offset + begin)
 
 
 class Stream(Protocol):
@@ -53,6 +98,7 @@ class LineCount:
     they are cut into blocks: what the accounting must add up to."""
 
     def __init__(self) -> None:
+        self.more = 0  # records that have no line of their own, less the lines that hold no record
         self._ends = 0
         self._last = b"\n"
         self._space = np.empty(0, bool)
@@ -89,58 +135,110 @@ class LineCount:
 
 
 class BrokenFile(Exception):
-    """A file none of whose lines can be trusted."""
+    """A file none of whose lines can be trusted; `unpacked`: whether it has lines at all."""
 
-    def __init__(self, reason: str):
+    def __init__(self, reason: str, unpacked: bool = True):
         super().__init__(reason)
         self.reason = reason
+        self.unpacked = unpacked
 
 
-def input_files(path: Path) -> list[InputFile]:
-    """The NDJSON files in a folder and below, by name; DataError if there are none."""
-    if path.is_file():
-        found = [path]
-        root = path.parent
-    else:
-        root = path
-        found = sorted(
-            p for p in path.rglob("*") if p.is_file() and p.name.endswith((".ndjson", ".ndjson.gz"))
-        )
-    if not found:
-        what = "has no file named *.ndjson or *.ndjson.gz" if path.is_dir() else "does not exist"
-        raise DataError(f"{path} {what}. Give the folder that a FHIR bulk export was saved in.")
-    return [InputFile(p, p.relative_to(root).as_posix(), p.stat().st_size, i) for i, p in enumerate(found)]
+class _Bounded:
+    """A packed file's content; DataError where it is far more than a packed export ever is."""
+
+    def __init__(self, file: InputFile, stream: Stream, packed: Callable[[], int], limits: Limits):
+        self._file = file
+        self._stream = stream
+        self._packed = packed
+        self._limits = limits
+        self._bytes = 0
+
+    def read(self, size: int, /) -> bytes:
+        return self._checked(self._stream.read(size))
+
+    def readline(self, size: int, /) -> bytes:
+        return self._checked(self._stream.readline(size))
+
+    def _checked(self, data: bytes) -> bytes:
+        self._bytes += len(data)
+        most = self._limits.archive_bytes
+        if self._bytes > most and self._bytes > self._limits.archive_ratio * self._packed():
+            raise DataError(
+                f"{self._file.name}: unpacks to more than {most >> 20} MB, over "
+                f"{self._limits.archive_ratio} times its size, like an archive made to fill a disk "
+                "(B14 archive_bomb). Nothing is published. Remove it or, if it is sound, unpack it yourself "
+                "or raise archive_limit_mb."
+            )
+        return data
 
 
-def export_time(path: Path) -> datetime | None:
-    """The transactionTime of the bulk export's manifest, a .json file beside the data; None without one."""
-    for file in sorted(path.glob("*.json")) if path.is_dir() else []:
+def packing(head: bytes) -> str | None:
+    """What a file with this beginning is packed with, None if it is not."""
+    return next((name for magic, name in _MAGIC.items() if head.startswith(magic)), None)
+
+
+@contextmanager
+def opened(file: InputFile, limits: Limits) -> Iterator[tuple[Stream, IO[bytes]]]:
+    """The unpacked content of a file, and the file on disk; BrokenFile where it does not unpack."""
+    with file.path.open("rb") as disk:
+        packed = packing(disk.read(6))
+        disk.seek(0)
+        if packed is None:
+            yield disk, disk
+            return
         try:
-            text = json.loads(file.read_bytes())["transactionTime"]
-            return datetime.fromisoformat(text)
-        except (ValueError, KeyError, TypeError, RecursionError):
-            continue
-    return None
+            with _unpacking(packed, disk) as stream:
+                yield _Bounded(file, stream, disk.tell, limits), disk
+        except _BROKEN as err:
+            raise BrokenFile(BAD_GZIP if packed == GZIP else BAD_ARCHIVE, unpacked=False) from err
+        except OSError as err:
+            if err.errno is not None and not isinstance(err, pa.ArrowException):
+                raise
+            raise BrokenFile(BAD_ARCHIVE, unpacked=False) from err  # bz2 and Arrow say it so
 
 
-def blocks(file: InputFile, limit: int, count: LineCount | None = None) -> Iterator[Block]:
+def _unpacking(packed: str, disk: IO[bytes]) -> IO[bytes]:
+    if packed == GZIP:
+        return gzip.GzipFile(fileobj=disk)  # type: ignore[return-value]
+    if packed == BZ2:
+        return bz2.BZ2File(disk)
+    if packed == XZ:
+        return lzma.LZMAFile(disk)
+    raw = pa.CompressedInputStream(pa.PythonFile(disk, mode="r"), "zstd")
+    return io.BufferedReader(raw, BLOCK_BYTES)  # type: ignore[type-var,return-value]
+
+
+def head_of(file: InputFile, limits: Limits) -> bytes:
+    """The beginning of a file, unpacked."""
+    with opened(file, limits) as (stream, _):
+        return stream.read(HEAD_BYTES)
+
+
+def text_of(data: bytes) -> bytes:
+    """The data without the byte order marks and blanks before it."""
+    return data[_BEFORE.match(data).end() :]  # type: ignore[union-attr]
+
+
+def broken_text(head: bytes) -> str | None:
+    """Why no line of a file that begins so can be read, None if there is no such reason."""
+    if _WIDE.match(head):
+        return ENCODING
+    return CARRIAGE_RETURNS if b"\n" not in head and _OLD_MAC.search(head) else None
+
+
+def blocks(file: InputFile, limits: Limits, count: LineCount | None = None) -> Iterator[Block]:
     """The file as whole lines, a block at a time; BrokenFile at the end if none of it can be trusted.
 
     All bytes pass through `count`, where one is given.
     """
-    with file.path.open("rb") as disk:
-        head = disk.read(2)
-        disk.seek(0)
-        if head != _GZIP:
-            yield from _blocks(count.over(disk) if count else disk, disk, limit)
-            if head in _UTF16:
-                raise BrokenFile(ENCODING)
-            return
-        try:
-            with gzip.GzipFile(fileobj=disk) as stream:
-                yield from _blocks(count.over(stream) if count else stream, disk, limit)
-        except (EOFError, gzip.BadGzipFile, zlib.error) as err:
-            raise BrokenFile(BAD_GZIP) from err
+    broken = None
+    with opened(file, limits) as (stream, disk):
+        for block in _blocks(count.over(stream) if count else stream, disk, limits.line_bytes):
+            if block.line == 1:
+                broken = broken_text((block.data or b"")[:HEAD_BYTES])
+            yield block
+        if broken:
+            raise BrokenFile(broken)
 
 
 def _blocks(stream: Stream, disk: IO[bytes], limit: int) -> Iterator[Block]:
@@ -151,21 +249,17 @@ def _blocks(stream: Stream, disk: IO[bytes], limit: int) -> Iterator[Block]:
         whole = data[:start] if len(rest) > limit else data + rest
         ends = line_ends(whole)
         if whole:
-            yield Block(whole, ends, line, offset, disk.tell())
+            yield Block(whole, ends, line, offset, disk.tell(), line)
         line, offset = line + len(ends), offset + len(whole)
         if len(rest) > limit:
-            yield Block(None, [], line, offset, disk.tell())
+            yield Block(None, [0], line, offset, disk.tell(), line, False, (UNROUTED, Quarantined(OVERSIZE)))
             line, offset = line + 1, offset + len(data) - start + len(rest) + _skip_line(stream, rest)
 
 
 def line_ends(data: bytes) -> list[int]:
     """Where each line ends: at its b"\\n", the last one perhaps at the end of the data."""
-    ends, begin = [], 0
-    while begin < len(data):
-        end = data.find(b"\n", begin)
-        ends.append(end if end >= 0 else len(data))
-        begin = ends[-1] + 1
-    return ends
+    ends: list[int] = np.flatnonzero(np.frombuffer(data, np.uint8) == ord("\n")).tolist()
+    return ends if data.endswith(b"\n") or not data else [*ends, len(data)]
 
 
 def _skip_line(stream: Stream, read: bytes) -> int:
@@ -175,31 +269,3 @@ def _skip_line(stream: Stream, read: bytes) -> int:
         read = stream.readline(BLOCK_BYTES)
         skipped += len(read)
     return skipped
-
-
-def refuse_other_formats(file: InputFile, data: bytes) -> None:
-    """DataError when the first lines show JSON that is not one resource a line."""
-    first = (
-        next((line for line in data.split(b"\n") if line.strip(BOM + b" \t\r")), b"")
-        .removeprefix(BOM)
-        .strip()
-    )
-    what = ""
-    if first.startswith(b"["):
-        what = "a JSON array"
-    elif first == b"{":
-        what = "pretty-printed JSON"
-    elif _type(first) == "Bundle":
-        what = "a Bundle"
-    if what:
-        raise DataError(
-            f"{file.name} holds {what}. Expected NDJSON: one resource on each line. Convert it, for example "
-            "with: jq -c '.entry[].resource' (a Bundle), jq -c '.[]' (an array), jq -c . (pretty-printed)."
-        )
-
-
-def _type(line: bytes) -> str | None:
-    try:
-        return msgspec.json.decode(line, type=Head).resourceType
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return None

@@ -16,7 +16,7 @@ from chartscan.sources.fhir.decode import FAILURES, LineDecoder, reason_of
 from chartscan.sources.fhir.encounters import map_encounter
 from chartscan.sources.fhir.events import EventBuffer
 from chartscan.sources.fhir.index import Index, Judge, Report, place_of
-from chartscan.sources.fhir.lines import Block, BrokenFile, InputFile, LineCount, blocks
+from chartscan.sources.fhir.lines import Block, BrokenFile, InputFile, LineCount
 from chartscan.sources.fhir.medications import (
     map_administration,
     map_dispense,
@@ -26,10 +26,8 @@ from chartscan.sources.fhir.medications import (
 )
 from chartscan.sources.fhir.observations import map_observation
 from chartscan.sources.fhir.outcomes import (
-    BAD_GZIP,
     DELETED_PATIENT,
     NO_ID,
-    OVERSIZE,
     TAGGED_DELETED,
     TEST_DATA,
     TEST_PATIENT,
@@ -41,6 +39,7 @@ from chartscan.sources.fhir.ranks import marked
 from chartscan.sources.fhir.references import DELETED
 from chartscan.sources.fhir.resources import Meta
 from chartscan.sources.fhir.versions import GONE, MERGED, REASONS, Verdict, Versions, kind_name
+from chartscan.sources.fhir.wrapped import Records
 from chartscan.store.accounting import UNROUTED
 from chartscan.store.subjects import SUBJECTS, subject_id_of
 from chartscan.store.writer import DatasetWriter
@@ -78,8 +77,17 @@ def refuse_marked(kind: str, meta: Meta | None) -> None:
 class Reader:
     """Reads files into a writer, one after the other; `finish` hands over what is left."""
 
-    def __init__(self, config: Config, index: Index, codes: CodeBook, writer: DatasetWriter, judge: Judge):
+    def __init__(
+        self,
+        config: Config,
+        records: Records,
+        index: Index,
+        codes: CodeBook,
+        writer: DatasetWriter,
+        judge: Judge,
+    ):
         self._config = config
+        self._records = records
         self._index = index
         self._writer = writer
         self._judge = judge
@@ -95,22 +103,22 @@ class Reader:
         """All lines of one file."""
         self._names[file.number] = file.name
         broken = self._index.broken.get(file.number)
-        line, offset, count = 1, 0, LineCount()
+        place, count = (1, 0), LineCount()
         try:
-            for block in blocks(file, self._config.line_limit_mb << 20, count):
+            for block in self._records.blocks(file, count):
                 self._block(file, block, broken)
                 self._events.flush_if_full()
                 if self._versions.waiting > 10 * self._config.batch_rows:  # lines that gave no event
                     self._events.flush()
                     self._versions.flush()
                 report(file, block.done)
-                line, offset = block.line + len(block.ends), block.offset
+                place = block.place(block.line + len(block.ends), len(block.data or b""))
         except BrokenFile as err:
-            if err.reason == BAD_GZIP:  # what could not be unpacked counts as one line
+            if not err.unpacked:  # what could not be unpacked counts as one line
                 self._decoder.kind = UNROUTED
-                self._count(Quarantined(err.reason), file, (line, offset), b"")
+                self._count(Quarantined(err.reason), file, place, b"")
                 return
-        self._lines[file.name] = count.lines
+        self._lines[file.name] = count.lines + count.more
 
     def finish(self) -> None:
         """Hand over what is left: events, descriptions, subjects and flags. DataError where a line was lost,
@@ -133,15 +141,17 @@ class Reader:
                 accounting.flagged(f"{name.lower()}_versions_differ", table.conflicts)
             if table.undecided:
                 accounting.flagged(f"{name.lower()}_versions_undecided", table.undecided)
+        if self._decoder.nul_stripped:
+            accounting.normalised("nul_stripped", self._decoder.nul_stripped)
         if context.clock.naive:
             accounting.flagged("time_without_offset", context.clock.naive)
 
     def _block(self, file: InputFile, block: Block, broken: str | None) -> None:
-        if broken or block.data is None:
-            self._refuse(file, block, broken or OVERSIZE)
+        if broken or block.data is None or block.outcome:
+            self._refuse(file, block, (UNROUTED, Quarantined(broken)) if broken else block.outcome)
             return
         decoder, accepted = self._decoder, []
-        decoder.begin(block.data, block.ends)
+        decoder.begin(block.data, block.ends, block.line)
         view, begin, first = memoryview(block.data), 0, place_of(file, 0)
         for number, end in enumerate(block.ends, block.line):
             line, rows = view[begin:end], len(self._events.rows)
@@ -150,7 +160,7 @@ class Reader:
                 accepted.append(decoder.kind)
             except (Filtered, Quarantined, _Duplicate, *FAILURES) as err:
                 self._events.drop_after(rows)
-                self._count(err, file, (number, block.offset + begin), bytes(line))
+                self._count(err, file, block.place(number, begin), bytes(line))
             begin = end + 1
         self._count_accepted(file, Counter(accepted))
         if b"\r" in block.data and (crlf := block.data.count(b"\r\n")):
@@ -158,13 +168,14 @@ class Reader:
         self._hand_over_patients(self._patients)
         self._patients = {}
 
-    def _refuse(self, file: InputFile, block: Block, reason: str) -> None:
-        """All lines of a broken file, or the one that is too long to keep."""
-        self._decoder.kind = UNROUTED
+    def _refuse(self, file: InputFile, block: Block, outcome: tuple[str, Exception] | None) -> None:
+        """Lines whatever they say: of a broken file, one too long to keep, or what wraps others."""
+        assert outcome is not None
+        self._decoder.kind, why = outcome
         begin = 0
-        for number, end in enumerate(block.ends or [0], block.line):
+        for number, end in enumerate(block.ends, block.line):
             raw = (block.data or b"")[begin:end]
-            self._count(Quarantined(reason), file, (number, block.offset + begin), raw)
+            self._count(why, file, block.place(number, begin), raw)
             begin = end + 1
 
     def _map(self, resource: Any, kind: str, place: int) -> None:

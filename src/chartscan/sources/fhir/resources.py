@@ -308,34 +308,6 @@ class AllergyIntolerance(Struct, gc=False):
     recordedDate: str | None = None
 
 
-class Request(Struct, gc=False):
-    """What an entry of a Bundle asks a server to do."""
-
-    method: str | None = None
-    url: str | None = None
-
-
-class Response(Struct, gc=False):
-    """What a server did with an entry of a Bundle."""
-
-    lastModified: str | None = None
-
-
-class Entry(Struct, gc=False):
-    """A part of a Bundle, as far as deletions need it."""
-
-    request: Request | None = None
-    response: Response | None = None
-
-
-class Bundle(Struct, gc=False):
-    """Several resources, or requests, in one."""
-
-    resourceType: Literal["Bundle"]
-    meta: Meta | None = None
-    entry: tuple[Entry, ...] = ()
-
-
 class Head(Struct, gc=False):
     """The type of any resource."""
 

@@ -20,9 +20,9 @@ import numpy as np
 import pyarrow as pa
 
 from chartscan.errors import DataError
-from chartscan.sources.fhir.deletions import Deletion
 from chartscan.sources.fhir.ranks import ALWAYS, NO_TIME, updated_of, version_of
 from chartscan.sources.fhir.resources import DECODERS
+from chartscan.sources.fhir.retractions import Deletion
 from chartscan.store.writing import writing
 
 MERGED, RETRACTED, GONE = range(3)
