@@ -136,7 +136,7 @@ def check(source: Path, out: Path, number: int, replace: bool) -> None:
     assert where, f"{disk.what}: {error} names no file"
     assert str(out.parent) in str(where), f"{disk.what}: {error}"
     assert seen(out) in ((0, 1) if replace else (None, 1))
-    left = {path.name for path in out.parent.iterdir()}
+    left = {path.name for path in out.parent.iterdir()} if out.parent.exists() else set()
     assert left <= {"out", "out.quarantine"}, disk.what
 
 
