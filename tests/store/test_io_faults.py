@@ -128,15 +128,21 @@ def seen(out: Path) -> int | None:
 
 def check(source: Path, out: Path, number: int, replace: bool) -> None:
     """Fail at one call and see what is said, and what is left."""
-    disk = Disk(number)
-    with pytest.raises((OSError, ChartscanError)) as raised, failing(disk):
-        ingest(source, out, seed=1)
-    error = raised.value
+    disk, error = Disk(number), None
+    try:
+        with failing(disk):
+            ingest(source, out, seed=1)
+    except (OSError, ChartscanError) as err:
+        error = err
+    if error is None:  # a folder that is there already need not be made
+        assert disk.what == "mkdir"
+        assert seen(out) == 1
+        return
     where = error.filename if isinstance(error, OSError) else str(error)
     assert where, f"{disk.what}: {error} names no file"
     assert str(out.parent) in str(where), f"{disk.what}: {error}"
     assert seen(out) in ((0, 1) if replace else (None, 1))
-    left = {path.name for path in out.parent.iterdir()}
+    left = {path.name for path in out.parent.iterdir()} if out.parent.exists() else set()
     assert left <= {"out", "out.quarantine"}, disk.what
 
 
@@ -154,6 +160,8 @@ def test_whichever_call_to_the_disk_fails_the_error_names_the_file_and_what_was_
     tmp_path, replace
 ):
     source = export(tmp_path / "in")
+    if replace:
+        ingest(source, tmp_path / "count" / "out")
     number = calls(source, tmp_path / "count" / "out")
     assert number > 43
     for at in range(1, number + 1):

@@ -90,7 +90,7 @@ def test_killed_at_any_step_at_all_a_reader_sees_the_old_dataset_or_the_new_with
     before = NONE if first else OLD
     assert {place for place, _ in seen} == {before, NEW}
     assert sum(place == before for place, _ in seen) > 30  # many died before the publication
-    assert sum(place == NEW for place, _ in seen) > 2  # and some after it, while cleaning up
+    assert sum(place == NEW for place, _ in seen) >= 2  # and some after it, while cleaning up
     assert seen[-1] == (NEW, "lived 0")
     assert [p.name for p in tmp_path.iterdir()] == ["out"]
 

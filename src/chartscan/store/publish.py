@@ -18,6 +18,7 @@ import sys
 from pathlib import Path
 
 from chartscan.files import check_own, sync
+from chartscan.store.writing import writing
 
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2  # Linux: RENAME_EXCHANGE; macOS: RENAME_SWAP has the same value
@@ -97,6 +98,6 @@ def _exchange(one: Path, other: Path) -> bool:
 def _sync(folder: Path) -> None:
     """Every file and folder below `folder` on the disk, not only in memory."""
     for place, _, names in os.walk(folder, topdown=False):
-        for name in names:
-            sync(Path(place, name))
-        sync(Path(place))
+        for path in (*(Path(place, name) for name in names), Path(place)):
+            with writing(path):
+                sync(path)

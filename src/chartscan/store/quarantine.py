@@ -138,12 +138,17 @@ class Quarantine:
             remove_quarantine(self.folder)
 
     def close(self) -> None:
-        """Flush and close the files."""
+        """Flush and close the files, both whatever becomes of the first."""
         files, self._records, self._content = (self._records, self._content), None, None
-        for file in files:
-            if file is not None:
+        failure = None
+        for file in [file for file in files if file is not None]:
+            try:
                 with writing(Path(file.name)):
                     file.close()
+            except OSError as err:
+                failure = failure or err
+        if failure is not None:
+            raise failure
 
 
 def _private(path: Path) -> IO[bytes]:

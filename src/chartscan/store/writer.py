@@ -41,6 +41,7 @@ from chartscan.store.splits import assign_split
 from chartscan.store.spool import Spool, amend
 from chartscan.store.subjects import identity_map, subject_map, without_patients
 from chartscan.store.tally import Tally
+from chartscan.store.writing import writing
 
 Progress = Callable[[int, int | None], None]
 Bar = Callable[[], AbstractContextManager[Progress]]
@@ -178,7 +179,8 @@ class DatasetWriter:
         write_manifest(folder, self._facts(counts))
         publish.publish(folder, self.out)
         self._published = True
-        sync(self.out.parent)
+        with writing(self.out.parent):
+            sync(self.out.parent)
 
     def _move_quarantine(self, folder: Path) -> None:
         """Put the bad lines into the dataset that is published."""

@@ -329,10 +329,10 @@ def _history(versions: np.ndarray) -> list[tuple[int, int | None]]:
 
 
 def _united(parts: list[Verdict]) -> Verdict:
-    none = np.empty(0, np.int64)
-    columns = [np.concatenate([none.astype(kind), *(part[i] for part in parts)]) for i, kind in _COLUMNS]
+    def column(i: int, kind: type[np.integer]) -> np.ndarray:
+        return np.concatenate([np.empty(0, kind), *(part[i] for part in parts)])
+
+    numbers = column(0, np.int64), column(1, np.int8), column(2, np.int8)
+    late = column(3, np.int64), column(4, np.int64)
     flags = sum((part.flags for part in parts), Counter[str]())
-    return Verdict(*columns, flags, sum(part.deleted_and_exported for part in parts))
-
-
-_COLUMNS = ((0, np.int64), (1, np.int8), (2, np.int8), (3, np.int64), (4, np.int64))
+    return Verdict(*numbers, *late, flags, sum(part.deleted_and_exported for part in parts))
