@@ -31,6 +31,9 @@ class Silent:
     def say(self, text):
         self.said.append(text)
 
+    def note(self, note):
+        self.said.append(str(note))
+
     @contextmanager
     def progress(self, title, unit):
         yield lambda done, total, words="": None

@@ -13,6 +13,8 @@ from typing import Protocol
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from chartscan.notes import Note
+
 
 class ProgressFunction(Protocol):
     """Called with work done, work in all (None: not known) and a few words to show beside it."""
@@ -29,11 +31,18 @@ class Display:
     def __init__(self, quiet: bool = False):
         self.quiet = quiet
         self.console = Console(stderr=True)
+        self._noted: set[Note] = set()
 
     def say(self, text: str) -> None:
         """One line of result or state, on standard output."""
         if not self.quiet:
             print(text, flush=True)
+
+    def note(self, note: Note) -> None:
+        """A note on standard error, once; `quiet` leaves it to the run record, predictions and report."""
+        if not self.quiet and note not in self._noted:
+            self._noted.add(note)
+            print(note, file=sys.stderr, flush=True)
 
     @contextmanager
     def progress(self, title: str, unit: str) -> Iterator[ProgressFunction]:

@@ -91,6 +91,9 @@ class Silent:
     def say(self, text):
         raise AssertionError("nothing is to be said")
 
+    def note(self, note):
+        pass
+
     def progress(self, title, unit):
         from chartscan.console import Display
 

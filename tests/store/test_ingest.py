@@ -35,6 +35,9 @@ class OneBar:
     def say(self, text):
         pass
 
+    def note(self, note):
+        pass
+
     @contextmanager
     def progress(self, title, unit):
         assert self.alive is None, f"{title} opened while {self.alive} is alive"

@@ -70,6 +70,9 @@ class Quiet:
     def say(self, text):
         self.said.append(text)
 
+    def note(self, note):
+        self.said.append(str(note))
+
     @contextmanager
     def progress(self, title, unit):
         yield lambda done, total, words="": None

@@ -123,6 +123,9 @@ class Silent:
     def say(self, text):
         pass
 
+    def note(self, note):
+        pass
+
     def progress(self, title, unit):
         from contextlib import nullcontext
 

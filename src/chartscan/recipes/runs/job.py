@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from chartscan.cohort import Counts
 from chartscan.errors import ConfigError
+from chartscan.notes import Note, Notes
 from chartscan.store.dataset import Dataset
 
 
@@ -18,6 +19,8 @@ class Watcher(Protocol):
     """As much of `console.Display` as a recipe needs."""
 
     def say(self, text: str) -> None: ...
+
+    def note(self, note: Note) -> None: ...
 
     def progress(self, title: str, unit: str) -> AbstractContextManager[Any]: ...
 
@@ -35,6 +38,7 @@ class Job:
     device: str = "cpu"
     track: Path | None = None  # folder for TensorBoard's event files
     division: Mapping[str, np.ndarray] | None = None  # sorted ids by split; None: as the dataset is split
+    notes: Notes = field(default_factory=Notes)  # what the run record is to say beside its numbers
 
     def __post_init__(self) -> None:
         parts = list((self.division or {}).values())
