@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import msgspec
 import pyarrow as pa
@@ -36,8 +37,8 @@ class SetTask:
 
     @property
     def TITLE(self) -> str:
-        """The title of the built-in task."""
-        return self.module.TITLE
+        """The title of the built-in task with these settings."""
+        return self.module.title(self.DEFAULT)
 
     @property
     def SETTLED_BY(self) -> tuple[str, ...]:
@@ -62,6 +63,18 @@ def set_tasks(wanted: list[str] | None, settings: Sequence[str]) -> Mapping[str,
     if settings and len(modules) > 1:
         raise ConfigError(f"--set {settings[0]}: tasks have settings of their own. Name one task, not 'all'.")
     return {name: SetTask(task, with_settings(task.DEFAULT, settings)) for name, task in modules.items()}
+
+
+def title_of(name: str, settings: Mapping[str, Any]) -> str:
+    """The title of a task with the settings that its labels were made with (`Counts.settings`).
+
+    Of a task that is not built in, or has no such settings here: the title kept with the labels, or its name.
+    """
+    try:
+        module = task_modules([name])[name]
+        return module.title(msgspec.convert(settings.get("task", {}), type(module.DEFAULT)))
+    except (ConfigError, msgspec.ValidationError):
+        return str(settings.get("title") or name.replace("_", " "))
 
 
 def task_as_labelled(name: str, counts: Counts | None) -> SetTask:
