@@ -2,10 +2,12 @@
 
 from pathlib import Path
 
+from chartscan.notes import Notes
 from chartscan.recipes._names import find_recipe
 from chartscan.recipes.baselines.summary import SummaryRecipe
 from chartscan.recipes.baselines.tabular import TabularRecipe
 from chartscan.recipes.ensembles.ensemble import EnsembleRecipe
+from chartscan.recipes.fitting.few import few_train_events
 from chartscan.recipes.neural.sequence import SequenceRecipe
 from chartscan.recipes.neural.series import SeriesRecipe
 from chartscan.recipes.questions.belonging import check_labels
@@ -48,6 +50,8 @@ def run_train(
     check_labels(found, dataset)
     for line in cohort_lines(found):
         watcher.say(line)
-    job = Job(dataset, out, found, watcher, resume, threads, device, track)
+    notes = Notes(watcher.note)
+    job = Job(dataset, out, found, watcher, resume, threads, device, track, notes=notes)
+    notes.extend(few_train_events(job, recipe.label_limit, recipe.seed))
     work.begin(job, recipe)
     return recipe.train(job)
