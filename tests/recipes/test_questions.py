@@ -136,9 +136,8 @@ def notes_of(made, asked, out):
 def test_questions_of_another_tool_are_compared_with_the_learned_time(made):
     table = pq.read_table(made / "questions.parquet").replace_schema_metadata()
     early = pc.subtract(table["prediction_time"], pa.scalar(timedelta(hours=47.5), pa.duration("us")))
-    mixed = pa.concat_tables([
-        table.slice(0, 130), table.slice(130).set_column(1, table.schema.field(1), early.slice(130).cast(TIME))
-    ])  # fmt: skip
+    moved = table.set_column(1, table.schema.field(1), early.cast(TIME))
+    mixed = pa.concat_tables([table.slice(0, 130), moved.slice(130)])
     folder = made / "other tool"
     folder.mkdir()
     pq.write_table(mixed, folder / f"{TASK}.parquet")

@@ -13,6 +13,7 @@ from chartscan import files
 from chartscan.artifact import SequenceArtifact
 from chartscan.errors import ConfigError, DataError
 from chartscan.generate import Future, History, Plan, generate
+from chartscan.notes import Notes
 from chartscan.recipes.futures.histories import at_questions, at_the_end, forecaster, histories, subjects_of
 from chartscan.recipes.questions.belonging import check_labels
 from chartscan.recipes.questions.labels import load_labels
@@ -63,7 +64,7 @@ def run_forecast(job: ForecastJob, watcher: Watcher) -> Iterator[str]:
     if job.at:
         questions = of_subjects(_questions(job.at, dataset), subjects)
         cutter, subjects = at_questions(model, questions), np.unique(questions["subject_id"].to_numpy())
-    asked = histories(model, dataset, subjects, cutter, watcher)
+    asked = histories(model, dataset, subjects, cutter, watcher, Notes(watcher.note))
     with watcher.progress("Forecasting", "histories") as progress:
         futures = list(generate(model, asked, job.plan, progress))
     write_forecasts(job.out, model, asked, futures)

@@ -1,12 +1,10 @@
 """A trained artifact asked about the labelled stays of a dataset's split."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import msgspec
-import numpy as np
-import pyarrow as pa
 import torch
 
 from chartscan import artifact as artifacts
@@ -14,13 +12,14 @@ from chartscan import files
 from chartscan.cohort import Counts
 from chartscan.evaluation import write_predictions
 from chartscan.heap import keep_freed_memory
-from chartscan.notes import KEY, Note, Notes, notes_in, records
+from chartscan.notes import KEY, Note, Notes, notes_in, records, warnings_as_notes
 from chartscan.predict import Findings, answer
 from chartscan.recipes.questions.asked import asked
 from chartscan.recipes.questions.moments import moment_notes
+from chartscan.recipes.runs.dataset_notes import dataset_notes
 from chartscan.recipes.runs.job import Watcher
 from chartscan.recipes.runs.out import check_apart
-from chartscan.recipes.runs.seen import seen
+from chartscan.recipes.runs.seen import seen_facts
 from chartscan.schema import COHORT_KEY
 from chartscan.store.dataset import Dataset
 
@@ -45,12 +44,13 @@ def run_predict(
     notes = Notes(watcher.note)
     model, data = artifacts.load(artifact, device), Dataset.open(dataset)
     found, wanted, left_out = asked(artifact, model, data, labels, split)
+    notes.extend(dataset_notes(data))
     for task in left_out:
         notes.add("left_out", f"Not learned by {artifact}, so not predicted.", task)
     notes.extend(_settings_notes(model, {task: found[task][1] for task in wanted}))
     notes.extend(moment_notes(model, data, {task: (wanted[task], found[task][1]) for task in wanted}))
     notes.extend(_uncalibrated(model, list(wanted)))
-    with watcher.progress("Predicting", "batches") as progress:
+    with watcher.progress("Predicting", "batches") as progress, warnings_as_notes(notes):
         answered = answer(model, lambda: map(data.read_shard, data.shards()), wanted, progress)
     notes.extend(answered.findings.notes)
     facts = {
@@ -59,13 +59,26 @@ def run_predict(
         "artifact": files.sha256(artifact / files.MANIFEST),
         "coverage": _coverage(answered.findings),
     }
+    taught = {task: seen_facts(model.run, table, data) for task, table in wanted.items()}
+    notes.extend(_same_ids(taught.values()))
     for task, table in answered.predictions.items():
         counts = found[task][1]
         metadata = {COHORT_KEY: msgspec.json.encode(counts)} if counts else None
         path = out / f"{task}.parquet" if labels.is_dir() else out
-        extra = _extra(model, task) | facts | {"seen": _seen(model, table), KEY: records(notes.about(task))}
+        extra = _extra(model, task) | facts | {"seen": taught[task], KEY: records(notes.about(task))}
         write_predictions(path, table.replace_schema_metadata(metadata), task, model.name, extra)
         yield f"{path}: {table.num_rows:,} predictions of {task} by {model.name}, split {split}"
+
+
+def _same_ids(taught: Iterable[Mapping[str, int | None]]) -> Iterator[Note]:
+    """A note where subjects have the ids of other people that the model learned from."""
+    others = max((facts["other_people"] or 0 for facts in taught), default=0)
+    if others:
+        text = (
+            f"{others:,} subjects have the id of one that the model learned from, but another birth date. "
+            "They are taken for other people, of another hospital."
+        )
+        yield Note("same_ids", text, warning=False)
 
 
 def _settings_notes(model: artifacts.Artifact, counts: Mapping[str, Counts | None]) -> Iterator[Note]:
@@ -85,9 +98,11 @@ def _uncalibrated(model: artifacts.Artifact, tasks: list[str]) -> Iterator[Note]
     reasons = {note.where: note.text for note in notes_in(model.run) if note.code == "no_calibration"}
     for task in tasks:
         if task not in model.calibration:
-            text = "Not calibrated: probabilities are as the model gives them, and decisions are made at 0.5."
-            told = f"When it was trained: {reasons[task]}" if task in reasons else ""
-            yield Note("no_calibration", f"{text} {told}".strip(), task)
+            why = f" ({reasons[task].partition(';')[0]})" if task in reasons else ""
+            text = (
+                f"Not calibrated{why}. Probabilities are as the model gives them; decisions are made at 0.5."
+            )
+            yield Note("no_calibration", text, task)
 
 
 def _extra(model: artifacts.Artifact, task: str) -> dict[str, Any]:
@@ -109,10 +124,3 @@ def _coverage(findings: Findings) -> dict[str, dict[str, dict[str, int]]]:
         what: {system: {"events": c.events, "unknown": c.unknown} for system, c in found.items()}
         for what, found in findings.coverage.items()
     }
-
-
-def _seen(model: artifacts.Artifact, table: pa.Table) -> dict[str, int | None]:
-    """How many subjects are asked about, and how many of them the model learned from; None: not known."""
-    subjects = np.unique(table["subject_id"].to_numpy())
-    known = seen(model.run, subjects) if model.run.get("seen") else None
-    return {"subjects": len(subjects), "seen": known}

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from chartscan.notes import Notes
+from chartscan.notes import Notes, warnings_as_notes
 from chartscan.recipes._names import find_recipe
 from chartscan.recipes.baselines.summary import SummaryRecipe
 from chartscan.recipes.baselines.tabular import TabularRecipe
@@ -13,6 +13,7 @@ from chartscan.recipes.neural.series import SeriesRecipe
 from chartscan.recipes.questions.belonging import check_labels
 from chartscan.recipes.questions.labels import cohort_lines, load_labels, make_labels
 from chartscan.recipes.runs import work
+from chartscan.recipes.runs.dataset_notes import dataset_notes
 from chartscan.recipes.runs.job import Job, Watcher
 from chartscan.settings import with_settings
 from chartscan.store.dataset import Dataset
@@ -52,6 +53,8 @@ def run_train(
         watcher.say(line)
     notes = Notes(watcher.note)
     job = Job(dataset, out, found, watcher, resume, threads, device, track, notes=notes)
+    notes.extend(dataset_notes(dataset))
     notes.extend(few_train_events(job, recipe.label_limit, recipe.seed))
     work.begin(job, recipe)
-    return recipe.train(job)
+    with warnings_as_notes(notes):
+        return recipe.train(job)
