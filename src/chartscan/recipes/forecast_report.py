@@ -14,8 +14,8 @@ from chartscan.batches import Sampler
 from chartscan.batches.collate import batch_of
 from chartscan.errors import ConfigError, DataError
 from chartscan.evaluation import ForecastSet, NextTokens, evaluate_forecasts, write_forecast_report
-from chartscan.generate import History, Plan, generate, history_of
 from chartscan.evaluation.findings import resample_notes
+from chartscan.generate import History, Plan, generate, history_of
 from chartscan.notes import Notes
 from chartscan.recipes.futures.histories import forecaster, sequences, subjects_of, train_sequences
 from chartscan.recipes.futures.ngram import NGram, copied, fit_ngram, frequent, frequent_set, padded

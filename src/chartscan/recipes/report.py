@@ -65,7 +65,10 @@ def run_evaluate(plan: ReportPlan, watcher: Watcher) -> tuple[Path, str]:
         result = evaluate(
             sets, ceiling=ceiling, groups=groups, bootstrap=plan.bootstrap, seed=plan.seed, progress=progress
         )
-    for note in [*shown.notes, *own_notes(result.tasks, plan.bootstrap)]:  # the others were told when they were found
+    for note in [
+        *shown.notes,
+        *own_notes(result.tasks, plan.bootstrap),
+    ]:  # the others were told when they were found
         watcher.note(note)
     result = msgspec.structs.replace(result, notes=[*shown.notes, *result.notes])
     return write_report(result, plan.out, sections=shown), text_table(result)

@@ -47,11 +47,11 @@ def run_train(
     recipe = recipe_of(name, settings)
     work.refuse_existing(out)
     dataset = Dataset.open(data)
-    found = load_labels(labels) if labels else make_labels(dataset, None, watcher)
+    notes = Notes(watcher.note)
+    found = load_labels(labels) if labels else make_labels(dataset, None, watcher, notes=notes)
     check_labels(found, dataset)
     for line in cohort_lines(found):
         watcher.say(line)
-    notes = Notes(watcher.note)
     job = Job(dataset, out, found, watcher, resume, threads, device, track, notes=notes)
     notes.extend(dataset_notes(dataset))
     notes.extend(few_train_events(job, recipe.label_limit, recipe.seed))

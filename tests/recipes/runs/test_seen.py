@@ -49,9 +49,9 @@ def test_the_subjects_of_a_run_are_recognised_and_no_others(run_of, ids):
 
 @given(IDS)
 def test_people_of_the_same_ids_and_other_birth_dates_are_others(run_of, ids):
-    births = {subject: 0 for subject in ids}
+    births = dict.fromkeys(ids, 0)
     run = run_of(births)
-    assert seen(run, np.array(ids), {subject: 5 for subject in ids}) == 0
+    assert seen(run, np.array(ids), dict.fromkeys(ids, 5)) == 0
     assert seen(run, np.array(ids)) == len(ids)  # where nothing is known of births
 
 
@@ -63,14 +63,14 @@ def test_a_few_corrected_birth_dates_do_not_make_others_of_the_same_people(run_o
 
 def test_without_birth_dates_the_id_decides(run_of):
     assert seen(run_of({}), np.arange(3), {}) == 0
-    run = run_of({subject: 5 for subject in range(3)})
+    run = run_of(dict.fromkeys(range(3), 5))
     assert seen(run, np.arange(3), {}) == 3
 
 
 def test_a_run_of_an_earlier_version_is_read_by_ids(run_of):
-    run = run_of({subject: 5 for subject in range(3)})
+    run = run_of(dict.fromkeys(range(3), 5))
     old = {"seen": [{name: run["seen"][0][name] for name in ("salt", "subjects")}]}
-    assert seen(old, np.arange(5), {subject: 9 for subject in range(5)}) == 3
+    assert seen(old, np.arange(5), dict.fromkeys(range(5), 9)) == 3
 
 
 def test_subjects_of_what_a_run_started_from_count_too(run_of):

@@ -12,6 +12,7 @@ import pyarrow as pa
 from chartscan.cohort import Counts, Outcome, Record, StayConfig, label_dataset, read_labels, write_labels
 from chartscan.errors import ConfigError, DataError
 from chartscan.find import find, names
+from chartscan.notes import Note, Notes
 from chartscan.recipes.questions import MAX_UNKNOWN
 from chartscan.recipes.questions.belonging import stamped
 from chartscan.recipes.questions.forming import stays_of
@@ -101,18 +102,22 @@ def make_labels(
     questions: bool = False,
     stays: StayConfig | None = None,
     max_unknown: float = MAX_UNKNOWN,
+    notes: Notes | None = None,
 ) -> Labels:
     """LABELS (or QUESTIONS) and cohort counts of tasks, computed from the events.
 
     `stays` says how stays are formed; default: as the dataset's site file does. Tasks that depend on too many
-    unknown words are left out, each with a line that says why; DataError where none is left.
+    unknown words are left out, each with a note or a line that says why; DataError where none is left.
     """
     tasks = set_tasks(wanted, settings)
     refused = refused_tasks(dataset, tasks, max_unknown)
     if len(refused) == len(tasks):
         raise DataError(all_refused(refused))
-    for line in refusal_lines(refused):
-        watcher.say(line)
+    if notes is None:
+        for line in refusal_lines(refused):
+            watcher.say(line)
+    else:
+        notes.extend(Note("refused_task", f"Refused. {reason}", task) for task, reason in refused.items())
     tasks = {name: task for name, task in tasks.items() if name not in refused}
     formed = stays_of(dataset)[0] if stays is None else stays
     with watcher.progress("Labels", "subjects") as progress:

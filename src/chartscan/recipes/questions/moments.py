@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from chartscan.artifact import Artifact
 from chartscan.cohort import Counts, record_from_events
+from chartscan.cohort.labelling import site_of
 from chartscan.cohort.record import COLUMNS
 from chartscan.cohort.stays import StayConfig
 from chartscan.errors import ConfigError
@@ -62,11 +63,12 @@ def _apart(data: Dataset, unchecked: Mapping[str, tuple[pa.Table, SetTask, StayC
         return
     tables = [table for table, _, _ in unchecked.values()]
     subjects = np.unique(np.concatenate([table["subject_id"].to_numpy() for table in tables]))
+    site = site_of(data.manifest)
     moments: dict[str, dict[int, list[Any]]] = {task: {} for task in unchecked}
     for path in data.shards():
         for subject, events in data.shard_subjects(path, COLUMNS, subjects):
             for task, (_, learned, stays) in unchecked.items():
-                outcomes = learned.label(record_from_events(events, data.follow_up, stays))
+                outcomes = learned.label(record_from_events(events, data.follow_up, stays, site))
                 found = [o.prediction_time for o in outcomes if o.prediction_time is not None]
                 moments[task][subject] = sorted(found)
     for task, (table, learned, _) in unchecked.items():
