@@ -316,7 +316,7 @@ def test_an_auroc_from_few_events_is_marked_wherever_it_stands(make_models):
     lines = text_table(evaluation).splitlines()[1:]
     assert all(f"({task.events} events)" in line for line in lines)
     assert msgspec.json.decode(evaluation.json())["tasks"][0]["few"] == f"{task.events} events"
-    assert [note.code for note in evaluation.notes] == ["few_events"]
+    assert [note.code for note in evaluation.notes] == ["few_resamples", "few_events"]
 
 
 def test_an_auroc_from_enough_events_is_not_marked(page, evaluation):

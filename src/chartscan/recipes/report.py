@@ -68,7 +68,7 @@ def run_evaluate(plan: ReportPlan, watcher: Watcher) -> tuple[Path, str]:
     for note in [
         *shown.notes,
         *own_notes(result.tasks, plan.bootstrap),
-    ]:  # the others were told when they were found
+    ]:
         watcher.note(note)
     result = msgspec.structs.replace(result, notes=[*shown.notes, *result.notes])
     return write_report(result, plan.out, sections=shown), text_table(result)
