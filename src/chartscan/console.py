@@ -65,7 +65,7 @@ class Display:
         """A note on standard error, once; `quiet` leaves it to the run record, predictions and report."""
         if not self.quiet and note not in self._noted:
             self._noted.add(note)
-            print(note, file=sys.stderr, flush=True)
+            print(shown_lines(note), file=sys.stderr, flush=True)
 
     @contextmanager
     def progress(self, title: str, unit: str) -> Iterator[ProgressFunction]:

@@ -5,7 +5,10 @@ on standard error; the run record, the metadata of predictions and the report ke
 and words of vocabularies, never the content of a record. This module knows no dataset, task or model.
 """
 
+import os
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import msgspec
@@ -54,6 +57,22 @@ class Notes:
 
     def __len__(self) -> int:
         return len(self._notes)
+
+
+@contextmanager
+def warnings_as_notes(notes: Notes) -> Iterator[None]:
+    """Within it, Python warnings of chartscan's own modules become notes; others are shown as before."""
+    with warnings.catch_warnings():
+        shown = warnings.showwarning
+
+        def note(message: Any, category: Any, filename: str, *place: Any, **more: Any) -> None:
+            if f"{os.sep}chartscan{os.sep}" in filename:
+                notes.add("run", str(message))
+            else:
+                shown(message, category, filename, *place, **more)
+
+        warnings.showwarning = note
+        yield
 
 
 def records(notes: Iterable[Note]) -> list[dict[str, Any]]:

@@ -177,3 +177,35 @@ def test_nothing_after_what_settles_an_answer_changes_it(task, many):
             assert earlier.items() <= by_now.items()
             settled[kind] += len(earlier)
     assert all(count > 20 for count in settled.values()), settled
+
+
+def test_every_task_has_its_title_by_default(task):
+    assert task.title() == task.title(task.DEFAULT) == task.TITLE
+
+
+def changed(value):
+    """Another value of the same kind."""
+    match value:
+        case bool():
+            return not value
+        case int() | float():
+            return value + 1
+        case tuple():
+            return (*value, "OTHER")
+        case str():
+            return "instant" if value == "day" else f"{value} changed"
+        case _:
+            return msgspec.structs.replace(value, name="changed")
+
+
+def test_no_setting_of_a_task_is_missing_from_its_title(task):
+    for name in task.DEFAULT.__struct_fields__:
+        config = msgspec.structs.replace(task.DEFAULT, **{name: changed(getattr(task.DEFAULT, name))})
+        assert task.title(config) != task.TITLE, name
+
+
+def test_a_title_states_the_horizon_that_was_set(task):
+    if "horizon_days" in task.DEFAULT.__struct_fields__:
+        assert "90 days" in task.title(msgspec.structs.replace(task.DEFAULT, horizon_days=90))
+    else:
+        assert "48 hours after admission" in task.title(msgspec.structs.replace(task.DEFAULT, hours=48))

@@ -5,8 +5,8 @@ import pytest
 
 from chartscan import files
 from chartscan.errors import ConfigError, DataError
-from chartscan.evaluation import Coverage, write_predictions
-from chartscan.recipes.report import ReportPlan, _coverage, run_evaluate
+from chartscan.evaluation import write_predictions
+from chartscan.recipes.report import ReportPlan, run_evaluate
 from chartscan.recipes.reporting.given import check_artifact, check_dataset, read_given, told_apart
 
 
@@ -111,14 +111,3 @@ def test_a_file_where_the_report_folder_is_meant_is_said_so(write, tmp_path):
     path = write("p.parquet")
     with pytest.raises(ConfigError, match="is a file; expected a folder"):
         run_evaluate(ReportPlan([path], path), Silent())
-
-
-def test_rare_code_systems_are_not_named_in_a_report():
-    counts = {"LOINC": (100, 7), "typed by hand": (9, 9), "HOUSE": (1, 0), "RXNORM": (10, 0)}
-    found = {"held_out": {name: {"events": n, "unknown": u} for name, (n, u) in counts.items()}}
-    assert _coverage(found) == [
-        Coverage("LOINC", 100, 7),
-        Coverage("RXNORM", 10, 0),
-        Coverage("other", 10, 9),
-    ]
-    assert _coverage({}) is None

@@ -10,7 +10,6 @@ import msgspec
 import pytest
 
 from chartscan.evaluation import (
-    Coverage,
     DatasetFacts,
     Evaluation,
     PredictionSet,
@@ -20,11 +19,24 @@ from chartscan.evaluation import (
     text_table,
     write_report,
 )
-from chartscan.evaluation.report import accounting_rows, report_html
+from chartscan.evaluation.report import accounting_rows, file_rows, report_html, verdict
+from chartscan.notes import Note, records
 
 SCRIPT = "<script>alert(1)</script>"
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
+RECOGNITION = {
+    "class": {
+        "recognised": 90,
+        "mapped": 4,
+        "unknown": 6,
+        "not_said": 1,
+        "words": [
+            {"word": "IMP", "system": "v3", "how": "recognised", "meaning": "stay", "records": 90},
+            {"word": "4", "system": "local", "how": "unknown", "meaning": None, "records": 6},
+        ],
+    }
+}
 SECTIONS = ReportSections(
     title="A report",
     version="0.1.0",
@@ -50,7 +62,8 @@ SECTIONS = ReportSections(
         ],
         "events_out": 14,
     },
-    coverage=[Coverage("LOINC", 100, 7)],
+    recognition=RECOGNITION,
+    notes=[Note("follow_up_not_known", "Nothing says how long subjects were followed.")],
     training=[TrainingCurve("pretraining", [1, 2, 3], [3.0, 2.0, 1.5])],
     settings={"model": {"d_model": 64}},
     environment={"python": "3.11"},
@@ -119,11 +132,10 @@ def test_every_figure_has_data_and_stays_small(page, evaluation):
 
 def test_names_from_outside_are_inert_wherever_they_appear(make_models):
     (model, _), _ = make_models(n=300)
+    run = {"calibration": SCRIPT, SCRIPT: SCRIPT, "notes": records([Note(SCRIPT, SCRIPT, SCRIPT)])}
+    run |= {"coverage": {SCRIPT: {SCRIPT: {"events": 9, "unknown": 9}}}, "split": SCRIPT, "dataset": SCRIPT}
     cohort = {SCRIPT: 5, "excluded": {SCRIPT: 2}, "settings": {SCRIPT: SCRIPT}}
-    sets = [
-        PredictionSet(SCRIPT, f"{name}{SCRIPT}", model.table, cohort, {"calibration": SCRIPT, SCRIPT: SCRIPT})
-        for name in ("a", "b")
-    ]
+    sets = [PredictionSet(SCRIPT, f"{name}{SCRIPT}", model.table, cohort, run) for name in ("a", "b")]
     line = {"file": SCRIPT, "type": SCRIPT, "lines_in": 3, "accepted": 1, "merged_duplicates": 0}
     sections = ReportSections(
         title=SCRIPT,
@@ -134,8 +146,15 @@ def test_names_from_outside_are_inert_wherever_they_appear(make_models):
         accounting={
             "lines": [{**line, "filtered": {SCRIPT: 1}, "quarantined": {SCRIPT: 1}}],
             "flagged": {SCRIPT: 1},
+            "files": [{"name": SCRIPT, "how": SCRIPT, "reason": SCRIPT, "bytes": 1}],
         },
-        coverage=[Coverage(SCRIPT, 10, 1)],
+        recognition={
+            SCRIPT: {
+                "unknown": 1,
+                "words": [{"word": SCRIPT, "system": SCRIPT, "how": SCRIPT, "meaning": SCRIPT, "records": 1}],
+            }
+        },
+        notes=[Note(SCRIPT, SCRIPT, SCRIPT)],
         training=[TrainingCurve(SCRIPT, [1], [1.0])],
         settings={SCRIPT: SCRIPT},
         environment={SCRIPT: [SCRIPT]},
@@ -151,7 +170,8 @@ def test_what_is_not_known_is_said_and_the_empty_report_still_renders(evaluation
     page = own_text(report_html(evaluation, ReportSections()))
     for words in (
         "The accounting of the ingest: not available",
-        "The coverage of the vocabulary: not available",
+        "The coverage of the vocabulary on the evaluated dataset: not available",
+        "How the words of the source were read: not available",
         "Training curves: not available",
         "Dataset name not available",
         "Nothing says whether the data are simulated or real",
@@ -223,3 +243,136 @@ def test_a_browser_draws_every_figure_without_an_error(tmp_path, evaluation):
     shown = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
     assert len(re.findall(r'class="plot js-plotly-plot"', shown.stdout)) == 4 * len(evaluation.tasks) + 2
     assert "CONSOLE" not in shown.stderr  # neither errors of scripts nor refusals of the security policy
+
+
+def with_run(sets, **run):
+    """The predictions with other run settings."""
+    return [PredictionSet(m.task, m.model, m.table, m.cohort, {"calibration": "platt", **run}) for m in sets]
+
+
+def page_of(sets, sections=SECTIONS, bootstrap=20):
+    return " ".join(own_text(report_html(evaluate(sets, bootstrap=bootstrap), sections)).split())
+
+
+ELSEWHERE = {
+    "split": "all",
+    "dataset": "b" * 64,
+    "trained_on": {"fingerprint": "a" * 64},
+    "seen": {"subjects": 600, "seen": 0},
+    "coverage": {
+        "events": {"LOINC": {"events": 1000, "unknown": 110}, "RXNORM": {"events": 50, "unknown": 0}}
+    },
+}
+
+
+def test_the_report_of_another_hospital_says_that_it_is_another_and_that_nobody_taught_the_model(make_models):
+    sets, _ = make_models(n=300, subjects=100)
+    page = page_of(with_run(sets, **ELSEWHERE))
+    subjects = evaluate(sets, bootstrap=1).tasks[0].subjects
+    assert "<dt>Trained on</dt><dd>another dataset</dd>" in page
+    assert f"none of the {subjects} subjects taught the model" in page
+    assert "Another dataset than the one trained on" in page
+    assert "One dataset, split by subject" not in page
+    assert "Not held out" not in page
+    assert not re.search("[0-9] of the [0-9]+ subjects taught", page)
+
+
+def test_subjects_that_taught_a_model_are_counted(make_models):
+    sets, _ = make_models(n=300, subjects=100)
+    page = page_of(with_run(sets, **ELSEWHERE | {"seen": {"subjects": 90, "seen": 12}}))
+    assert re.search(r"12 of the \d+ subjects taught the model", page)
+    assert "Not held out" in page
+
+
+def test_where_nothing_says_who_was_seen_the_report_says_so(make_models):
+    sets, _ = make_models(n=300, subjects=100)
+    page = page_of(with_run(sets))
+    assert "not known whether any of the" in page
+    assert "Nothing says whether" in page
+    assert "<dt>Trained on</dt><dd>not available</dd>" in page
+
+
+def test_the_coverage_shown_is_that_of_the_evaluated_dataset(make_models):
+    sets, _ = make_models(n=300, subjects=100)
+    page = page_of(with_run(sets, **ELSEWHERE))
+    assert "ehrmamba-small, xgboost: 1,050 events, 10.48 % not known" in page
+    assert "11.00 %" in page
+
+
+def test_an_auroc_from_few_events_is_marked_wherever_it_stands(make_models):
+    sets, _ = make_models(n=150, subjects=100, prevalence=0.05)
+    evaluation = evaluate(sets, bootstrap=50)
+    (task,) = evaluation.tasks
+    assert task.few == f"{task.events} events"
+    mark = f"only {task.events} events"
+    page = own_text(report_html(evaluation, SECTIONS))
+    rows = [row for row in re.findall(r"<tr>.*?</tr>", page, re.DOTALL) if "0." in row and "AUROC" not in row]
+    auroc = f"{task.models[0].estimates['auroc'].value:.3f}"
+    assert all(mark in row for row in rows if f">{auroc}<" in row)
+    assert f"From only {task.events} events." in page  # beside the curves
+    data = json.loads(re.search(r'id="figure-data">(.*?)</script>', page, re.DOTALL).group(1))
+    assert all(f"({task.events} events)" in trace["name"] for trace in data["roc-0"]["data"])
+    assert f"({task.events} events)" in data["forest"]["layout"]["yaxis"]["ticktext"][0]
+    lines = text_table(evaluation).splitlines()[1:]
+    assert all(f"({task.events} events)" in line for line in lines)
+    assert msgspec.json.decode(evaluation.json())["tasks"][0]["few"] == f"{task.events} events"
+    assert [note.code for note in evaluation.notes] == ["few_resamples", "few_events"]
+
+
+def test_an_auroc_from_enough_events_is_not_marked(page, evaluation):
+    assert all(task.few is None for task in evaluation.tasks)
+    assert 'class="few"' not in own_text(page)
+
+
+def test_a_difference_that_cannot_be_estimated_says_so_and_why(make_models, make_table):
+    (model, _), _ = make_models(n=300, subjects=100)
+    twin = PredictionSet(model.task, "twin", model.table)
+    (task,) = evaluate([model, twin], bootstrap=20).tasks
+    assert {verdict(one) for one in task.differences} == {"not estimable"}
+    page = page_of([model, twin])
+    assert "not estimable: every resample gives the same difference" in page
+    assert "On 1 the difference is not estimable." in page
+    one_class = make_table([1, 2], [1, 2], [True, True], [0.2, 0.4])
+    page = page_of([PredictionSet("t", name, one_class) for name in ("a", "b")])
+    assert "not estimable: one class only" in page
+    lone = make_table([1, 2, 2], [1, 2, 3], [True, False, False], [0.2, 0.4, 0.5])
+    seldom = page_of([PredictionSet("t", name, lone) for name in ("a", "b")], bootstrap=200)
+    assert "not estimable: fewer than half of the resamples have both classes" in seldom or (
+        "not estimable: every resample gives the same difference" in seldom
+    )
+
+
+def test_notes_stand_near_the_top_and_beside_the_task_they_concern(make_models):
+    sets, _ = make_models(n=300, subjects=100)
+    note = Note("other_moments", "12 of 300 questions are not asked when the model learned.", sets[0].task)
+    page = page_of(with_run(sets, notes=records([note]), training_notes=records([Note("few", "17 events.")])))
+    assert page.index('id="notes"') < page.index('id="limitations"')
+    assert page.count("ehrmamba-small: 12 of 300 questions are not asked when the model learned.") == 2
+    assert page.count("ehrmamba-small, training: 17 events.") == 1
+    assert page.count("Nothing says how long subjects were followed.") == 1
+
+
+def test_the_title_of_a_task_states_its_settings_everywhere(make_models):
+    sets, _ = make_models(n=300, subjects=100)
+    title = "Readmission within 90 days after discharge"
+    page = page_of(sets, msgspec.structs.replace(SECTIONS, task_titles={sets[0].task: title}))
+    assert page.count(title) >= 5
+    assert "30 days" not in page
+
+
+def test_the_words_of_the_source_are_shown_as_they_were_read(page):
+    page = " ".join(page.split())
+    assert '<th>class</th><td>90</td><td>4</td><td class="worse">6 (6.0 %)</td><td>1</td>' in page
+    assert "<code>4</code>" in page
+
+
+def test_files_are_counted_by_what_became_of_them():
+    files = [
+        {"name": "Patient.ndjson", "how": "read", "reason": "", "bytes": 10},
+        {"name": "a.part", "how": "set aside", "reason": "unfinished", "bytes": 2},
+        {"name": "b.part", "how": "set aside", "reason": "unfinished", "bytes": 3},
+    ]
+    assert [tuple(row) for row in file_rows(files)] == [
+        ("read", "", 1, 10, ""),
+        ("set aside", "unfinished", 2, 5, "a.part, b.part"),
+    ]

@@ -1,17 +1,22 @@
 """Predicting a set without outcomes: ingest with --splits, label --set, train, label --questions, predict."""
 
+from datetime import timedelta
+
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
 from chartscan.errors import ConfigError, DataError
 from chartscan.evaluation import evaluate, read_predictions
+from chartscan.notes import notes_in
 from chartscan.recipes.ingest import IngestPlan, run_ingest
 from chartscan.recipes.predict import run_predict
 from chartscan.recipes.questions.labels import make_labels, save_labels
 from chartscan.recipes.report import ReportPlan, run_evaluate
 from chartscan.recipes.train import run_train
-from chartscan.schema import PREDICTIONS
+from chartscan.schema import PREDICTIONS, TIME
 from icu import Silent
 
 TASK = "in_hospital_mortality"
@@ -108,9 +113,34 @@ def test_a_task_asked_with_other_settings_than_it_was_learned_with_is_told(made)
     found = make_labels(Dataset.open(made / "data"), [TASK], Silent(), ["hours=24"], questions=True)
     save_labels(found, asked, as_folder=False, questions=True)
     out = made / "other.parquet"
-    said = list(run_predict(made / "model", made / "data", asked, out, "held_out", 1, Silent()))
-    assert "hours=24.0 (learned: 48.0)" in said[0]
-    same = made / "questions.parquet"
-    assert not any("learned" in line for line in run_predict(
-        made / "model", made / "data", same, out, "held_out", 1, Silent()
-    ))  # fmt: skip
+    notes = notes_of(made, asked, out)
+    assert "Asked with hours=24.0 (learned: 48.0)" in notes["other_settings"]
+    assert (
+        "20 of 20 questions are not asked when the model learned to answer, 48 hours after admission"
+        in (notes["other_moments"])
+    )
+    assert "20 are too early (in the median by 24.0 hours)" in notes["other_moments"]
+    same = notes_of(made, made / "questions.parquet", out)
+    assert not {"other_settings", "other_moments"} & set(same)
+
+
+def notes_of(made, asked, out):
+    """The notes of predictions, by code: in their metadata, and as they were shown."""
+    watcher = Silent()
+    list(run_predict(made / "model", made / "data", asked, out, "held_out", 1, watcher))
+    found = notes_in(read_predictions(out).run)
+    assert watcher.said == [str(note) for note in found]
+    return {note.code: note.text for note in found}
+
+
+def test_questions_of_another_tool_are_compared_with_the_learned_time(made):
+    table = pq.read_table(made / "questions.parquet").replace_schema_metadata()
+    early = pc.subtract(table["prediction_time"], pa.scalar(timedelta(hours=47.5), pa.duration("us")))
+    moved = table.set_column(1, table.schema.field(1), early.cast(TIME))
+    mixed = pa.concat_tables([table.slice(0, 130), moved.slice(130)])
+    folder = made / "other tool"
+    folder.mkdir()
+    pq.write_table(mixed, folder / f"{TASK}.parquet")
+    notes = notes_of(made, folder / f"{TASK}.parquet", made / "other-tool.parquet")
+    assert notes["other_moments"].startswith("10 of 20 questions are not asked when")
+    assert "10 are too early (in the median by 47.5 hours)" in notes["other_moments"]

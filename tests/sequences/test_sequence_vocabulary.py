@@ -6,6 +6,7 @@ from hypothesis import given, settings
 
 from chartscan.errors import ConfigError, DataError
 from chartscan.sequences import (
+    Coverage,
     Encoder,
     SequenceConfig,
     Vocabulary,
@@ -14,6 +15,7 @@ from chartscan.sequences import (
     fit_bins,
     fit_vocabulary,
     known_order,
+    named,
     readings,
 )
 from chartscan.sequences import specials as S
@@ -197,5 +199,19 @@ def test_the_gate_warns_above_5_and_refuses_above_20_percent():
     assert gate(5) is None
     assert "6.0%" in gate(6)
     assert gate(20) is not None
-    with pytest.raises(DataError, match=r"21\.0%"):
+    with pytest.raises(DataError, match=r"21\.0% .*LOINC 100% of 21"):
         gate(21)
+
+
+def test_a_large_code_system_that_is_not_known_is_named_though_all_in_all_few_events_are():
+    found = {"LOINC": Coverage(100, 40), "ICD10CM": Coverage(9900, 0)}
+    assert "LOINC 40% of 100" in check_coverage(found, "records")
+    assert check_coverage(found | {"LOINC": Coverage(100, 20)}, "records") is None
+    assert (
+        check_coverage({"ICD10CM": Coverage(10_000, 0), "TYPED BY HAND": Coverage(99, 99)}, "records") is None
+    )
+
+
+def test_rare_code_systems_are_not_named():
+    found = {"A": Coverage(9, 9), "B": Coverage(10, 1), "C": Coverage(1, 1)}
+    assert named(found) == {"B": Coverage(10, 1), "other": Coverage(10, 10)}

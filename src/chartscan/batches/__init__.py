@@ -1,7 +1,15 @@
 """Tokens -> batches: a store of a split's tokens, the rows to show, and which rows go together."""
 
 from chartscan.batches.collate import batch_of, collate, samples_in
-from chartscan.batches.rows import Questions, Rows, Samples, pretraining_windows, prompt_rows, samples_of
+from chartscan.batches.rows import (
+    Questions,
+    Rows,
+    Samples,
+    cut_histories,
+    pretraining_windows,
+    prompt_rows,
+    samples_of,
+)
 from chartscan.batches.sampler import Sampler, padding_share
 from chartscan.batches.store import TokenStore
 
@@ -13,6 +21,7 @@ __all__ = [
     "TokenStore",
     "batch_of",
     "collate",
+    "cut_histories",
     "padding_share",
     "pretraining_windows",
     "prompt_rows",

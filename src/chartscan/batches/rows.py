@@ -122,6 +122,12 @@ def prompt_rows(
     return Rows(keys[0], keys[1], lengths, heads, context, questions)
 
 
+def cut_histories(store: TokenStore, samples: Samples, vocabulary: Vocabulary) -> np.ndarray:
+    """Whether the visible history of each sample (S,) is longer than a row, which lacks its oldest events."""
+    ends = _visible_counts(store, store.index_of(samples.subject_ids), samples.prediction_times)
+    return ends > vocabulary.config.context - 1  # as in `prompt_rows`
+
+
 def taken(questions: Questions, indices: np.ndarray) -> Questions:
     """The questions of the rows `indices`, their rows numbered by place in `indices`."""
     starts = np.searchsorted(questions.rows, indices, side="left")

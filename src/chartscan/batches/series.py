@@ -86,6 +86,12 @@ class SeriesStore:
             return np.minimum(steps_of(self.ends), math.ceil(self.window_hours))
         return np.minimum(np.diff(self.bounds), self.max_events)
 
+    def cut(self, needs: Needs) -> np.ndarray:
+        """Whether each stay (n,) is longer than what is shown of it: its oldest events are not seen."""
+        if needs == "carried":
+            return self.ends > self.window_hours
+        return np.diff(self.bounds) > self.max_events
+
 
 def collate_series(store: SeriesStore, indices: np.ndarray, needs: Needs) -> SeriesBatch:
     """The stays `indices` as one batch, each up to its end."""

@@ -6,15 +6,12 @@ default.
 """
 
 import os
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from chartscan.errors import ConfigError
-
-FEW_RESAMPLES = 100
 
 ArtifactFolder = Annotated[
     Path, typer.Argument(metavar="ARTIFACT", help="Folder of the trained model: --out of chartscan train.")
@@ -105,12 +102,3 @@ def device_of(name: str) -> str:
                 "CUDA (https://pytorch.org/get-started) on a machine with an NVIDIA GPU and driver."
             )
     return name
-
-
-def warn_of_few(resamples: int) -> None:
-    """Says on standard error that intervals of so few resamples mean nothing, where they do."""
-    if resamples < FEW_RESAMPLES:
-        print(
-            f"warning: intervals of {resamples} resamples mean nothing; give --bootstrap 1000",
-            file=sys.stderr,
-        )

@@ -22,7 +22,6 @@ from chartscan.cli._options import (
     temperature_option,
     threads_of,
     tokens_option,
-    warn_of_few,
 )
 from chartscan.console import Display
 from chartscan.errors import ConfigError
@@ -110,7 +109,6 @@ def forecast_report(
     )
     for line in report_lines(run_forecast_report(job, display)):
         display.say(line)
-    warn_of_few(bootstrap)
 
 
 def zero_shot(

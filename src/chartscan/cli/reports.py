@@ -20,7 +20,6 @@ from chartscan.cli._options import (
     resume_option,
     settings_option,
     threads_of,
-    warn_of_few,
 )
 from chartscan.console import Display
 from chartscan.errors import ConfigError
@@ -62,7 +61,6 @@ def evaluate(
     display = Display(quiet)
     report, table = run_evaluate(plan, display)
     display.say(table)
-    warn_of_few(bootstrap)
     display.say(str(report))
 
 

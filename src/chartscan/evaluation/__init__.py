@@ -10,11 +10,10 @@ from chartscan.evaluation.predictions import PredictionSet, read_predictions, wr
 from chartscan.evaluation.recalibrate import Platt, apply_platt, fit_platt
 from chartscan.evaluation.report import write_report
 from chartscan.evaluation.result import Evaluation
-from chartscan.evaluation.sections import Coverage, DatasetFacts, ReportSections, TrainingCurve
+from chartscan.evaluation.sections import DatasetFacts, ReportSections, TrainingCurve
 from chartscan.evaluation.table import text_table
 
 __all__ = [
-    "Coverage",
     "DatasetFacts",
     "Evaluation",
     "ForecastEvaluation",

@@ -12,6 +12,8 @@ from chartscan.evaluation.predictions import PredictionSet
 from chartscan.evaluation.result import Difference, Estimate
 from chartscan.evaluation.summed import Answers
 
+ROUNDING = 1e-12  # differences of resamples closer than this are the same
+
 Keys = NDArray[np.int64]  # (n, 2) subject and prediction time in microseconds, sorted
 
 
@@ -79,8 +81,20 @@ def paired_difference(
 ) -> Difference:
     """`metric` of `model` less that of `baseline`; both with the same resamples."""
     samples = mine.samples[metric] - theirs.samples[metric]
-    value = mine.values[metric] - theirs.values[metric]
-    return Difference(model, baseline, metric, estimate(value, samples), number(share_beyond_zero(samples)))
+    found = estimate(mine.values[metric] - theirs.values[metric], samples)
+    why = not_estimable(found, samples)
+    return Difference(model, baseline, metric, found, number(share_beyond_zero(samples)), why)
+
+
+def not_estimable(difference: Estimate, samples: Floats) -> str | None:
+    """Why the interval of a difference says nothing; None where it can be read."""
+    if difference.value is None:
+        return "one class only"
+    if difference.low is None or difference.high is None:
+        return "fewer than half of the resamples have both classes"
+    if np.ptp(samples[np.isfinite(samples)]) < ROUNDING:
+        return "every resample gives the same difference"
+    return None
 
 
 def share_of_ceiling(model: Resampled, ceiling: Resampled) -> Estimate:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 import pyarrow as pa
 
 from chartscan.errors import ConfigError, DataError
+from chartscan.evaluation.findings import notes_on
 from chartscan.evaluation.per_task import Sampling, evaluate_task
 from chartscan.evaluation.predictions import PredictionSet
 from chartscan.evaluation.result import Evaluation
@@ -42,7 +43,7 @@ def evaluate(
         results.append(evaluate_task(models, best, attributes, Sampling(bootstrap, seed)))
         if progress:
             progress(k + 1, len(by_task))
-    return Evaluation(seed, bootstrap, results)
+    return Evaluation(seed, bootstrap, results, notes_on(results, bootstrap))
 
 
 def _refuse_unanswered(predictions: Sequence[PredictionSet]) -> None:

@@ -3,11 +3,13 @@
 Names given by users are escaped, because Plotly reads some markup in text.
 """
 
+import textwrap
 from html import escape
 from typing import Any
 
 from chartscan.evaluation.result import Estimate, Evaluation, ModelResult, TaskResult
 from chartscan.evaluation.sections import TrainingCurve
+from chartscan.evaluation.text import few_text
 
 Figure = dict[str, Any]
 
@@ -18,6 +20,7 @@ CEILING = "#444444"
 REFERENCE = {"color": "#9aa5b1", "width": 1, "dash": "dot"}
 FONT = {"family": "system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif", "size": 12, "color": "#1f2933"}
 MOST_STEPS = 200
+TICK_WIDTH = 26  # letters of a line
 
 
 def task_figures(task: TaskResult) -> dict[str, Figure]:
@@ -43,8 +46,8 @@ def forest(evaluation: Evaluation, titles: dict[str, str]) -> Figure:
     layout = axis_layout("AUROC", "", x_range=None)
     layout["yaxis"] |= {
         "tickvals": [k + middle for k in range(len(evaluation.tasks))],
-        "ticktext": [escape(titles[task.task]) for task in evaluation.tasks],
-        "autorange": "reversed",
+        "ticktext": [_tick(titles[task.task], task.few) for task in evaluation.tasks],
+        "range": [len(evaluation.tasks) - 1 + 2 * middle + 0.4, -0.4],
         "showgrid": False,
         "automargin": True,
     }
@@ -52,6 +55,12 @@ def forest(evaluation: Evaluation, titles: dict[str, str]) -> Figure:
     layout["height"] = 130 + len(evaluation.tasks) * (26 + 16 * len(traces))
     layout["legend"] = {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0}
     return {"data": traces, "layout": layout}
+
+
+def _tick(title: str, few: str | None) -> str:
+    """The label of a task beside an axis, in lines of about TICK_WIDTH; few events stand below it."""
+    lines = [*textwrap.wrap(title, TICK_WIDTH), *([few_text(few).strip()] if few else [])]
+    return "<br>".join(map(escape, lines))
 
 
 def training(curves: list[TrainingCurve]) -> Figure:
@@ -73,7 +82,8 @@ def model_names(evaluation: Evaluation) -> list[str]:
 
 def _roc(task: TaskResult) -> Figure:
     traces = [
-        _trace(_named(m, "auroc"), k, m.roc.x, m.roc.y, ceiling=m is task.ceiling) for k, m in _all(task)
+        _trace(_named(m, "auroc") + few_text(task.few), k, m.roc.x, m.roc.y, ceiling=m is task.ceiling)
+        for k, m in _all(task)
     ]
     layout = axis_layout("1 − specificity", "sensitivity")  # noqa: RUF001
     layout["shapes"] = [_line(0, 0, 1, 1)]

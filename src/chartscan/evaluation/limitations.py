@@ -4,14 +4,15 @@ from typing import Any
 
 import msgspec
 
+from chartscan.evaluation.findings import FEWEST_RESAMPLES
+from chartscan.evaluation.origin import OTHER, SAME, UNKNOWN, Origin, origins
 from chartscan.evaluation.result import Evaluation, TaskResult
 from chartscan.evaluation.sections import ReportSections
-from chartscan.schema import HELD_OUT
 
 FEWEST_EVENTS = 100  # Collins et al. 2016, Statistics in Medicine 35:214: at least 100, better 200
 ENOUGH_EVENTS = 200
-FEWEST_RESAMPLES = 100  # below, the 2.5 % ends of an interval are one or two resamples
 ENOUGH_RESAMPLES = 1000
+KINDS = (SAME, OTHER, UNKNOWN)
 UNCALIBRATED = (None, "none", "")
 
 
@@ -28,18 +29,14 @@ def limitations(evaluation: Evaluation, sections: ReportSections) -> list[Limita
     found = [
         *(one for task in evaluation.tasks for one in _sample_size(task, title(sections, task.task))),
         *(one for task in evaluation.tasks for one in _baselines(task, title(sections, task.task))),
-        *_seen(evaluation),
+        *_seen(list(origins(evaluation))),
+        *_place(list(origins(evaluation))),
         _calibration(evaluation),
         _data(sections),
         _follow_up(sections.dataset.follow_up if sections.dataset else None),
         _intervals(evaluation),
         _multiplicity(evaluation),
         _subgroups(evaluation),
-        Limitation(
-            "One dataset, split by subject",
-            "Subjects of the test set come from the same source and years as those trained on. Performance "
-            "at another site or in later years is not shown here.",
-        ),
     ]
     return sorted(found, key=lambda one: not one.warning)
 
@@ -74,17 +71,48 @@ def _baselines(task: TaskResult, name: str) -> list[Limitation]:
     return [Limitation(f"{name}: no baseline", text, True)]
 
 
-def _seen(evaluation: Evaluation) -> list[Limitation]:
-    """A warning when predictions say that they are not of held-out subjects."""
-    splits = {str(m.run["split"]) for task in evaluation.tasks for m in task.models if "split" in m.run}
-    seen = sorted(splits - {HELD_OUT})
-    if not seen:
-        return []
-    text = (
-        f"These are predictions for the split {', '.join(seen)}: subjects that taught the models, or that "
-        "chose their weights, calibration and thresholds. Results on held-out subjects will be worse."
-    )
-    return [Limitation("Not held out", text, True)]
+def _seen(found: list[Origin]) -> list[Limitation]:
+    """Who of the subjects asked about was seen in training: a warning where anybody was, or may have been."""
+    taught = [one for one in found if one.seen]
+    unknown = [one for one in found if one.seen is None]
+    limits = []
+    if taught:
+        most = {one.model: one for one in sorted(taught, key=lambda one: one.seen or 0)}.values()
+        told = "; ".join(f"{one.model}: {one.seen:,} of {one.subjects:,}" for one in most)
+        text = (
+            f"Of the subjects asked about, some taught the model, or chose its weights, calibration and "
+            f"threshold. For the task with most of them, {told}. Other subjects will fare worse."
+        )
+        limits.append(Limitation("Not held out", text, True))
+    if unknown:
+        models = ", ".join(sorted({one.model for one in unknown}))
+        text = f"Nothing says whether subjects asked about taught {models}. If any did, results are too good."
+        limits.append(Limitation("Not known who was seen in training", text, True))
+    if not taught and not unknown:
+        limits.append(Limitation("Held out", "None of the subjects asked about taught a model."))
+    return limits
+
+
+def _place(found: list[Origin]) -> list[Limitation]:
+    """What the numbers say of other hospitals: by where each model was trained."""
+    names = {kind: ", ".join(sorted({o.model for o in found if o.dataset == kind})) for kind in KINDS}
+    limits = []
+    if names[SAME]:
+        text = (
+            f"Subjects of the test set come from the same source and years as those that taught "
+            f"{names[SAME]}. Performance at another site or in later years is not shown here."
+        )
+        limits.append(Limitation("One dataset, split by subject", text))
+    if names[OTHER]:
+        text = (
+            f"{names[OTHER]} learned from another dataset than the one evaluated. The numbers say how well "
+            "what was learned there holds here. Calibration and thresholds are those of the other dataset."
+        )
+        limits.append(Limitation("Another dataset than the one trained on", text, True))
+    if names[UNKNOWN]:
+        text = f"Nothing says whether {names[UNKNOWN]} learned from the dataset evaluated or from another."
+        limits.append(Limitation("Dataset trained on not known", text, True))
+    return limits
 
 
 def _calibration(evaluation: Evaluation) -> Limitation:
@@ -107,7 +135,11 @@ def _calibration(evaluation: Evaluation) -> Limitation:
 def _data(sections: ReportSections) -> Limitation:
     simulated = sections.dataset.simulated if sections.dataset else None
     if simulated is None:
-        return Limitation("Origin of the data", "Nothing says whether the data are simulated or real.", True)
+        text = (
+            "Nothing says whether the data are simulated or real. The best possible AUROC is not known, so "
+            "no share of it is given."
+        )
+        return Limitation("Origin of the data", text)
     if simulated:
         text = (
             "The records come from a simulator. The numbers show whether the method works, not how well it "

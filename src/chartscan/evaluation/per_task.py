@@ -25,6 +25,7 @@ from chartscan.evaluation.result import (
     ModelResult,
     OperatingPoint,
     TaskResult,
+    few_events,
 )
 from chartscan.evaluation.summed import DECIDED, THRESHOLDS, Answers, summed_statistics
 from chartscan.metrics.reliability_curve import BINS, reliability_curve
@@ -115,6 +116,7 @@ def _facts(keys: Keys, predictions: PredictionSet, study: Scored) -> dict[str, A
         "last_prediction": str(times.max()),
         "undefined_resamples": int(np.count_nonzero(~np.isfinite(study.resampled.samples["auroc"]))),
         "cohort": predictions.cohort,
+        "few": few_events(int(study.answers.labels.sum()), len(keys)),
     }
 
 

@@ -4,7 +4,7 @@ Everything that came from outside (names, reasons, codes) is escaped by the temp
 """
 
 import functools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,10 +13,15 @@ from markupsafe import Markup
 
 from chartscan import files
 from chartscan.evaluation import figures, text
+from chartscan.evaluation.coverage import coverage_tables
+from chartscan.evaluation.groups import FEWEST_EVENTS as FEWEST_IN_GROUP
 from chartscan.evaluation.limitations import limitations, title
-from chartscan.evaluation.result import Difference, Evaluation, TaskResult
+from chartscan.evaluation.origin import dataset_words, origins
+from chartscan.evaluation.result import FEW_EVENTS, Difference, Evaluation, Group, TaskResult
 from chartscan.evaluation.sections import ReportSections
+from chartscan.notes import Note
 
+MOST_NAMED = 20  # files
 TEMPLATES = Path(__file__).parent / "template"
 METRICS = {
     "auroc": "AUROC",
@@ -45,6 +50,9 @@ FIGURES = {
 }
 
 
+VERDICTS = ("better", "worse", "unclear", "not estimable")
+
+
 class CohortRow(NamedTuple):
     """One line of the cohort table."""
 
@@ -70,6 +78,7 @@ def write_report(evaluation: Evaluation, out: Path, *, sections: ReportSections 
 def report_html(evaluation: Evaluation, sections: ReportSections) -> str:
     """The whole report as text."""
     titles = {task.task: title(sections, task.task) for task in evaluation.tasks}
+    found = list(origins(evaluation))
     return (
         environment()
         .get_template("report.html")
@@ -80,9 +89,14 @@ def report_html(evaluation: Evaluation, sections: ReportSections) -> str:
             models=figures.model_names(evaluation),
             reading=reading(evaluation),
             limitations=limitations(evaluation, sections),
+            notes=_warnings_first([*sections.notes, *evaluation.notes]),
+            origins=found,
+            trained_on=dataset_words(found),
+            coverage=coverage_tables(evaluation),
             figures=_figures(evaluation, sections, titles),
             metric_names=METRICS,
             figure_names=FIGURES,
+            fewest=FEW_EVENTS,
             plotly=Markup(plotly()),
         )
     )
@@ -94,17 +108,49 @@ def reading(evaluation: Evaluation) -> list[str]:
     for task in evaluation.tasks:
         for one in task.differences:
             if one.metric == "auroc":
-                by = counts.setdefault((one.model, one.baseline), {"better": 0, "worse": 0, "unclear": 0})
+                by = counts.setdefault((one.model, one.baseline), dict.fromkeys(VERDICTS, 0))
                 by[verdict(one)] += 1
-    return [
+    few = sum(task.few is not None for task in evaluation.tasks)
+    return [_sentence(*names, by) + _few_sentence(few) for names, by in counts.items()]
+
+
+def _sentence(model: str, baseline: str, by: Mapping[str, int]) -> str:
+    text = (
         f"By AUROC, {model} is better than {baseline} on {by['better']} of {sum(by.values())} tasks, "
         f"worse on {by['worse']}, and the 95 % interval of the difference includes 0 on {by['unclear']}."
-        for (model, baseline), by in counts.items()
-    ]
+    )
+    missing = by["not estimable"]
+    return text + (f" On {missing} the difference is not estimable." if missing else "")
+
+
+def _few_sentence(few: int) -> str:
+    return f" {few} of the tasks have fewer than {FEW_EVENTS} events or non-events." if few else ""
+
+
+def _warnings_first(notes: Iterable[Note]) -> list[Note]:
+    return sorted(dict.fromkeys(notes), key=lambda note: not note.warning)
+
+
+class NoteGroup(NamedTuple):
+    """The notes on one task, or on all."""
+
+    where: str
+    warning: bool
+    texts: list[str]
+
+
+def by_place(notes: Iterable[Note]) -> list[NoteGroup]:
+    """Notes by the task they concern, warnings apart from remarks, in the order in which they come."""
+    found: dict[tuple[str, bool], list[str]] = {}
+    for note in notes:
+        found.setdefault((note.where, note.warning), []).append(note.text)
+    return [NoteGroup(where, warning, texts) for (where, warning), texts in found.items()]
 
 
 def verdict(difference: Difference) -> str:
     """Whether the interval of a difference lies on one side of 0; a smaller Brier score is the better one."""
+    if difference.not_estimable:
+        return "not estimable"
     low, high = difference.estimate.low, difference.estimate.high
     if low is None or high is None or low <= 0 <= high:
         return "unclear"
@@ -162,6 +208,43 @@ def accounting_rows(accounting: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [*rows, {"type": "all types", **total}] if total and len(rows) > 1 else rows
 
 
+class FileRow(NamedTuple):
+    """Files of one fate."""
+
+    how: str  # read, set aside or refused
+    reason: str
+    files: int
+    bytes: int
+    names: str  # of files that were not read, as far as they fit
+
+
+def file_rows(listed: Iterable[Mapping[str, Any]]) -> list[FileRow]:
+    """The account of files by what became of them; those that were not read are named."""
+    fates: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
+    for file in listed:
+        fates.setdefault((str(file["how"]), str(file.get("reason") or "")), []).append(file)
+    return [
+        FileRow(how, reason, len(some), sum(int(file.get("bytes") or 0) for file in some), _names(how, some))
+        for (how, reason), some in sorted(fates.items())
+    ]
+
+
+def _names(how: str, files: list[Mapping[str, Any]]) -> str:
+    if how == "read":
+        return ""
+    more = f" and {len(files) - MOST_NAMED:,} more" if len(files) > MOST_NAMED else ""
+    return ", ".join(str(file["name"]) for file in files[:MOST_NAMED]) + more
+
+
+def why_hidden(group: Group) -> str:
+    """Why a subgroup has no estimates."""
+    return {
+        "suppressed": "hidden: too few",
+        "insufficient": f"fewer than {FEWEST_IN_GROUP} events or non-events",
+        "not estimable": "one class only",
+    }[group.status]
+
+
 COUNTED = ("lines_in", "accepted", "merged_duplicates")
 REASONED = ("filtered", "quarantined")
 
@@ -197,6 +280,9 @@ def environment() -> jinja2.Environment:
         "flat": flat,
         "cohort_rows": cohort_rows,
         "accounting_rows": accounting_rows,
+        "file_rows": file_rows,
+        "why_hidden": why_hidden,
+        "by_place": by_place,
         "differences": _differences,
         "verdict": verdict,
     }

@@ -7,6 +7,10 @@ from typing import Any
 
 import msgspec
 
+from chartscan.notes import Note
+
+FEW_EVENTS = 20  # of the rarer class: an AUROC from fewer is marked wherever it stands
+
 
 class Estimate(msgspec.Struct, frozen=True):
     """A number with its 95 % interval."""
@@ -24,6 +28,7 @@ class Difference(msgspec.Struct, frozen=True):
     metric: str
     estimate: Estimate
     p: float | None  # two-sided share of resamples beyond 0, at least 1 / (replicates + 1)
+    not_estimable: str | None = None  # why the interval says nothing; None where it does
 
 
 class Curve(msgspec.Struct, frozen=True):
@@ -99,11 +104,18 @@ class TaskResult(msgspec.Struct, frozen=True):
     treat_all: Curve
     undefined_resamples: int  # resamples that lack a class
     cohort: dict[str, Any] | None
+    few: str | None = None  # such as "7 events" or "3 non-events": an AUROC from fewer than FEW_EVENTS
 
     @property
     def prevalence(self) -> float:
         """Share of predictions whose outcome came."""
         return self.events / self.predictions if self.predictions else float("nan")
+
+
+def few_events(events: int, predictions: int) -> str | None:
+    """The rarer class in words where it has fewer than FEW_EVENTS; None where it has enough."""
+    rarer, word = min((events, "event"), (predictions - events, "non-event"))
+    return f"{rarer:,} {word}{'' if rarer == 1 else 's'}" if rarer < FEW_EVENTS else None
 
 
 class Evaluation(msgspec.Struct, frozen=True):
@@ -112,6 +124,7 @@ class Evaluation(msgspec.Struct, frozen=True):
     seed: int
     replicates: int
     tasks: list[TaskResult]
+    notes: list[Note] = []
 
     def json(self) -> bytes:
         """The content of metrics.json."""

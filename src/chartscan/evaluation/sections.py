@@ -7,6 +7,8 @@ from typing import Any
 
 import msgspec
 
+from chartscan.notes import Note
+
 
 class DatasetFacts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The dataset that was predicted on."""
@@ -19,14 +21,6 @@ class DatasetFacts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     simulated: bool | None = None  # None: not known
     follow_up: dict[str, Any] | None = None  # as in the manifest: rule, and time or days
     fingerprint: str | None = None  # SHA-256 of the manifest
-
-
-class Coverage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How much of a code system the vocabulary knows."""
-
-    system: str
-    events: int  # that became tokens
-    unknown: int  # of them [UNK]
 
 
 class TrainingCurve(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -48,7 +42,8 @@ class ReportSections(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     dataset: DatasetFacts | None = None
     task_titles: dict[str, str] = {}
     accounting: dict[str, Any] | None = None  # as in the manifest: lines, events_out, normalised, flagged
-    coverage: list[Coverage] | None = None
+    recognition: dict[str, Any] | None = None  # as in the manifest: how the words of the source were read
+    notes: list[Note] = []  # on the dataset
     training: list[TrainingCurve] | None = None
     settings: dict[str, Any] | None = None
     environment: dict[str, Any] | None = None

@@ -1,7 +1,7 @@
 """The result as a few lines of text, for a terminal."""
 
-from chartscan.evaluation.result import Evaluation, TaskResult
-from chartscan.evaluation.text import interval_text, number_text, share_text
+from chartscan.evaluation.result import Estimate, Evaluation, TaskResult
+from chartscan.evaluation.text import few_text, interval_text, number_text, share_text
 
 HEADINGS = ("task", "n", "events", "model", "AUROC [95 % CI]", "AP", "Brier", "of ceiling")
 
@@ -17,6 +17,11 @@ def text_table(evaluation: Evaluation) -> str:
     )
 
 
+def auroc_text(auroc: Estimate, task: TaskResult) -> str:
+    """The AUROC with its interval, marked where it comes from few events."""
+    return interval_text(auroc) + (few_text(task.few) if auroc.value is not None else "")
+
+
 def _task_lines(task: TaskResult) -> list[tuple[str, ...]]:
     lines: list[tuple[str, ...]] = []
     for k, one in enumerate([*task.models, *([task.ceiling] if task.ceiling else [])]):
@@ -25,7 +30,7 @@ def _task_lines(task: TaskResult) -> list[tuple[str, ...]]:
             (
                 *first,
                 one.model,
-                interval_text(one.estimates["auroc"]),
+                auroc_text(one.estimates["auroc"], task),
                 number_text(one.estimates["average_precision"].value),
                 number_text(one.estimates["brier"].value),
                 share_text(one.share_of_ceiling),

@@ -31,6 +31,11 @@ def signed_text(estimate: Estimate, digits: int = 3) -> str:
     return f"{estimate.value:+.{digits}f} [{', '.join(bounds)}]"
 
 
+def few_text(few: str | None) -> str:
+    """What follows an AUROC from few events: ` (7 events)`; empty where there are enough."""
+    return f" ({few})" if few else ""
+
+
 def share_text(estimate: Estimate | None) -> str:
     """A share in percent, empty where there is none."""
     return "" if estimate is None or estimate.value is None else f"{100 * estimate.value:.0f} %"

@@ -3,14 +3,19 @@
 Each prediction sees what was known at its prediction time, and nothing else.
 """
 
-from chartscan.predict.answers import log_odds, predict, predictions
+from chartscan.predict.answers import Answered, answer, log_odds, predict, predictions
+from chartscan.predict.findings import Findings, cut_note
 from chartscan.predict.reading import Tables
 from chartscan.predict.stays import series_coverage, summary_features
 from chartscan.predict.tabular import logit, token_features
 from chartscan.predict.tokens import encode
 
 __all__ = [
+    "Answered",
+    "Findings",
     "Tables",
+    "answer",
+    "cut_note",
     "encode",
     "log_odds",
     "logit",

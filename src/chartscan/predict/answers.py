@@ -1,6 +1,7 @@
 """From log odds to PREDICTIONS: which family answers how, calibration, and decisions."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
@@ -14,6 +15,7 @@ from chartscan.artifact import (
     SummaryArtifact,
 )
 from chartscan.errors import ConfigError, DataError
+from chartscan.predict.findings import Findings, findings
 from chartscan.predict.reading import Records, Tables, read_records
 from chartscan.predict.sequence import sequence_log_odds
 from chartscan.predict.series import series_log_odds
@@ -22,6 +24,30 @@ from chartscan.predict.tabular import tabular_log_odds
 from chartscan.schema import PREDICTIONS, check
 
 Progress = Callable[[int, int | None], None]
+
+
+@dataclass(frozen=True)
+class Answered:
+    """PREDICTIONS by task, and what was found of the records that they rest on."""
+
+    predictions: dict[str, pa.Table]
+    findings: Findings
+
+
+def answer(
+    artifact: Artifact,
+    tables: Tables,
+    labels: Mapping[str, pa.Table],
+    progress: Progress | None = None,
+) -> Answered:
+    """PREDICTIONS and findings by task, rows as in `labels`. Raises as `predict`."""
+    records = _records(artifact, tables, labels)
+    if records is None:
+        found = {task: np.zeros(0) for task in labels}
+    else:
+        found = _finite(_log_odds(artifact, records, labels, progress or _silent))
+    answers = {t: predictions(labels[t], found[t], artifact.calibration.get(t)) for t in labels}
+    return Answered(answers, findings(artifact, records, labels) if records else Findings())
 
 
 def predict(
@@ -35,8 +61,7 @@ def predict(
     ConfigError for a task the artifact has not learned; DataError where more than a fifth of the events are
     unknown to its vocabulary or variables, or a labelled subject has no events.
     """
-    found = log_odds(artifact, tables, labels, progress)
-    return {t: predictions(labels[t], found[t], artifact.calibration.get(t)) for t in labels}
+    return answer(artifact, tables, labels, progress).predictions
 
 
 def log_odds(
@@ -46,14 +71,25 @@ def log_odds(
     progress: Progress | None = None,
 ) -> dict[str, np.ndarray]:
     """Raw log odds (n,) float64 by task, before any calibration, rows as in `labels`. Raises as `predict`."""
+    records = _records(artifact, tables, labels)
+    if records is None:
+        return {task: np.zeros(0) for task in labels}
+    return _finite(_log_odds(artifact, records, labels, progress or _silent))
+
+
+def _records(artifact: Artifact, tables: Tables, labels: Mapping[str, pa.Table]) -> Records | None:
+    """The records behind `labels`; None where nothing is asked."""
     strangers = sorted(set(labels) - set(artifact.tasks))
     if strangers:
         known = ", ".join(artifact.tasks)
         raise ConfigError(f"This model has not learned {', '.join(strangers)}. It knows: {known}.")
     if not any(table.num_rows for table in labels.values()):
-        return {task: np.zeros(0) for task in labels}
-    records = read_records(artifact, tables, labels)
-    found = _log_odds(artifact, records, labels, progress or _silent)
+        return None
+    return read_records(artifact, tables, labels)
+
+
+def _finite(found: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The answers; DataError where one is no number, as weights that were tampered with give."""
     broken = sum(np.count_nonzero(~np.isfinite(values)) for values in found.values())
     if broken:
         raise DataError(

@@ -1,7 +1,7 @@
 """Stays of the subjects asked about, and how many of their measurements the variables know."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -24,6 +24,8 @@ class Stays:
 
     variables: Variables
     stays: list[Stay]
+    coverage: dict[str, Coverage] = field(default_factory=dict)  # measurements by code system
+    warning: str | None = None  # about unknown variables
 
     @cached_property
     def store(self) -> SeriesStore:
@@ -59,14 +61,15 @@ class StayReader:
 
         DataError where one has no events, or more than a fifth of the measurements are of unknown variables.
         """
-        check_coverage(summed(self._coverage), "measurements", "among the model's variables")
+        coverage = summed(self._coverage)
+        warning = check_coverage(coverage, "measurements", "among the model's variables")
         found = [stay for stay in self._found if stay is not None]
         if len(found) < len(self._found):
             raise DataError(
                 f"Labels: {len(self._found) - len(found)} of {len(self._found)} belong to subjects without "
                 "events here. Label this dataset again."
             )
-        return Stays(self._variables, found)
+        return Stays(self._variables, found, coverage, warning)
 
 
 def summary_features(stays: Sequence[Stay], variables: Variables) -> Summary:

@@ -1,7 +1,7 @@
 """Tokens of the subjects asked about, and how much of their records the vocabulary knows."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -26,6 +26,8 @@ class Tokens:
 
     encoded: list[tuple[int, Encoded]] = field(default_factory=list)
     births: dict[int, np.datetime64] = field(default_factory=dict)
+    coverage: dict[str, Coverage] = field(default_factory=dict)  # events by code system
+    warning: str | None = None  # about unknown codes
 
     @cached_property
     def store(self) -> TokenStore:
@@ -50,8 +52,9 @@ class TokenReader:
 
     def tokens(self) -> Tokens:
         """All that was read; DataError where more than a fifth of the events are unknown."""
-        check_coverage(summed(self._coverage), "events")
-        return self._found
+        found = summed(self._coverage)
+        warning = check_coverage(found, "records to predict on")
+        return replace(self._found, coverage=found, warning=warning)
 
 
 def encode(

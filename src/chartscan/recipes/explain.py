@@ -22,12 +22,12 @@ from chartscan import files, parquet_files
 from chartscan.artifact import Artifact, SequenceArtifact, SeriesArtifact
 from chartscan.console import ProgressFunction
 from chartscan.errors import ConfigError, DataError
-from chartscan.find import find
 from chartscan.heap import keep_freed_memory
 from chartscan.interpret.page import Event, Forecast, Patient, page
 from chartscan.lock import OutputLock
-from chartscan.notes import Notes
-from chartscan.predict import predict
+from chartscan.notes import KEY, Notes
+from chartscan.notes import records as note_records
+from chartscan.predict import answer
 from chartscan.recipes.explaining.explanation import SIGNED, Explanation, Question
 from chartscan.recipes.explaining.future import Ahead, forecasts_beside
 from chartscan.recipes.explaining.series import explain_series
@@ -37,6 +37,7 @@ from chartscan.recipes.explaining.voices import Voices, voices
 from chartscan.recipes.forecast import write_forecasts
 from chartscan.recipes.futures.histories import check_unseen, forecaster
 from chartscan.recipes.questions.asked import asked
+from chartscan.recipes.questions.labels import Labels, title_of
 from chartscan.recipes.reporting.truth import ceilings
 from chartscan.recipes.runs.job import Watcher, of_subjects
 from chartscan.recipes.runs.out import check_apart, refuse_existing
@@ -81,12 +82,15 @@ def run_explain(plan: ExplainPlan, threads: int, watcher: Watcher) -> Iterator[s
         model, data = artifacts.load(plan.artifact, plan.device), Dataset.open(plan.dataset)
         networks = voices(model, plan.artifact)
         forecasting = _forecaster(plan, data, threads, watcher)
-        _, wanted, left_out = asked(plan.artifact, model, data, plan.labels, plan.split, Notes(watcher.note))
-        yield from (f"{task}: not learned by {plan.artifact}, left out" for task in left_out)
+        notes = Notes(watcher.note)
+        labels, wanted, left_out = asked(plan.artifact, model, data, plan.labels, plan.split, notes)
+        for task in left_out:
+            notes.add("left_out", f"Not learned by {plan.artifact}, so not explained.", task)
         wanted = _of_plan(wanted, plan)
         with watcher.progress("Predicting", "batches") as progress:
-            answers = predict(model, lambda: map(data.read_shard, data.shards()), wanted, progress)
-        questions = _chosen(answers, data, plan)
+            answered = answer(model, lambda: map(data.read_shard, data.shards()), wanted, progress)
+        notes.extend(answered.findings.notes)
+        questions = _chosen(answered.predictions, data, plan)
         records = _records(data, questions)
         with watcher.progress("Explaining", "answers") as progress:
             found = _explained(networks, questions, records, plan.seed, progress)
@@ -99,6 +103,7 @@ def run_explain(plan: ExplainPlan, threads: int, watcher: Watcher) -> Iterator[s
             beside = forecasts_beside(forecasting, data, asked_about, records, ahead, watcher)
             write_forecasts(folder / "forecast.parquet", forecasting, beside.histories, beside.futures)
         report = _report(found, model, data, plan) | {"signed": SIGNED[_reads(networks)]}
+        report |= {"titles": _titles(labels, report["tasks"]), KEY: note_records(notes)}
         _write(folder, found, beside.shown if beside else [None] * len(found), report, data)
     yield from _lines(report)
     if len(found) > MOST_SHOWN:
@@ -118,7 +123,7 @@ def _forecaster(plan: ExplainPlan, data: Dataset, threads: int, watcher: Watcher
         return None
     found = forecaster(plan.forecast, data, threads, watcher, pretrained_only=True, device=plan.device)
     if plan.split == HELD_OUT:
-        check_unseen(found, data.subject_ids(HELD_OUT))
+        check_unseen(found, data, data.subject_ids(HELD_OUT))
     return found
 
 
@@ -270,20 +275,16 @@ def _write(
     attributions = io.BytesIO()
     table(found).write_parquet(attributions)
     shown = list(zip(found, forecasts, strict=True))[:MOST_SHOWN]
-    html = page([_patient(*one, data) for one in shown], report, _titles(report["tasks"]), report["signed"])
+    html = page([_patient(*one, data) for one in shown], report, report["titles"], report["signed"])
     parquet_files.write_content(folder / "attributions.parquet", attributions.getvalue())
     files.write_bytes(folder / "explain.json", json.dumps(report, indent=1).encode(), private=True)
     files.write_bytes(folder / "explain.html", html.encode(), private=True)
 
 
-def _titles(tasks: Iterable[str]) -> dict[str, str]:
-    known = {}
-    for task in tasks:
-        try:
-            known[task] = find("tasks", task).TITLE
-        except ConfigError:  # a task of the user's own
-            known[task] = task
-    return known
+def _titles(labels: Labels, tasks: Iterable[str]) -> dict[str, str]:
+    """Titles of the tasks with the settings that their labels were made with."""
+    counts = {task: labels[task][1] for task in tasks}
+    return {task: title_of(task, one.settings if one else {}) for task, one in counts.items()}
 
 
 def _patient(one: Explanation, forecast: Forecast | None, data: Dataset) -> Patient:

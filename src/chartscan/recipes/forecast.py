@@ -62,7 +62,7 @@ def run_forecast(job: ForecastJob, watcher: Watcher) -> Iterator[str]:
     if job.at:
         questions = of_subjects(_questions(job.at, dataset, Notes(watcher.note)), subjects)
         cutter, subjects = at_questions(model, questions), np.unique(questions["subject_id"].to_numpy())
-    asked = histories(model, dataset, subjects, cutter, watcher)
+    asked = histories(model, dataset, subjects, cutter, watcher, Notes(watcher.note))
     with watcher.progress("Forecasting", "histories") as progress:
         futures = list(generate(model, asked, job.plan, progress))
     write_forecasts(job.out, model, asked, futures)

@@ -14,7 +14,9 @@ from chartscan.batches import Sampler
 from chartscan.batches.collate import batch_of
 from chartscan.errors import ConfigError, DataError
 from chartscan.evaluation import ForecastSet, NextTokens, evaluate_forecasts, write_forecast_report
+from chartscan.evaluation.findings import resample_notes
 from chartscan.generate import History, Plan, generate, history_of
+from chartscan.notes import Notes
 from chartscan.recipes.futures.histories import forecaster, sequences, subjects_of, train_sequences
 from chartscan.recipes.futures.ngram import NGram, copied, fit_ngram, frequent, frequent_set, padded
 from chartscan.recipes.runs.job import Watcher
@@ -66,7 +68,9 @@ def run_forecast_report(job: ForecastReportJob, watcher: Watcher) -> Path:
     check_apart(job.out, job.artifact, job.dataset)
     dataset = Dataset.open(job.dataset)
     model = forecaster(job.artifact, dataset, job.threads, watcher, device=job.device)
-    records = list(sequences(model, dataset, subjects_of(model, dataset, job.split), watcher))
+    notes = Notes(watcher.note)
+    notes.extend(resample_notes(job.bootstrap))
+    records = list(sequences(model, dataset, subjects_of(model, dataset, job.split), watcher, notes))
     train = train_sequences(model, dataset, watcher)
     ngram = fit_ngram(train, len(model.vocabulary))
     sets, counted = [], {"tokens": 0, "out of order": 0}
@@ -85,16 +89,17 @@ def run_forecast_report(job: ForecastReportJob, watcher: Watcher) -> Path:
         job.bootstrap,
         job.seed,
     )
-    return write_forecast_report(found, job.out, "Forecasts of the last 10", _facts(job, dataset))
+    return write_forecast_report(found, job.out, "Forecasts of the last 10", _facts(job, dataset, notes))
 
 
-def _facts(job: ForecastReportJob, dataset: Dataset) -> dict[str, str]:
+def _facts(job: ForecastReportJob, dataset: Dataset, notes: Notes) -> dict[str, str]:
     return {
         "Model": job.artifact.resolve().name,
         "Dataset": f"{dataset.path.name}, {job.split}",
         "Data fingerprint": dataset.fingerprint[:12],
         "Tokens": "the likeliest each time" + (", masked by the grammar" if job.grammar else ""),
         "Bootstrap": f"{job.bootstrap:,} resamples, seed {job.seed}",
+        "Notes": " ".join(note.text for note in notes) or "none",
     }
 
 

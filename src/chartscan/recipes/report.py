@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
+import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -13,21 +13,20 @@ import chartscan
 from chartscan import artifact as artifacts
 from chartscan.errors import ConfigError
 from chartscan.evaluation import PredictionSet, evaluate, text_table
+from chartscan.evaluation.findings import own_notes
 from chartscan.evaluation.report import write_report
-from chartscan.evaluation.sections import Coverage, DatasetFacts, ReportSections, TrainingCurve
-from chartscan.find import find, names
+from chartscan.evaluation.sections import DatasetFacts, ReportSections, TrainingCurve
 from chartscan.notes import Notes
+from chartscan.recipes.questions.labels import title_of
 from chartscan.recipes.questions.plausible import check_rows
 from chartscan.recipes.reporting.given import check_artifact, check_dataset, read_given, told_apart
 from chartscan.recipes.reporting.groups import groups_of
 from chartscan.recipes.reporting.truth import ceilings
+from chartscan.recipes.runs.dataset_notes import dataset_notes
 from chartscan.recipes.runs.job import Watcher
 from chartscan.recipes.runs.record import commit
-from chartscan.schema import HELD_OUT, LABELS
+from chartscan.schema import LABELS
 from chartscan.store.dataset import Dataset
-
-FEWEST_EVENTS = 10  # of a code system that is named
-OTHER = "other"
 
 
 @dataclass(frozen=True)
@@ -59,8 +58,9 @@ def run_evaluate(plan: ReportPlan, watcher: Watcher) -> tuple[Path, str]:
     dataset = Dataset.open(plan.data) if plan.data else None
     if dataset:
         check_dataset(given, dataset)
-        _check_rows(sets, dataset, notes)
-    shown = sections(dataset, plan)
+        check_rows({one.task: one.table for one in sets}, dataset, notes)  # all models answer the same
+    shown = sections(dataset, plan, sets)
+    shown = msgspec.structs.replace(shown, notes=[*notes, *shown.notes])
     if plan.model:
         check_artifact([one for one in given if one.path in plan.predictions], plan.model)
     labels = {one.task: one.table.select(LABELS.names) for one in sets}
@@ -70,15 +70,16 @@ def run_evaluate(plan: ReportPlan, watcher: Watcher) -> tuple[Path, str]:
         result = evaluate(
             sets, ceiling=ceiling, groups=groups, bootstrap=plan.bootstrap, seed=plan.seed, progress=progress
         )
+    for note in [
+        *shown.notes,
+        *own_notes(result.tasks, plan.bootstrap),
+    ]:
+        watcher.note(note)
+    result = msgspec.structs.replace(result, notes=[*shown.notes, *result.notes])
     return write_report(result, plan.out, sections=shown), text_table(result)
 
 
-def _check_rows(sets: Sequence[PredictionSet], dataset: Dataset, notes: Notes) -> None:
-    """Notes predictions that do not fit the dataset, once a task: all models answer the same questions."""
-    check_rows({one.task: one.table for one in sets}, dataset, notes)
-
-
-def sections(dataset: Dataset | None, plan: ReportPlan) -> ReportSections:
+def sections(dataset: Dataset | None, plan: ReportPlan, sets: Sequence[PredictionSet]) -> ReportSections:
     """Everything a report shows that predictions do not hold."""
     run = dict(artifacts.load(plan.model).run) if plan.model else {}
     recipe = run.get("recipe", {})
@@ -88,17 +89,18 @@ def sections(dataset: Dataset | None, plan: ReportPlan) -> ReportSections:
         code_version=commit() or None,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         seed=recipe.get("seed"),
-        dataset=_facts(dataset, plan.truth is not None) if dataset else None,
-        task_titles={name: find("tasks", name).TITLE for name in names("tasks")},
+        dataset=_facts(dataset, True if plan.truth else None) if dataset else None,
+        task_titles={one.task: title_of(one.task, (one.cohort or {}).get("settings") or {}) for one in sets},
         accounting=dataset.manifest["accounting"] if dataset else None,
-        coverage=_coverage(run.get("coverage")),
+        recognition=dataset.manifest.get("recognition") if dataset else None,
+        notes=dataset_notes(dataset) if dataset else [],
         training=_curves(run.get("curves", {})) or None,
         settings=recipe or None,
         environment=run.get("versions"),
     )
 
 
-def _facts(dataset: Dataset, simulated: bool) -> DatasetFacts:
+def _facts(dataset: Dataset, simulated: bool | None) -> DatasetFacts:
     counts = dataset.manifest["counts"]
     first, last = _span(dataset)
     return DatasetFacts(
@@ -124,23 +126,6 @@ def _span(dataset: Dataset) -> tuple[str | None, str | None]:
             firsts.append(times["min"].as_py())
             lasts.append(times["max"].as_py())
     return (min(firsts).date().isoformat(), max(lasts).date().isoformat()) if firsts else (None, None)
-
-
-def _coverage(found: dict[str, dict[str, dict[str, Any]]] | None) -> list[Coverage] | None:
-    """Coverage of the held-out subjects, rare code systems together as 'other'.
-
-    A system of a handful of events may be one patient's, and its name text that somebody typed.
-    """
-    if not found or HELD_OUT not in found:
-        return None
-    shown: list[Coverage] = []
-    rare: list[Coverage] = []
-    for system, counts in sorted(found[HELD_OUT].items()):
-        one = Coverage(system, counts["events"], counts["unknown"])
-        (shown if one.events >= FEWEST_EVENTS else rare).append(one)
-    if rare:
-        shown.append(Coverage(OTHER, sum(one.events for one in rare), sum(one.unknown for one in rare)))
-    return shown
 
 
 def _curves(found: dict[str, list[dict[str, float]]]) -> list[TrainingCurve]:

@@ -2,16 +2,18 @@
 
 from pathlib import Path
 
-from chartscan.notes import Notes
+from chartscan.notes import Notes, warnings_as_notes
 from chartscan.recipes._names import find_recipe
 from chartscan.recipes.baselines.summary import SummaryRecipe
 from chartscan.recipes.baselines.tabular import TabularRecipe
 from chartscan.recipes.ensembles.ensemble import EnsembleRecipe
+from chartscan.recipes.fitting.few import few_train_events
 from chartscan.recipes.neural.sequence import SequenceRecipe
 from chartscan.recipes.neural.series import SeriesRecipe
 from chartscan.recipes.questions.belonging import check_labels
 from chartscan.recipes.questions.labels import cohort_lines, load_labels, make_labels
 from chartscan.recipes.runs import work
+from chartscan.recipes.runs.dataset_notes import dataset_notes
 from chartscan.recipes.runs.job import Job, Watcher
 from chartscan.settings import with_settings
 from chartscan.store.dataset import Dataset
@@ -50,11 +52,14 @@ def run_train(
         dataset, notes = Dataset.open(data), Notes(watcher.note)
         if labels:
             found = load_labels(labels, notes=notes)
-            check_labels(found, dataset, notes)
         else:
-            found = make_labels(dataset, None, watcher)
+            found = make_labels(dataset, None, watcher, notes=notes)
+        check_labels(found, dataset, notes)
         for line in cohort_lines(found):
             watcher.say(line)
         job = Job(dataset, out, found, watcher, resume, threads, device, track, notes=notes)
+        notes.extend(dataset_notes(dataset))
+        notes.extend(few_train_events(job, recipe.label_limit, recipe.seed))
         work.begin(job, recipe)
-        return recipe.train(job)
+        with warnings_as_notes(notes):
+            return recipe.train(job)

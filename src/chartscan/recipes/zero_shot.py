@@ -16,13 +16,14 @@ from chartscan.cohort.labelling import Task
 from chartscan.errors import ConfigError, DataError
 from chartscan.evaluation import write_predictions
 from chartscan.generate import History, Plan, generate
-from chartscan.notes import Notes
+from chartscan.notes import KEY, Notes, records
 from chartscan.recipes.futures.histories import at_questions, forecaster, histories, subjects_of
 from chartscan.recipes.futures.imagined import Imagined, known_events
 from chartscan.recipes.questions.belonging import check_labels
 from chartscan.recipes.questions.labels import load_labels, task_as_labelled
 from chartscan.recipes.runs.job import Watcher, of_subjects
 from chartscan.recipes.runs.out import check_apart, check_file
+from chartscan.recipes.runs.seen import seen_facts
 from chartscan.schema import COHORT_KEY, HELD_OUT, PREDICTIONS, check
 from chartscan.store.dataset import Dataset
 
@@ -59,9 +60,18 @@ def run_zero_shot(job: ZeroShotJob, watcher: Watcher) -> Iterator[str]:
         raise DataError(f"{job.labels}: no rows of subjects of the split {job.split}.")
     assert model.pace is not None
     plan = plan_for(job.plan, task, model.pace.last_ends)
-    shares, told = risks(model, dataset, task, asked, plan, watcher)
+    notes = Notes(watcher.note)
+    shares, told = risks(model, dataset, task, asked, plan, watcher, notes)
     silent = plan.samples - told
     unknown = round(silent.sum())
+    answered = np.isfinite(shares)
+    if unknown:
+        text = f"{unknown:,} of {asked.num_rows * plan.samples:,} futures do not tell, and do not count."
+        notes.add("silent_futures", text, name, warning=False)
+    if not answered.all():
+        unanswered = int((~answered).sum())
+        text = f"{unanswered:,} questions have no answer: none of their futures tells. Give more --tokens."
+        notes.add("unanswered", text, name)
     extra = {
         "calibration": "none",
         "samples": plan.samples,
@@ -74,16 +84,13 @@ def run_zero_shot(job: ZeroShotJob, watcher: Watcher) -> Iterator[str]:
         "split": job.split,
         "dataset": dataset.fingerprint,
         "artifact": files.sha256(job.artifact / files.MANIFEST),
+        "trained_on": model.run.get("data", {}),
+        "seen": seen_facts(model.run, asked, dataset),
+        KEY: records(notes.about(name)),
     }
-    answered = np.isfinite(shares)
     table = with_shares(asked.filter(pa.array(answered)), shares[answered], counts)
     write_predictions(job.out, table, name, f"{model.name}, futures", extra)
     yield f"{job.out}: {table.num_rows:,} predictions of {name} from {plan.samples} futures each"
-    if unknown:
-        yield f"{unknown:,} of {asked.num_rows * plan.samples:,} futures do not tell, and do not count"
-    if not answered.all():
-        unanswered = int((~answered).sum())
-        yield f"{unanswered:,} questions have no answer: none of their futures tells. Give more --tokens."
 
 
 def _labels(path: Path, dataset: Dataset, notes: Notes) -> tuple[str, pa.Table, Counts | None]:
@@ -120,14 +127,20 @@ def with_shares(asked: pa.Table, shares: np.ndarray, counts: Counts | None) -> p
 
 
 def risks(
-    model: SequenceArtifact, dataset: Dataset, task: Task, asked: pa.Table, plan: Plan, watcher: Watcher
+    model: SequenceArtifact,
+    dataset: Dataset,
+    task: Task,
+    asked: pa.Table,
+    plan: Plan,
+    watcher: Watcher,
+    notes: Notes,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Share of the futures of each row of `asked` in which the outcome comes, and of how many that tell.
 
     nan where none of them tells. No risk depends on who else is asked.
     """
     subjects = np.unique(asked["subject_id"].to_numpy())
-    found = histories(model, dataset, subjects, at_questions(model, asked), watcher)
+    found = histories(model, dataset, subjects, at_questions(model, asked), watcher, notes)
     known = _known(dataset, subjects, found)
     positive, told = np.zeros(len(found)), np.zeros(len(found))
     with watcher.progress("Forecasting", "histories") as progress:

@@ -3,7 +3,7 @@
 from chartscan.sequences.attributes import Token
 from chartscan.sequences.config import SequenceConfig
 from chartscan.sequences.continuation import Continuation
-from chartscan.sequences.coverage import Coverage, check_coverage, coverage
+from chartscan.sequences.coverage import Coverage, check_coverage, coverage, named, unknown_share
 from chartscan.sequences.encoded import Cut, Encoded, cut, visible, window, window_index
 from chartscan.sequences.encoder import Encoder
 from chartscan.sequences.grammar import Grammar, violations
@@ -41,9 +41,11 @@ __all__ = [
     "fit_pace",
     "fit_vocabulary",
     "known_order",
+    "named",
     "readings",
     "timelines",
     "token_rows",
+    "unknown_share",
     "violations",
     "visible",
     "window",

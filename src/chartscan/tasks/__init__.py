@@ -1,5 +1,6 @@
-"""Clinical tasks, one per file: TITLE, DESCRIPTION, Config, and label(record) -> one Outcome per index stay.
+"""Clinical tasks, one per file: TITLE, DESCRIPTION, Config, label(record) -> one Outcome per index stay.
 
-A new file here is a new task; the contract tests and the command line find it by its name. Every index
-stay is judged, never only the last, and nothing after the prediction time decides whether it is eligible.
+`title(config)` is the title with the settings in use. A new file here is a new task; the contract tests and
+the command line find it by its name. Every index stay is judged, never only the last, and nothing after the
+prediction time decides whether it is eligible.
 """

@@ -14,6 +14,7 @@ from chartscan.cohort import Interval, Outcome, Record, Stay, absent, excluded
 from chartscan.cohort.code_groups import CodeGroup, can_be_read
 from chartscan.cohort.record import Diagnosis
 from chartscan.tasks import _at_discharge
+from chartscan.tasks._title import counted, titled
 
 DEPENDS_ON = ("class", "disposition", "diagnosis_system")
 
@@ -118,3 +119,9 @@ def _not_followed(record: Record, until: Interval, days: int) -> str:
 
 def _has_codes(record: Record, stay: Stay) -> bool:
     return any(d.time is not None and stay.end is not None and d.time <= stay.end for d in record.diagnoses)
+
+
+def title(condition: str, config: Config, default: Config) -> str:
+    """The title of a task of new onset with these settings."""
+    window = "a year" if config.horizon_days == 365 else counted(config.horizon_days, "day")
+    return titled(f"New {condition} within {window}", config, default, told=("horizon_days",))

@@ -18,3 +18,8 @@ DEFAULT = Config(group=HYPERTENSION)
 def label(record: Record, config: Config = DEFAULT) -> list[Outcome]:
     """One outcome per stay, as `_new_onset.label` says."""
     return _new_onset.label(record, config)
+
+
+def title(config: Config = DEFAULT) -> str:
+    """The title of the task with these settings."""
+    return _new_onset.title("hypertension", config, DEFAULT)

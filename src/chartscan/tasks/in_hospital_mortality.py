@@ -6,6 +6,7 @@ import msgspec
 
 from chartscan.cohort import Outcome, Record, Stay, absent
 from chartscan.tasks._after_24h import flags, not_asked
+from chartscan.tasks._title import counted, titled
 
 TITLE = "Death in hospital"
 DESCRIPTION = (
@@ -48,3 +49,13 @@ def _outcome(record: Record, stay: Stay, config: Config) -> Outcome:
     if stay.died_in_hospital is None:
         return absent(at, stay.died_reason)
     return Outcome(at, stay.died_in_hospital, flags=flags(stay, at))
+
+
+def title(config: Config = DEFAULT) -> str:
+    """The title of the task with these settings."""
+    asked = (
+        ""
+        if config.hours == DEFAULT.hours
+        else f", predicted {counted(config.hours, 'hour')} after admission"
+    )
+    return titled(TITLE + asked, config, DEFAULT, told=("hours",))

@@ -6,6 +6,7 @@ import msgspec
 
 from chartscan.cohort import Outcome, Record, Stay, absent, excluded
 from chartscan.tasks._after_24h import flags, not_asked
+from chartscan.tasks._title import counted, titled
 
 TITLE = "Stay longer than 7 days"
 DESCRIPTION = (
@@ -58,3 +59,15 @@ def _outcome(record: Record, stay: Stay, config: Config) -> Outcome:
         return absent(at, stay.died_reason)
     died = ("stay ends in death",) if stay.died_in_hospital else ()
     return Outcome(at, shortest > limit, flags=flags(stay, at) + died)
+
+
+def title(config: Config = DEFAULT) -> str:
+    """The title of the task with these settings."""
+    days, rest = divmod(config.longer_than_hours, 24)
+    length = counted(config.longer_than_hours, "hour") if rest or not days else counted(days, "day")
+    asked = (
+        ""
+        if config.hours == DEFAULT.hours
+        else f", predicted {counted(config.hours, 'hour')} after admission"
+    )
+    return titled(f"Stay longer than {length}{asked}", config, DEFAULT, told=("hours", "longer_than_hours"))

@@ -8,6 +8,7 @@ import msgspec
 
 from chartscan.cohort import Outcome, Record, Stay, absent
 from chartscan.tasks._at_discharge import not_asked
+from chartscan.tasks._title import counted, titled
 
 TITLE = "Death within 30 days after discharge"
 DESCRIPTION = (
@@ -69,3 +70,9 @@ def window_end(discharge: datetime, config: Config, zone: ZoneInfo) -> datetime:
     local = discharge.replace(tzinfo=UTC).astimezone(zone)
     day = local.date() + timedelta(days=config.horizon_days)
     return datetime.combine(day, time.max, zone).astimezone(UTC).replace(tzinfo=None)
+
+
+def title(config: Config = DEFAULT) -> str:
+    """The title of the task with these settings."""
+    text = f"Death within {counted(config.horizon_days, 'day')} after discharge"
+    return titled(text, config, DEFAULT, told=("horizon_days",))

@@ -6,6 +6,7 @@ import msgspec
 
 from chartscan.cohort import Interval, Outcome, Record, Stay, absent, excluded
 from chartscan.tasks._at_discharge import not_asked
+from chartscan.tasks._title import counted, titled
 
 TITLE = "Readmission within 30 days after discharge"
 DESCRIPTION = (
@@ -79,3 +80,9 @@ def _doubt(record: Record, end: Interval, until: Interval, starts: list[Interval
     if any(start.last > end.first and start.first <= until.last for start in strange):
         return "an encounter of unknown class may be a readmission"
     return ""
+
+
+def title(config: Config = DEFAULT) -> str:
+    """The title of the task with these settings."""
+    text = f"Readmission within {counted(config.horizon_days, 'day')} after discharge"
+    return titled(text, config, DEFAULT, told=("horizon_days",))

@@ -88,6 +88,7 @@ def train_tabular(recipe: TabularRecipe, job: Job) -> Path:
         raise ConfigError("--track follows the steps of sequence models; this recipe has none.")
     vocabulary, bins = fit_tokens(job, recipe.sequence)
     encoder = Encoder(vocabulary, bins)
+    known = coverage_table(job, encoder)
     tokens = {s: encode(encoder, job.tables(s)) for s in (TRAIN, TUNING)}
 
     def rows_of(task: str, split: str) -> LabelledRows:
@@ -97,7 +98,7 @@ def train_tabular(recipe: TabularRecipe, job: Job) -> Path:
     run = run_record(job, recipe) | {
         "seen": seen_record(job),
         "tuning": fitted.tuning,
-        "coverage": coverage_table(job, encoder),
+        "coverage": known,
     }
     found = TabularArtifact(recipe.name, fitted.models, vocabulary, bins, fitted.calibration, run)
     artifact.save(job.out, found)
@@ -134,11 +135,11 @@ def fit_tasks(recipe: ModelSettings, job: Job, rows_of: Callable[[str, str], Lab
         for number, task in enumerate(job.tasks):
             train, (matrix, y) = rows_of(task, TRAIN), rows_of(task, TUNING)
             if len(np.unique(train[1])) < 2:
-                job.watcher.say(f"{task}: the train labels are all of one class; left out")
+                job.notes.add("left_out", "The train labels are all of one class. Not learned.", task)
                 continue
             found.models[task] = _fitted(recipe, train, (matrix, y), job.threads)
             log_odds = logit(found.models[task].predict_proba(matrix))
-            found.calibration.update(fit_calibration([task], np.zeros(len(y), int), y, log_odds))
+            found.calibration.update(fit_calibration([task], np.zeros(len(y), int), y, log_odds, job.notes))
             found.tuning[task] = scores(y, log_odds)
             progress(number + 1, len(job.tasks))
     if not found.models:

@@ -94,7 +94,7 @@ def train_ensemble(recipe: EnsembleRecipe, job: Job) -> Path:
         members=tuple(members),
         weights={task: member_weights(blends[task], wanted) for task in tasks},
         intercept={task: blends[task].intercept for task in tasks},
-        calibration=_calibration(answers, blends),
+        calibration=_calibration(job, answers, blends),
         run=_run(recipe, job, members, answers, blends),
     )
     artifact.save(job.out, found)
@@ -148,20 +148,20 @@ def _common_tasks(job: Job, members: list[artifact.Artifact]) -> list[str]:
     """The tasks that all members have learned; DataError where there is none."""
     tasks = [task for task in job.tasks if all(task in member.tasks for member in members)]
     for task in sorted(set(job.tasks) - set(tasks)):
-        job.watcher.say(f"{task}: not learned by every member; left out")
+        job.notes.add("left_out", "Not learned by every member of the ensemble, so not by it.", task)
     if not tasks:
         raise DataError("No task has train labels of both classes in every fold. Label more subjects.")
     return tasks
 
 
 def _calibration(
-    answers: Mapping[str, Answers], blends: Mapping[str, Blend]
+    job: Job, answers: Mapping[str, Answers], blends: Mapping[str, Blend]
 ) -> dict[str, artifact.Calibration]:
     found: dict[str, artifact.Calibration] = {}
     for task, one in answers.items():
         rows = np.zeros(len(one.labels), np.int64)
         blended = blends[task].log_odds(one.log_odds)
-        found |= fit_calibration([task], rows, one.labels.astype(float), blended)
+        found |= fit_calibration([task], rows, one.labels.astype(float), blended, job.notes)
     return found
 
 

@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from chartscan import artifact
 from chartscan.errors import ConfigError
+from chartscan.notes import Notes
 from chartscan.recipes._names import find_recipe
 from chartscan.recipes.ensembles.folds import strata, stratified_folds
 from chartscan.recipes.fitting.few import limited
@@ -106,9 +107,10 @@ def _check_untaught(member: Member, resolved: Any) -> None:
 
 
 def job_of(job: Job, labels: Mapping[str, pa.Table], training: Training) -> Job:
-    """The job of one member: its own folder and division, and no label of a held-out subject."""
+    """The job of one member: its own folder, division and notes, and no label of a held-out subject."""
     known = {task: (table, job.labels[task][1]) for task, table in labels.items()}
-    return replace(job, out=job.work / FOLDER / training.folder, labels=known, division=training.division)
+    place = job.work / FOLDER / training.folder
+    return replace(job, out=place, labels=known, division=training.division, notes=Notes())
 
 
 def trained(

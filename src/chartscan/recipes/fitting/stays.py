@@ -9,9 +9,12 @@ import polars as pl
 import pyarrow as pa
 
 from chartscan.errors import DataError
+from chartscan.predict import series_coverage
+from chartscan.predict.tokens import summed
 from chartscan.recipes.fitting.few import limited
 from chartscan.recipes.runs.job import Job
 from chartscan.schema import TRAIN
+from chartscan.sequences import Coverage, unknown_share
 from chartscan.series import SeriesConfig, Stay, Variables, stays
 
 ASKED = ["subject_id", "prediction_time"]
@@ -69,11 +72,23 @@ def fit_variables(job: Job, config: SeriesConfig) -> Variables:
 
 
 def stays_of(job: Job, split: str, variables: Variables, questions: Questions) -> list[Stay]:
-    """The stay of each row of the questions."""
+    """The stay of each row of the questions; notes a split of which more than 5 % is unknown."""
+    counted: list[dict[str, Coverage]] = []
     with job.watcher.progress(f"Stays of {split}", "shards") as progress:
-        return stays(
-            _watched(job.tables(split), len(job.dataset.shards()), progress), variables, questions.rows
-        )
+        tables = _watched(job.tables(split), len(job.dataset.shards()), progress)
+        found = stays(_counted(tables, variables, counted), variables, questions.rows)
+    if warning := unknown_share(summed(counted), f"measurements of {split}", "among the model's variables"):
+        job.notes.add("unknown_codes", warning)
+    return found
+
+
+def _counted(
+    tables: Iterable[pa.Table], variables: Variables, counted: list[dict[str, Coverage]]
+) -> Iterator[pa.Table]:
+    """The tables, with the coverage of each added to `counted`."""
+    for table in tables:
+        counted.append(series_coverage(table, variables))
+        yield table
 
 
 def _watched(tables: Iterable[pa.Table], total: int, progress: Any) -> Iterator[pa.Table]:

@@ -6,13 +6,16 @@ from chartscan.batches import TokenStore
 from chartscan.recipes.runs.job import Job
 from chartscan.schema import HELD_OUT, TRAIN, TUNING
 from chartscan.sequences import (
+    Coverage,
     Encoder,
     NumericBins,
     SequenceConfig,
     Vocabulary,
+    check_coverage,
     coverage,
     fit_bins,
     fit_vocabulary,
+    unknown_share,
 )
 
 OTHER = "other"
@@ -49,17 +52,20 @@ def token_store(job: Job, encoder: Encoder, split: str) -> TokenStore:
     return TokenStore.build(found)
 
 
-def coverage_table(job: Job, encoder: Encoder) -> dict[str, dict[str, Any]]:
+def coverage_table(job: Job, encoder: Encoder, refuse: bool = False) -> dict[str, dict[str, Any]]:
     """Events, unknown events and share of [UNK] per code system, by split.
 
-    Systems without a token in the vocabulary are "other": the name of a system that few patients have may
-    tell who they are.
+    Notes a split of which more than 5 % is unknown; DataError where `refuse` and train lacks more than 20 %:
+    the vocabulary is then one of other records. Systems without a token in the vocabulary are "other": the
+    name of a system that few patients have may tell who they are.
     """
     known = {token.partition("//")[0] for token in encoder.vocabulary.codes}
     found: dict[str, dict[str, Any]] = {}
     for split in (TRAIN, TUNING, HELD_OUT):
         sums: dict[str, list[int]] = {}
-        for system, c in coverage(encoder, job.tables(split)).items():
+        counted = coverage(encoder, job.tables(split))
+        _note_unknown(job, split, counted, refuse and split == TRAIN)
+        for system, c in counted.items():
             before = sums.get(system if system in known else OTHER, [0, 0])
             sums[system if system in known else OTHER] = [before[0] + c.events, before[1] + c.unknown]
         found[split] = {
@@ -67,3 +73,10 @@ def coverage_table(job: Job, encoder: Encoder) -> dict[str, dict[str, Any]]:
             for system, (events, unknown) in sorted(sums.items())
         }
     return found
+
+
+def _note_unknown(job: Job, split: str, counted: dict[str, Coverage], refuse: bool) -> None:
+    name = f"records of {split}"
+    warning = check_coverage(counted, name) if refuse else unknown_share(counted, name)
+    if warning:
+        job.notes.add("unknown_codes", warning)

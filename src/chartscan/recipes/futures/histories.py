@@ -13,10 +13,13 @@ from chartscan.artifact import SequenceArtifact
 from chartscan.errors import ConfigError, DataError
 from chartscan.generate import History, causal, history_of
 from chartscan.heap import keep_freed_memory
+from chartscan.notes import Note, Notes
+from chartscan.predict.tokens import summed
 from chartscan.recipes.runs.job import Watcher, of_subjects
-from chartscan.recipes.runs.seen import seen
+from chartscan.recipes.runs.seen import births_of, seen
 from chartscan.schema import HELD_OUT, TRAIN, TUNING
 from chartscan.sequences import (
+    Coverage,
     Encoded,
     Encoder,
     Timeline,
@@ -24,6 +27,7 @@ from chartscan.sequences import (
     coverage,
     fit_pace,
     timelines,
+    unknown_share,
     visible,
 )
 from chartscan.store.dataset import Dataset
@@ -62,10 +66,11 @@ def forecaster(
             "pretrained only: chartscan train ... --set finetune=null"
         )
     if found.head is not None:
-        watcher.say(
-            f"note: {path} was fine-tuned, which its forecasts were not taught along with. Forecast "
-            "with a model that is pretrained only."
+        text = (
+            f"{path} was fine-tuned, which its forecasts were not taught along with. Forecast with a model "
+            "that is pretrained only."
         )
+        watcher.note(Note("forecasts_untaught", text))
     if found.pace is not None and found.pace.waits is not None:
         return found
     lacks = "how records move on" if found.pace is None else "how soon a visit follows each kind of end"
@@ -84,13 +89,13 @@ def subjects_of(artifact: SequenceArtifact, dataset: Dataset, split: str) -> np.
         raise ConfigError(f"--split {split}: expected one of {', '.join(SPLITS)}.")
     ids = dataset.subject_ids(split)
     if split == HELD_OUT:
-        check_unseen(artifact, ids)
+        check_unseen(artifact, dataset, ids)
     return ids
 
 
-def check_unseen(artifact: SequenceArtifact, held_out: np.ndarray) -> None:
+def check_unseen(artifact: SequenceArtifact, dataset: Dataset, held_out: np.ndarray) -> None:
     """ConfigError where held-out subjects have taught the model."""
-    known = seen(artifact.run, held_out)
+    known = seen(artifact.run, held_out, births_of(dataset, held_out))
     if known:
         raise ConfigError(
             f"{known} of {len(held_out)} held-out subjects of this dataset have taught the model that "
@@ -99,11 +104,16 @@ def check_unseen(artifact: SequenceArtifact, held_out: np.ndarray) -> None:
 
 
 def histories(
-    artifact: SequenceArtifact, dataset: Dataset, subjects: np.ndarray, cutter: Cutter, watcher: Watcher
+    artifact: SequenceArtifact,
+    dataset: Dataset,
+    subjects: np.ndarray,
+    cutter: Cutter,
+    watcher: Watcher,
+    notes: Notes,
 ) -> list[History]:
     """The histories that `cutter` makes of each of `subjects`; DataError where there are none."""
     found = []
-    for subject, whole, line in sequences(artifact, dataset, subjects, watcher):
+    for subject, whole, line in sequences(artifact, dataset, subjects, watcher, notes):
         found += cutter(subject, whole, line)
     if not found:
         raise DataError("No history to forecast from: no subject of the split has events enough.")
@@ -141,19 +151,28 @@ def at_questions(artifact: SequenceArtifact, questions: pa.Table) -> Cutter:
 
 
 def sequences(
-    artifact: SequenceArtifact, dataset: Dataset, subjects: np.ndarray, watcher: Watcher
+    artifact: SequenceArtifact,
+    dataset: Dataset,
+    subjects: np.ndarray,
+    watcher: Watcher,
+    notes: Notes | None = None,
 ) -> Iterator[tuple[int, Encoded, Timeline]]:
     """(subject, tokens, timeline) of each of `subjects`, shard by shard.
 
     DataError where more than a fifth of a shard's events are unknown to the vocabulary.
     """
     encoder, shards = Encoder(artifact.vocabulary, artifact.bins), dataset.shards()
+    counted: list[dict[str, Coverage]] = []
     with watcher.progress("Reading", "shards") as progress:
         for number, path in enumerate(shards):
             table = of_subjects(dataset.read_shard(path), subjects)
             if table.num_rows:
-                check_coverage(coverage(encoder, [table]), "events")
+                counted.append(coverage(encoder, [table]))
+                check_coverage(counted[-1], "records to forecast from")
                 lines = timelines(table, encoder.config)
                 for subject, whole in encoder.encode_shard(table):
                     yield subject, whole, lines[subject]
             progress(number + 1, len(shards))
+    warning = unknown_share(summed(counted), "records to forecast from")
+    if warning and notes is not None:
+        notes.add("unknown_codes", warning)

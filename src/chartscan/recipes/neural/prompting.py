@@ -50,8 +50,8 @@ def learnable(job: Job, limit: int | None, seed: int) -> list[str]:
         if len(set(train)) == 2 and tuning:
             found.append(task)
         else:
-            why = "no tuning labels" if len(set(train)) == 2 else "the train labels are all of one class"
-            job.watcher.say(f"{task}: {why}; left out")
+            why = "No tuning labels" if len(set(train)) == 2 else "The train labels are all of one class"
+            job.notes.add("left_out", f"{why}. Not learned.", task)
     if not found:
         raise DataError("No task has train labels of both classes and tuning labels. Label more subjects.")
     return found

@@ -17,13 +17,22 @@ import torch
 from torch import nn
 
 from chartscan import artifact
-from chartscan.batches import Rows, Sampler, Samples, TokenStore, pretraining_windows, prompt_rows
+from chartscan.batches import (
+    Rows,
+    Sampler,
+    Samples,
+    TokenStore,
+    cut_histories,
+    pretraining_windows,
+    prompt_rows,
+)
 from chartscan.errors import ConfigError, check_settings
 from chartscan.heap import keep_freed_memory
 from chartscan.kernels import described
 from chartscan.models import bigbird, bilstm, cehr_bert, ehrmamba, ehrmamba2
 from chartscan.objectives.probe import Probe
 from chartscan.recipes.fitting.calibration import fit_calibration
+from chartscan.recipes.fitting.histories import cut_notes
 from chartscan.recipes.fitting.tokens import coverage_table, fit_tokens, token_store
 from chartscan.recipes.neural.epochs import Epochs
 from chartscan.recipes.neural.pretraining import Body, check_model, new_body, objective_of
@@ -147,6 +156,7 @@ class SequenceRun:
         else:
             self.vocabulary, self.bins = fit_tokens(job, recipe.sequence)
         self.encoder = Encoder(self.vocabulary, self.bins)
+        self.coverage = coverage_table(job, self.encoder, refuse=self.start is not None)
         self.seconds_per_epoch: dict[str, float] = {}  # by phase
         self.tokens_per_epoch: dict[str, int] = {}  # likewise; padding included
         torch.set_num_threads(job.threads)
@@ -217,7 +227,7 @@ class SequenceRun:
         trainee = Trainee(model, head_of(model.width, tasks, self.recipe.head_dropout, train))
         result = self._fit(title, trainee, data, tuning, config)
         logits = logits_of(trainee, tuning, len(samples.labels))
-        calibration = fit_calibration(tasks, samples.tasks, samples.labels, logits)
+        calibration = fit_calibration(tasks, samples.tasks, samples.labels, logits, self.job.notes)
         return Tuned(tuple(tasks), trainee.head, calibration, result.metrics)
 
     def _apart(self, body: Body, config: TrainConfig) -> artifact.EnsembleArtifact:
@@ -259,7 +269,7 @@ class SequenceRun:
         return run_record(self.job, self.recipe) | {
             "kernels": described(getattr(self.recipe.model, "backend", None)),
             "seen": seen_record(self.job, self.start.run if self.start else None),
-            "coverage": coverage_table(self.job, self.encoder),
+            "coverage": self.coverage,
             "tuning": metrics,
             "curves": loss_curves(self.job.work),
             "parameters": sum(p.numel() for p in body.model.parameters()),  # of one model
@@ -278,6 +288,9 @@ class SequenceRun:
         A model that is not causal makes a pass for each prompt: each is a row, so that batches count them.
         """
         samples = samples_of_split(self.job, split, tasks, self.recipe.label_limit, self.recipe.seed)
+        if split == TRAIN:
+            cut = cut_histories(store, samples, self.vocabulary)
+            self.job.notes.extend(cut_notes(tasks, samples.tasks, cut))
         rows = prompt_rows(store, samples, self.vocabulary, tasks, apart=not model.CAUSAL)
         return samples, self._epochs(store, rows)
 

@@ -26,6 +26,7 @@ from chartscan.objectives import classification, readouts
 from chartscan.objectives.masked_forecast import MaskedForecast
 from chartscan.predict import summary_features
 from chartscan.recipes.fitting.calibration import fit_calibration
+from chartscan.recipes.fitting.histories import cut_notes
 from chartscan.recipes.fitting.scores import DIRECTIONS, mean_scores
 from chartscan.recipes.fitting.stays import Questions, fit_variables, questions_of, stays_of
 from chartscan.recipes.neural.series_epochs import Answered, Forecasts
@@ -168,7 +169,9 @@ class SeriesRun:
         answers = self.questions[TUNING].answers[tuning.indices]
         log_odds = logits_of(trainee, tuning, *answers.shape)
         rows, tasks = np.nonzero(~np.isnan(answers))
-        return fit_calibration(self.job.tasks, tasks, answers[rows, tasks], log_odds[rows, tasks])
+        return fit_calibration(
+            self.job.tasks, tasks, answers[rows, tasks], log_odds[rows, tasks], self.job.notes
+        )
 
     def save(
         self,
@@ -207,6 +210,10 @@ class SeriesRun:
         each = [stays_of(self.job, part, self.variables, self.questions[part]) for part in parts]
         found = [stay for stays in each for stay in stays]
         store = SeriesStore.build(found, self._targets(split, found), self.variables)
+        if split == TRAIN:
+            rows, tasks = np.nonzero(~np.isnan(self.questions[split].answers))
+            cut = store.cut(self.module.Model.INPUT)[rows]
+            self.job.notes.extend(cut_notes(self.job.tasks, tasks, cut))
         return store.keep_carried() if self.module.Model.INPUT == "carried" else store
 
     def _targets(self, split: str, stays: list[Stay]) -> np.ndarray:

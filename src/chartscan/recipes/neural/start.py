@@ -11,7 +11,7 @@ from torch import nn
 from chartscan import artifact
 from chartscan.errors import ConfigError
 from chartscan.recipes.runs.job import Job
-from chartscan.recipes.runs.seen import seen
+from chartscan.recipes.runs.seen import births_of, seen
 from chartscan.schema import HELD_OUT, TUNING
 from chartscan.sequences import SequenceConfig
 
@@ -60,7 +60,7 @@ def starting_point(recipe: Start, job: Job) -> artifact.SequenceArtifact | None:
         )
     kept = np.concatenate([job.subjects(split) for split in (TUNING, HELD_OUT)])
     elsewhere = job.division or found.run["data"]["fingerprint"] != job.dataset.fingerprint
-    if elsewhere and (n := seen(found.run, kept)):
+    if elsewhere and (n := seen(found.run, kept, births_of(job.dataset, kept))):
         raise ConfigError(
             f"start_from: {recipe.start_from} has learned from {n} subjects of this dataset's tuning and "
             "held_out splits. Split this dataset as that one was, or pretrain anew."

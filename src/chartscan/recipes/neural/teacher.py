@@ -61,7 +61,8 @@ def teacher_probabilities(
             columns.append(untaught(teacher, matrix, answers, fold, seed, job.threads, report))
             report(0)
             if np.isnan(columns[-1]).all():
-                job.watcher.say(f"{task}: too few train labels for a teacher; taught by the labels alone")
+                text = "Too few train labels for a teacher. Taught by the labels alone."
+                job.notes.add("no_teacher", text, task, warning=False)
     probabilities = np.stack(columns, axis=1)
     content = io.BytesIO()
     np.save(content, probabilities, allow_pickle=False)

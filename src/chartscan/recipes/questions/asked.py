@@ -11,7 +11,7 @@ from chartscan.notes import Notes
 from chartscan.recipes.questions.belonging import check_labels
 from chartscan.recipes.questions.labels import Labels, load_labels
 from chartscan.recipes.runs.job import of_subjects
-from chartscan.recipes.runs.seen import seen
+from chartscan.recipes.runs.seen import births_of, seen
 from chartscan.schema import HELD_OUT, TRAIN, TUNING
 from chartscan.store.dataset import Dataset
 
@@ -50,14 +50,16 @@ def asked(
             f"No labels for subjects of the split {split}. Where their outcomes are not known, ask without: "
             "chartscan label TASK DATASET OUT --questions. Other subjects: --split all."
         )
-    _check_held_out(model, wanted, split)
+    _check_held_out(model, wanted, split, data)
     return found, wanted, left_out
 
 
-def _check_held_out(model: artifacts.Artifact, labels: dict[str, pa.Table], split: str) -> None:
+def _check_held_out(
+    model: artifacts.Artifact, labels: dict[str, pa.Table], split: str, data: Dataset
+) -> None:
     """ConfigError where subjects said to be held out have taught the model, under another split of them."""
     subjects = np.unique(np.concatenate([table["subject_id"].to_numpy() for table in labels.values()]))
-    known = seen(model.run, subjects) if split == HELD_OUT else 0
+    known = seen(model.run, subjects, births_of(data, subjects)) if split == HELD_OUT else 0
     if known:
         raise ConfigError(
             f"{known} of {len(subjects)} held-out subjects of this dataset have taught the model: it was "

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import msgspec
 import pyarrow as pa
@@ -12,7 +13,7 @@ from chartscan.cohort import Counts, Outcome, Record, StayConfig, label_dataset,
 from chartscan.cohort.label_files import read_task
 from chartscan.errors import ConfigError, DataError
 from chartscan.find import find, names
-from chartscan.notes import Notes
+from chartscan.notes import Note, Notes
 from chartscan.recipes.questions import MAX_UNKNOWN
 from chartscan.recipes.questions.belonging import stamped
 from chartscan.recipes.questions.forming import stays_of
@@ -39,8 +40,8 @@ class SetTask:
 
     @property
     def TITLE(self) -> str:
-        """The title of the built-in task."""
-        return self.module.TITLE
+        """The title of the built-in task with these settings."""
+        return self.module.title(self.DEFAULT)
 
     @property
     def SETTLED_BY(self) -> tuple[str, ...]:
@@ -67,6 +68,18 @@ def set_tasks(wanted: list[str] | None, settings: Sequence[str]) -> Mapping[str,
     return {name: SetTask(task, with_settings(task.DEFAULT, settings)) for name, task in modules.items()}
 
 
+def title_of(name: str, settings: Mapping[str, Any]) -> str:
+    """The title of a task with the settings that its labels were made with (`Counts.settings`).
+
+    Of a task that is not built in, or has no such settings here: the title kept with the labels, or its name.
+    """
+    try:
+        module = task_modules([name])[name]
+        return module.title(msgspec.convert(settings.get("task", {}), type(module.DEFAULT)))
+    except (ConfigError, msgspec.ValidationError):
+        return str(settings.get("title") or name.replace("_", " "))
+
+
 def task_as_labelled(name: str, counts: Counts | None) -> SetTask:
     """The built-in task with the settings that its labels were made with; its own where they do not say.
 
@@ -91,18 +104,22 @@ def make_labels(
     questions: bool = False,
     stays: StayConfig | None = None,
     max_unknown: float = MAX_UNKNOWN,
+    notes: Notes | None = None,
 ) -> Labels:
     """LABELS (or QUESTIONS) and cohort counts of tasks, computed from the events.
 
     `stays` says how stays are formed; default: as the dataset's site file does. Tasks that depend on too many
-    unknown words are left out, each with a line that says why; DataError where none is left.
+    unknown words are left out, each with a note or a line that says why; DataError where none is left.
     """
     tasks = set_tasks(wanted, settings)
     refused = refused_tasks(dataset, tasks, max_unknown)
     if len(refused) == len(tasks):
         raise DataError(all_refused(refused))
-    for line in refusal_lines(refused):
-        watcher.say(line)
+    if notes is None:
+        for line in refusal_lines(refused):
+            watcher.say(line)
+    else:
+        notes.extend(Note("refused_task", f"Refused. {reason}", task) for task, reason in refused.items())
     tasks = {name: task for name, task in tasks.items() if name not in refused}
     formed = stays_of(dataset)[0] if stays is None else stays
     with watcher.progress("Labels", "subjects") as progress:

@@ -1,4 +1,4 @@
-"""run.json: what was run, on which data, with which versions."""
+"""run.json: what was run, on which data, with which versions, and the notes on it."""
 
 import hashlib
 import platform
@@ -13,6 +13,7 @@ import msgspec
 import numpy as np
 
 import chartscan
+from chartscan.notes import KEY, records
 from chartscan.recipes.runs.job import Job
 from chartscan.schema import TRAIN, TUNING
 
@@ -21,13 +22,14 @@ PACKAGES = ("torch", "numpy", "polars", "pyarrow", "duckdb", "scikit-learn")
 
 
 def run_record(job: Job, recipe: msgspec.Struct) -> dict[str, Any]:
-    """The resolved settings of a run, its data and its surroundings."""
+    """The resolved settings of a run, its data and its surroundings, and the notes so far: make it last."""
     return {
         "recipe": msgspec.to_builtins(recipe),
         "data": data_record(job),
         "labels": {task: label_record(job, task) for task in job.tasks},
         "versions": versions(),
         "threads": job.threads,
+        KEY: records(job.notes),
         "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
     }
 
