@@ -13,7 +13,6 @@ from contextlib import contextmanager
 from typing import Protocol
 
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from chartscan.notes import Note
@@ -86,7 +85,7 @@ class Display:
             TimeRemainingColumn(),
         )
         with Progress(*columns, console=self.console) as bars:
-            task = bars.add_task(escape(shown(title)), total=None, rate="")
+            task = bars.add_task(shown(title), total=None, rate="")
             pace = Pace()
 
             def update(done: int, total: int | None, words: str = "") -> None:

@@ -123,7 +123,7 @@ def test_every_auroc_of_the_evaluation_stands_in_the_page(page, evaluation):
 
 def test_every_figure_has_data_and_stays_small(page, evaluation):
     data = json.loads(re.search(r'id="figure-data">(.*?)</script>', page, re.DOTALL).group(1))
-    places = re.findall(r'data-figure="([^"]+)"', page)
+    places = re.findall(r'class="plot" data-figure="([^"]+)"', page)
     assert sorted(places) == sorted(data)
     assert len(places) == 4 * len(evaluation.tasks) + 2
     for figure in data.values():
