@@ -13,6 +13,7 @@ from chartscan.sources.fhir.codes import CodeBook
 from chartscan.sources.fhir.config import Config
 from chartscan.sources.fhir.index import read_index
 from chartscan.sources.fhir.lines import InputFile, export_time, input_files
+from chartscan.sources.fhir.plausible import micros_of
 from chartscan.sources.fhir.reader import Reader
 from chartscan.store.config import ExportTime
 from chartscan.store.writer import DatasetWriter
@@ -36,14 +37,17 @@ def read(
     config, path = config or Config(), Path(path)
     files = input_files(path)
     codes = CodeBook(config)
-    index = read_index(files, config, codes, _reporter(files, 0, progress))
+    exported = export_time(path)
+    index = read_index(files, config, codes, _reporter(files, 0, progress), micros_of(exported))
     if not len(index.tables["Patient"]) and not config.allow_missing:
         raise DataError(f"{path} holds no Patient. Add the Patient file, or set allow_missing.")
     reader = Reader(config, index, codes, writer)
     for file in files:
         reader.read(file, _reporter(files, 1, progress))
     reader.finish()
-    if (exported := export_time(path)) is not None:
+    if (
+        exported is not None and not index.register.shifted
+    ):  # else the export's time says nothing of its dates
         writer.set_follow_up(ExportTime(exported))
 
 

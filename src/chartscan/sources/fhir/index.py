@@ -5,7 +5,6 @@ patients and encounters, not with the size of the export.
 """
 
 import re
-from collections import defaultdict
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -16,7 +15,8 @@ from chartscan.sources.fhir.codes import CodeBook
 from chartscan.sources.fhir.config import Config
 from chartscan.sources.fhir.lines import BOM, BrokenFile, InputFile, blocks, refuse_other_formats
 from chartscan.sources.fhir.outcomes import Quarantined
-from chartscan.sources.fhir.references import Table, Visit, key_of, target, text_of
+from chartscan.sources.fhir.references import Table, Visit, target, text_of
+from chartscan.sources.fhir.register import Register
 from chartscan.sources.fhir.resources import (
     DECODERS,
     REFERENCE_TYPES,
@@ -24,12 +24,11 @@ from chartscan.sources.fhir.resources import (
     Encounter,
     Medication,
     Meta,
+    Patient,
 )
-from chartscan.sources.fhir.stays import DROPPED, facts_of
 
 Report = Callable[[InputFile, int], None]
 _WANTED = re.compile(rb'"resourceType"\s*:\s*"(%b)"' % "|".join(REFERENCE_TYPES).encode())
-_NO_TIME = -(2**63)
 
 
 class Ingredients(NamedTuple):
@@ -42,29 +41,22 @@ class Ingredients(NamedTuple):
 class Index:
     """What the first pass found. `broken` tells, by file number, why a file cannot be used."""
 
-    def __init__(self, config: Config, codes: CodeBook):
+    def __init__(self, config: Config, codes: CodeBook, export: int | None = None):
         self.broken: dict[int, str] = {}
+        self.register = Register(config, codes.words, export)
         self.tables = {
-            "Patient": Table("Patient"),
-            "Encounter": Table("Encounter", "start", "end", "kind", "expired_patient"),
+            "Patient": self.register.patients,
+            "Encounter": self.register.encounters,
             "Medication": Table("Medication"),
         }
         self._config = config
         self._codes = codes
-        self._clock = Clock(config.time_zone)
         self._medications: dict[int, Ingredients] = {}
-        self._expired: defaultdict[int, list[int]] = defaultdict(list)
 
     def visit(self, reference: str) -> Visit | None:
         """The encounter that a reference names, None if it is not in the export or does not count."""
         kind, encounter_id = target(reference)
-        table = self.tables["Encounter"]
-        row = table.row(encounter_id) if kind in ("", "Encounter") else -1
-        if row < 0 or table.columns["kind"][row] == DROPPED:
-            return None
-        start, end = (table.columns[name][row] for name in ("start", "end"))
-        times = (None if t == _NO_TIME else t for t in (start, end))
-        return Visit(encounter_id, table.columns["kind"][row], *times)
+        return self.register.visit(encounter_id) if kind in ("", "Encounter") else None
 
     def medication(self, reference: str) -> tuple[str, ...]:
         """Codes of the drug that a reference names, those of its ingredients if it has none itself."""
@@ -80,12 +72,6 @@ class Index:
             return None
         return self._medications.get(self.tables["Medication"].row(medication_id))
 
-    def expired_ends(self, patient_id: str) -> list[int] | None:
-        """Ends, as far as they are known, of the stays that this patient did not survive, earliest first;
-        None where there was no such stay."""
-        found = self._expired.get(key_of("Patient", patient_id)[0])
-        return None if found is None else sorted(found)
-
     def read(self, files: list[InputFile], report: Report) -> None:
         """Read the files; a broken one is left out as if it were not there."""
         for file in files:
@@ -97,10 +83,7 @@ class Index:
             except BrokenFile as err:
                 self.broken[file.number] = err.reason
                 return
-        table = self.tables["Encounter"].columns
-        for patient, end in zip(table["expired_patient"], table["end"], strict=True):
-            if patient:
-                self._expired[patient] += [] if end == _NO_TIME else [end]
+        self.register.finish()
 
     def _block(self, file: InputFile, data: bytes, line: int) -> None:
         if line == 1:
@@ -112,38 +95,34 @@ class Index:
                 self._put(resource, place_of(file, number), raw)
 
     def _put(self, resource: Any, place: int, raw: bytes) -> None:
-        if not resource.id:
+        if not resource.id or is_modified(resource, self._config):
             return
-        if isinstance(resource, Encounter):
-            self._put_encounter(resource, place, raw)
-            return
-        table = self.tables[type(resource).__name__]
-        row = table.put(resource.id, place, _version(resource.meta), raw)
-        if row >= 0 and isinstance(resource, Medication):
-            self._medications[row] = ingredients(resource, self._codes)
-
-    def _put_encounter(self, encounter: Encounter, place: int, raw: bytes) -> None:
+        version = _version(resource.meta)
         try:
-            facts = facts_of(encounter, self._clock, self._config, self._codes.words)
+            if isinstance(resource, Patient):
+                self.register.check_patient(resource, place, version)
+            elif isinstance(resource, Encounter):
+                self.register.check_encounter(resource, version)
         except Quarantined:
             return
-        table = self.tables["Encounter"]
-        row = table.put(encounter.id or "", place, _version(encounter.meta), raw)
+        row = self.tables[type(resource).__name__].put(resource.id, place, version, raw)
         if row < 0:
             return
-        patient = target(text_of(encounter.subject))[1] if facts.expired else ""
-        columns = table.columns
-        columns["kind"][row] = facts.kind
-        columns["start"][row] = _NO_TIME if facts.start is None else facts.start
-        columns["end"][row] = _NO_TIME if facts.end is None else facts.end
-        columns["expired_patient"][row] = key_of("Patient", patient)[0] if patient else 0
+        if isinstance(resource, Patient):
+            self.register.fill_patient(row, resource)
+        elif isinstance(resource, Encounter):
+            self.register.fill_encounter(row, resource, place)
+        else:
+            self._medications[row] = ingredients(resource, self._codes)
 
 
-def read_index(files: list[InputFile], config: Config, codes: CodeBook, report: Report) -> Index:
-    """The index of all files that can be read to their end."""
+def read_index(
+    files: list[InputFile], config: Config, codes: CodeBook, report: Report, export: int | None = None
+) -> Index:
+    """The index of all files that can be read to their end; `export` is the time of the export, if known."""
     broken: dict[int, str] = {}
     while True:
-        index = Index(config, codes)
+        index = Index(config, codes, export)
         index.read([f for f in files if f.number not in broken], report)
         if not index.broken:
             index.broken = broken
@@ -154,6 +133,14 @@ def read_index(files: list[InputFile], config: Config, codes: CodeBook, report: 
 def place_of(file: InputFile, line: int) -> int:
     """One number for a line of a file; later lines and files have greater ones."""
     return file.number << 40 | line
+
+
+def is_modified(resource: Any, config: Config) -> bool:
+    """Whether a modifier extension that is not known may turn the meaning of a record around."""
+    if not resource.modifierExtension:
+        return False
+    urls = (extension.url for extension in resource.modifierExtension)
+    return any(url not in config.harmless_modifiers for url in urls)
 
 
 def ingredients(medication: Medication | Contained, codes: CodeBook) -> Ingredients:

@@ -10,11 +10,11 @@ from chartscan.errors import DataError
 from chartscan.sources.fhir.clinical import map_allergy, map_condition, map_immunization, map_procedure
 from chartscan.sources.fhir.codes import CodeBook
 from chartscan.sources.fhir.config import Config
-from chartscan.sources.fhir.context import Context
+from chartscan.sources.fhir.context import Context, Person
 from chartscan.sources.fhir.decode import FAILURES, LineDecoder, reason_of
 from chartscan.sources.fhir.encounters import map_encounter
 from chartscan.sources.fhir.events import EventBuffer
-from chartscan.sources.fhir.index import Index, Report, place_of
+from chartscan.sources.fhir.index import Index, Report, is_modified, place_of
 from chartscan.sources.fhir.lines import Block, BrokenFile, InputFile, LineCount, blocks
 from chartscan.sources.fhir.medications import (
     map_administration,
@@ -24,10 +24,10 @@ from chartscan.sources.fhir.medications import (
     map_statement,
 )
 from chartscan.sources.fhir.observations import map_observation
-from chartscan.sources.fhir.outcomes import BAD_GZIP, NO_ID, OVERSIZE, Filtered, Quarantined
+from chartscan.sources.fhir.outcomes import BAD_GZIP, MODIFIED, NO_ID, OVERSIZE, Filtered, Quarantined
 from chartscan.sources.fhir.patients import map_patient
 from chartscan.store.accounting import UNROUTED
-from chartscan.store.subjects import SUBJECTS, subject_id_of
+from chartscan.store.subjects import SUBJECTS
 from chartscan.store.writer import DatasetWriter
 
 MAPPERS: dict[str, Callable[[Any, Context], None]] = {
@@ -60,7 +60,7 @@ class Reader:
         self._events = EventBuffer(writer.write, config.batch_rows)
         self._context = Context(config, index, codes, self._events)
         self._decoder = LineDecoder(config.line_limit_mb << 20, config.nesting_limit)
-        self._patients: dict[str, int] = {}
+        self._patients: dict[str, Person] = {}
         self._lines: dict[str, int] = {}  # of every file, by its bytes; of a broken archive nobody knows
 
     def read(self, file: InputFile, report: Report) -> None:
@@ -86,6 +86,7 @@ class Reader:
         self._writer.accounting.recognition.merge(self._context.words.settle())
         self._refuse_lost_lines()
         self._context.codes.refuse_shared_names()
+        self._context.refuse_two_servers()
         self._events.flush()
         self._hand_over_patients(self._context.placeholders)
         context, accounting = self._context, self._writer.accounting
@@ -96,8 +97,13 @@ class Reader:
         for name, table in self._index.tables.items():
             if table.conflicts:
                 accounting.flagged(f"{name.lower()}_versions_differ", table.conflicts)
+        for name, count in self._index.register.flags.items():
+            if count:
+                accounting.flagged(name, count)
         if context.clock.naive:
             accounting.flagged("time_without_offset", context.clock.naive)
+        if context.clock.mended:
+            accounting.normalised("time_form_mended", context.clock.mended)
 
     def _block(self, file: InputFile, block: Block, broken: str | None) -> None:
         if broken or block.data is None:
@@ -135,9 +141,11 @@ class Reader:
             raise Quarantined(NO_ID)
         if kind in self._index.tables:
             self._refuse_other_versions(kind, resource.id, place_of(file, line))
+        if resource.modifierExtension and is_modified(resource, self._config):
+            raise Quarantined(MODIFIED)
         MAPPERS[kind](resource, self._context)
         if kind == "Patient":
-            self._patients[resource.id] = subject_id_of(self._config.namespace, resource.id)
+            self._patients[resource.id] = self._context.person
 
     def _refuse_other_versions(self, kind: str, resource_id: str, place: int) -> None:
         table = self._index.tables[kind]
@@ -181,8 +189,12 @@ class Reader:
             self._writer.accounting.line(file.name, kind, lines)
             self._writer.accounting.accept(file.name, kind, lines)
 
-    def _hand_over_patients(self, patients: dict[str, int]) -> None:
+    def _hand_over_patients(self, patients: dict[str, Person]) -> None:
         if patients:
-            columns = {"patient_id": list(patients), "subject_id": list(patients.values())}
-            merged = {"merged_into": pa.nulls(len(patients), pa.string())}
-            self._writer.subjects(pa.table(columns | merged, schema=SUBJECTS))
+            last = [person.patient_id for person in patients.values()]
+            columns = {
+                "patient_id": list(patients),
+                "subject_id": [person.subject for person in patients.values()],
+                "merged_into": [None if own == end else end for own, end in zip(patients, last, strict=True)],
+            }
+            self._writer.subjects(pa.table(columns, schema=SUBJECTS))

@@ -6,6 +6,7 @@ keys and numbers only, so that a million encounters cost some 150 MB.
 
 import hashlib
 from array import array
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from chartscan.errors import DataError
@@ -53,6 +54,14 @@ class Table:
         """Row of an id, -1 if it is not there."""
         return self._rows.get(key_of(self._kind, resource_id)[0], -1)
 
+    def row_of_key(self, key: int) -> int:
+        """Row of a key of `key_of`, -1 if it is not there."""
+        return self._rows.get(key, -1)
+
+    def keys(self) -> Iterable[int]:
+        """The keys of all rows, in the order of the rows."""
+        return self._rows
+
     def put(self, resource_id: str, place: int, version: int, raw: bytes) -> int:
         """The row to fill for this line, or -1 when an earlier line stays valid."""
         key, check = key_of(self._kind, resource_id)
@@ -79,12 +88,26 @@ class Table:
 
 
 class Visit(NamedTuple):
-    """An encounter as its events see it; times in microseconds, None where unknown or still open."""
+    """An encounter as its events see it; times in microseconds, None where unknown or still open.
+
+    Events are expected between `first` and `last`.
+    """
 
     id: str
     kind: int
     start: int | None
     end: int | None
+    patient: int = 0  # key of the patient
+    first: int = -(2**63)
+    last: int = 2**63 - 1
+
+
+def server_of(reference: str) -> str:
+    """The server that an absolute reference names, in one spelling; "" for any other."""
+    address = reference.strip().split("/_history/", 1)[0].rstrip("/")
+    if not address[:8].lower().startswith(("http://", "https://")):
+        return ""
+    return address.partition("://")[2].rsplit("/", 2)[0].lower()
 
 
 def text_of(reference: Reference | None) -> str:
