@@ -37,8 +37,7 @@ def map_encounter(encounter: Encounter, context: Context) -> None:
     kind = register.kind(row) if row >= 0 else alone
     disposition = register.disposition(row) or disposition_of(encounter, context.words)
     opening, closing = _codes(encounter, kind, disposition, context.words)
-    has_ending = span.end is not None or disposition not in SILENT
-    count_words(encounter, alone, context.words, kind == STAY and has_ending)
+    count_words(encounter, alone, context.words, kind == STAY and span.end is not None)
     types = ("admission", "discharge") if kind == STAY else ("visit_start", "visit_end")
     for moment, code, event_type in zip((span.start, span.end), (opening, closing), types, strict=True):
         if moment is not None:

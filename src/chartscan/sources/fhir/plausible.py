@@ -6,7 +6,6 @@ flag where the record has another time, else the record goes to quarantine.
 
 import time
 from collections import Counter
-from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
@@ -69,14 +68,15 @@ ANY_TIME = Window(NO_TIME, 2**63 - 1)
 ALWAYS = Window(FIRST, LAST, frozenset({"1900-01-01"}))
 
 
-def window_of(export: int | None, times: Iterable[int]) -> tuple[Window, bool]:
+def window_of(export: int | None, times: np.ndarray) -> tuple[Window, bool]:
     """The plausible times of an export, and whether its dates were shifted into the future.
 
     Nothing happens after the export (without its time: after now), give or take a day for clocks and zones.
-    Where most of `times` (births, starts of encounters) do, dates were shifted on purpose, as MIMIC's are.
+    Where most of `times` (births and starts of encounters, NO_TIME where unknown) do, dates were shifted on
+    purpose, as MIMIC's are.
     """
     latest = (round(time.time()) * SECOND if export is None else export) + DAY
-    found = np.fromiter((t for t in times if t != NO_TIME), np.int64)
+    found = times[times != NO_TIME]
     if 2 * int((found > latest).sum()) > len(found):
         latest = int(np.median(found)) + _SHIFT_SPAN
         return ALWAYS._replace(last=min(latest, LAST)), True

@@ -243,7 +243,7 @@ class Register:
 
     def _judge_times(self) -> None:
         patients, encounters = self.patients, self.encounters
-        times = [*patients.columns["birth"], *encounters.columns["start"]]
+        times = np.concatenate([np.array(patients.columns["birth"]), np.array(encounters.columns["start"])])
         self.window, self.shifted = window_of(self._export, times)
         lifetimes.take_away_late(patients, encounters, self.window.last)
 
