@@ -49,13 +49,13 @@ def followed(told: dict[int, list[tuple[int, str]]], table: Table) -> Merges:
             successors.setdefault(key, set()).add(replacing)
     flags: Counter[str] = Counter()
     after: dict[int, str] = {}
-    for key, replacing in successors.items():
-        if len(replacing) > 1:
+    for key, named in successors.items():
+        if len(named) > 1:
             flags["merged_into_two"] += 1
-        elif table.row(min(replacing)) < 0:
+        elif table.row(min(named)) < 0:
             flags["merged_into_unknown"] += 1
         else:
-            after[key] = min(replacing)
+            after[key] = min(named)
     last: dict[int, str] = {}
     cyclic: set[int] = set()
     for key in after:

@@ -279,7 +279,11 @@ class Register:
 
     def _count_overlaps(self) -> None:
         columns = self.encounters.columns
-        stays = [row for row in np.flatnonzero(np.array(columns["kind"]) == STAY) if self.kind(row) == STAY]
+        stays = [
+            row
+            for row in np.flatnonzero(np.array(columns["kind"]) == STAY).tolist()
+            if self.kind(row) == STAY
+        ]
         found = (np.array(columns[name])[stays] for name in ("patient", "start", "end"))
         self.flags["stays_overlap"] += overlapping(*found)
 
