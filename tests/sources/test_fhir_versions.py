@@ -286,14 +286,14 @@ def test_with_a_test_patient_goes_everything_of_theirs(tmp_path):
 
 
 def test_one_unusable_patient_refuses_nothing_but_itself(tmp_path):
-    bad = PATIENT | {"id": "bad", "birthDate": "1950-02-31"}
+    bad = PATIENT | {"id": "bad", "modifierExtension": [{"url": "urn:unknown"}]}
     result = ingest_lines(tmp_path, bad, observation())
     assert len(result.of("observation")) == 1
-    assert result.total("quarantined") == {"B43 invalid_time": 1}
+    assert result.total("quarantined") == {"B38 modifier_extension": 1}
 
 
 def test_what_refers_to_an_unusable_patient_or_encounter_refers_to_nothing(tmp_path):
-    bad = PATIENT | {"id": "bad", "birthDate": "1950-02-31"}
+    bad = PATIENT | {"id": "bad", "modifierExtension": [{"url": "urn:unknown"}]}
     lost = encounter(period={"start": "tomorrow", "end": "2020-01-05"})
     deep = json.dumps(encounter(id="deep")).encode()[:-1] + b',"x":' + b"[" * 70 + b"]" * 70 + b"}"
     events = [
@@ -303,16 +303,21 @@ def test_what_refers_to_an_unusable_patient_or_encounter_refers_to_nothing(tmp_p
     ]
     result = ingest_lines(tmp_path, bad, lost, deep, *events)
     assert [event["encounter_id"] for event in result.of("observation")] == [None, None]
-    found = {"B43 invalid_time": 2, "B11 nested_too_deep": 1, "B28 unknown_patient": 1}
+    found = {
+        "B38 modifier_extension": 1,
+        "B43 invalid_time": 1,
+        "B11 nested_too_deep": 1,
+        "B28 unknown_patient": 1,
+    }
     assert result.total("quarantined") == found
     assert result.accounting["flagged"]["unknown_encounter"] == 2
 
 
 def test_an_unusable_version_of_a_patient_leaves_the_usable_one_valid(tmp_path):
-    bad = PATIENT | {"birthDate": "1950-02-31", "meta": {"versionId": "9"}}
+    bad = PATIENT | {"modifierExtension": [{"url": "urn:unknown"}], "meta": {"versionId": "9"}}
     result = ingest_lines(tmp_path, bad)
     assert result.one("birth")["time"].year == 1950
-    assert result.total("quarantined") == {"B43 invalid_time": 1}
+    assert result.total("quarantined") == {"B38 modifier_extension": 1}
 
 
 # Against something slower
