@@ -362,7 +362,7 @@ def test_a_stay_within_a_stay_is_no_admission(tmp_path):
 # Patients
 
 
-def test_a_date_of_death_is_its_last_moment_and_not_before_the_deadly_stay_ends_b48(tmp_path):
+def test_a_date_of_death_is_its_day_in_every_zone_that_the_patient_was_seen_in_b48(tmp_path):
     line = resource("Patient", id="bo", deceasedDateTime="2020-01-05")
     del line["subject"]
     assert ingest_lines(tmp_path, line).one("death")["time"] == datetime(2020, 1, 5, 23, 59, 59, 999999)
@@ -371,7 +371,9 @@ def test_a_date_of_death_is_its_last_moment_and_not_before_the_deadly_stay_ends_
         period={"start": "2020-01-01T08:00:00-05:00", "end": "2020-01-05T22:00:00-05:00"},
         hospitalization={"dischargeDisposition": concept("exp")},
     )
-    assert ingest_lines(tmp_path, line, night).one("death")["time"] == datetime(2020, 1, 6, 3)
+    death = ingest_lines(tmp_path, line, night).one("death")
+    assert death["time"] == datetime(2020, 1, 6, 4, 59, 59, 999999)
+    assert death["earliest_time"] == datetime(2020, 1, 5)
 
 
 def test_death_without_a_date_is_the_end_of_the_deadly_stay_b48(tmp_path):

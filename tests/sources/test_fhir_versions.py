@@ -14,7 +14,17 @@ from chartscan.sources.fhir import versions as versions_module
 from chartscan.store.config import StoreConfig
 from chartscan.store.dataset import Dataset
 from chartscan.store.writer import DatasetWriter
-from fhir_export import PATIENT, Result, concept, encounter, ingest, ingest_lines, observation, resource
+from fhir_export import (
+    PATIENT,
+    Result,
+    concept,
+    encounter,
+    ingest,
+    ingest_lines,
+    observation,
+    resource,
+    subject,
+)
 
 DAY = "2020-01-0{}T00:00:00Z"
 WHEN = {
@@ -286,14 +296,14 @@ def test_with_a_test_patient_goes_everything_of_theirs(tmp_path):
 
 
 def test_one_unusable_patient_refuses_nothing_but_itself(tmp_path):
-    bad = PATIENT | {"id": "bad", "birthDate": "1950-02-31"}
+    bad = PATIENT | {"id": "bad", "modifierExtension": [{"url": "urn:unknown"}]}
     result = ingest_lines(tmp_path, bad, observation())
     assert len(result.of("observation")) == 1
-    assert result.total("quarantined") == {"B43 invalid_time": 1}
+    assert result.total("quarantined") == {"B38 modifier_extension": 1}
 
 
 def test_what_refers_to_an_unusable_patient_or_encounter_refers_to_nothing(tmp_path):
-    bad = PATIENT | {"id": "bad", "birthDate": "1950-02-31"}
+    bad = PATIENT | {"id": "bad", "modifierExtension": [{"url": "urn:unknown"}]}
     lost = encounter(period={"start": "tomorrow", "end": "2020-01-05"})
     deep = json.dumps(encounter(id="deep")).encode()[:-1] + b',"x":' + b"[" * 70 + b"]" * 70 + b"}"
     events = [
@@ -303,16 +313,62 @@ def test_what_refers_to_an_unusable_patient_or_encounter_refers_to_nothing(tmp_p
     ]
     result = ingest_lines(tmp_path, bad, lost, deep, *events)
     assert [event["encounter_id"] for event in result.of("observation")] == [None, None]
-    found = {"B43 invalid_time": 2, "B11 nested_too_deep": 1, "B28 unknown_patient": 1}
+    found = {
+        "B38 modifier_extension": 1,
+        "B43 invalid_time": 1,
+        "B11 nested_too_deep": 1,
+        "B28 unknown_patient": 1,
+    }
     assert result.total("quarantined") == found
     assert result.accounting["flagged"]["unknown_encounter"] == 2
 
 
 def test_an_unusable_version_of_a_patient_leaves_the_usable_one_valid(tmp_path):
-    bad = PATIENT | {"birthDate": "1950-02-31", "meta": {"versionId": "9"}}
+    bad = PATIENT | {"modifierExtension": [{"url": "urn:unknown"}], "meta": {"versionId": "9"}}
     result = ingest_lines(tmp_path, bad)
     assert result.one("birth")["time"].year == 1950
-    assert result.total("quarantined") == {"B43 invalid_time": 1}
+    assert result.total("quarantined") == {"B38 modifier_extension": 1}
+
+
+# Where links and versions meet
+
+
+def test_what_is_of_a_replaced_record_stays_when_that_record_is_deleted(tmp_path):
+    new = PATIENT | {"id": "new", "link": [{"type": "replaces", "other": {"reference": "Patient/old"}}]}
+    event = observation(subject={"reference": "Patient/old"})
+    result = with_deletions(tmp_path, new, event, deleted=deletion("Patient/old"))
+    assert result.one("observation")["subject_id"] == subject("new")
+    (tmp_path / "again").mkdir()
+    result = with_deletions(tmp_path / "again", new, event, deleted=deletion("Patient/new"))
+    assert result.of("observation") == []
+    assert result.total("filtered")["deleted patient"] == 2
+
+
+def test_an_encounter_tagged_as_deleted_without_its_patient_is_of_no_other_server(tmp_path):
+    gone = {"resourceType": "Encounter", "id": "e1", "meta": {"tag": [{"code": "DELETED"}]}}
+    result = ingest_lines(tmp_path, encounter(), gone)
+    assert result.of("admission") == []
+    assert result.total("filtered") == {"tagged deleted": 1}
+
+
+def test_an_encounter_in_error_takes_the_older_version_with_it_even_without_times(tmp_path):
+    wrong = encounter(status="entered-in-error", period={"start": "never"}, meta={"versionId": "2"})
+    result = ingest_lines(tmp_path, encounter(meta={"versionId": "1"}), wrong)
+    assert result.of("admission") == []
+    assert result.total("quarantined") == {}
+
+
+def test_a_deleted_encounter_is_no_death_no_ward_and_names_no_diagnosis(tmp_path):
+    died = {"dischargeDisposition": concept("exp", None)}
+    link = [{"condition": {"reference": "Condition/c1"}}]
+    case = encounter(hospitalization=died, diagnosis=link)
+    ward = encounter(id="ward", partOf={"reference": "Encounter/e1"}, hospitalization=died)
+    lines = resource("Condition", id="c1", code=concept("E119"), recordedDate="2020-01-02"), case
+    result = with_deletions(tmp_path, *lines, deleted=deletion("Encounter/e1"))
+    assert (result.of("death"), result.one("diagnosis")["encounter_id"]) == ([], None)
+    (tmp_path / "again").mkdir()
+    result = with_deletions(tmp_path / "again", encounter(), ward, deleted=deletion("Encounter/ward"))
+    assert result.one("discharge")["code"] == "HOSPITAL_DISCHARGE//UNKNOWN"
 
 
 # Against something slower

@@ -17,6 +17,7 @@ from chartscan.sources.fhir.index import read_index
 from chartscan.sources.fhir.judge import Judge
 from chartscan.sources.fhir.lines import InputFile, Limits
 from chartscan.sources.fhir.manifests import contradictions, latest
+from chartscan.sources.fhir.plausible import micros_of
 from chartscan.sources.fhir.reader import Reader
 from chartscan.sources.fhir.wrapped import Records
 from chartscan.store.accounting import Accounting
@@ -45,7 +46,10 @@ def read(
     folder = survey(path, limits)
     files, records, codes = folder.files, Records(limits), CodeBook(config)
     judge = Judge(config)
-    index = read_index(files, records, config, codes, _reporter(files, 0, progress), judge)
+    exported = latest(folder.manifests, folder.logs)
+    index = read_index(
+        files, records, config, codes, _reporter(files, 0, progress), judge, micros_of(exported)
+    )
     if not len(index.tables["Patient"]) and not config.allow_missing:
         raise DataError(f"{path} holds no Patient. Add the Patient file, or set allow_missing.")
     reader = Reader(config, records, index, codes, writer, judge)
@@ -54,7 +58,7 @@ def read(
     reader.finish()
     check_unchanged(files)
     _account(folder, writer.accounting, config.allow_missing)
-    if (exported := latest(folder.manifests, folder.logs)) is not None:
+    if exported is not None and not index.register.shifted:  # the export's time says nothing of shifted dates
         writer.set_follow_up(ExportTime(exported))
 
 

@@ -1,38 +1,61 @@
 """Conditions, procedures, immunizations and allergies -> one event each."""
 
-from chartscan.sources.fhir.context import Context, first_time
+import re
+
+from chartscan.sources.fhir.clock import inside
+from chartscan.sources.fhir.context import Context, earliest_of, first_time
 from chartscan.sources.fhir.outcomes import Filtered
+from chartscan.sources.fhir.plausible import Implausible
+from chartscan.sources.fhir.references import Visit
 from chartscan.sources.fhir.resources import (
     AllergyIntolerance,
     Concept,
     Condition,
     Immunization,
     Procedure,
-    Reference,
 )
 
 _WRONG = {"entered-in-error", "refuted"}
+_UNCONFIRMED = {"unconfirmed", "provisional", "differential"}
+_NAMES = {  # of a status, by how it is spelled without blanks and hyphens
+    status.replace("-", ""): status for status in (*_WRONG, *_UNCONFIRMED, "confirmed")
+} | {"enteredinerror": "entered-in-error", "error": "entered-in-error"}
 _NOT_DONE = {"not-done", "entered-in-error", "preparation"}
 
 
 def map_condition(condition: Condition, context: Context) -> None:
-    """A diagnosis; see `_finding` for its two times."""
-    _refuse_refuted(condition.verificationStatus)
+    """A diagnosis; see `_finding` for its two times. One that is not confirmed is kept apart."""
+    unconfirmed = _unconfirmed(condition.verificationStatus, context)
     onset = first_time(condition.onsetDateTime, condition.onsetPeriod)
-    _finding(condition, condition.subject, onset, "diagnosis", context, context.coding_lag)
+    context.subject(condition.subject)
+    if condition.encounter and condition.encounter.reference:
+        visit = context.visit(condition.encounter)
+    else:
+        visit = context.own(context.index.register.visit_of_diagnosis(condition.id or ""))
+    code = context.codes.code(condition.code, "Condition")
+    if not unconfirmed or context.config.unconfirmed_diagnoses == "as_diagnosis":
+        _finding(condition, visit, onset, code, "diagnosis", context, context.coding_lag)
+    elif context.config.unconfirmed_diagnoses == "leave_out":
+        raise Filtered(f"verification {unconfirmed}")
+    else:
+        _finding(condition, visit, onset, f"UNCONFIRMED//{code}", "observation", context, context.coding_lag)
 
 
 def map_allergy(allergy: AllergyIntolerance, context: Context) -> None:
     """An allergy; see `_finding` for its two times."""
-    _refuse_refuted(allergy.verificationStatus)
+    _unconfirmed(allergy.verificationStatus, context)
     onset = first_time(allergy.onsetDateTime, allergy.onsetPeriod)
-    _finding(allergy, allergy.patient, onset, "allergy", context)
+    context.subject(allergy.patient)
+    visit = context.visit(allergy.encounter)
+    code = context.codes.code(allergy.code, "AllergyIntolerance")
+    _finding(allergy, visit, onset, code, "allergy", context)
 
 
 def _finding(
     finding: Condition | AllergyIntolerance,
-    patient: Reference | None,
+    visit: Visit | None,
     onset: str | None,
+    code: str,
     event_type: str,
     context: Context,
     lag: int = 0,
@@ -42,13 +65,25 @@ def _finding(
     Known when recorded, else `lag` after the end of its encounter (a discharge diagnosis must not be seen
     before the discharge). Where neither is told, the onset is all there is, and the event is flagged.
     """
-    subject = context.subject(patient)
-    visit = context.visit(finding.encounter)
-    recorded = context.known(finding.recordedDate)
-    time = context.time(onset or finding.recordedDate, visit, recorded)
-    available = context.assumed(time, visit, lag) if recorded is None else recorded
-    code = context.codes.code(finding.code, type(finding).__name__)
-    context.events.add(subject, time, code, event_type, available, visit.id if visit else None)
+    recorded = context.interval(finding.recordedDate)
+    onsets = context.interval(onset)
+    happened = onsets or recorded
+    known = recorded[1] if recorded else None
+    if happened is None and (finding.recordedDate or onset) and not (visit and visit.end is not None):
+        raise Implausible
+    time = inside(happened, visit.end if visit else None, known) if happened else context.time(None, visit)
+    available = context.assumed(time, visit, lag) if known is None else known
+    earliest = earliest_of(happened), earliest_of(recorded)
+    context.check_within(visit, available if onsets else time)
+    context.events.add(
+        context.person.subject,
+        time,
+        code,
+        event_type,
+        available,
+        visit.id if visit else None,
+        earliest=earliest if any(e is not None for e in earliest) else None,
+    )
 
 
 def map_procedure(procedure: Procedure, context: Context) -> None:
@@ -59,12 +94,23 @@ def map_procedure(procedure: Procedure, context: Context) -> None:
     visit = context.visit(procedure.encounter)
     code = context.codes.code(procedure.code, "Procedure")
     if code.partition("//")[0] in context.config.billing_systems:
-        end = visit.end if visit else None
-        time = context.clock.placed_date(written, end) if written else context.time(None, visit)
+        time = _billed(written, visit, context)
         available = context.assumed(time, visit, context.coding_lag)
     else:
         time = available = context.time(written, visit)
+    context.check_within(visit, time)
     context.events.add(subject, time, code, "procedure", available, visit.id if visit else None)
+
+
+def _billed(written: str | None, visit: Visit | None, context: Context) -> int:
+    """Where something billed is placed: a midnight (as written) stands for its date."""
+    if not written:
+        return context.time(None, visit)
+    try:
+        span = context.clock.day_interval(written, context.person.zones)
+    except Implausible:
+        return context.time(written, visit)
+    return inside(span, visit.end if visit else None)
 
 
 def map_immunization(immunization: Immunization, context: Context) -> None:
@@ -79,10 +125,26 @@ def map_immunization(immunization: Immunization, context: Context) -> None:
     context.events.add(subject, time, code, "immunization", available, visit.id if visit else None)
 
 
-def _refuse_refuted(status: Concept | None) -> None:
-    for coding in status.coding if status else []:
-        if coding.code in _WRONG:
-            raise Filtered(f"verification {coding.code}")
+def _unconfirmed(status: Concept | None, context: Context) -> str | None:
+    """The verification status where it is not confirmed; Filtered where the finding is not true at all.
+
+    Of several codings the one that says less counts. An unknown one is flagged.
+    """
+    found = [_status(coding.code) for coding in status.coding if coding.code] if status else []
+    for name in found:
+        if name in _WRONG:
+            raise Filtered(f"verification {name}")
+    if found and "" in found and not any(found):
+        context.flags["unknown_verification_status"] += 1
+    doubt = next((name for name in found if name in _UNCONFIRMED), None)
+    if doubt:
+        context.flags["unconfirmed_finding"] += 1
+    return doubt
+
+
+def _status(code: str) -> str:
+    """A verification status in FHIR's spelling, "" for one that FHIR does not have."""
+    return _NAMES.get(re.sub(r"[\s_-]+", "", code).lower(), "")
 
 
 def _refuse_not_done(status: str | None) -> None:

@@ -1,5 +1,6 @@
 """What a site may have to say about its FHIR export."""
 
+from typing import Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
@@ -50,7 +51,12 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     # When records became known that do not say so. Code system -> hours from the draw to the result:
     result_delay_hours: dict[str, float] = msgspec.field(default_factory=MICROBIOLOGY.copy)
     default_result_delay_hours: float = 24.0  # of all other laboratory results
-    billing_systems: tuple[str, ...] = ("ICD9PROC", "ICD10PCS")  # of procedures that are coded for billing
+    billing_systems: tuple[str, ...] = (
+        "ICD9PROC",
+        "ICD10PCS",
+        "CPT",
+        "HCPCS",
+    )  # of procedures that are billed
     coding_lag_hours: float = 0.0  # from the end of the encounter to its codes; 0: known at discharge
 
     keep_undated_dispenses: bool = False  # at the end of their encounter, hundreds at one moment
@@ -58,6 +64,11 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     systems: dict[str, str] = {}  # URL of a code system -> the name it gets; decides where two would collide
     keep_text_codes: bool = False  # TEXT//... where a concept has words only; words may identify a person
     max_text_characters: int = 255  # longer text results are narratives, and dropped
+
+    # Conditions that are provisional, differential or unconfirmed: observations apart, or
+    unconfirmed_diagnoses: Literal["apart", "leave_out", "as_diagnosis"] = "apart"
+    harmless_modifiers: tuple[str, ...] = ()  # URLs of modifier extensions that change nothing here
+    one_server: bool = False  # ids that seem to be of two servers are of one: the valid version counts
 
     allow_missing: bool = False  # read an export that has no Patient at all, or lacks some of them
     line_limit_mb: int = 16

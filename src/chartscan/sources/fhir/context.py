@@ -1,29 +1,48 @@
 """What every mapper needs: subjects, encounters, codes, times, values, and where events go."""
 
 from collections import Counter
+from typing import NamedTuple
 
-from chartscan.sources.fhir.clock import HOUR, Clock
+from chartscan.sources.fhir.clock import HOUR, Clock, Zones, inside
 from chartscan.sources.fhir.codes import CodeBook
 from chartscan.sources.fhir.config import Config
 from chartscan.sources.fhir.events import EventBuffer
+from chartscan.sources.fhir.identity import refuse_two_servers
 from chartscan.sources.fhir.index import Index
 from chartscan.sources.fhir.outcomes import (
     DELETED_PATIENT,
+    MERGE_CYCLE,
     NO_SUBJECT,
     TEST_PATIENT,
     UNKNOWN_PATIENT,
     Filtered,
     Quarantined,
 )
-from chartscan.sources.fhir.references import TEST, Visit, target
+from chartscan.sources.fhir.plausible import Implausible, Life
+from chartscan.sources.fhir.references import KEPT, TEST, Visit, key_of, server_of, target
 from chartscan.sources.fhir.remember import remember
 from chartscan.sources.fhir.resources import Period, Reference
 from chartscan.sources.fhir.values import ValueReader
 from chartscan.store.subjects import subject_id_of
 
+Interval = tuple[int, int]
+
+
+class Person(NamedTuple):
+    """Whose record is being read: the last record of a patient, where others were replaced by it."""
+
+    subject: int
+    patient_id: str
+    key: int
+    life: Life
+    zones: Zones
+
 
 class Context:
-    """The state of the second pass. Mappers read from it, add events, and count what they flag."""
+    """The state of the second pass. Mappers read from it, add events, and count what they flag.
+
+    `person` is the patient of the record being mapped: the one that `subject` was asked for last.
+    """
 
     def __init__(self, config: Config, index: Index, codes: CodeBook, events: EventBuffer):
         self.config = config
@@ -31,42 +50,87 @@ class Context:
         self.codes = codes
         self.words = codes.words
         self.events = events
-        self.clock = Clock(config.time_zone)
+        self.clock = Clock(config.time_zone, index.register.window)
         self.values = ValueReader(codes, config.max_text_characters, config.words.units)
         self.flags: Counter[str] = Counter()
         self.coding_lag = round(config.coding_lag_hours * HOUR)
         self.result_delay = round(config.default_result_delay_hours * HOUR)
         self.result_delays = {name: round(h * HOUR) for name, h in config.result_delay_hours.items()}
-        self.placeholders: dict[str, int] = {}  # patients that are only referred to, where that is allowed
+        self.placeholders: dict[str, Person] = {}  # patients that are only referred to, where that is allowed
         self.event_types: dict[bytes, str] = {}  # of Observations, by their categories as written
-        self._subjects: dict[str, int] = {}
+        self.person = Person(0, "", 0, Life(), None)
+        self._people: dict[str, Person] = {}
         self._visits: dict[str, Visit | None] = {}
+        self._servers: dict[str, int] = {}
+        self._strangers: set[int] = set()  # patients that two servers refer to
+        events.flags = self.flags
 
     def subject(self, reference: Reference | None) -> int:
         """The subject id of a reference; Filtered if it is no patient, Quarantined if there is none."""
         if reference is None or reference.reference is None:
             raise Quarantined(NO_SUBJECT)
-        found = self._subjects.get(reference.reference)
-        return self._new_subject(reference.reference) if found is None else found
+        person = self._people.get(reference.reference)
+        if person is None:
+            person = self._new_person(reference.reference)
+        self.person = person
+        self.events.life = person.life
+        return person.subject
 
-    def _new_subject(self, text: str) -> int:
-        kind, patient_id = target(text)
-        if not patient_id:
+    def _new_person(self, text: str) -> Person:
+        kind, named = target(text)
+        if not named:
             raise Quarantined(NO_SUBJECT)
         if kind not in ("", "Patient"):
             raise Filtered("subject is no patient")
-        if left_out := self.index.tables["Patient"].left_out(patient_id):
-            raise Filtered(TEST_PATIENT if left_out == TEST else DELETED_PATIENT)
-        subject = subject_id_of(self.config.namespace, patient_id)
+        if self.index.register.merges.is_cyclic(named):
+            raise Quarantined(MERGE_CYCLE)
+        patient_id = self.index.register.merges.id_of(named)
+        self._refuse_left_out(named, patient_id)
+        person = Person(
+            subject_id_of(self.config.namespace, patient_id),
+            patient_id,
+            key_of("Patient", patient_id)[0],
+            self.index.register.life(patient_id),
+            self.index.register.zones(patient_id),
+        )
         if self.index.tables["Patient"].row(patient_id) < 0:
             if not self.config.allow_missing:
                 raise Quarantined(UNKNOWN_PATIENT)
             self.flags["placeholder_patient"] += patient_id not in self.placeholders
-            self.placeholders[patient_id] = subject
-        return remember(self._subjects, text, subject)
+            self.placeholders[patient_id] = person
+        elif server := server_of(text):
+            self._note_server(named, server)
+        return remember(self._people, text, person)
+
+    def _refuse_left_out(self, named: str, patient_id: str) -> None:
+        """Filtered for a test patient or a deleted one.
+
+        A record that was deleted once another had replaced it is not lost: the other is the patient.
+        """
+        left_out = self.index.tables["Patient"].left_out
+        if TEST in (left_out(named), left_out(patient_id)):
+            raise Filtered(TEST_PATIENT)
+        if left_out(patient_id) != KEPT:
+            raise Filtered(DELETED_PATIENT)
+
+    def _note_server(self, patient_id: str, server: str) -> None:
+        """Remember on which server a patient is; ids of two servers are not ids of one person."""
+        row = self.index.tables["Patient"].row(patient_id)
+        if row < 0:
+            return
+        number = self._servers.setdefault(server, len(self._servers) + 1)
+        servers = self.index.tables["Patient"].columns["referred_to"]
+        if servers[row] not in (0, number):
+            self._strangers.add(row)
+        servers[row] = number
+
+    def refuse_two_servers(self) -> None:
+        """DataError where absolute references name one patient id on two servers."""
+        if not self.config.one_server:
+            refuse_two_servers(len(self._strangers), 0)
 
     def visit(self, reference: Reference | None) -> Visit | None:
-        """The encounter of an event; None, flagged, where the reference leads nowhere."""
+        """The encounter of an event; None, flagged, where it leads nowhere or is another patient's."""
         if reference is None or not reference.reference:
             return None
         text = reference.reference
@@ -76,21 +140,47 @@ class Context:
             found = remember(self._visits, text, self.index.visit(text))
         if found is None:
             self.flags["unknown_encounter"] += 1
+        elif found.patient != self.person.key:
+            return self.own(found)
         return found
+
+    def own(self, visit: Visit | None) -> Visit | None:
+        """The encounter if it is of the person; None, flagged, if it is another's."""
+        if visit is not None and visit.patient != self.person.key:
+            self.flags["encounter_of_another_patient"] += 1
+            return None
+        return visit
+
+    def check_within(self, visit: Visit | None, time: int) -> None:
+        """Flag an event that lies more than a week outside its encounter."""
+        if visit is not None and not visit.first <= time <= visit.last:
+            self.flags["outside_encounter"] += 1
+
+    def interval(self, text: str | None) -> Interval | None:
+        """First and last instant of a time of the person; None, flagged, where it cannot be true."""
+        if not text:
+            return None
+        try:
+            return self.clock.interval(text, self.person.zones)
+        except Implausible:
+            self.flags["implausible_time"] += 1
+            return None
 
     def time(self, text: str | None, visit: Visit | None, known: int | None = None) -> int:
         """Where an event of this time is placed.
 
         A partial date is placed at its end, or where its encounter ended or it was `known`, if that is
-        inside it. An event without a time is placed at the end of its encounter; Filtered without one.
+        inside it. An event without a time that can be true is placed where it was `known`, else at the end of
+        its encounter; Filtered without one, or Quarantined where it had a time.
         """
-        if text is not None and len(text) > 10:
-            return self.clock.instant(text)
+        span = self.interval(text)
         end = visit.end if visit else None
-        if text is not None:
-            return self.clock.placed(text, end, known)
+        if span is not None:
+            return inside(span, end, known) if span[0] != span[1] else span[0]
+        if text and known is not None:
+            return known
         if end is None:
-            raise Filtered("undated")
+            raise Implausible if text else Filtered("undated")
         self.flags["time_from_encounter_end"] += 1
         return end
 
@@ -103,8 +193,14 @@ class Context:
         return max(time, (visit.start if visit else None) or time) + lag
 
     def known(self, text: str | None) -> int | None:
-        """When something was recorded, None if that is not said."""
-        return self.clock.instant(text) if text else None
+        """When something was recorded; None if that is not said, or flagged if it cannot be true."""
+        if not text:
+            return None
+        try:
+            return self.clock.instant(text)
+        except Implausible:
+            self.flags["implausible_time"] += 1
+            return None
 
 
 def first_time(moment: str | None, period: Period | None) -> str | None:
@@ -112,3 +208,8 @@ def first_time(moment: str | None, period: Period | None) -> str | None:
     if moment or period is None:
         return moment
     return period.start or period.end
+
+
+def earliest_of(span: Interval | None) -> int | None:
+    """The first instant of an interval, None for an exact time or none."""
+    return span[0] if span and span[0] != span[1] else None

@@ -2,53 +2,63 @@
 
 from chartscan.sources.fhir.context import Context
 from chartscan.sources.fhir.outcomes import NO_ID, Filtered, Quarantined
+from chartscan.sources.fhir.periods import Span, span_of
 from chartscan.sources.fhir.resources import Encounter
 from chartscan.sources.fhir.stays import (
     EMERGENCY,
     ICU,
     LEFT_OUT,
     STAY,
-    VISIT,
-    Facts,
     class_of,
     count_words,
     disposition_of,
-    facts_of,
     first_code,
+    kind_of,
     priority_of,
 )
 from chartscan.sources.fhir.words import Words
+from chartscan.vocabulary.dispositions import SILENT
 
 
 def map_encounter(encounter: Encounter, context: Context) -> None:
-    """The start and, where it is over, the end of an encounter."""
+    """The start and, where it is over, the end of an encounter; how a stay ended even without its end."""
     if not encounter.id:
         raise Quarantined(NO_ID)
     if encounter.status in LEFT_OUT:
         raise Filtered(f"status {encounter.status}")
     subject = context.subject(encounter.subject)
-    facts = facts_of(encounter, context.clock, context.config, context.words)
-    if facts.start is None and facts.end is None:
-        raise Filtered("undated")
-    kind = _kind_within(encounter, facts.kind, context)
-    _flag(facts, context)
-    opening, closing = _codes(encounter, kind, context.words)
-    count_words(encounter, facts.kind, context.words, kind == STAY and facts.end is not None)
+    span = span_of(encounter.period, context.clock, context.person.zones)
+    register = context.index.register
+    row = register.encounters.row(encounter.id)
+    if span.start is None and span.end is None and row >= 0:
+        span = _span_of_parts(row, context)
+    _flag(span, context)
+    alone = kind_of(encounter, context.config, context.words)
+    kind = register.kind(row) if row >= 0 else alone
+    disposition = register.disposition(row) or disposition_of(encounter, context.words)
+    opening, closing = _codes(encounter, kind, disposition, context.words)
+    count_words(encounter, alone, context.words, kind == STAY and span.end is not None)
     types = ("admission", "discharge") if kind == STAY else ("visit_start", "visit_end")
-    if facts.start is not None:
-        context.events.add(subject, facts.start, opening, types[0], facts.start, encounter.id)
-    if facts.end is not None:
-        context.events.add(subject, facts.end, closing, types[1], facts.end, encounter.id)
+    for moment, code, event_type in zip((span.start, span.end), (opening, closing), types, strict=True):
+        if moment is not None:
+            first, last = moment
+            earliest = (first, first) if first != last else None
+            context.events.add(subject, last, code, event_type, last, encounter.id, earliest=earliest)
+    if kind == STAY and span.end is None and span.start and disposition not in SILENT:
+        start = span.start[1]
+        context.events.add(subject, start, f"HOSPITAL_OUTCOME//{disposition}", "outcome", start, encounter.id)
 
 
-def _kind_within(encounter: Encounter, kind: int, context: Context) -> int:
-    """A stay that is part of another stay is a move within it, not an admission."""
-    whole = context.visit(encounter.partOf) if kind == STAY and encounter.partOf else None
-    return VISIT if whole and whole.kind == STAY else kind
+def _span_of_parts(row: int, context: Context) -> Span:
+    """The times that an undated stay has from its wards; Filtered where it has none."""
+    start_first, start, end_first, end = context.index.register.times(row)
+    if start_first is None or start is None:
+        raise Filtered("undated")
+    return Span((start_first, start), None if end_first is None or end is None else (end_first, end))
 
 
-def _codes(encounter: Encounter, kind: int, words: Words) -> tuple[str, str]:
-    name, disposition = class_of(encounter, words), disposition_of(encounter, words)
+def _codes(encounter: Encounter, kind: int, disposition: str, words: Words) -> tuple[str, str]:
+    name = class_of(encounter, words)
     if kind == STAY:
         source = first_code(encounter.hospitalization.admitSource if encounter.hospitalization else None)
         urgency = f"//{priority}" if (priority := priority_of(encounter)) else ""
@@ -60,10 +70,9 @@ def _codes(encounter: Encounter, kind: int, words: Words) -> tuple[str, str]:
     return f"ENCOUNTER_START//{name}", f"ENCOUNTER_END//{name}"
 
 
-def _flag(facts: Facts, context: Context) -> None:
-    if facts.end_refused:
-        context.flags["encounter_end_before_start"] += 1
-    elif facts.end is None:
+def _flag(span: Span, context: Context) -> None:
+    context.flags.update(span.flags)
+    if span.end is None and "encounter_end_before_start" not in span.flags:
         context.flags["encounter_without_end"] += 1
-    if facts.start is None:
+    if span.start is None:
         context.flags["encounter_without_start"] += 1

@@ -1,5 +1,6 @@
 """Events gathered row by row, handed on as EVENTS tables."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -7,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from chartscan.schema import EVENTS
+from chartscan.sources.fhir.plausible import Life
 from chartscan.sources.fhir.values import NOTHING, Result
 
 
@@ -17,6 +19,8 @@ class EventBuffer:
     def __init__(self, write: Callable[[pa.Table, np.ndarray], None], size: int):
         self.rows: list[tuple] = []
         self.place = 0  # of the line that is read now
+        self.life = Life()  # of the person whose events come next
+        self.flags: Counter[str] = Counter()
         self._earliest: dict[int, tuple[int | None, int | None]] = {}  # row -> first instants, where inexact
         self._write = write
         self._size = size
@@ -32,12 +36,17 @@ class EventBuffer:
         value: Result = NOTHING,
         earliest: tuple[int | None, int | None] | None = None,
     ) -> None:
-        """One event; `available` is moved to `time` where it came before it.
+        """One event; `available` is moved to `time` where it came before it. Flagged where it does not fit
+        the person's life; Quarantined where it comes long before birth.
 
         `earliest` are the first instants that `time` and `available` may mean, None for an exact one.
         """
-        if time is not None and available is not None and available < time:
-            available = time
+        if time is not None:
+            if available is not None and available < time:
+                available = time
+            life = self.life
+            if not life.first <= time <= life.last:
+                life.doubt(time, self.flags)
         if earliest is not None:
             self._earliest[len(self.rows)] = earliest
         number, text, unit, comparator = value

@@ -15,7 +15,7 @@ from chartscan.sources.fhir.context import Context
 from chartscan.sources.fhir.events import EventBuffer
 from chartscan.sources.fhir.index import Index
 from chartscan.sources.fhir.outcomes import NO_ID, Quarantined
-from chartscan.sources.fhir.reader import MAPPERS, refuse_marked
+from chartscan.sources.fhir.reader import MAPPERS, refuse_marked, refuse_modified
 
 
 class Judge:
@@ -23,6 +23,7 @@ class Judge:
 
     def __init__(self, config: Config):
         codes, lenient = CodeBook(config), msgspec.structs.replace(config, allow_missing=True)
+        self._config = config
         self._events = EventBuffer(lambda table, places: None, config.batch_rows)
         self._context = Context(lenient, Index(lenient, codes), codes, self._events)
 
@@ -31,6 +32,7 @@ class Judge:
         if not resource.id:
             raise Quarantined(NO_ID)
         refuse_marked(kind, resource.meta)
+        refuse_modified(resource, self._config)
         try:
             MAPPERS[kind](resource, self._context)
         finally:

@@ -121,6 +121,7 @@ def _use(
     known = context.known(told)
     time = context.time(happened or told, visit, known)
     available = time if known is None else known
+    context.check_within(visit, time)
     for code in _codes(use, kind, context):
         context.events.add(subject, time, code, event_type, available, visit.id if visit else None, value)
 

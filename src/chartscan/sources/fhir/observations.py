@@ -3,6 +3,7 @@
 import msgspec
 from msgspec import Raw
 
+from chartscan.sources.fhir.clock import inside
 from chartscan.sources.fhir.context import Context, first_time
 from chartscan.sources.fhir.outcomes import Filtered
 from chartscan.sources.fhir.references import Visit
@@ -28,12 +29,14 @@ def map_observation(observation: Observation, context: Context) -> None:
             raise Filtered(f"status {status}")
     subject = context.subject(observation.subject)
     visit = context.visit(observation.encounter) if observation.encounter else None
-    issued = context.clock.instant(observation.issued) if observation.issued else None
+    issued = context.known(observation.issued) if observation.issued else None
     written = observation.effectiveDateTime or _other_time(observation)
-    if written and len(written) > 10:  # nearly always, so without another call
-        time = context.clock.instant(written)
-    else:
+    try:
+        time = context.clock.known(written)
+    except KeyError:
         time = context.time(written, visit, issued)
+    if visit is not None and not visit.first <= time <= visit.last:
+        context.flags["outside_encounter"] += 1
     event_type = _event_type(observation.category, context)
     visit_id = visit.id if visit else None
     over = _over(observation, time, visit, context) if issued is None else time
@@ -52,7 +55,8 @@ def _over(observation: Observation, time: int, visit: Visit | None, context: Con
     """When a measurement that was never issued was over: the end of its period, else its time."""
     context.flags["availability_assumed"] += 1
     period = None if observation.effectiveDateTime else observation.effectivePeriod
-    return context.time(period.end, visit) if period and period.end else time
+    span = context.interval(period.end) if period else None
+    return inside(span, visit.end if visit else None) if span else time
 
 
 def _known(code: str, event_type: str, over: int, context: Context) -> int:

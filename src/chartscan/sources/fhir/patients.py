@@ -1,28 +1,33 @@
 """Patients -> birth, death, and facts without a time: sex, race, ethnicity."""
 
-from chartscan.sources.fhir.clock import DAY
 from chartscan.sources.fhir.context import Context
 from chartscan.sources.fhir.outcomes import NO_ID, Quarantined
 from chartscan.sources.fhir.resources import Patient, Reference
+from chartscan.sources.fhir.vital import ALIVE, DEAD, Interval, Vital, vital_of
 
 _US_CORE = {
     "http://hl7.org/fhir/us/core/StructureDefinition/us-core-race": "RACE",
     "http://hl7.org/fhir/us/core/StructureDefinition/us-core-ethnicity": "ETHNICITY",
 }
 _CATEGORY = "ombCategory"
-_ZONES = 14 * DAY // 24  # how far a date of one time zone may reach into another
 
 
 def map_patient(patient: Patient, context: Context) -> None:
-    """All that a Patient tells."""
+    """All that a Patient tells. One that was replaced by another record tells of death only, and only where
+    the other says nothing of it."""
     if not patient.id:
         raise Quarantined(NO_ID)
     subject = context.subject(Reference(f"Patient/{patient.id}"))
+    vital = vital_of(patient, context.clock, context.person.zones)
+    context.flags.update(vital.flags)
+    if context.person.patient_id != patient.id:
+        context.flags["merged_patient"] += 1
+        if vital.status == DEAD and context.index.register.status(context.person.patient_id) != DEAD:
+            _death(vital, subject, context)
+        return
     _static(patient, subject, context)
-    _birth(patient, subject, context)
-    dead, death = _death(patient, context)
-    if dead:
-        context.events.add(subject, death, "MEDS_DEATH", "death", death)
+    _birth(patient, vital, subject, context)
+    _death(vital, subject, context)
 
 
 def _static(patient: Patient, subject: int, context: Context) -> None:
@@ -38,35 +43,40 @@ def _static(patient: Patient, subject: int, context: Context) -> None:
                 context.events.add(subject, None, code, "static", None)
 
 
-def _birth(patient: Patient, subject: int, context: Context) -> None:
+def _birth(patient: Patient, vital: Vital, subject: int, context: Context) -> None:
     """Birth is placed at the START of its date: no event may come before it."""
     if not patient.birthDate:
         context.flags["birth_unknown"] += 1
+    if vital.birth is None:
         return
-    if len(patient.birthDate) < 10:
+    birth = context.person.life.birth
+    if birth is None:
+        context.flags["birth_implausible"] += 1  # most encounters of the patient lie before it
+        return
+    if len(patient.birthDate or "") < 8:
         context.flags["birth_partial"] += 1
-    birth = context.clock.interval(patient.birthDate)[0]
     context.events.add(subject, birth, "MEDS_BIRTH", "birth", birth)
 
 
-def _death(patient: Patient, context: Context) -> tuple[bool, int | None]:
-    """Whether the patient is dead, and the moment of death; None where nobody knows when.
+def _death(vital: Vital, subject: int, context: Context) -> None:
+    """That the patient is dead or alive, and the interval of the death; without one where it is not known.
 
-    A date means its last moment, and not before the end of the stay that the patient died in. Where only
-    the fact is known, the end of the last stay with a deadly outcome is taken; such a stay is the fact too,
-    unless the patient is said to live.
+    Where only the fact is known, the end of the last stay with a deadly outcome is taken; such a stay is the
+    fact too, unless the patient is said to live.
     """
-    expired = context.index.expired_ends(patient.id or "")
-    stays = expired or []
-    if patient.deceasedDateTime:
-        first, last = context.clock.interval(patient.deceasedDateTime)
-        if first == last:
-            return True, last
-        return True, max([last, *(end for end in stays if first - _ZONES <= end <= last + _ZONES)])
-    if patient.deceasedBoolean is None and expired is None:
-        return False, None
-    if patient.deceasedBoolean is False:
+    if vital.death is not None:
+        _add_death(vital.death, subject, context)
+        return
+    expired = context.index.register.expired_ends(context.person.patient_id)
+    if vital.status == ALIVE:
+        context.events.add(subject, None, "VITAL_STATUS//ALIVE", "outcome", None)
         context.flags["deadly_stay_of_a_living_patient"] += expired is not None
-        return False, None
-    context.flags["death_without_date" if patient.deceasedBoolean else "death_from_disposition"] += 1
-    return True, stays[-1] if stays else None
+    elif vital.status == DEAD or expired is not None:
+        context.flags["death_without_date" if vital.status == DEAD else "death_from_disposition"] += 1
+        _add_death((expired[-1], expired[-1]) if expired else None, subject, context)
+
+
+def _add_death(death: Interval | None, subject: int, context: Context) -> None:
+    first, last = death or (None, None)
+    earliest = (first, first) if first != last else None
+    context.events.add(subject, last, "MEDS_DEATH", "death", last, earliest=earliest)

@@ -23,6 +23,12 @@ def updated_of(meta: Meta | None) -> int:
     return moment_of(meta.lastUpdated if meta else None)
 
 
+def stamp_of(meta: Meta | None) -> int:
+    """One number for a version: its own where it has one, else when it was written."""
+    version = version_of(meta)
+    return version if version >= 0 else updated_of(meta)
+
+
 def moment_of(text: str | None) -> int:
     """A time in microseconds, NO_TIME where there is none."""
     try:

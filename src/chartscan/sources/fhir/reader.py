@@ -11,7 +11,7 @@ from chartscan.errors import DataError
 from chartscan.sources.fhir.clinical import map_allergy, map_condition, map_immunization, map_procedure
 from chartscan.sources.fhir.codes import CodeBook
 from chartscan.sources.fhir.config import Config
-from chartscan.sources.fhir.context import Context
+from chartscan.sources.fhir.context import Context, Person
 from chartscan.sources.fhir.decode import FAILURES, LineDecoder, reason_of
 from chartscan.sources.fhir.encounters import map_encounter
 from chartscan.sources.fhir.events import EventBuffer
@@ -27,6 +27,7 @@ from chartscan.sources.fhir.medications import (
 from chartscan.sources.fhir.observations import map_observation
 from chartscan.sources.fhir.outcomes import (
     DELETED_PATIENT,
+    MODIFIED,
     NO_ID,
     TAGGED_DELETED,
     TEST_DATA,
@@ -41,7 +42,7 @@ from chartscan.sources.fhir.resources import Meta
 from chartscan.sources.fhir.versions import GONE, MERGED, REASONS, Verdict, Versions, kind_name
 from chartscan.sources.fhir.wrapped import Records
 from chartscan.store.accounting import UNROUTED
-from chartscan.store.subjects import SUBJECTS, subject_id_of
+from chartscan.store.subjects import SUBJECTS
 from chartscan.store.writer import DatasetWriter
 
 MAPPERS: dict[str, Callable[[Any, Context], None]] = {
@@ -74,6 +75,13 @@ def refuse_marked(kind: str, meta: Meta | None) -> None:
         raise Filtered(TEST_PATIENT if kind == "Patient" else TEST_DATA)
 
 
+def refuse_modified(resource: Any, config: Config) -> None:
+    """Quarantined where a modifier extension that is not known may turn the meaning of a record around."""
+    urls = (extension.url for extension in resource.modifierExtension or ())
+    if any(url not in config.harmless_modifiers for url in urls):
+        raise Quarantined(MODIFIED)
+
+
 class Reader:
     """Reads files into a writer, one after the other; `finish` hands over what is left."""
 
@@ -95,7 +103,7 @@ class Reader:
         self._events = EventBuffer(self._write, config.batch_rows)
         self._context = Context(config, index, codes, self._events)
         self._decoder = LineDecoder(config.line_limit_mb << 20, config.nesting_limit)
-        self._patients: dict[str, int] = {}
+        self._patients: dict[str, Person] = {}
         self._lines: dict[str, int] = {}  # of every file, by its bytes; of a broken archive nobody knows
         self._names: dict[int, str] = {}  # of files, by their numbers
 
@@ -126,6 +134,7 @@ class Reader:
         self._writer.accounting.recognition.merge(self._context.words.settle())
         self._refuse_lost_lines()
         self._context.codes.refuse_shared_names()
+        self._context.refuse_two_servers()
         self._events.flush()
         self._apply(self._versions.verdict(self._index.deletions))
         self._hand_over_patients(self._context.placeholders)
@@ -141,10 +150,15 @@ class Reader:
                 accounting.flagged(f"{name.lower()}_versions_differ", table.conflicts)
             if table.undecided:
                 accounting.flagged(f"{name.lower()}_versions_undecided", table.undecided)
+        for name, count in self._index.register.flags.items():
+            if count:
+                accounting.flagged(name, count)
         if self._decoder.nul_stripped:
             accounting.normalised("nul_stripped", self._decoder.nul_stripped)
         if context.clock.naive:
             accounting.flagged("time_without_offset", context.clock.naive)
+        if context.clock.mended:
+            accounting.normalised("time_form_mended", context.clock.mended)
 
     def _block(self, file: InputFile, block: Block, broken: str | None) -> None:
         if broken or block.data is None or block.outcome:
@@ -188,6 +202,8 @@ class Reader:
         try:
             if resource.meta is not None:
                 refuse_marked(kind, resource.meta)
+            if resource.modifierExtension:
+                refuse_modified(resource, self._config)
             MAPPERS[kind](resource, self._context)
         except Filtered:
             self._versions.note(kind, resource, place, True)
@@ -203,11 +219,12 @@ class Reader:
         if row >= 0 and not table.is_valid(row, place):
             raise _Duplicate
         refuse_marked(kind, resource.meta)
+        refuse_modified(resource, self._config)
         if table.left_out(resource.id) == DELETED:
             raise Filtered(DELETED_PATIENT if kind == "Patient" else REASONS[GONE])
         MAPPERS[kind](resource, self._context)
         if kind == "Patient":
-            self._patients[resource.id] = subject_id_of(self._config.namespace, resource.id)
+            self._patients[resource.id] = self._context.person
 
     def _write(self, events: pa.Table, places: np.ndarray) -> None:
         self._versions.flush(events, places)
@@ -270,8 +287,12 @@ class Reader:
             self._writer.accounting.line(file.name, kind, lines)
             self._writer.accounting.accept(file.name, kind, lines)
 
-    def _hand_over_patients(self, patients: dict[str, int]) -> None:
+    def _hand_over_patients(self, patients: dict[str, Person]) -> None:
         if patients:
-            columns = {"patient_id": list(patients), "subject_id": list(patients.values())}
-            merged = {"merged_into": pa.nulls(len(patients), pa.string())}
-            self._writer.subjects(pa.table(columns | merged, schema=SUBJECTS))
+            last = [person.patient_id for person in patients.values()]
+            columns = {
+                "patient_id": list(patients),
+                "subject_id": [person.subject for person in patients.values()],
+                "merged_into": [None if own == end else end for own, end in zip(patients, last, strict=True)],
+            }
+            self._writer.subjects(pa.table(columns, schema=SUBJECTS))

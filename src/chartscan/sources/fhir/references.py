@@ -60,6 +60,15 @@ class Table:
         """Row of an id, -1 if it is not there."""
         return self._rows.get(key_of(self._kind, resource_id)[0], -1)
 
+    def row_of_key(self, key: int) -> int:
+        """Row of a key of `key_of`, -1 if it is not there."""
+        return self._rows.get(key, -1)
+
+    def stamp(self, row: int) -> int:
+        """What tells the version in a row from others of its id, as `ranks.stamp_of`."""
+        version = self.columns["version"][row]
+        return version if version >= 0 else self.columns["updated"][row]
+
     def left_out(self, resource_id: str) -> int:
         """Why the resource of an id does not count: KEPT, LEFT_OUT, TEST or DELETED."""
         key = key_of(self._kind, resource_id)[0]
@@ -109,12 +118,26 @@ class Table:
 
 
 class Visit(NamedTuple):
-    """An encounter as its events see it; times in microseconds, None where unknown or still open."""
+    """An encounter as its events see it; times in microseconds, None where unknown or still open.
+
+    Events are expected between `first` and `last`.
+    """
 
     id: str
     kind: int
     start: int | None
     end: int | None
+    patient: int = 0  # key of the patient
+    first: int = -(2**63)
+    last: int = 2**63 - 1
+
+
+def server_of(reference: str) -> str:
+    """The server that an absolute reference names, in one spelling; "" for any other."""
+    address = reference.strip().split("/_history/", 1)[0].rstrip("/")
+    if not address[:8].lower().startswith(("http://", "https://")):
+        return ""
+    return address.partition("://")[2].rsplit("/", 2)[0].lower()
 
 
 def text_of(reference: Reference | None) -> str:

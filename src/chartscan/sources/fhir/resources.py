@@ -58,6 +58,7 @@ class Meta(Struct, gc=False):
 
     versionId: str | None = None
     lastUpdated: str | None = None
+    source: str | None = None
     tag: tuple[Coding, ...] = ()
     security: tuple[Coding, ...] = ()
 
@@ -70,16 +71,53 @@ class Extension(Struct, gc=False):
     valueCoding: Coding | None = None
 
 
-class Patient(Struct, gc=False):
+class ModifierExtension(Struct, gc=False):
+    """Something that may turn the meaning of a record around."""
+
+    url: str | None = None
+
+
+class Resource(Struct, gc=False):
+    """What every resource may carry."""
+
+    modifierExtension: tuple[ModifierExtension, ...] | None = None  # may turn the meaning of the rest around
+
+
+class NumberedIdentifier(Struct, gc=False):
+    """A business identifier with its value, whatever that is."""
+
+    system: str | None = None
+    value: Raw = Raw()
+
+
+class HumanName(Struct, gc=False):
+    """A name, as far as two people are told apart by it."""
+
+    family: str | None = None
+    text: str | None = None
+
+
+class PatientLink(Struct, gc=False):
+    """That another record is of the same person."""
+
+    other: Reference | None = None
+    type: str | None = None
+
+
+class Patient(Resource, gc=False, kw_only=True, rename={"masked_death": "_deceasedDateTime"}):
     """A person."""
 
     resourceType: Literal["Patient"]
     id: str | None = None
     meta: Meta | None = None
+    identifier: Raw = Raw()  # list[NumberedIdentifier], read where it can be
+    name: Raw = Raw()  # list[HumanName], compared by its digest and never kept
+    link: Raw = Raw()  # list[PatientLink]
     gender: str | None = None
     birthDate: str | None = None
     deceasedBoolean: bool | None = None
     deceasedDateTime: str | None = None
+    masked_death: Raw = Raw()  # says that there is a time of death, and why it is not told
     extension: list[Extension] = []
 
 
@@ -96,7 +134,13 @@ class Hospitalization(Struct, gc=False):
     dischargeDisposition: Disposition | None = None
 
 
-class Encounter(Struct, gc=False, rename={"class_": "class"}):
+class EncounterDiagnosis(Struct, gc=False):
+    """That a Condition was found in an encounter."""
+
+    condition: Reference | None = None
+
+
+class Encounter(Resource, gc=False, kw_only=True, rename={"class_": "class"}):
     """A visit or a stay."""
 
     resourceType: Literal["Encounter"]
@@ -110,9 +154,10 @@ class Encounter(Struct, gc=False, rename={"class_": "class"}):
     period: Period | None = None
     priority: Concept | None = None
     hospitalization: Hospitalization | None = None
+    diagnosis: Raw = Raw()  # list[EncounterDiagnosis], read where it can be
 
 
-class Condition(Struct, gc=False):
+class Condition(Resource, gc=False, kw_only=True):
     """A diagnosis or problem."""
 
     resourceType: Literal["Condition"]
@@ -127,7 +172,7 @@ class Condition(Struct, gc=False):
     recordedDate: str | None = None
 
 
-class Procedure(Struct, gc=False):
+class Procedure(Resource, gc=False, kw_only=True):
     """Something done to a patient."""
 
     resourceType: Literal["Procedure"]
@@ -185,6 +230,7 @@ class Observation(Value, gc=False, kw_only=True):
     effectiveInstant: str | None = None
     effectivePeriod: Period | None = None
     issued: str | None = None
+    modifierExtension: tuple[ModifierExtension, ...] | None = None
     component: tuple[Value, ...] = ()  # where there is none, nothing is made
 
 
@@ -203,7 +249,7 @@ class Contained(Struct, gc=False):
     ingredient: list[Ingredient] = []
 
 
-class Medication(Struct, gc=False):
+class Medication(Resource, gc=False, kw_only=True):
     """A drug that others refer to."""
 
     resourceType: Literal["Medication"]
@@ -215,7 +261,7 @@ class Medication(Struct, gc=False):
     contained: Raw = Raw()  # list[Contained], and whatever else
 
 
-class MedicationUse(Struct, gc=False):
+class MedicationUse(Resource, gc=False):
     """What the four kinds of medication records share."""
 
     id: str | None = None
@@ -279,7 +325,7 @@ class MedicationStatement(MedicationUse, gc=False, kw_only=True):
     dosage: Raw = Raw()  # counted, not read
 
 
-class Immunization(Struct, gc=False):
+class Immunization(Resource, gc=False, kw_only=True):
     """A vaccination."""
 
     resourceType: Literal["Immunization"]
@@ -293,7 +339,7 @@ class Immunization(Struct, gc=False):
     recorded: str | None = None
 
 
-class AllergyIntolerance(Struct, gc=False):
+class AllergyIntolerance(Resource, gc=False, kw_only=True):
     """An allergy."""
 
     resourceType: Literal["AllergyIntolerance"]

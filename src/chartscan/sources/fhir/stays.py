@@ -1,43 +1,17 @@
-"""What an encounter is: a hospital stay, an emergency or intensive care visit, or another; and its ends.
+"""What an encounter is: a hospital stay, an emergency or intensive care visit, or another.
 
 What counts as a hospital stay decides every label, so it is decided in one place: `kind_of`.
 """
 
-from typing import NamedTuple
-
-from chartscan.sources.fhir.clock import Clock
 from chartscan.sources.fhir.config import Config
 from chartscan.sources.fhir.resources import Concept, Encounter
 from chartscan.sources.fhir.words import Reading, Words
 from chartscan.sources.fhir.words import priority_of as _priority
 from chartscan.vocabulary.classes import kind_of as kind_of_class
-from chartscan.vocabulary.dispositions import meaning_of
 
 DROPPED, VISIT, STAY, EMERGENCY, ICU = range(5)
 LEFT_OUT = {"planned", "cancelled", "entered-in-error"}
 _KINDS = {"stay": STAY, "emergency": EMERGENCY}
-
-
-class Facts(NamedTuple):
-    """What an encounter is, and its two ends in microseconds; None where unknown, open or impossible."""
-
-    kind: int
-    start: int | None
-    end: int | None
-    end_refused: bool  # it lay before the start
-    expired: bool
-
-
-def facts_of(encounter: Encounter, clock: Clock, config: Config, words: Words) -> Facts:
-    """Kind and times of an encounter; Quarantined where a time is none."""
-    period = encounter.period
-    end = clock.placed(period.end) if period and period.end else None
-    start = clock.placed(period.start, end) if period and period.start else None
-    refused = start is not None and end is not None and end < start
-    if encounter.status in LEFT_OUT:
-        return Facts(DROPPED, None, None, False, False)
-    expired = meaning_of(disposition_of(encounter, words)) == "dead"
-    return Facts(kind_of(encounter, config, words), start, None if refused else end, refused, expired)
 
 
 def kind_of(encounter: Encounter, config: Config, words: Words) -> int:

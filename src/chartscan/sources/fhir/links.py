@@ -1,0 +1,166 @@
+"""Which encounter is part of which stay, once all are known: `partOf` followed, undated cases dated.
+
+A stay is the top-most encounter of the kind in a chain of `partOf` of ONE patient; those below are moves
+within it. A newborn's encounter that is part of the mother's is a stay of its own. A case without times
+spans its wards.
+"""
+
+from collections import Counter, defaultdict
+
+import numpy as np
+
+from chartscan.sources.fhir.plausible import NO_TIME
+from chartscan.sources.fhir.references import Table
+from chartscan.sources.fhir.stays import ICU, STAY
+from chartscan.vocabulary.dispositions import CONFLICT, meaning_of
+
+ROOT, ELSEWHERE = -1, -2  # part of nothing; part of what is not in the export or not of this patient
+
+
+class Wholes:
+    """The stay that each encounter belongs to: a row, -1 for none. Fills the times of undated stays."""
+
+    def __init__(self, table: Table, dispositions: list[str]):
+        self.flags: Counter[str] = Counter()
+        self.said: dict[int, str] = {}  # disposition of a stay, where its wards say more than itself
+        self._columns = table.columns
+        self._dispositions = dispositions
+        self._parents = self._parents_of(table)
+        self.whole = self._wholes()
+        self._take_in_strays()
+        parts: defaultdict[int, list[int]] = defaultdict(list)
+        for row in np.flatnonzero(self._parents != ROOT).tolist():
+            if self.is_move(row):
+                parts[self.whole[row]].append(row)
+        for stay, rows in parts.items():
+            self._date(stay, rows)
+            self._conclude(stay, rows)
+
+    def is_move(self, row: int) -> bool:
+        """Whether an encounter is within a stay that is not itself."""
+        return self.whole.get(row, row) not in (-1, row)
+
+    def _parents_of(self, table: Table) -> np.ndarray:
+        keys, patients = (np.array(self._columns[name]) for name in ("part_of", "patient"))
+        parents = np.full(len(keys), ROOT)
+        for row in np.flatnonzero(keys).tolist():
+            parent = table.row_of_key(int(keys[row]))
+            own = parent >= 0 and bool(patients[parent] == patients[row])
+            parents[row] = parent if own else ELSEWHERE
+            self.flags["part_of_another_patients_encounter"] += parent >= 0 and not own
+        return parents
+
+    def _wholes(self) -> dict[int, int]:
+        """The whole of every encounter that has a parent, and of their ancestors."""
+        found: dict[int, int] = {}
+        for row in np.flatnonzero(self._parents >= 0).tolist():
+            path: list[int] = []
+            at: dict[int, int] = {}
+            here = row
+            while here >= 0 and here not in found and here not in at:
+                at[here] = len(path)
+                path.append(here)
+                here = int(self._parents[here])
+            whole = found.get(here, -1)
+            if here in at:
+                cycle = path[at[here] :]
+                self.flags["part_of_cycle"] += len(cycle)
+                whole = min((r for r in cycle if self._is_stay(r)), key=self._order, default=-1)
+                found |= dict.fromkeys(cycle, whole)
+                del path[at[here] :]
+            for part in reversed(path):
+                whole = part if whole < 0 and self._is_stay(part) else whole
+                found[part] = whole
+        return found
+
+    def _take_in_strays(self) -> None:
+        """A part of something that is missing is a move where it lies within another stay of the patient."""
+        strays = [r for r in np.flatnonzero(self._parents == ELSEWHERE).tolist() if self._is_stay(r)]
+        patients = {self._columns["patient"][row] for row in strays}
+        stays: defaultdict[int, list[int]] = defaultdict(list)
+        if strays:
+            kinds = np.array(self._columns["kind"])
+            for row in np.flatnonzero(kinds == STAY).tolist():
+                if self._columns["patient"][row] in patients and self.whole.get(row, row) == row:
+                    stays[self._columns["patient"][row]].append(row)
+        parts: defaultdict[int, list[int]] = defaultdict(list)
+        for row, whole in self.whole.items() if strays else ():
+            parts[whole].append(row)
+        for row in strays:
+            around = [s for s in stays[self._columns["patient"][row]] if self._contains(s, row)]
+            if self.whole.get(row, row) == row and around:
+                whole = min(around, key=self._order)
+                self.whole |= dict.fromkeys([row, *parts[row]], whole)
+
+    def _contains(self, outer: int, inner: int) -> bool:
+        start, end = self._columns["start"], self._columns["end"]
+        if outer == inner or NO_TIME in (start[outer], end[outer], start[inner], end[inner]):
+            return False
+        inside = start[outer] <= start[inner] and end[inner] <= end[outer]
+        same = start[outer] == start[inner] and end[inner] == end[outer]
+        return inside and (not same or self._parents[outer] == ROOT or outer < inner)
+
+    def _date(self, stay: int, parts: list[int]) -> None:
+        """Give an undated stay the times of its wards; it stays open where the last of them is."""
+        columns = self._columns
+        if columns["end"][stay] != NO_TIME or columns["start"][stay] != NO_TIME:
+            return
+        dated = [row for row in parts if columns["start"][row] != NO_TIME]
+        wards = [row for row in dated if columns["kind"][row] in (STAY, ICU)] or dated
+        if not wards:
+            return
+        first = min(wards, key=lambda row: columns["start"][row])
+        ends = [row for row in wards if columns["end"][row] != NO_TIME]
+        latest = max(wards, key=lambda row: columns["start"][row])
+        for name in ("start", "start_first"):
+            columns[name][stay] = columns[name][first]
+        if ends and columns["end"][latest] != NO_TIME:
+            last = max(ends, key=lambda row: columns["end"][row])
+            for name in ("end", "end_first"):
+                columns[name][stay] = columns[name][last]
+        self.flags["stay_dated_by_its_wards"] += 1
+
+    def _conclude(self, stay: int, parts: list[int]) -> None:
+        """How a stay ended, by its own disposition and those of its wards."""
+        own = self._said(stay)
+        wards = [row for row in parts if self._columns["kind"][row] in (STAY, ICU)]
+        deadly = next((self._said(r) for r in wards if meaning_of(self._said(r)) == "dead"), None)
+        told = [r for r in wards if meaning_of(self._said(r)) != "unknown" and self._end(r) != NO_TIME]
+        name = own
+        if meaning_of(own) == "unknown" and told:
+            name = self._said(max(told, key=self._end))
+        if deadly and meaning_of(name) == "alive":
+            name = CONFLICT
+        elif deadly and meaning_of(name) == "unknown":
+            name = deadly
+        if name != own:
+            self.said[stay] = name
+
+    def _said(self, row: int) -> str:
+        return self._dispositions[self._columns["disposition"][row]]
+
+    def _end(self, row: int) -> int:
+        return self._columns["end"][row]
+
+    def _is_stay(self, row: int) -> bool:
+        return self._columns["kind"][row] == STAY
+
+    def _order(self, row: int) -> tuple[bool, int, int, int]:
+        """Earliest start first, then latest end; undated ones last."""
+        start, end = self._columns["start"][row], self._columns["end"][row]
+        return start == NO_TIME, start, -end, row
+
+
+def overlapping(patients: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> int:
+    """How many stays begin before an earlier one of the same patient is over; undated ones do not."""
+    dated = starts != NO_TIME
+    patients, starts, ends = patients[dated], starts[dated], ends[dated]
+    order = np.lexsort((ends, starts, patients))
+    patients, starts, ends = patients[order], starts[order], ends[order]
+    count, reach, who = 0, NO_TIME, None
+    for patient, start, end in zip(patients.tolist(), starts.tolist(), ends.tolist(), strict=True):
+        if patient != who:
+            who, reach = patient, NO_TIME
+        count += start < reach
+        reach = max(reach, end)
+    return count

@@ -1,0 +1,57 @@
+"""The two ends of an encounter: intervals, as far as they can be true.
+
+An end before the start, or one that stands for "still open" (9999, 2099), is none.
+"""
+
+from typing import NamedTuple
+
+from chartscan.sources.fhir.clock import Clock, Zones, inside, offset_written
+from chartscan.sources.fhir.plausible import Implausible
+from chartscan.sources.fhir.resources import Period
+
+Interval = tuple[int, int]
+
+
+class Span(NamedTuple):
+    """First and last instant of the start and of the end, None where unknown; `flags` name what was odd."""
+
+    start: Interval | None
+    end: Interval | None
+    flags: tuple[str, ...] = ()
+
+
+def span_of(period: Period | None, clock: Clock, zones: Zones = None) -> Span:
+    """The span of a period, without an end that lies before the start; see `unordered_span`."""
+    start, end, flags = unordered_span(period, clock, zones)
+    if start and end and end[1] < start[0]:
+        return Span(start, None, (*flags, "encounter_end_before_start"))
+    if start and end:
+        start = start[0], inside(start, end[1])
+    return Span(start, end, flags)
+
+
+def unordered_span(period: Period | None, clock: Clock, zones: Zones = None) -> Span:
+    """Both ends of a period. Quarantined where a time is none, or where all that it has cannot be true."""
+    if period is None:
+        return Span(None, None)
+    start, start_flag = _read(period.start, "start", clock, zones)
+    end, end_flag = _read(period.end, "end", clock, zones)
+    flags = [start_flag, end_flag]
+    if start is None and end is None and any(flags):
+        raise Implausible
+    return Span(start, end, tuple(filter(None, flags)))
+
+
+def zones_of(period: Period | None) -> list[int]:
+    """What lies ahead of UTC, in microseconds, by the offsets written in a period."""
+    texts = (period.start, period.end) if period else ()
+    return [ahead for ahead in map(offset_written, texts) if ahead is not None]
+
+
+def _read(text: str | None, name: str, clock: Clock, zones: Zones) -> tuple[Interval | None, str]:
+    if not text:
+        return None, ""
+    try:
+        return clock.interval(text, zones), ""
+    except Implausible:
+        return None, f"encounter_{name}_implausible"

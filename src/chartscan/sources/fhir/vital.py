@@ -1,0 +1,52 @@
+"""Birth and death as a Patient states them: intervals, and whether anything is said at all.
+
+A birth or death that cannot be read or cannot be true never costs the patient: it becomes unknown, with a
+flag. Dead at an impossible time is dead, at an unknown time.
+"""
+
+from typing import NamedTuple
+
+from chartscan.sources.fhir.clock import Clock, Zones
+from chartscan.sources.fhir.outcomes import Quarantined
+from chartscan.sources.fhir.plausible import Implausible
+from chartscan.sources.fhir.resources import Patient
+
+Interval = tuple[int, int]
+UNSAID, ALIVE, DEAD = range(3)
+
+
+class Vital(NamedTuple):
+    """First and last instant of birth and death, None where unknown; `flags` name what was odd."""
+
+    birth: Interval | None
+    death: Interval | None
+    status: int  # UNSAID, ALIVE or DEAD
+    flags: tuple[str, ...]
+
+
+def vital_of(patient: Patient, clock: Clock, zones: Zones = None) -> Vital:
+    """What a Patient says of birth and death. A date of death may be of the site's zone, or of `zones`."""
+    birth, birth_flag = _read(patient.birthDate, "birth", clock, None)
+    death, death_flag = _read(patient.deceasedDateTime, "death", clock, zones)
+    flags = [birth_flag, death_flag]
+    if birth and death and death[1] < birth[0]:
+        death = None
+        flags.append("death_before_birth")
+    masked = bytes(patient.masked_death) not in (b"", b"null")
+    dead = bool(patient.deceasedDateTime) or masked or patient.deceasedBoolean is True
+    if dead and patient.deceasedBoolean is False:
+        flags.append("dead_and_alive")
+    status = DEAD if dead else UNSAID if patient.deceasedBoolean is None else ALIVE
+    return Vital(birth, death, status, tuple(filter(None, flags)))
+
+
+def _read(text: str | None, name: str, clock: Clock, zones: Zones) -> tuple[Interval | None, str]:
+    """The interval of a birth or death, or None, with the flag that says why; "" where nothing is odd."""
+    if not text:
+        return None, ""
+    try:
+        return clock.day_interval(text, zones), ""
+    except Implausible:
+        return None, f"{name}_implausible"
+    except Quarantined:
+        return None, f"{name}_invalid"
