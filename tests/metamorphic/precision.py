@@ -171,7 +171,8 @@ def _readings(start: Span, end: Span, death: Span | None, said: str | None) -> I
         marks_of_death = (began, placed_day(start) + DAY, ended, ended + 7 * DAY, *_ends_of_windows(ended))
         for died_at in _points(death, *marks_of_death):
             inside = began <= died_at <= ended
-            if died_at < began or (said == "exp" and died_at > ended + DAY):
+            late = ended < died_at <= end[1]  # the death dates a discharge that is known less exactly
+            if died_at < began or (said == "exp" and (late or died_at > ended + DAY)):
                 continue
             if said not in (None, "exp") and inside:
                 continue

@@ -136,7 +136,7 @@ class Facts:
             (micros(t), code, kind, enc, micros(known), micros(first), micros(first_known))
             for t, code, kind, enc, known, first, first_known in history.rows
         ]
-        timed = [r[0] for r in rows if r[0] is not None and r[2] != "outcome"]
+        timed = [r[0] if r[5] is None else r[5] for r in rows if r[0] is not None and r[2] != "outcome"]
         deaths = [r for r in rows if r[2] == "death"]
         self.dead = bool(deaths)
         self.lives = not deaths and any(r[1] == "VITAL_STATUS//ALIVE" for r in rows)

@@ -137,10 +137,14 @@ def with_first_instants(events: pa.Table) -> pa.Table:
 
 
 def last_event(events: pa.Table) -> datetime | None:
-    """When the last of one subject's EVENTS rows happened, outcomes aside: their time is nominal."""
-    found: datetime | None = pc.max(
-        events["time"].filter(pc.not_equal(events["event_type"], "outcome"))
-    ).as_py()
+    """When the last of one subject's EVENTS rows surely happened, outcomes aside: their time is nominal.
+
+    Of a time that is known to a day, a month or a year the first instant counts: until then the subject was
+    surely followed, and no later event is surely one after a death.
+    """
+    times = with_first_instants(events)
+    surely = pc.coalesce(times["earliest_time"], times["time"])
+    found: datetime | None = pc.max(surely.filter(pc.not_equal(times["event_type"], "outcome"))).as_py()
     return found
 
 

@@ -65,8 +65,10 @@ class Encounter:
 
     @property
     def ends(self) -> Interval:
-        """When it ended; one that is open reaches no further than its start."""
-        return self.begins if self.end is None else interval(self.end, self.first_end)
+        """When it ended, never before it began; one that is open reaches no further than its start."""
+        if self.end is None:
+            return self.begins
+        return interval(self.end, max(self.first_end or self.end, self.begins.first))
 
 
 @dataclass(frozen=True, slots=True)

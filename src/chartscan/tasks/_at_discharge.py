@@ -22,7 +22,7 @@ def _exclusion(record: Record, stay: Stay) -> str:
         return "death doubtful: events long after it"
     if stay.end is None:
         return "stay has no end"
-    if record.follow_up_end is not None and stay.end > record.follow_up_end:
+    if record.follow_up_end is not None and stay.ends is not None and stay.ends.first > record.follow_up_end:
         return "discharge after the end of follow-up"
     if stay.died_in_hospital:
         return "died in hospital"
