@@ -399,7 +399,7 @@ for _share in (1, 3, 50):
 
 @touches
 def retracted_diagnoses(hospital: Hospital) -> set[str]:
-    chosen = every(hospital.resources["Condition"], 10)
+    chosen = every(hospital.resources["Condition"], 60)
     for condition in chosen:
         wrong = {"coding": [{"code": "entered-in-error"}]}
         newer = json.loads(json.dumps(condition)) | {"meta": {"versionId": "2"}, "verificationStatus": wrong}
