@@ -20,7 +20,11 @@ def version_of(meta: Meta | None) -> int:
 
 def updated_of(meta: Meta | None) -> int:
     """When a version was written, in microseconds; NO_TIME where that is not said or not to be read."""
-    return moment_of(meta.lastUpdated if meta else None)
+    text = meta.lastUpdated if meta else None
+    try:
+        return _CLOCK.known(text)
+    except KeyError:
+        return moment_of(text)
 
 
 def stamp_of(meta: Meta | None) -> int:

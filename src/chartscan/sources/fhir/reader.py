@@ -200,8 +200,8 @@ class Reader:
             self._map_indexed(resource, kind, place)
             return
         try:
-            if resource.meta is not None:
-                refuse_marked(kind, resource.meta)
+            if (meta := resource.meta) is not None and (meta.tag or meta.security):
+                refuse_marked(kind, meta)
             if resource.modifierExtension:
                 refuse_modified(resource, self._config)
             MAPPERS[kind](resource, self._context)

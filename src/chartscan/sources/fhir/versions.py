@@ -21,6 +21,7 @@ import pyarrow as pa
 
 from chartscan.errors import DataError
 from chartscan.sources.fhir.ranks import ALWAYS, NO_TIME, updated_of, version_of
+from chartscan.sources.fhir.remember import remember
 from chartscan.sources.fhir.resources import DECODERS
 from chartscan.sources.fhir.retractions import Deletion
 from chartscan.store.writing import writing
@@ -70,6 +71,7 @@ class Versions:
         # Numbers alone: whatever else is kept of a line, even its id, costs reading its place in the cache.
         self._lines = array("q")  # key, check, place, kind, state of each line
         self._ranks = array("q")  # place, version, updated of those that have them
+        self._numbers: dict[str | None, int] = {}  # of versions as they are written
         self._records = _Records(folder)
 
     def note(self, kind: str, resource: Any, place: int, left_out: bool) -> None:
@@ -81,8 +83,11 @@ class Versions:
             )
         key = hash(resource.id), hash(resource.id + _SALT)
         self._lines.extend((*key, place, _KIND_NUMBERS[kind], state))
-        if resource.meta is not None:
-            self._ranks.extend((place, version_of(resource.meta), updated_of(resource.meta)))
+        if (meta := resource.meta) is not None:
+            version = self._numbers.get(meta.versionId)
+            if version is None:
+                version = remember(self._numbers, meta.versionId, version_of(meta))
+            self._ranks.extend((place, version, updated_of(meta)))
 
     @property
     def waiting(self) -> int:
