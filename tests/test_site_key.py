@@ -68,7 +68,13 @@ def test_a_dataset_holds_neither_patient_ids_nor_hashes_that_others_can_compute(
 
 
 def test_a_run_recognises_its_subjects_under_its_key_alone(key):
+    class Data:
+        def shards(self) -> list[object]:
+            return []
+
     class Job:
+        dataset = Data()
+
         def subjects(self, split: str) -> np.ndarray:
             return np.arange(5) if split == "train" else np.arange(5, 8)
 
