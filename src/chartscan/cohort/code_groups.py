@@ -38,7 +38,7 @@ class CodeGroup(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 def can_be_read(code: str, declared: frozenset[str] = frozenset()) -> bool:
     """Whether a diagnosis is coded in a system that the groups are written in, or that the site declares.
 
-    Any other diagnosis may be of any group: nobody can say that it is not.
+    Any other diagnosis may be of any group: its system does not tell.
     """
     system = code.partition("//")[0]
     return is_diagnosis_system(system) or code.startswith(tuple(_MEDS_MIMIC)) or system in declared

@@ -91,7 +91,7 @@ class Record:
 
     @property
     def death_without_time(self) -> bool:
-        """Dead, but nobody knows when."""
+        """Dead, at an unknown time."""
         return self.life.dead_without_time
 
     @property

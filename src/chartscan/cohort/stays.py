@@ -83,7 +83,7 @@ class Stay:
     encounter_ids: tuple[str | None, ...]
     admission_class: str  # of the first encounter
     disposition: str  # of the last encounter to end; empty if not given
-    died_in_hospital: bool | None  # None: nobody can say, see `died_reason`
+    died_in_hospital: bool | None  # None: not known, see `died_reason`
     died_reason: str
     begins: Interval
     ends: Interval | None
@@ -205,6 +205,6 @@ def _stay(parts: list[Encounter], life: Life, last_start: datetime, config: Stay
 
 
 def _end_order(encounter: Encounter) -> tuple[datetime, datetime, str]:
-    """By end; what ended nobody knows when comes last, what is open first."""
+    """By end; what ended at an unknown time comes last, what is open first."""
     without = datetime.max if encounter.outcome_without_end else datetime.min
     return encounter.end or without, encounter.start, encounter.id or ""

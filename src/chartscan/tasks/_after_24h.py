@@ -38,7 +38,7 @@ def _exclusion(record: Record, stay: Stay, at: datetime, hours: float) -> str:
 
 
 def _doubt(record: Record, stay: Stay, at: datetime) -> str:
-    """Why nobody can say whether the patient was alive and in hospital then, or which stay this is."""
+    """Why it is not known whether the patient was alive and in hospital then, or which stay this is."""
     if stay.uncertain:
         return stay.uncertain
     death = _death(record, stay)

@@ -107,7 +107,7 @@ def _doubt(surely: list[set[Place]], foreign: list[set[Place]], end: Interval, h
 
 
 def _not_followed(record: Record, until: Interval, days: int) -> str:
-    """Why "no code" may mean that nobody looked; empty where it was followed to the end."""
+    """Why "no code" may mean that the record ends too early; empty where it was followed to the end."""
     if record.life.death is not None and record.life.death.first < until.last:
         return f"life ends within {days} d without a code"
     if record.death_without_time:

@@ -33,7 +33,7 @@ def label(record: Record, config: Config = DEFAULT) -> list[Outcome]:
 
     Eligible: the stay lasts at least `hours`, patient alive then. Positive and negative: whether the patient
     died in the stay, as `cohort.evidence` decides from all that the record says. Absent: the stay has no end,
-    or nobody can say. A stay whose outcome is told without its end counts as lasting `hours`, since nothing
+    or it is not known. A stay whose outcome is told without its end counts as lasting `hours`, since nothing
     says otherwise.
     """
     return [_outcome(record, stay, config) for stay in record.stays]
