@@ -41,8 +41,8 @@ NOT_SAID = Life()
 class Ending(NamedTuple):
     """How a stay ended: `died` is None where it is not known, and then `reason` says why.
 
-    `end` is when: a death within the stay ends it, also where the discharge was recorded later. `death` is when the
-    patient died in it, None unless `died` is True.
+    `end` is when: a death within the stay ends it, also where the discharge was recorded later. `death` is
+    when the patient died in it, None unless `died` is True.
     """
 
     died: bool | None
