@@ -10,7 +10,7 @@ from chartscan.errors import ConfigError
 from chartscan.find import find
 from chartscan.recipes.questions.forming import stay_config
 from chartscan.recipes.runs.job import Watcher
-from chartscan.recipes.site_starter import write_suggestions
+from chartscan.recipes.site_starter import SECTIONS, write_suggestions
 from chartscan.settings import with_settings
 from chartscan.site import Site, Vocabulary, read_site
 from chartscan.store.accounting import Accounting
@@ -77,7 +77,9 @@ def with_vocabulary(config: msgspec.Struct, site: Site, plan: IngestPlan) -> msg
 
 def suggest(plan: IngestPlan, accounting: Accounting, site: Site, watcher: Watcher) -> None:
     """Write the starter of a site file, if one is wanted and any words were read."""
-    if plan.suggest_site is None or not any(accounting.recognition.words()):
+    if plan.suggest_site is None or not any(
+        word.thing in SECTIONS for word, _ in accounting.recognition.words()
+    ):
         return
     number = write_suggestions(plan.suggest_site, accounting.recognition, site)
     watcher.say(f"{plan.suggest_site}: {number:,} words to fill in")

@@ -16,6 +16,7 @@ _LIMIT = 100_000  # distinct words kept of all things; the rest is counted as OT
 _IN_MANIFEST = 500  # words of a thing
 _ON_TERMINAL = 5  # unknown words of a thing
 _TITLES = {"class": "encounter class", "diagnosis_system": "diagnosis system"}
+_NOT_DECLARED = ("parameter",)  # things whose words no site file can declare
 _LONGEST_CODE, _LONGEST = 40, 200
 _KEYS = {"recognised": "recognised", "mapped": "mapped", "unknown": "unknown", "not said": "not_said"}
 _RANK = {"unknown": 0, "mapped": 1, "recognised": 2, "not said": 3}
@@ -117,7 +118,7 @@ def recognition_lines(recognition: Mapping[str, Any]) -> list[str]:
     for thing, found in recognition.items():
         lines.append(f"{title_of(thing):<28}" + "".join(f"{found[head]:>14,}" for head in _KEYS.values()))
         lines += [f"    unknown: {words}" for words in [unknown_words(found)] if words]
-    if any(found["unknown"] for found in recognition.values()):
+    if any(found["unknown"] for thing, found in recognition.items() if thing not in _NOT_DECLARED):
         lines.append(
             "Unknown words give no labels. List them: --suggest-site FILE; declare them: --site FILE"
         )

@@ -1,6 +1,8 @@
 """Archives that cannot be trusted are refused whole; nothing is published, and nothing unpacked to disk."""
 
+import contextlib
 import io
+import random
 import tarfile
 import zipfile
 
@@ -8,6 +10,9 @@ import pytest
 from challenge_sets import folder, ingest, record, tar, zipped
 
 from chartscan.errors import DataError
+from chartscan.sources.physionet2012.config import Config
+from chartscan.sources.physionet2012.folder import survey
+from chartscan.sources.physionet2012.members import members
 
 FILES = {f"set-a/{i}.txt": record(i, *(f"{h:02}:00,HR,{60 + i}" for h in range(48))) for i in range(1, 40)}
 
@@ -24,6 +29,25 @@ def middle_out(content):
     """`content` with some bytes in its middle turned over."""
     at = len(content) // 2
     return content[:at] + bytes(b ^ 0xFF for b in content[at : at + 64]) + content[at + 64 :]
+
+
+def test_no_flipped_byte_of_an_archive_ends_in_an_unexpected_error(tmp_path):
+    rng = random.Random(0)
+    whole = {"s.tar.gz": tar(FILES), "s.tar": tar(FILES, "w")[:4096], "s.zip": zipped(FILES)}
+    for number in range(150):
+        name = rng.choice(list(whole))
+        content = bytearray(whole[name])
+        content[rng.randrange(len(content))] = rng.randrange(256)
+        path = folder(tmp_path / str(number), {name: bytes(content)})
+        files, account = survey(path)
+        with contextlib.suppress(DataError):
+            list(members(files, path, Config(), account))
+
+
+def test_a_zip_whose_directory_lies_before_its_begin_is_refused(tmp_path):
+    content = bytearray(zipped(FILES))
+    content[-10:-6] = b"\xff\xff\xff\x7f"  # size of the directory
+    refused(tmp_path, "set-a.zip", bytes(content), "is damaged or no archive")
 
 
 DAMAGED = {
@@ -94,10 +118,10 @@ def test_a_loose_file_over_the_limit_is_refused(tmp_path):
     "files",
     [
         {"set-a/1.txt": record(1), "set-b/1.txt": record(1)},
-        {"set-a/1.txt": record(1), "set-a.zip": zipped({"set-a/1.txt": record(1)})},
+        {"set-a/1.txt": record(1), "set-a.zip": zipped({"set-a/1.txt": record(1, "01:00,HR,1")})},
         {"set-a/1.txt": record(1), "set-a/001.txt": record(1)},
     ],
-    ids=["two sets", "unpacked beside itself", "two names"],
+    ids=["two sets", "another version in the archive", "two names"],
 )
 def test_a_record_that_is_given_twice_is_an_error_and_no_merge(tmp_path, files):
     with pytest.raises(DataError, match="was read before"):

@@ -5,13 +5,24 @@ of how it ended only in-hospital death is read, from the Outcomes files, and pla
 sight. Sorting, shards and the random splits are the store's.
 """
 
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
 from chartscan.errors import DataError
 from chartscan.sources.physionet2012.config import Config
-from chartscan.sources.physionet2012.members import OTHER, OUTCOMES, Member, input_files, members
-from chartscan.sources.physionet2012.outcomes import OutcomeBook
+from chartscan.sources.physionet2012.folder import (
+    ARCHIVE,
+    EMPTY,
+    READ,
+    SET_ASIDE,
+    Entry,
+    check_unchanged,
+    survey,
+)
+from chartscan.sources.physionet2012.members import OTHER, OUTCOMES, Member, members
+from chartscan.sources.physionet2012.outcomes import DEATH, OutcomeBook, columns_of
+from chartscan.sources.physionet2012.parameters import RECORD_ID
 from chartscan.sources.physionet2012.reader import Reader
 from chartscan.sources.physionet2012.splits import parsed_splits, split_table
 from chartscan.store.config import DaysAfterLastEvent
@@ -35,13 +46,25 @@ def read(
     where `config.splits` does not give every set its splits.
     """
     config, path = config or Config(), Path(path).resolve()
-    files = input_files(path)
+    files, account = survey(path)
     total = sum(file.size for file in files)
     reader, outcomes = Reader(config, writer), OutcomeBook(writer)
-    for member in members(files, path, config):
+    loose: Counter[str] = Counter()  # bytes of record files, by folder
+    packed = {file.name for file in files if file.form == ARCHIVE}
+    account += [Entry(file.name, READ, "", file.size) for file in files if file.form == ARCHIVE]
+    for member in members(files, path, config, account):
         _read_member(member, reader, outcomes, writer)
+        if member.kind == OTHER:
+            account.append(_set_aside(member))
+        elif member.kind == OUTCOMES:
+            account.append(Entry(member.name, READ, "", len(member.data)))
+        elif member.source not in packed:
+            loose[member.source] += len(member.data)
         if progress:
             progress(member.done, total)
+    check_unchanged(files)
+    account += [Entry(f"{folder}/ (records)", READ, "", size) for folder, size in loose.items()]
+    _account(account, writer)
     reader.finish()
     if not reader.records:
         raise DataError(
@@ -58,7 +81,26 @@ def read(
         progress(total, total)
 
 
+def _set_aside(member: Member) -> Entry:
+    """The account of a text that is neither a record nor outcomes by its name."""
+    columns = columns_of(member.data.partition(b"\n")[0])
+    if RECORD_ID in columns and DEATH in columns:
+        reason = "outcomes of which set? Name it Outcomes-<set>.txt"
+        return Entry(member.name, SET_ASIDE, reason, len(member.data), doubtful=True)
+    return Entry(member.name, SET_ASIDE, "no record" if member.data else EMPTY, len(member.data))
+
+
+def _account(account: list[Entry], writer: DatasetWriter) -> None:
+    """Put into the accounting what became of every file, and what is doubtful about them."""
+    for entry in sorted(account):
+        writer.accounting.file(entry.name, entry.how, entry.reason, entry.bytes)
+        if entry.doubtful:
+            writer.accounting.warn(f"{entry.name} is {entry.how}: {entry.reason}.", "file_in_doubt")
+
+
 def _read_member(member: Member, reader: Reader, outcomes: OutcomeBook, writer: DatasetWriter) -> None:
+    if member.packed:
+        writer.accounting.normalised("gzip_text")
     if member.kind == OUTCOMES:
         outcomes.add(member)
     elif member.kind == OTHER:

@@ -4,38 +4,45 @@ Archives are unpacked in memory and never to the disk. One that is damaged, or t
 text files holds (links, paths that lead outside), is refused as a whole: a part of a set is another cohort.
 """
 
+import errno
 import gzip
 import io
+import lzma
 import re
 import stat
+import struct
 import tarfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from chartscan.errors import DataError
 from chartscan.sources.physionet2012.config import Config
+from chartscan.sources.physionet2012.folder import (
+    ARCHIVE,
+    BOM,
+    GZIP,
+    HEAD_BYTES,
+    HEADER,
+    OUTCOMES_NAME,
+    READ,
+    SET_ASIDE,
+    TEXT,
+    ZIP,
+    Entry,
+    Input,
+    judged,
+    plain_text,
+)
 from chartscan.sources.physionet2012.splits import set_name
 
-ARCHIVES = (".tar.gz", ".tgz", ".tar", ".zip")
-HEADER = b"Time,Parameter,Value"
-BOM = b"\xef\xbb\xbf"
 RECORD, OUTCOMES, OTHER = "record", "outcomes", "other"
-_OUTCOMES = re.compile(r"outcomes-(.+)", re.IGNORECASE)
+MOST_MEMBERS = 100_000  # of an archive; a set has 4,000 records
 _OUTSIDE = re.compile(r"^[/\\]|^[A-Za-z]:|(^|[/\\])\.\.([/\\]|$)|\0")
-_GZIP, _ZIP = b"\x1f\x8b", b"PK"
 _BLOCK = 1 << 20
-
-
-class Input(NamedTuple):
-    """One file of the user's; `name` is its path below the folder given."""
-
-    path: Path
-    name: str
-    size: int  # bytes on disk
-    before: int  # bytes of the files before it
 
 
 class Member(NamedTuple):
@@ -48,94 +55,101 @@ class Member(NamedTuple):
     set_name: str
     data: bytes
     done: int  # bytes on disk read so far, this file included
+    packed: bool = False  # whether it was a gzip file of its own
 
 
-def input_files(path: Path) -> list[Input]:
-    """Text files and archives in a folder and below, by name; DataError where there are none."""
-    found = (
-        [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file() and _wanted(p, path))
-    )
-    if not found:
-        what = "holds no .txt file and no archive" if path.is_dir() else "does not exist"
-        raise DataError(
-            f"{path} {what}. Give the folder that holds set-a (a folder, .tar.gz or .zip) and Outcomes-a.txt."
-        )
-    files, before = [], 0
-    for file in found:
-        name = file.name if path.is_file() else file.relative_to(path).as_posix()
-        files.append(Input(file, name, file.stat().st_size, before))
-        before += files[-1].size
-    return files
+def members(files: list[Input], root: Path, config: Config, account: list[Entry]) -> Iterator[Member]:
+    """Every text file, in the order of names; DataError for an archive that cannot be trusted.
 
-
-def _wanted(file: Path, root: Path) -> bool:
-    hidden = any(part.startswith(".") for part in file.relative_to(root).parts)
-    return not hidden and file.name.lower().endswith((".txt", *ARCHIVES))
-
-
-def members(files: list[Input], root: Path, config: Config) -> Iterator[Member]:
-    """Every text file, in the order of names; DataError for an archive that cannot be trusted."""
+    Members of archives that are not read are added to the `account`.
+    """
     for file in files:
-        if file.name.lower().endswith(ARCHIVES):
-            yield from _archived(file, config)
+        if file.form == ARCHIVE:
+            yield from _archived(file, config, account)
         elif file.size > config.record_limit_mb << 20:
             raise _too_large(file.name, config)
         else:
             folder = file.path.parent
             above = file.path.relative_to(root).parent.as_posix() if root.is_dir() else folder.name
-            source = folder.name if above == "." else above
-            yield _member(file.name, source, folder.name, file.path.read_bytes(), file.before + file.size)
+            source = plain_text(folder.name if above == "." else above)
+            data = file.path.read_bytes()
+            yield _member(file.name, file, source, folder.name, data, config, file.before + file.size)
 
 
-def _member(name: str, source: str, folder: str, data: bytes, done: int) -> Member:
+def _member(
+    name: str, file: Input, source: str, folder: str, data: bytes, config: Config, done: int
+) -> Member:
     """A file told by its name: Outcomes-x.txt, <RecordID>.txt, or by its header where the name is another."""
-    stem = PurePosixPath(name).stem
-    outcomes = _OUTCOMES.fullmatch(stem)
+    packed = data.startswith(GZIP)
+    if packed:
+        data = _unpacked(name, file, data, config)
+    stem = PurePosixPath(re.sub(r"\.gz$", "", name, flags=re.IGNORECASE)).stem
+    outcomes = OUTCOMES_NAME.fullmatch(stem)
     if outcomes:
-        return Member(OUTCOMES, name, name, stem, set_name(outcomes[1]), data, done)
+        return Member(OUTCOMES, name, name, stem, set_name(outcomes[1]), data, done, packed)
     is_record = stem.isdecimal() or data.removeprefix(BOM).startswith(HEADER)
-    return Member(RECORD if is_record else OTHER, source, name, stem, set_name(folder), data, done)
+    return Member(
+        RECORD if is_record else OTHER, source, name, stem, plain_text(set_name(folder)), data, done, packed
+    )
 
 
-def _archived(file: Input, config: Config) -> Iterator[Member]:
+def _unpacked(name: str, file: Input, data: bytes, config: Config) -> bytes:
+    """The text of a gzip file of one text."""
+    try:
+        content = _all_of(gzip.GzipFile(fileobj=io.BytesIO(data)).read, config.record_limit_mb << 20)
+    except (EOFError, zlib.error, gzip.BadGzipFile) as err:
+        raise _damaged(file._replace(name=name)) from err
+    if content is None:
+        raise _too_large(name, config)
+    return content
+
+
+def _archived(file: Input, config: Config, account: list[Entry]) -> Iterator[Member]:
     """The text files of an archive; what it is, its first bytes say."""
-    found = list(_contents(file, config))
+    found = list(_contents(file, config, account))
     total = sum(len(data) for _, data in found) or 1
     own = re.sub(r"(\.tar)?\.[^.]+$", "", Path(file.name).name, flags=re.IGNORECASE)
     seen = 0
     for name, data in sorted(found):
         seen += len(data)
         folder = PurePosixPath(name).parent.name or own
-        yield _member(f"{file.name}/{name}", file.name, folder, data, file.before + file.size * seen // total)
+        done = file.before + file.size * seen // total
+        yield _member(f"{file.name}/{name}", file, file.name, folder, data, config, done)
 
 
-def _contents(file: Input, config: Config) -> Iterator[tuple[str, bytes]]:
+def _contents(file: Input, config: Config, account: list[Entry]) -> Iterator[tuple[str, bytes]]:
     """Name and content of the text files in an archive, in its own order."""
     limit = config.archive_limit_mb << 20
     try:
         with file.path.open("rb") as disk:
             magic = disk.read(2)
             disk.seek(0)
-            if magic == _ZIP:
-                yield from _zipped(file, disk, config)
+            if magic == ZIP:
+                yield from _zipped(file, disk, config, account)
                 return
-            with gzip.GzipFile(fileobj=disk) if magic == _GZIP else disk as stream:
+            with gzip.GzipFile(fileobj=disk) if magic == GZIP else disk as stream:
                 content = _all_of(stream.read, limit)
         if content is None:
             raise DataError(
                 f"{file.name} is larger than {config.archive_limit_mb} MB when unpacked. Raise "
                 "archive_limit_mb if that is right."
             )
-        yield from _tarred(file, content, config)
+        yield from _tarred(file, content, config, account)
     except (
         EOFError,
         zlib.error,
         tarfile.TarError,
         zipfile.BadZipFile,
-        gzip.BadGzipFile,
+        lzma.LZMAError,
         NotImplementedError,
+        ValueError,
+        struct.error,
     ) as err:
         raise _damaged(file) from err
+    except OSError as err:
+        if err.errno not in (None, errno.EINVAL):  # a fault of the disk
+            raise
+        raise _damaged(file) from err  # gzip, bzip2 and a place before the file's begin tell of bad data so
 
 
 def _all_of(read: Callable[[int], bytes], limit: int) -> bytes | None:
@@ -149,13 +163,15 @@ def _all_of(read: Callable[[int], bytes], limit: int) -> bytes | None:
     return b"".join(parts)
 
 
-def _tarred(file: Input, content: bytes, config: Config) -> Iterator[tuple[str, bytes]]:
+def _tarred(file: Input, content: bytes, config: Config, account: list[Entry]) -> Iterator[tuple[str, bytes]]:
     with tarfile.open(fileobj=io.BytesIO(content), mode="r:") as archive:
-        for member in archive:
+        for number, member in enumerate(archive, 1):
+            if number > MOST_MEMBERS:
+                raise _too_many(file)
             if member.isdir() and not _leads_outside(member.name):
                 continue
             _check_member(file, member.name, member.isreg())
-            if _is_text(member.name):
+            if _to_be_read(file, member.name, member.size, partial(_head, archive, member), account):
                 if member.size > config.record_limit_mb << 20:
                     raise _too_large(file.name, config)
                 stream = archive.extractfile(member)
@@ -170,9 +186,13 @@ def _tarred(file: Input, content: bytes, config: Config) -> Iterator[tuple[str, 
         raise _damaged(file)
 
 
-def _zipped(file: Input, disk: io.BufferedReader, config: Config) -> Iterator[tuple[str, bytes]]:
+def _zipped(
+    file: Input, disk: io.BufferedReader, config: Config, account: list[Entry]
+) -> Iterator[tuple[str, bytes]]:
     with zipfile.ZipFile(disk) as archive:
         infos = archive.infolist()
+        if len(infos) > MOST_MEMBERS:
+            raise _too_many(file)
         if sum(info.file_size for info in infos) > config.archive_limit_mb << 20:
             raise DataError(
                 f"{file.name} is larger than {config.archive_limit_mb} MB when unpacked. Raise "
@@ -184,7 +204,7 @@ def _zipped(file: Input, disk: io.BufferedReader, config: Config) -> Iterator[tu
             if info.is_dir() and not _leads_outside(info.orig_filename):
                 continue
             _check_member(file, info.orig_filename, regular)
-            if _is_text(info.filename):
+            if _to_be_read(file, info.filename, info.file_size, partial(_zip_head, archive, info), account):
                 if info.file_size > config.record_limit_mb << 20:
                     raise _too_large(file.name, config)
                 yield _plain_name(info.filename), archive.read(info)
@@ -202,15 +222,37 @@ def _leads_outside(name: str) -> bool:
     return bool(_OUTSIDE.search(name))
 
 
-def _is_text(name: str) -> bool:
-    """Whether a member is a text file, and none that a system left behind (._x, __MACOSX/x)."""
-    parts = PurePosixPath(name).parts
-    hidden = any(part.startswith(".") for part in parts) or "__MACOSX" in parts
-    return not hidden and name.lower().endswith(".txt")
+def _to_be_read(file: Input, name: str, size: int, head: Callable[[], bytes], account: list[Entry]) -> bool:
+    """Whether a member is a text file of the challenge; else it goes into the account."""
+    judgement = judged(_plain_name(name), head)
+    if judgement.how == READ and judgement.form == TEXT:
+        return True
+    reason, doubtful = judgement.reason or "archive within an archive: unpack it", judgement.doubtful
+    account.append(
+        Entry(f"{file.name}/{_plain_name(name)}", SET_ASIDE, reason, size, doubtful or not judgement.reason)
+    )
+    return False
+
+
+def _head(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
+    stream = archive.extractfile(member)
+    return stream.read(HEAD_BYTES) if stream else b""
+
+
+def _zip_head(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
+    with archive.open(info) as stream:
+        return stream.read(HEAD_BYTES)
 
 
 def _plain_name(name: str) -> str:
-    return PurePosixPath(name).as_posix()
+    return plain_text(PurePosixPath(name).as_posix())
+
+
+def _too_many(file: Input) -> DataError:
+    return DataError(
+        f"{file.name} holds more than {MOST_MEMBERS:,} members, which no set does (B14). Nothing of it is "
+        "read. Get the archive again from its publisher."
+    )
 
 
 def _damaged(file: Input) -> DataError:

@@ -7,8 +7,9 @@ from collections import Counter
 from typing import NamedTuple
 
 from chartscan.errors import DataError
+from chartscan.sources.physionet2012.folder import BOM
 from chartscan.sources.physionet2012.lines import line_count, split_lines
-from chartscan.sources.physionet2012.members import BOM, Member
+from chartscan.sources.physionet2012.members import Member
 from chartscan.sources.physionet2012.parameters import OUTCOMES, RECORD_ID
 from chartscan.store.writer import DatasetWriter
 
@@ -16,11 +17,17 @@ DEATH = "In-hospital_death"
 KIND = "outcome"  # the type of these lines in the accounting
 NOT_KNOWN = ("", "-1")
 
+CUT = "B01 cut_last_line"
 BAD_ENCODING = "B07 bad_encoding"
-TOO_FEW = "B20 too_few_fields"
+RAGGED = "B20 not_the_fields_of_the_header"
 BAD_ID = "B23 missing_record_id"
 CONFLICT = "B25 two_outcomes_of_one_record"
 BAD_OUTCOME = "B57 outcome_neither_0_nor_1"
+
+
+def columns_of(line: bytes) -> list[str]:
+    """The names in a header."""
+    return [name.strip() for name in line.removeprefix(BOM).decode(errors="replace").split(",")]
 
 
 class Row(NamedTuple):
@@ -44,8 +51,8 @@ class OutcomeBook:
         """Read one file; DataError where it lacks the two columns."""
         accounting = self._writer.accounting
         accounting.line(member.source, KIND, line_count(member.data))
-        lines = split_lines(member.data.removeprefix(BOM))
-        columns = [c.strip() for c in lines[0].decode(errors="replace").split(",")] if lines else []
+        lines = split_lines(member.data)
+        columns = columns_of(lines[0]) if lines else []
         if columns.count(RECORD_ID) != 1 or columns.count(DEATH) != 1:
             raise DataError(
                 f"{member.name}, line 1: expected a header with the columns {RECORD_ID} and {DEATH}, each "
@@ -53,23 +60,42 @@ class OutcomeBook:
             )
         self.sets.add(member.set_name)
         accounting.filter(member.source, KIND, "header")
-        places = columns.index(RECORD_ID), columns.index(DEATH)
+        self._normalise(member, lines)
+        unended = len(lines) if not member.data.endswith(b"\n") else 0
         for number, line in enumerate(lines[1:], 2):
-            self._row(member, number, line, places)
+            self._row(member, number, line, columns, number == unended)
 
-    def _row(self, member: Member, number: int, line: bytes, places: tuple[int, int]) -> None:
-        if not line.strip():
-            self._writer.accounting.filter(member.source, KIND, "blank")
-            return
+    def _normalise(self, member: Member, lines: list[bytes]) -> None:
+        mended = {
+            "byte_order_mark": sum(line.startswith(BOM) for line in lines),
+            "crlf_line_end": sum(line.endswith(b"\r") for line in lines),
+            "nul_dropped": sum(b"\0" in line for line in lines),
+        }
+        for name, count in mended.items():
+            if count:
+                self._writer.accounting.normalised(name, count)
+
+    def _row(self, member: Member, number: int, line: bytes, columns: list[str], last: bool) -> None:
+        """One row; `last`: it has no line end, so that it may have been cut short."""
         try:
-            fields = line.decode().split(",")
+            text = line.replace(b"\0", b"").decode().removeprefix("\ufeff")
         except UnicodeDecodeError:
             self._refuse(member, number, BAD_ENCODING)
             return
-        if len(fields) <= max(places):
-            self._refuse(member, number, TOO_FEW)
+        if not text.strip():
+            self._writer.accounting.filter(member.source, KIND, "blank")
             return
-        record_id, death = (fields[place].strip() for place in places)
+        fields = [field.strip() for field in text.split(",")]
+        if fields == columns:
+            self._writer.accounting.filter(member.source, KIND, "repeated header")
+            return
+        if len(fields) != len(columns):  # with a field more or less, another column would be read
+            self._refuse(member, number, CUT if last else RAGGED)
+            return
+        if last and not fields[-1]:
+            self._refuse(member, number, CUT)
+            return
+        record_id, death = fields[columns.index(RECORD_ID)], fields[columns.index(DEATH)]
         if not (record_id.isdecimal() and record_id.isascii() and len(record_id) <= 18):
             self._refuse(member, number, BAD_ID)
         elif death in NOT_KNOWN:
@@ -88,8 +114,10 @@ class OutcomeBook:
         """
         self._check_sets(set(records.values()))
         found, accounting = {}, self._writer.accounting
+        strangers: Counter[str] = Counter()
         for (set_name, record_id), rows in self._rows.items():
             if records.get(record_id) != set_name:
+                strangers[set_name] += 1
                 for row in rows:
                     accounting.filter(row.member.source, KIND, "no such record in the set")
             elif len({row.death for row in rows}) > 1:
@@ -107,7 +135,22 @@ class OutcomeBook:
         )
         for name, count in sorted(missing.items()):
             accounting.flagged(name, count)
+        self._warn(strangers, missing["record_without_outcome"])
         return found
+
+    def _warn(self, strangers: Counter[str], missing: int) -> None:
+        """Records and outcomes that do not go together: a part of one or the other was not copied."""
+        accounting = self._writer.accounting
+        for set_name, count in sorted(strangers.items()):
+            accounting.warn(
+                f"The outcomes of set {set_name} tell of {count:,} records that are not in the set: "
+                "a part of it may be missing."
+            )
+        if missing:
+            accounting.warn(
+                f"{missing:,} records have no known outcome in the Outcomes file of their set; they get no "
+                "label."
+            )
 
     def _check_sets(self, read: set[str]) -> None:
         """Outcomes of a set without records, beside records of a set without outcomes, are a wrong name."""

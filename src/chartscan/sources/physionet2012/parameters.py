@@ -5,6 +5,10 @@ Names, meanings and units are those of the challenge's own page (physionet.org/c
 
 from typing import NamedTuple
 
+import numpy as np
+
+from chartscan.vocabulary.limits import ANYTHING, LIMITS
+
 PREFIX = "PHYSIONET2012"
 RECORD_ID = "RecordID"
 
@@ -76,6 +80,35 @@ CODED_DESCRIPTORS: dict[str, dict[int, tuple[str, str]]] = {  # value -> code an
 }
 DESCRIPTORS = (*NUMERIC_DESCRIPTORS, *CODED_DESCRIPTORS)  # known at admission: events without a time
 NAMES = (*(p.name for p in MEASURED), *DESCRIPTORS)  # all that a value can belong to
+AGE = NAMES.index("Age")
+
+_LIKE = {  # the measurement whose limits hold, as LOINC code and unit
+    "Albumin": ("LOINC//1751-7", "g/dL"),
+    "BUN": ("LOINC//3094-0", "mg/dL"),
+    "Bilirubin": ("LOINC//1975-2", "mg/dL"),
+    "Creatinine": ("LOINC//2160-0", "mg/dL"),
+    "GCS": ("LOINC//9269-2", "{score}"),
+    "Glucose": ("LOINC//2345-7", "mg/dL"),
+    "HCT": ("LOINC//4544-3", "%"),
+    "HR": ("LOINC//8867-4", "/min"),
+    "K": ("LOINC//2823-3", "meq/L"),
+    "Lactate": ("LOINC//2524-7", "mmol/L"),
+    "Na": ("LOINC//2951-2", "meq/L"),
+    "Platelets": ("LOINC//777-3", "10*3/uL"),
+    "RespRate": ("LOINC//9279-1", "/min"),
+    "SaO2": ("LOINC//2708-6", "%"),
+    "Temp": ("LOINC//8310-5", "Cel"),
+    "WBC": ("LOINC//6690-2", "10*3/uL"),
+    "Weight": ("LOINC//29463-7", "kg"),
+    "Height": ("LOINC//8302-2", "cm"),
+    "pH": ("LOINC//2744-1", "[pH]"),
+    **dict.fromkeys(
+        ("SysABP", "DiasABP", "MAP", "NISysABP", "NIDiasABP", "NIMAP"), ("LOINC//8480-6", "mm[Hg]")
+    ),
+}
+_LIMITS = {name: LIMITS[code][unit] for name, (code, unit) in _LIKE.items()} | {"FiO2": (0.0, 1.0)}
+# Lowest and highest value of a living patient, of shape (names, 2); a value outside is kept and counted.
+POSSIBLE = np.array([_LIMITS.get(name, ANYTHING) for name in NAMES])
 
 ADMISSION = "HOSPITAL_ADMISSION//ICU"
 OUTCOMES = {"0": "HOSPITAL_OUTCOME//ALIVE", "1": "HOSPITAL_OUTCOME//EXPIRED"}  # In-hospital_death -> code

@@ -1,8 +1,10 @@
 """Record files -> events, some megabytes at a time."""
 
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
+from hashlib import blake2b
 from itertools import groupby
 
 import numpy as np
@@ -28,6 +30,7 @@ from chartscan.store.writer import DatasetWriter
 KIND = "record"  # the type of these lines in the accounting
 # When an outcome is placed: the source says how a stay ended, not when. Far behind every prediction.
 OUTCOME_AFTER = timedelta(days=1000)
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_%/+-]{0,19}")
 _MINUTE = np.timedelta64(1, "m")
 
 
@@ -41,9 +44,28 @@ class Reader:
         self._waiting: list[Member] = []
         self._bytes = 0
         self.records: dict[int, str] = {}  # set of every record that was used
+        self._copies: dict[tuple[str, str, bytes], bool] = {}  # files taken in: whether they were used
+        self._known = np.zeros(len(NAMES), np.int64)  # used lines of every parameter
+        self._unknown: Counter[str] = Counter()
+        self._empty: list[str] = []
 
     def add(self, member: Member) -> None:
-        """Take one record file in; it is read once enough of them wait."""
+        """Take one record file in; it is read once enough of them wait.
+
+        A file that is byte for byte one that was used, of the same set and record, is merged.
+        """
+        if not member.data:
+            self._empty.append(member.name)
+        copy = _copy_key(member)
+        if self._copies.get(copy) is False:
+            self._flush()
+        if self._copies.get(copy):
+            count = L.line_count(member.data)
+            self._writer.accounting.line(member.source, KIND, count)
+            self._writer.accounting.merge_duplicate(member.source, KIND, count)
+            self._writer.accounting.flagged("file_given_twice")
+            return
+        self._copies[copy] = False
         self._waiting.append(member)
         self._bytes += len(member.data)
         if self._bytes >= self._limit:
@@ -52,6 +74,7 @@ class Reader:
     def finish(self) -> None:
         """Read what waits, and tell what the codes mean."""
         self._flush()
+        self._warn()
         for code, description in descriptions().items():
             self._writer.code(code, description)
 
@@ -84,7 +107,9 @@ class Reader:
         """DataError where a record was read before: its measurements would count twice."""
         for member, record_id in zip(files, record_ids.tolist(), strict=True):
             if record_id == L.NOWHERE:
+                self._copies.pop(_copy_key(member), None)
                 continue
+            self._copies[_copy_key(member)] = True
             if record_id in self.records:
                 raise DataError(
                     f"{member.source} (set '{member.set_name}') holds a record that was read before, in set "
@@ -121,16 +146,40 @@ class Reader:
             accounting.line(source, KIND, sum(L.line_count(member.data) for member in members))
             _count_outcomes(accounting, source, Counter(found.outcome[begin : begin + lines].tolist()))
             begin += lines
-        for name, count in (("crlf_line_end", found.crlf), ("byte_order_mark", found.marked)):
+        mended = {
+            "crlf_line_end": found.crlf,
+            "byte_order_mark": found.marked,
+            "spaces_around_field": found.trimmed,
+            "nul_dropped": found.nulls,
+        }
+        for name, count in mended.items():
             if count:
                 accounting.normalised(name, count)
-        if found.trimmed:
-            accounting.normalised("spaces_around_field", found.trimmed)
-        if found.repeated:
-            accounting.flagged("repeated_measurement", found.repeated)
-        if empty := sum(not member.data for member in files):
-            accounting.flagged("empty_file", empty)
+        for name, count in (Counter(repeated_measurement=found.repeated) + found.flags).items():
+            accounting.flagged(name, count)
+        self._unknown += found.unknown
+        self._known += np.bincount(found.parameter[found.events()], minlength=len(NAMES))
         self._quarantine(files, found)
+
+    def _warn(self) -> None:
+        """Names of parameters that are none, and empty files, as warnings."""
+        accounting = self._writer.accounting
+        if self._empty:
+            accounting.flagged("empty_file", len(self._empty))
+            accounting.warn(f"{_named(self._empty)}: empty record files, which are no stays.")
+        for name, count in zip(NAMES, self._known.tolist(), strict=True):
+            if count:
+                accounting.recognise("parameter", name, f"{PREFIX}//{name}", "recognised", count)
+        if self._unknown:
+            for name, count in self._unknown.items():
+                # what stands where a name should may be anything, also a person
+                accounting.recognise(
+                    "parameter", name, None, "unknown", count, text=not _NAME.fullmatch(name)
+                )
+            accounting.warn(
+                f"{self._unknown.total()} lines name {len(self._unknown)} parameters that the challenge does "
+                "not have; they are in quarantine."
+            )
 
     def _quarantine(self, files: list[Member], found: L.Lines) -> None:
         bad = np.flatnonzero(found.outcome >= min(L.QUARANTINED))
@@ -144,6 +193,15 @@ class Reader:
                 reason = L.QUARANTINED[int(found.outcome[line])]
                 offset = int(offsets[place])
                 self._writer.quarantine.put(reason, member.name, place + 1, offset, raw[place])
+
+
+def _copy_key(member: Member) -> tuple[str, str, bytes]:
+    return member.set_name, member.stem, blake2b(member.data, digest_size=16).digest()
+
+
+def _named(names: list[str]) -> str:
+    more = f" and {len(names) - 10} more" if len(names) > 10 else ""
+    return ", ".join(names[:10]) + more
 
 
 def _count_outcomes(accounting: Accounting, source: str, outcomes: Counter[int]) -> None:
@@ -191,7 +249,9 @@ def _events(
         "subject_id": subject,
         "time": time,
         "code": codes,
-        "numeric_value": pa.nulls(n, pa.float32()) if values is None else pa.array(values, pa.float32()),
+        "numeric_value": pa.nulls(n, pa.float32())
+        if values is None
+        else pa.array(values, pa.float32(), from_pandas=True),  # nan is null
         "event_type": event_types,
         "encounter_id": pa.nulls(n, pa.string()) if at is None else subject.cast(pa.string()),
         "available_time": time,
