@@ -33,6 +33,8 @@ EVENT_TYPES = (
     "death",
     "outcome",  # evidence for labels that is no input of a model: how a stay ended, that a patient lives
 )
+# UNDATED_DIAGNOSIS//SYSTEM//code, an outcome without a time: only the encounter is known, or not even that.
+UNDATED_DIAGNOSIS = "UNDATED_DIAGNOSIS"
 EVENT_RANK = {name: rank for rank, name in enumerate(EVENT_TYPES)}
 
 EVENTS = pa.schema(

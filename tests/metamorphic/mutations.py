@@ -394,6 +394,22 @@ for _share in (1, 3, 50):
     )
 
 
+def _deaths_told_in_words_that_are_not_known(hospital: Hospital) -> None:
+    """Only the dispositions tell of deaths, and those of a few deadly stays are in a word of the site."""
+    for patient in hospital.resources["Patient"]:
+        if patient.pop("deceasedDateTime", None):
+            patient["deceasedBoolean"] = True
+    deadly = [s for s in stays(hospital) if "exp" in json.dumps(s["hospitalization"])]
+    for stay in deadly[: len(stays(hospital)) // 25]:
+        _disposition(stay)
+
+
+UNDECLARED["deaths told in words that are not known, below 1 in 50"] = (
+    _deaths_told_in_words_that_are_not_known,
+    "W9",
+)
+
+
 # --- what touches some subjects only ---------------------------------------------------------------------
 
 

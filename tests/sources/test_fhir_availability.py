@@ -143,6 +143,34 @@ def test_an_expired_stay_without_an_end_leaves_the_death_undated(tmp_path):
         assert ingest_lines(tmp_path, patient, stay).one("death")["time"] is None
 
 
+HOME = {
+    "subject": {"reference": "Patient/bo"},
+    "hospitalization": {"dischargeDisposition": {"coding": [{"code": "home"}]}},
+}
+START = "2020-01-01T08:00:00Z"
+
+
+@pytest.mark.parametrize(
+    ("status", "end", "value"),
+    [
+        ("finished", None, False),
+        ("in-progress", None, None),
+        ("onleave", None, None),
+        ("in-progress", "2099-01-01", None),
+        ("finished", "9999-12-31", None),
+    ],
+)
+def test_where_a_patient_is_meant_to_go_is_no_outcome_of_a_stay_that_goes_on(tmp_path, status, end, value):
+    period = {"start": START} | ({"end": end} if end else {})
+    result = ingest_lines(tmp_path, BO, encounter(**HOME, status=status, period=period))
+    assert labels_of(result, "in_hospital_mortality")[0][0] is value
+
+
+def test_a_death_in_a_stay_that_is_said_to_go_on_is_believed(tmp_path):
+    stay = encounter(**EXPIRED, status="in-progress", period={"start": START})
+    assert labels_of(ingest_lines(tmp_path, BO, stay), "in_hospital_mortality") == [(True, "")]
+
+
 # Dispenses
 
 

@@ -264,11 +264,24 @@ def test_a_recorded_diagnosis_is_known_when_recorded(tmp_path):
 
 
 def test_what_has_no_time_at_all_is_filtered(tmp_path):
-    line = resource("Condition", code=concept("1", SNOMED))
+    line = resource("Procedure", code=concept("1", SNOMED))
     result = ingest_lines(
         tmp_path, line, encounter(period={"start": "2020-01-01T08:00:00Z"}), line | AT | {"id": "2"}
     )
     assert result.total("filtered") == {"undated": 2}
+
+
+@pytest.mark.parametrize(
+    "fields", [{}, {"onsetAge": {"value": 50, "unit": "a"}}, {"onsetString": "as a child"}, AT]
+)
+def test_a_diagnosis_without_a_time_is_evidence_for_labels_alone(tmp_path, fields):
+    still_open = encounter(period={"start": "2020-01-01T08:00:00Z"})
+    line = resource("Condition", code=concept("I10", "ICD-10-CM"), **fields)
+    result = ingest_lines(tmp_path, line, still_open)
+    event = result.one("outcome")
+    assert (event["code"], event["time"]) == ("UNDATED_DIAGNOSIS//ICD10CM//I10", None)
+    assert event["encounter_id"] == ("e1" if fields is AT else None)
+    assert result.accounting["flagged"]["diagnosis_without_time"] == 1
 
 
 def test_a_procedure_dated_on_the_day_of_discharge_lies_within_the_stay(tmp_path):

@@ -316,6 +316,13 @@ def test_a_condition_of_unknown_time_excludes():
     assert first("fluid_disorder_1y", history).reason == "condition coded at an unknown time"
 
 
+def test_an_undated_diagnosis_is_of_no_known_time_and_never_a_negative():
+    history = one_stay().add(None, "UNDATED_DIAGNOSIS//ICD10CM//E871", "outcome")
+    assert first("fluid_disorder_1y", history).reason == "condition coded at an unknown time"
+    unknown = one_stay().add(None, "UNDATED_DIAGNOSIS//LOCAL//7", "outcome")
+    assert first("fluid_disorder_1y", unknown).value is None
+
+
 @pytest.mark.parametrize(("life", "value"), [(365 * DAY - US, None), (365 * DAY, False)])
 def test_new_onset_is_absent_when_life_ends_within_the_year(life, value):
     history = one_stay().add(OUT + life, "MEDS_DEATH", "death")

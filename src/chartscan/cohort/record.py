@@ -18,7 +18,7 @@ from chartscan.cohort.evidence import Life
 from chartscan.cohort.follow_up import FollowUp, follow_up_rule
 from chartscan.cohort.intervals import Interval, interval
 from chartscan.cohort.stays import DEFAULT, Encounter, Stay, StayConfig, merged_stays
-from chartscan.schema import EVENT_RANK, TIME
+from chartscan.schema import EVENT_RANK, TIME, UNDATED_DIAGNOSIS
 from chartscan.vocabulary.classes import kind_of
 
 # All that labels are made from. Datasets of earlier versions, and other tools, may lack the last two.
@@ -272,11 +272,13 @@ def _diagnoses(rows: Iterable[Row], encounters: tuple[Encounter, ...]) -> tuple[
     for encounter in sorted(encounters, key=lambda e: (not e.hospital, e.start)):  # the stay's own start wins
         if encounter.id is not None:
             starts.setdefault(encounter.id, encounter)
-    return tuple(_diagnosis(row, starts.get(row[3] or "")) for row in rows if row[2] == "diagnosis")
+    kept = (row for row in rows if row[2] == "diagnosis" or row[1].startswith(f"{UNDATED_DIAGNOSIS}//"))
+    return tuple(_diagnosis(row, starts.get(row[3] or "")) for row in kept)
 
 
 def _diagnosis(row: Row, encounter: Encounter | None) -> Diagnosis:
     _, code, _, encounter_id, known, _, first_known = row
+    code = code.removeprefix(f"{UNDATED_DIAGNOSIS}//")
     if encounter is not None:
         return Diagnosis(code, encounter.start, encounter_id, encounter.first_start)
     return Diagnosis(code, known, encounter_id, first_known)

@@ -2,6 +2,7 @@
 
 import re
 
+from chartscan.schema import UNDATED_DIAGNOSIS
 from chartscan.sources.fhir.clock import inside
 from chartscan.sources.fhir.context import Context, earliest_of, first_time
 from chartscan.sources.fhir.outcomes import Filtered
@@ -63,7 +64,8 @@ def _finding(
     """Happened at its onset, else when recorded, else at the end of its encounter.
 
     Known when recorded, else `lag` after the end of its encounter (a discharge diagnosis must not be seen
-    before the discharge). Where neither is told, the onset is all there is, and the event is flagged.
+    before the discharge). Where neither is told, the onset is all there is, and the event is flagged. A
+    diagnosis without any time is evidence for labels alone: no model may see it at any moment.
     """
     recorded = context.interval(finding.recordedDate)
     onsets = context.interval(onset)
@@ -71,6 +73,13 @@ def _finding(
     known = recorded[1] if recorded else None
     if happened is None and (finding.recordedDate or onset) and not (visit and visit.end is not None):
         raise Implausible
+    if happened is None and event_type == "diagnosis" and not (visit and visit.end is not None):
+        context.flags["diagnosis_without_time"] += 1
+        place = visit.id if visit else None
+        context.events.add(
+            context.person.subject, None, f"{UNDATED_DIAGNOSIS}//{code}", "outcome", None, place
+        )
+        return
     time = inside(happened, visit.end if visit else None, known) if happened else context.time(None, visit)
     available = context.assumed(time, visit, lag) if known is None else known
     earliest = earliest_of(happened), earliest_of(recorded)

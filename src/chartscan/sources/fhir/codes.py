@@ -41,6 +41,7 @@ RESERVED = {
     "HOSPITAL_OUTCOME",
     "VITAL_STATUS",
     "UNCONFIRMED",
+    "UNDATED_DIAGNOSIS",
 }
 NO_SYSTEM, NOTHING_CODED = "no code system", "no code"
 DIAGNOSIS = "Condition"  # the kind of record whose code systems are counted

@@ -6,6 +6,7 @@ from chartscan.sources.fhir.periods import Span, span_of
 from chartscan.sources.fhir.resources import Encounter
 from chartscan.sources.fhir.stays import (
     EMERGENCY,
+    GOING_ON,
     ICU,
     LEFT_OUT,
     STAY,
@@ -17,7 +18,7 @@ from chartscan.sources.fhir.stays import (
     priority_of,
 )
 from chartscan.sources.fhir.words import Words
-from chartscan.vocabulary.dispositions import SILENT
+from chartscan.vocabulary.dispositions import SILENT, meaning_of
 
 
 def map_encounter(encounter: Encounter, context: Context) -> None:
@@ -44,9 +45,16 @@ def map_encounter(encounter: Encounter, context: Context) -> None:
             first, last = moment
             earliest = (first, first) if first != last else None
             context.events.add(subject, last, code, event_type, last, encounter.id, earliest=earliest)
-    if kind == STAY and span.end is None and span.start and disposition not in SILENT:
+    if kind == STAY and span.end is None and span.start and _is_told(disposition, encounter, span):
         start = span.start[1]
         context.events.add(subject, start, f"HOSPITAL_OUTCOME//{disposition}", "outcome", start, encounter.id)
+
+
+def _is_told(disposition: str, encounter: Encounter, span: Span) -> bool:
+    """Whether a disposition without an end says how a stay ended. While a patient is still in hospital,
+    "home" is where the patient is meant to go."""
+    going_on = encounter.status in GOING_ON or "encounter_end_implausible" in span.flags
+    return disposition not in SILENT and not (going_on and meaning_of(disposition) == "alive")
 
 
 def _span_of_parts(row: int, context: Context) -> Span:
