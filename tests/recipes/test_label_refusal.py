@@ -15,6 +15,7 @@ from chartscan.store.dataset import Dataset
 from icu import Silent
 
 HL7 = "http://terminology.hl7.org/CodeSystem/discharge-disposition"
+ICD10 = "http://hl7.org/fhir/sid/icd-10"
 ACT_CODE = "http://terminology.hl7.org/CodeSystem/v3-ActCode"
 DEPENDS = {"in_hospital_mortality": ("class", "disposition"), "readmission_30d": ("class", "disposition")}
 DEPENDS |= {"hypertension_1y": ("class", "disposition", "diagnosis_system"), "long_stay_7d": ("class",)}
@@ -27,7 +28,7 @@ def _depending(monkeypatch):
         monkeypatch.setattr(module, "DEPENDS_ON", DEPENDS.get(name, ("class",)), raising=False)
 
 
-def write_export(folder, classes=("IMP",), dispositions=("home",), systems=()):
+def write_export(folder, classes=("IMP",), dispositions=("home",), systems=(ICD10,)):
     """40 stays of 40 patients; the words are dealt out in turn, so that shares are exact."""
     folder.mkdir()
     patients, encounters, conditions = [], [], []
@@ -219,7 +220,7 @@ def test_training_without_labels_leaves_out_refused_tasks_and_ends_with_3(tmp_pa
     result = run(
         "train", "logistic", "--data", tmp_path / "data", "--out", tmp_path / "model", "--threads", 1
     )
-    assert "refused: hypertension_1y" in result.output
+    assert "hypertension_1y: Refused. 40 of 40 diagnoses" in result.output
     assert result.exit_code == 3 or isinstance(result.exception, DataError)
 
 
@@ -229,3 +230,32 @@ def test_a_dataset_of_before_the_account_refuses_nothing(tmp_path):
         dataset.path, {k: v for k, v in dataset.manifest.items() if k not in ("recognition", "site")}
     )
     assert len(make_labels(old, None, Silent())) == len(task_modules())
+
+
+def test_stays_without_any_diagnosis_give_no_onset_labels_unless_that_is_allowed(tmp_path):
+    ingest(tmp_path, systems=())
+    result = run("label", "all", tmp_path / "data", tmp_path / "labels")
+    assert result.exit_code == 3
+    assert "refused: hypertension_1y: the dataset holds hospital stays and no diagnosis" in result.output
+    assert "Ingest an export with Conditions, or allow it with --max-unknown 1" in result.output
+    assert "--suggest-site" not in result.output
+    written = {path.stem for path in (tmp_path / "labels").glob("*.parquet")}
+    assert written == set(task_modules()) - {"hypertension_1y"}
+    allowed = ("label", "hypertension_1y", tmp_path / "data", tmp_path / "one.parquet", "--max-unknown", 1)
+    assert run(*allowed).exit_code == 0
+
+
+def test_a_dataset_without_encounters_is_refused_whole_unless_that_is_allowed(tmp_path):
+    write_export(tmp_path / "export")
+    (tmp_path / "export" / "Encounter.ndjson").unlink()
+    dataset = ingest(tmp_path)
+    with pytest.raises(DataError, match=r"holds no encounter.*Ingest an export with Encounters, or allow"):
+        make_labels(dataset, None, Silent())
+    labels = make_labels(dataset, None, Silent(), max_unknown=1)
+    assert all(table.num_rows == 0 for table, _ in labels.values())
+
+
+def test_a_source_that_counts_no_words_is_never_refused_for_what_is_missing(tmp_path):
+    dataset = ingest(tmp_path, systems=())
+    dataset.manifest.pop("recognition")
+    assert set(make_labels(dataset, None, Silent())) == set(task_modules())

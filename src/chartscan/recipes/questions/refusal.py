@@ -1,7 +1,8 @@
-"""Tasks that are refused: too much of what they depend on is written in words that were not understood.
+"""Tasks that are refused: too much of what they depend on is missing, or in words that were not understood.
 
 A label needs to know which encounters are stays, how they ended, and what the diagnoses are. Where the words
-for that are unknown, answers would be absent, or worse, look like "nothing happened".
+for that are unknown, or the records are missing, answers would be absent, or worse, look like "nothing
+happened".
 """
 
 from collections.abc import Mapping
@@ -19,6 +20,14 @@ _REMEDY = (
     "Declare the words in a site file: chartscan ingest SOURCE IN OUT --suggest-site site.yaml lists them; "
     "fill it in, and ingest again with --site site.yaml. Or allow more with --max-unknown"
 )
+_NO_ENCOUNTER = (
+    "the dataset holds no encounter, so no hospital stay is known. Ingest an export with Encounters, or "
+    "allow it with --max-unknown 1"
+)
+_NO_DIAGNOSIS = (
+    "the dataset holds hospital stays and no diagnosis, so every answer would be no. Ingest an export with "
+    "Conditions, or allow it with --max-unknown 1"
+)
 
 
 class DependentTask(Protocol):
@@ -32,8 +41,23 @@ def refused_tasks(dataset: Dataset, tasks: Mapping[str, DependentTask], max_unkn
     """Why tasks are refused, by task. A dataset whose source counts no words refuses none."""
     recognition = dataset.manifest.get("recognition", {})
     no_stay = _no_stay(recognition)
-    found = {name: no_stay or _too_unknown(recognition, task, max_unknown) for name, task in tasks.items()}
+    found = {name: no_stay or _reason(recognition, task, max_unknown) for name, task in tasks.items()}
     return {name: reason for name, reason in found.items() if reason}
+
+
+def _reason(recognition: Mapping[str, Any], task: DependentTask, max_unknown: float) -> str:
+    return _missing(recognition, task, max_unknown) or _too_unknown(recognition, task, max_unknown)
+
+
+def _missing(recognition: Mapping[str, Any], task: DependentTask, max_unknown: float) -> str:
+    """What a task depends on and no record tells, though the source counts words."""
+    if not recognition or max_unknown >= 1:
+        return ""
+    if "class" not in recognition and "class" in task.DEPENDS_ON:
+        return _NO_ENCOUNTER
+    stays = recognition.get("class", {}).get("meanings", {}).get("stay")
+    no_diagnosis = "diagnosis_system" in task.DEPENDS_ON and "diagnosis_system" not in recognition
+    return _NO_DIAGNOSIS if stays and no_diagnosis else ""
 
 
 def _no_stay(recognition: Mapping[str, Any]) -> str:
@@ -67,13 +91,18 @@ def _records(found: Mapping[str, Any]) -> int:
 def refusal_lines(refused: Mapping[str, str]) -> list[str]:
     """What to say of tasks that are refused; tasks with one reason share a line."""
     lines = [f"refused: {', '.join(names)}: {reason}" for reason, names in _by_reason(refused).items()]
-    return [*lines, f"    {_REMEDY}"] if lines else []
+    return [*lines, f"    {_REMEDY}"] if _words_are_unknown(refused) else lines
 
 
 def all_refused(refused: Mapping[str, str]) -> str:
     """The error where no task is left."""
     reasons = (f"{', '.join(names)}: {reason}" for reason, names in _by_reason(refused).items())
-    return f"No labels can be made. {'. '.join(reasons)}. {_REMEDY}."
+    remedy = f" {_REMEDY}." if _words_are_unknown(refused) else ""
+    return f"No labels can be made. {'. '.join(reasons)}.{remedy}"
+
+
+def _words_are_unknown(refused: Mapping[str, str]) -> bool:
+    return bool(set(refused.values()) - {_NO_ENCOUNTER, _NO_DIAGNOSIS})
 
 
 def _by_reason(refused: Mapping[str, str]) -> dict[str, list[str]]:

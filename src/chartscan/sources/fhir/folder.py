@@ -36,6 +36,7 @@ MANIFEST, LOG, EMPTY, GROWING = (
 )
 _PACKED = r"(?:\.(?:gz|bz2|xz|zst|zstd))?"
 _DATA_NAME = re.compile(rf"\.(?:ndjson|jsonl|njson|ldjson|jsonlines){_PACKED}(?:\.\d+)?$", re.I)
+_LINES_NAME = re.compile(r"\.(?:ndjson|jsonl|njson|ldjson|jsonlines)\b", re.I)  # packed twice, or otherwise
 _JSON_NAME = re.compile(rf"\.json{_PACKED}$", re.I)
 _PARTIAL = re.compile(
     r"\.(?:part|partial|tmp|temp|crdownload|download|opdownload|filepart|inprogress|incomplete|aria2)"
@@ -250,23 +251,8 @@ def _other(name: str, head: bytes, text: bytes) -> Judgement:
     """A file without records that may be used; doubtful where its name or its words are those of FHIR."""
     if _XML.search(head):
         return SET_ASIDE, "FHIR in XML, which is not read", True
-    doubtful = _TYPE_NAME.search(name) is not None and not name.lower().endswith(_NO_EXPORT)
+    of_export = _TYPE_NAME.search(name) or _LINES_NAME.search(name)
+    doubtful = of_export is not None and not name.lower().endswith(_NO_EXPORT)
     if broken_text(head):
         return SET_ASIDE, "no UTF-8", doubtful
     return SET_ASIDE, "JSON without FHIR" if text[:1] in (b"{", b"[") else "no JSON", doubtful
-
-
-_TABLES = (
-    ".csv",
-    ".tsv",
-    ".parquet",
-    ".md",
-    ".txt",
-    ".pdf",
-    ".html",
-    ".xlsx",
-    ".sql",
-    ".py",
-    ".sha256",
-    ".md5",
-)

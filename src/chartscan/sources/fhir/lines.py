@@ -172,6 +172,45 @@ class _Bounded:
         return data
 
 
+class _Members(io.RawIOBase):
+    """The content of a bzip2 or xz file of one or more members, with zeros between and after them.
+
+    The readers of Python's own modules end without an error where a later member is no such archive.
+    """
+
+    def __init__(self, disk: IO[bytes], start: Callable[[], bz2.BZ2Decompressor | lzma.LZMADecompressor]):
+        self._disk = disk
+        self._start = start
+        self._member = start()
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, space: memoryview, /) -> int:  # type: ignore[override]
+        data = b""
+        while not data:
+            packed = b""
+            if self._member.eof:
+                packed = self._next_member()
+                if not packed:
+                    return 0
+                self._member = self._start()
+            elif self._member.needs_input:
+                packed = self._disk.read(BLOCK_BYTES)
+                if not packed:
+                    raise EOFError
+            data = self._member.decompress(packed, len(space))
+        space[: len(data)] = data
+        return len(data)
+
+    def _next_member(self) -> bytes:
+        """The bytes from the beginning of the next member, b"" where there is none."""
+        packed = self._member.unused_data.lstrip(b"\0")
+        while not packed and (more := self._disk.read(BLOCK_BYTES)):
+            packed = more.lstrip(b"\0")
+        return packed
+
+
 def packing(head: bytes) -> str | None:
     """What a file with this beginning is packed with, None if it is not."""
     return next((name for magic, name in _MAGIC.items() if head.startswith(magic)), None)
@@ -200,10 +239,9 @@ def opened(file: InputFile, limits: Limits) -> Iterator[tuple[Stream, IO[bytes]]
 def _unpacking(packed: str, disk: IO[bytes]) -> IO[bytes]:
     if packed == GZIP:
         return gzip.GzipFile(fileobj=disk)  # type: ignore[return-value]
-    if packed == BZ2:
-        return bz2.BZ2File(disk)
-    if packed == XZ:
-        return lzma.LZMAFile(disk)
+    if packed in (BZ2, XZ):
+        start = bz2.BZ2Decompressor if packed == BZ2 else lzma.LZMADecompressor
+        return io.BufferedReader(_Members(disk, start), BLOCK_BYTES)  # type: ignore[type-var,return-value]
     raw = pa.CompressedInputStream(pa.PythonFile(disk, mode="r"), "zstd")
     return io.BufferedReader(raw, BLOCK_BYTES)  # type: ignore[type-var,return-value]
 
