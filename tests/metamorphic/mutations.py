@@ -10,6 +10,7 @@ import json
 import random
 import re
 from collections.abc import Callable
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -407,6 +408,28 @@ def _deaths_told_in_words_that_are_not_known(hospital: Hospital) -> None:
 UNDECLARED["deaths told in words that are not known, below 1 in 50"] = (
     _deaths_told_in_words_that_are_not_known,
     "W9",
+)
+
+
+def _readmissions_in_a_class_that_is_not_known(hospital: Hospital) -> None:
+    """A stay of unknown class within 30 days after another may be a readmission."""
+    chosen = []
+    for one in stays(hospital):
+        start = datetime.fromisoformat(one["period"]["start"])
+        ends = [
+            datetime.fromisoformat(s["period"]["end"])
+            for s in stays(hospital)
+            if patient_of(s) == patient_of(one) and s is not one
+        ]
+        if any(timedelta(0) < start - end <= timedelta(days=30) for end in ends):
+            chosen.append(one)
+    for one in chosen[: len(hospital.resources["Encounter"]) // 25]:
+        _class(one)
+
+
+UNDECLARED["readmissions in a class that is not known, below 1 in 50"] = (
+    _readmissions_in_a_class_that_is_not_known,
+    "Q7",
 )
 
 

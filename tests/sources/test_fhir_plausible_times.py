@@ -295,6 +295,16 @@ def test_a_date_of_death_covers_the_day_in_the_zones_of_the_encounters(tmp_path)
         assert death["earliest_time"] < discharge["time"] < death["time"]
 
 
+def test_the_winter_time_of_the_site_is_no_zone_of_its_own_in_summer(tmp_path):
+    stay = encounter(
+        subject={"reference": "Patient/bo"},
+        period={"start": "2020-03-01T09:00:00+01:00", "end": "2020-03-05T08:00:00+01:00"},
+    )
+    death = ingest_lines(tmp_path, patient(deceasedDateTime="2020-04-04"), stay, time_zone="Europe/Berlin")
+    assert death.one("death")["earliest_time"] == datetime(2020, 4, 3, 22)
+    assert death.one("death")["time"] == datetime(2020, 4, 4, 21, 59, 59, 999999)
+
+
 @pytest.mark.parametrize(
     "fields",
     [

@@ -316,6 +316,18 @@ def test_a_condition_of_unknown_time_excludes():
     assert first("fluid_disorder_1y", history).reason == "condition coded at an unknown time"
 
 
+@pytest.mark.parametrize("code", ["ICD10CM//ICD10:I10", "ICD10GM//UNK", "ICD10//4019", "ICD9CM//I10"])
+def test_a_code_that_its_own_system_cannot_have_may_be_any_condition(code):
+    for when in (OUT - DAY, OUT + DAY):
+        assert first("hypertension_1y", one_stay().add(when, code, "diagnosis")).value is None
+
+
+@pytest.mark.parametrize("code", ["ICD10DK//DI109", "ICD10//DI10", "ICD10GM//i10.90"])
+def test_danish_codes_have_a_letter_more(code):
+    assert first("hypertension_1y", one_stay().add(OUT + DAY, code, "diagnosis")).value is True
+    assert first("hypertension_1y", one_stay().add(OUT + DAY, "ICD10//D509", "diagnosis")).value is False
+
+
 def test_an_undated_diagnosis_is_of_no_known_time_and_never_a_negative():
     history = one_stay().add(None, "UNDATED_DIAGNOSIS//ICD10CM//E871", "outcome")
     assert first("fluid_disorder_1y", history).reason == "condition coded at an unknown time"

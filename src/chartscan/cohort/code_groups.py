@@ -6,11 +6,17 @@ SNOMED CT is matched by the common concepts listed here, without its hierarchy: 
 alone may use others.
 """
 
+import re
+
 import msgspec
 
 from chartscan.vocabulary.systems import icd_version, is_diagnosis_system
 
 _MEDS_MIMIC = {"DIAGNOSIS//ICD//9//": 9, "DIAGNOSIS//ICD//10//": 10}  # how MIMIC-IV in MEDS spells them
+
+
+# How codes begin. Denmark writes D before every code of its ICD-10 (DI109 is I10.9).
+_CODES = {9: re.compile(r"[VEM]?\d"), 10: re.compile(r"D?(?=[A-Z]\d)")}
 
 
 class CodeGroup(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -32,15 +38,20 @@ class CodeGroup(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             if code.startswith(start):
                 version, value = of, code[len(start) :]
         prefixes = {9: self.icd9, 10: self.icd10}.get(version or 0, ())
-        return value.replace(".", "").upper().startswith(prefixes)
+        bare = value.replace(".", "").upper()
+        return (_CODES[10].sub("", bare, count=1) if version == 10 else bare).startswith(prefixes)
 
 
 def can_be_read(code: str, declared: frozenset[str] = frozenset()) -> bool:
     """Whether a diagnosis is coded in a system that the groups are written in, or that the site declares.
 
-    Any other diagnosis may be of any group: its system does not tell.
+    Any other diagnosis may be of any group: its system does not tell. So may one whose code has no form of its
+    system, such as UNK or ICD10:I10.
     """
-    system = code.partition("//")[0]
+    system, _, value = code.partition("//")
+    form = _CODES.get(icd_version(system) or 0)
+    if form and not form.match(value.upper()):
+        return False
     return is_diagnosis_system(system) or code.startswith(tuple(_MEDS_MIMIC)) or system in declared
 
 

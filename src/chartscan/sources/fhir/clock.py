@@ -77,6 +77,13 @@ class Clock:
         (moments by which it had happened) that lies inside."""
         return inside(self.interval(text, zones), *bounds)
 
+    def ahead_at(self, text: str) -> int | None:
+        """Microseconds that the site lies ahead of UTC at the time of a dateTime; None where it is none."""
+        try:
+            return self._ahead(self.instant(text))
+        except Quarantined:
+            return None
+
     def widened(self, first: int, last: int, zones: Zones) -> tuple[int, int]:
         """The interval of a date of the site's zone, as one of `zones` too."""
         if zones is None:

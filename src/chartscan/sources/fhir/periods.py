@@ -42,10 +42,14 @@ def unordered_span(period: Period | None, clock: Clock, zones: Zones = None) -> 
     return Span(start, end, tuple(filter(None, flags)))
 
 
-def zones_of(period: Period | None) -> list[int]:
-    """What lies ahead of UTC, in microseconds, by the offsets written in a period."""
+def zones_of(period: Period | None, clock: Clock) -> list[int]:
+    """What lies ahead of UTC, in microseconds, by the offsets written in a period.
+
+    The offset that the site itself has at that time is none of another zone, in winter and in summer.
+    """
     texts = (period.start, period.end) if period else ()
-    return [ahead for ahead in map(offset_written, texts) if ahead is not None]
+    offsets = [(text, ahead) for text in texts if (ahead := offset_written(text)) is not None]
+    return [ahead for text, ahead in offsets if ahead != clock.ahead_at(text or "")]
 
 
 def _read(text: str | None, name: str, clock: Clock, zones: Zones) -> tuple[Interval | None, str]:

@@ -175,7 +175,7 @@ class Register:
         """Remember what the valid version of an Encounter says, the line at `place`."""
         span = self._span(encounter)
         dropped = encounter.status in LEFT_OUT
-        zones = zones_of(encounter.period) or [NO_ZONE]
+        zones = zones_of(encounter.period, self._clock) or [NO_ZONE]
         whole = target(text_of(encounter.partOf))[1]
         disposition = disposition_of(encounter, self._words)
         missing = NO_TIME, NO_TIME
