@@ -266,3 +266,31 @@ def test_words_of_free_text_are_not_in_the_account(tmp_path):
     result = ingest_lines(tmp_path, stay({"text": "Mrs Miller went to her sister"}))
     assert "Miller" not in json.dumps(recognition(result))
     assert recognition(result)["disposition"]["words"][0]["word"] == "a text"
+
+
+@pytest.mark.parametrize(
+    "status",
+    [
+        {"text": "Differential"},
+        {"coding": [{"display": "Provisional"}]},
+        {"coding": [{"code": ""}], "text": "unconfirmed"},
+    ],
+)
+def test_a_verification_status_in_words_alone_is_read(tmp_path, status):
+    condition = resource(
+        "Condition", code=concept("I10"), recordedDate="2020-01-01", verificationStatus=status
+    )
+    result = ingest_lines(tmp_path, condition)
+    assert result.of("diagnosis") == []
+    assert result.accounting["flagged"]["unconfirmed_finding"] == 1
+
+
+def test_a_verification_status_in_words_that_are_unknown_is_flagged(tmp_path):
+    condition = resource(
+        "Condition",
+        code=concept("I10"),
+        recordedDate="2020-01-01",
+        verificationStatus={"text": "Verdacht auf"},
+    )
+    result = ingest_lines(tmp_path, condition)
+    assert result.accounting["flagged"]["unknown_verification_status"] == 1

@@ -139,7 +139,7 @@ def _unconfirmed(status: Concept | None, context: Context) -> str | None:
 
     Of several codings the one that says less counts. An unknown one is flagged.
     """
-    found = [_status(coding.code) for coding in status.coding if coding.code] if status else []
+    found = [_status(word) for word in _status_words(status)] if status else []
     for name in found:
         if name in _WRONG:
             raise Filtered(f"verification {name}")
@@ -149,6 +149,13 @@ def _unconfirmed(status: Concept | None, context: Context) -> str | None:
     if doubt:
         context.flags["unconfirmed_finding"] += 1
     return doubt
+
+
+def _status_words(status: Concept) -> list[str]:
+    """Its codes, else the displays of its codings, else its text."""
+    codes = [coding.code for coding in status.coding if coding.code]
+    displays = [coding.display for coding in status.coding if coding.display]
+    return codes or displays or ([status.text] if status.text else [])
 
 
 def _status(code: str) -> str:
