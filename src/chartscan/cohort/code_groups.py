@@ -45,8 +45,8 @@ class CodeGroup(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 def can_be_read(code: str, declared: frozenset[str] = frozenset()) -> bool:
     """Whether a diagnosis is coded in a system that the groups are written in, or that the site declares.
 
-    Any other diagnosis may be of any group: its system does not tell. So may one whose code has no form of its
-    system, such as UNK or ICD10:I10.
+    Any other diagnosis may be of any group: its system does not tell. So may one whose code has no form of
+    its system, such as UNK or ICD10:I10.
     """
     system, _, value = code.partition("//")
     form = _CODES.get(icd_version(system) or 0)
