@@ -104,3 +104,16 @@ def test_a_json_file_that_is_too_large_is_refused_unread(tmp_path):
         file.truncate(files.MOST_JSON_BYTES + 1)
     with pytest.raises(DataError, match=r"x\.json has 536,870,913 bytes"):
         files.read_json(path, dict, "anything")
+
+
+def test_a_pipe_planted_as_a_draft_does_not_stop_a_writer(tmp_path):
+    os.mkfifo(tmp_path / f".out.{'0' * 16}")
+    files.write_bytes(tmp_path / "out", b"x")
+    assert (tmp_path / "out").read_bytes() == b"x"
+
+
+@pytest.mark.parametrize("digests", [[], "abc", None, 5])
+def test_a_manifest_that_is_no_mapping_is_refused(tmp_path, digests):
+    files.write_json(tmp_path / files.MANIFEST, {"sha256": digests})
+    with pytest.raises(DataError, match=r"manifest.json is damaged"):
+        files.verify(tmp_path)

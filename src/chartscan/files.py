@@ -153,7 +153,7 @@ def sweep(out: Path) -> None:
     within = [p for p in _entries(out) if _DRAFT.fullmatch(p.name)] if _is_folder(out) else []
     for path in (*beside, *within):
         try:
-            held = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+            held = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)  # a pipe would wait
         except OSError:
             continue
         try:
@@ -229,7 +229,8 @@ def _manifest(folder: Path) -> dict[str, str]:
     try:
         manifest = json.loads(content)
         digests = manifest["sha256"]
-        as_written = content == _json({"sha256": digests}) and all(map(_plain, digests))
+        as_written = isinstance(digests, dict) and all(map(_plain, digests))
+        as_written = as_written and content == _json({"sha256": digests})
     except (ValueError, KeyError, TypeError, RecursionError):
         as_written = False
     if not as_written:

@@ -211,6 +211,24 @@ def test_a_series_folder_whose_files_do_not_fit_together_is_refused(mixed, tmp_p
         load(folder)
 
 
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"labels": {"a": {"settings": {"task": 3}}}},
+        {"labels": {"a": None}},
+        {"labels": 2},
+        {"recipe": [1]},
+        {"data": "x"},
+        {"curves": {"losses": []}},
+        {"curves": {"a/losses": [{"loss": 1.0}]}},
+    ],
+)
+def test_a_run_record_of_another_shape_is_refused(mixed, tmp_path, fields):
+    folder = resealed(mixed[1], tmp_path / "changed", "run.json", edited(mixed[1], "run.json", **fields))
+    with pytest.raises(DataError, match=r"run.json is not the record of a training"):
+        load(folder)
+
+
 def test_variables_of_other_records_do_not_fit_the_weights(mixed, tmp_path):
     other = tmp_path / "other.json"
     variables(seed=7).save(other)

@@ -77,3 +77,11 @@ def test_intervals_of_fewer_than_a_hundred_resamples_are_said_to_mean_nothing(ma
     assert few.warning
     assert "mean nothing" in few.text
     assert "mean nothing" not in more.text
+
+
+def test_tasks_without_calibration_are_named_where_a_model_has_it_for_others(make_models):
+    models, _ = make_models()
+    others = [PredictionSet("death", m.model, m.table, m.cohort, {}) for m in models]
+    text = found(evaluate([*calibrated(models), *others], bootstrap=10))["Uncalibrated scores"].text
+    assert "for death are uncalibrated" in text
+    assert "readmission" not in text

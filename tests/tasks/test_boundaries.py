@@ -2,11 +2,14 @@
 
 from datetime import datetime, timedelta
 
+import msgspec
 import pytest
 
-from chartscan.cohort import Site, record_from_events
+from chartscan.cohort import Site, StayConfig, record_from_events
 from chartscan.cohort.code_groups import FLUID_DISORDER, HYPERTENSION, LIPID_DISORDER
+from chartscan.errors import ConfigError
 from chartscan.find import find, names
+from chartscan.settings import with_settings
 from synthetic_records import DAY, HOUR, US, History, end_of_day, start_of_day
 
 IN = datetime(2150, 3, 1, 10)
@@ -366,3 +369,22 @@ def test_a_death_in_doubt_gives_no_labels():
 def test_code_groups_match_by_system_and_prefix(group, inside, outside):
     assert all(group.matches(code) for code in inside)
     assert not any(group.matches(code) for code in outside)
+
+
+TIMES = ("hours", "longer_than_hours", "horizon_days", "merge_gap_hours", "doubtful_death_days")
+
+
+@pytest.mark.parametrize("value", ["-1", "1e9", "1e300"])
+def test_times_that_no_calendar_can_add_are_no_settings(value):
+    defaults = [*(find("tasks", name).DEFAULT for name in names("tasks")), StayConfig()]
+    tried = [(one, field) for one in defaults for field in msgspec.structs.asdict(one) if field in TIMES]
+    assert {field for _, field in tried} == set(TIMES)
+    for one, field in tried:
+        with pytest.raises(ConfigError, match=f"--set {field}: Expected"):
+            with_settings(one, [f"{field}={value}"])
+
+
+@pytest.mark.parametrize("task", ["mortality_30d", "readmission_30d", "hypertension_1y"])
+def test_a_horizon_has_at_least_a_day(task):
+    with pytest.raises(ConfigError, match=">= 1"):
+        with_settings(find("tasks", task).DEFAULT, ["horizon_days=0"])

@@ -45,6 +45,25 @@ class Description(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
             raise ValueError(f"heads or members: expected distinct heads, at most {MOST_MEMBERS} members")
 
 
+class _Settings(msgspec.Struct, frozen=True):
+    task: dict[str, Any] = {}
+    stays: dict[str, Any] = {}
+
+
+class _Learned(msgspec.Struct, frozen=True):
+    settings: _Settings = msgspec.field(default_factory=_Settings)
+
+
+class _Record(msgspec.Struct, frozen=True):
+    """The parts of run.json that are used later. What else it holds is shown, not used."""
+
+    labels: dict[str, _Learned] = {}
+    data: dict[str, Any] = {}
+    versions: dict[str, Any] = {}
+    recipe: dict[str, Any] = {}
+    curves: dict[str, list[dict[str, float | None]]] = {}
+
+
 def _is_name(task: str) -> bool:
     return 0 < len(task) <= 200 and task.isprintable() and not set(task) & {"/", "\\"}
 
@@ -52,6 +71,19 @@ def _is_name(task: str) -> bool:
 def read(path: Path, type_: type[T]) -> T:
     """The JSON in `path` as `type_`; DataError where it is anything else."""
     return files.read_json(path, type_, "what this version of chartscan writes")
+
+
+def read_run(path: Path) -> dict[str, Any]:
+    """The run record in `path`; DataError where a part that is used later has another shape than ours."""
+    run = read(path, dict[str, Any])
+    try:
+        curves = msgspec.convert(run, _Record).curves
+        steps = [row.get("step") for rows in curves.values() for row in rows]
+        if not all(name.count("/") == 1 for name in curves) or None in steps:
+            raise ValueError("curves are not those of a training")
+    except ValueError as err:
+        raise DataError(f"{path} is not the record of a training: {err}.") from err
+    return run
 
 
 def settings(folder: Path, content: dict[str, Any], type_: type[T], of: str) -> T:

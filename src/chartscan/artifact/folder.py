@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from chartscan import files
-from chartscan.artifact.description import CALIBRATION, MODEL, RUN, Description, read, require
+from chartscan.artifact.description import CALIBRATION, MODEL, RUN, Description, read, read_run, require
 from chartscan.artifact.ensemble import check_ensemble, load_ensemble, save_ensemble
 from chartscan.artifact.families import (
     Artifact,
@@ -54,7 +54,7 @@ def load(folder: Path, device: str = "cpu", depth: int = 0) -> Artifact:
     common = {
         "name": about.name,
         "calibration": read(folder / CALIBRATION, dict[str, Calibration]),
-        "run": read(folder / RUN, dict[str, Any]),
+        "run": read_run(folder / RUN),
     }
     artifact = _load_family(
         folder, names, about, common, partial(load, device=device, depth=depth + 1), device

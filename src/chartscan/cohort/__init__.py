@@ -18,7 +18,7 @@ from chartscan.cohort.record import (
     rows_from_events,
     with_first_instants,
 )
-from chartscan.cohort.stays import Encounter, Stay, StayConfig
+from chartscan.cohort.stays import Encounter, HorizonDays, Hours, Stay, StayConfig
 
 __all__ = [
     "COLUMNS",
@@ -26,6 +26,8 @@ __all__ = [
     "Diagnosis",
     "Encounter",
     "FollowUp",
+    "HorizonDays",
+    "Hours",
     "Interval",
     "Life",
     "Outcome",

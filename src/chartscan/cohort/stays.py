@@ -7,7 +7,7 @@ record splits it into.
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Literal
+from typing import Annotated, Literal, TypeAlias
 
 import msgspec
 
@@ -19,16 +19,22 @@ MAYBE_ONE_STAY = "dates alone do not say whether the next encounter is part of t
 INSTANT = timedelta(microseconds=1)  # from the last instant of a day to the first of the next
 UNKNOWN_CLASS = "an encounter of unknown class may be part of the stay"
 
+# Settings of time, within what a calendar can add. Nothing is asked before the admission, nor of the past.
+_MOST_DAYS = 100 * 366
+Hours: TypeAlias = Annotated[float, msgspec.Meta(ge=0, le=24 * _MOST_DAYS)]
+Days: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=_MOST_DAYS)]
+HorizonDays: TypeAlias = Annotated[int, msgspec.Meta(ge=1, le=_MOST_DAYS)]
+
 
 class StayConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How stays are formed; part of what every label depends on. Section `stays` of a site file."""
 
     version: int = 2
-    merge_gap_hours: float = 0.0  # encounters that overlap, touch or lie at most this far apart are one stay
+    merge_gap_hours: Hours = 0.0  # encounters that overlap, touch or lie at most this far apart are one stay
     merge_dates: bool = (
         False  # an end and a start known by date only are one stay on the same or the next day
     )
-    doubtful_death_days: int = 60  # an event later than this after death puts the death in doubt
+    doubtful_death_days: Days = 60  # an event later than this after death puts the death in doubt
     # A death known by its date only, on the day of a discharge that says nothing: unknown, or in hospital.
     same_day_death: Literal["unknown", "in_hospital"] = "unknown"
     planned_classes: tuple[str, ...] = ()  # admission classes (upper case) whose stays are planned

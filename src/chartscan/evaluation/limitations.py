@@ -31,7 +31,7 @@ def limitations(evaluation: Evaluation, sections: ReportSections) -> list[Limita
         *(one for task in evaluation.tasks for one in _baselines(task, title(sections, task.task))),
         *_seen(list(origins(evaluation))),
         *_place(list(origins(evaluation))),
-        _calibration(evaluation),
+        _calibration(evaluation, sections),
         _data(sections),
         _follow_up(sections.dataset.follow_up if sections.dataset else None),
         _intervals(evaluation),
@@ -115,16 +115,19 @@ def _place(found: list[Origin]) -> list[Limitation]:
     return limits
 
 
-def _calibration(evaluation: Evaluation) -> Limitation:
-    models = {(m.model, m.calibrated) for task in evaluation.tasks for m in task.models}
-    without = sorted({name for name, how in models if how in UNCALIBRATED})
+def _calibration(evaluation: Evaluation, sections: ReportSections) -> Limitation:
+    models = [(m.model, m.calibrated, task.task) for task in evaluation.tasks for m in task.models]
+    without = sorted({name for name, how, _ in models if how in UNCALIBRATED})
     if without:
+        tasks = [task for _, how, task in models if how in UNCALIBRATED]
+        some = {name for name, how, _ in models if how not in UNCALIBRATED} & set(without)
+        where = f" for {', '.join(title(sections, task) for task in dict.fromkeys(tasks))}" if some else ""
         text = (
-            f"The scores of {', '.join(without)} are uncalibrated, or nothing says that they were "
+            f"The scores of {', '.join(without)}{where} are uncalibrated, or nothing says that they were "
             "calibrated. They rank subjects; they must not be read as risks."
         )
         return Limitation("Uncalibrated scores", text, True)
-    ways = sorted({str(how) for _, how in models})
+    ways = sorted({str(how) for _, how, _ in models})
     text = (
         f"The settings say that all models were calibrated ({', '.join(ways)}) before these predictions. The "
         "curves show the calibrated probabilities."

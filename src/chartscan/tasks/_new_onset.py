@@ -10,7 +10,7 @@ from enum import Enum
 
 import msgspec
 
-from chartscan.cohort import Interval, Outcome, Record, Stay, absent, excluded
+from chartscan.cohort import HorizonDays, Interval, Outcome, Record, Stay, absent, excluded
 from chartscan.cohort.code_groups import CodeGroup, can_be_read
 from chartscan.cohort.record import Diagnosis
 from chartscan.tasks import _at_discharge
@@ -24,7 +24,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     group: CodeGroup
     version: int = 2
-    horizon_days: int = 365
+    horizon_days: HorizonDays = 365
 
 
 class Place(Enum):

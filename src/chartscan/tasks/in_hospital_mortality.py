@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import msgspec
 
-from chartscan.cohort import Outcome, Record, Stay, absent
+from chartscan.cohort import Hours, Outcome, Record, Stay, absent
 from chartscan.tasks._after_24h import flags, not_asked
 from chartscan.tasks._title import counted, titled
 
@@ -22,7 +22,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """When the prediction is made."""
 
     version: int = 2
-    hours: float = 24  # after admission; 48 is a common variant
+    hours: Hours = 24  # after admission; 48 is a common variant
 
 
 DEFAULT = Config()

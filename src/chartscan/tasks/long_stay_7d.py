@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import msgspec
 
-from chartscan.cohort import Outcome, Record, Stay, absent, excluded
+from chartscan.cohort import Hours, Outcome, Record, Stay, absent, excluded
 from chartscan.tasks._after_24h import flags, not_asked
 from chartscan.tasks._title import counted, titled
 
@@ -22,8 +22,8 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What is long, when the prediction is made, and whether stays that end in death take part."""
 
     version: int = 2
-    hours: float = 24  # after admission
-    longer_than_hours: float = 168
+    hours: Hours = 24  # after admission
+    longer_than_hours: Hours = 168
     exclude_deaths: bool = False  # they are flagged in any case
 
 

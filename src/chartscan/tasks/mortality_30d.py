@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
-from chartscan.cohort import Outcome, Record, Stay, absent
+from chartscan.cohort import HorizonDays, Outcome, Record, Stay, absent
 from chartscan.tasks._at_discharge import not_asked
 from chartscan.tasks._title import counted, titled
 
@@ -25,7 +25,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`resolution` "day" counts calendar days, since many deaths carry a date only; "instant" counts time."""
 
     version: int = 2
-    horizon_days: int = 30  # 32 in the published variant
+    horizon_days: HorizonDays = 30  # 32 in the published variant
     resolution: Literal["day", "instant"] = "day"
 
 

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import msgspec
 
-from chartscan.cohort import Interval, Outcome, Record, Stay, absent, excluded
+from chartscan.cohort import HorizonDays, Interval, Outcome, Record, Stay, absent, excluded
 from chartscan.tasks._at_discharge import not_asked
 from chartscan.tasks._title import counted, titled
 
@@ -23,7 +23,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Which stays count, and what a death before any readmission means."""
 
     version: int = 2
-    horizon_days: int = 30
+    horizon_days: HorizonDays = 30
     planned_classes: tuple[str, ...] = ()  # admission classes in upper case that are no readmission: ELECTIVE
     exclude_deaths: bool = False  # leave out patients who die in the window without readmission
 
