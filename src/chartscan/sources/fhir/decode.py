@@ -187,7 +187,7 @@ def _keys_at_the_top(raw: bytes) -> int:
 def _may_double(data: bytes, lines: int, space: np.ndarray) -> bool:
     """Whether a line may say its id or its subject twice; sure but where others say none.
 
-    Four bytes are compared at a time, at each of the four ways to begin: a third of the time that bytes.count
+    Four bytes are compared at a time, at each of the four ways to begin: half the time that bytes.count
     takes. Of "subject" any four bytes inside are counted, which one way to begin always meets.
     """
     ids = subjects = 0
@@ -195,10 +195,10 @@ def _may_double(data: bytes, lines: int, space: np.ndarray) -> bool:
         size = max(len(data) - skip, 0) // 4 * 4
         np.copyto(space[:size], np.frombuffer(data, np.uint8, size, min(skip, len(data))))
         words = space[:size].view("<u4")
-        ids += np.count_nonzero(words == _ID)
+        ids += int(np.count_nonzero(words == _ID))
         if skip == 0:
-            subjects = sum(np.count_nonzero(words == part) for part in _IN_SUBJECT)
-    return bool(ids > lines or (subjects > lines and data.count(b'"subject"') > lines))
+            subjects = sum(int(np.count_nonzero(words == part)) for part in _IN_SUBJECT)
+    return ids > lines or (subjects > lines and data.count(b'"subject"') > lines)
 
 
 def _hides_text(data: bytes) -> bool:
