@@ -45,6 +45,8 @@ _ESCAPE = re.compile(rb"\\u(?:[dD][89a-fA-F]|0000)")
 _NUL = re.compile(rb"(?<!\\)((?:\\\\)*)\\u0000")
 _PAIR = re.compile(rb"\\u[dD][89abAB]..\\u[dD][c-fC-F]..")
 _STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"')
+_ID = int.from_bytes(b'"id"', "little")
+_IN_SUBJECT = [int.from_bytes(part, "little") for part in (b"subj", b"ubje", b"bjec", b"ject")]
 _NO_BRACKETS = bytes(set(range(256)) - set(b"{}[]"))
 _NO_STRUCTURE = bytes(set(range(256)) - set(b"{}[]:"))
 
@@ -71,7 +73,7 @@ class LineDecoder:
         them one by one."""
         if len(self._space) < len(data):
             self._space = np.empty(len(data), np.uint8)
-        self._suspect_keys = line <= CHECKED_LINES or _may_double(data, len(ends))
+        self._suspect_keys = line <= CHECKED_LINES or _may_double(data, len(ends), self._space)
         self._check_keys = self._suspect_keys or self._guess in REFERENCE_TYPES
         self._check = (
             len(data) > self._line_limit
@@ -182,9 +184,21 @@ def _keys_at_the_top(raw: bytes) -> int:
     return keys
 
 
-def _may_double(data: bytes, lines: int) -> bool:
-    """Whether a line may say its id or its subject twice; sure but where others say none."""
-    return data.count(b'"id"') > lines or data.count(b'"subject"') > lines
+def _may_double(data: bytes, lines: int, space: np.ndarray) -> bool:
+    """Whether a line may say its id or its subject twice; sure but where others say none.
+
+    Four bytes are compared at a time, at each of the four ways to begin: half the time that bytes.count
+    takes. Of "subject" any four bytes inside are counted, which one way to begin always meets.
+    """
+    ids = subjects = 0
+    for skip in range(4):
+        size = max(len(data) - skip, 0) // 4 * 4
+        np.copyto(space[:size], np.frombuffer(data, np.uint8, size, min(skip, len(data))))
+        words = space[:size].view("<u4")
+        ids += int(np.count_nonzero(words == _ID))
+        if skip == 0:
+            subjects = sum(int(np.count_nonzero(words == part)) for part in _IN_SUBJECT)
+    return ids > lines or (subjects > lines and data.count(b'"subject"') > lines)
 
 
 def _hides_text(data: bytes) -> bool:

@@ -29,10 +29,14 @@ def map_observation(observation: Observation, context: Context) -> None:
             raise Filtered(f"status {status}")
     subject = context.subject(observation.subject)
     visit = context.visit(observation.encounter) if observation.encounter else None
-    issued = context.known(observation.issued) if observation.issued else None
+    known = context.clock.known
+    try:
+        issued = known(observation.issued) if observation.issued else None
+    except KeyError:
+        issued = context.known(observation.issued)
     written = observation.effectiveDateTime or _other_time(observation)
     try:
-        time = context.clock.known(written)
+        time = known(written)
     except KeyError:
         time = context.time(written, visit, issued)
     if visit is not None and not visit.first <= time <= visit.last:

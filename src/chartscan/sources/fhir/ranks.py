@@ -11,8 +11,12 @@ _CLOCK = Clock()
 
 
 def version_of(meta: Meta | None) -> int:
-    """The number of a version, -1 where it has none: many servers write words."""
-    text = meta.versionId if meta else None
+    """The number of a version, -1 where it has none."""
+    return version_in(meta.versionId if meta else None)
+
+
+def version_in(text: str | None) -> int:
+    """The number that a `versionId` is, -1 where it is none: many servers write words."""
     if text and text.isascii() and text.isdigit() and len(text) <= _MOST_DIGITS:
         return int(text)
     return -1

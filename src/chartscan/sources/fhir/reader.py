@@ -176,6 +176,7 @@ class Reader:
                 self._events.drop_after(rows)
                 self._count(err, file, block.place(number, begin), bytes(line))
             begin = end + 1
+        self._versions.gather()
         self._count_accepted(file, Counter(accepted))
         if b"\r" in block.data and (crlf := block.data.count(b"\r\n")):
             self._writer.accounting.normalised("crlf_line_end", crlf)

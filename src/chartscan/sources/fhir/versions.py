@@ -10,9 +10,8 @@ the latest `lastUpdated`; where that is equal too, the later line. A version tha
 result stays until the correction became known: see `_history`.
 """
 
-from array import array
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,9 +19,9 @@ import numpy as np
 import pyarrow as pa
 
 from chartscan.errors import DataError
-from chartscan.sources.fhir.ranks import ALWAYS, NO_TIME, updated_of, version_of
-from chartscan.sources.fhir.remember import remember
-from chartscan.sources.fhir.resources import DECODERS
+from chartscan.sources.fhir.ranks import ALWAYS, NO_TIME, moment_of, version_in
+from chartscan.sources.fhir.remember import LIMIT
+from chartscan.sources.fhir.resources import DECODERS, Meta
 from chartscan.sources.fhir.retractions import Deletion
 from chartscan.store.writing import writing
 
@@ -47,6 +46,8 @@ _KINDS = tuple(DECODERS)
 _KIND_NUMBERS = {kind: number for number, kind in enumerate(_KINDS)}
 _KIND_KEYS = np.array([hash(kind) for kind in _KINDS], np.int64)
 _SALT = "\0"
+_Line = tuple[str, int, str, int, str | None, str | None]  # id, place, kind, state, version, updated
+_NO_META = Meta()
 _OBSERVATION = _KIND_NUMBERS["Observation"]
 _PARTS = 64
 _IN_MEMORY = 1 << 18  # records
@@ -68,47 +69,59 @@ class Versions:
     """Gathers a record of each line; `folder` holds those that do not fit into memory."""
 
     def __init__(self, folder: Path):
-        # Numbers alone: whatever else is kept of a line, even its id, costs reading its place in the cache.
-        self._lines = array("q")  # key, check, place, kind, state of each line
-        self._ranks = array("q")  # place, version, updated of those that have them
-        self._numbers: dict[str | None, int] = {}  # of versions as they are written
+        self._noted: list[_Line] = []  # of the block that is read now
+        self._gathered: list[np.ndarray] = []  # their records
+        self.waiting = 0  # lines that `flush` has not seen
+        self._versions: dict[str | None, int] = {None: -1}  # by how they are written
+        self._updates: dict[str | None, int] = {None: NO_TIME}
         self._records = _Records(folder)
 
     def note(self, kind: str, resource: Any, place: int, left_out: bool) -> None:
         """Remember one line that was accepted, or left out on purpose."""
         state = _LEFT_OUT if left_out else 0
         if kind == "Observation":
-            state += (_TIMED if resource.issued else 0) + (
-                _PRELIMINARY if resource.status == "preliminary" else 0
-            )
-        key = hash(resource.id), hash(resource.id + _SALT)
-        self._lines.extend((*key, place, _KIND_NUMBERS[kind], state))
-        if (meta := resource.meta) is not None:
-            version = self._numbers.get(meta.versionId)
-            if version is None:
-                version = remember(self._numbers, meta.versionId, version_of(meta))
-            self._ranks.extend((place, version, updated_of(meta)))
+            if resource.issued:
+                state |= _TIMED
+            if resource.status == "preliminary":
+                state |= _PRELIMINARY
+        meta = resource.meta or _NO_META
+        self._noted.append((resource.id, place, kind, state, meta.versionId, meta.lastUpdated))
 
-    @property
-    def waiting(self) -> int:
-        """Lines that `flush` has not seen."""
-        return len(self._lines) // 5
+    def gather(self) -> None:
+        """Keep numbers of what was noted, while it is in the processor's cache: once for each block.
+
+        Whatever else was kept of a line until `flush`, even its id, would cost reading its place again.
+        """
+        if not self._noted:
+            return
+        ids, places, kinds, states, versions, updates = zip(*self._noted, strict=True)
+        self._noted = []
+        columns = {
+            "key": map(hash, ids),
+            "check": [hash(name + _SALT) for name in ids],
+            "place": places,
+            "kind": map(_KIND_NUMBERS.__getitem__, kinds),
+            "state": states,
+            "version": _looked_up(self._versions, versions, version_in),
+            "updated": _looked_up(self._updates, updates, moment_of),
+        }
+        numbers = {name: np.fromiter(column, np.int64, len(ids)) for name, column in columns.items()}
+        found = _records(numbers.pop("key"), numbers.pop("check"), numbers.pop("kind"))
+        for name, column in numbers.items():
+            found[name] = column
+        self._gathered.append(found)
+        self.waiting += len(found)
 
     def flush(self, events: pa.Table | None = None, places: np.ndarray | None = None) -> None:
         """Put the waiting lines aside; `events` are all of theirs, each from the line at its place."""
-        if not self._lines:
+        self.gather()
+        if not self.waiting:
             return
-        keys, checks, lines, kinds, states = np.frombuffer(self._lines, np.int64).reshape(-1, 5).T
-        found = _records(keys, checks, kinds)
-        found["place"], found["state"] = lines, states
-        if self._ranks:
-            ranked, *ranks = np.frombuffer(self._ranks, np.int64).reshape(-1, 3).T
-            at = np.searchsorted(lines, ranked)  # places only grow
-            found["version"][at], found["updated"][at] = ranks
+        records = np.concatenate(self._gathered)
         if events is not None and places is not None and len(places):
-            _set_contents(found, events, places)
-        self._records.add(found)
-        self._lines, self._ranks = array("q"), array("q")
+            _set_contents(records, events, places)
+        self._records.add(records)
+        self._gathered, self.waiting = [], 0
 
     def verdict(self, deletions: Sequence[Deletion]) -> Verdict:
         """Compare all records with each other and with the deletions."""
@@ -166,6 +179,17 @@ class _Records:
             path = self._folder / str(number)
             yield np.fromfile(path, _RECORD)
             path.unlink()
+
+
+def _looked_up(
+    known: dict[str | None, int], texts: tuple[str | None, ...], read: Callable[[str | None], int]
+) -> Iterator[int]:
+    """What `read` makes of each text; most come again and again."""
+    if len(known) > LIMIT:
+        known.clear()
+    for text in set(texts) - known.keys():
+        known[text] = read(text)
+    return map(known.__getitem__, texts)
 
 
 def _records(keys: np.ndarray, checks: np.ndarray, kinds: np.ndarray) -> np.ndarray:
