@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import stat
+from typing import ClassVar
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -12,12 +13,15 @@ import pytest
 
 from chartscan import site_key
 from chartscan.errors import ConfigError, DataError
+from chartscan.notes import Note
+from chartscan.recipes.ingest import IngestPlan, run_ingest
 from chartscan.recipes.runs import seen as seen_module
 from chartscan.recipes.runs.seen import seen, seen_record
 from chartscan.sources import fhir
 from chartscan.store.dataset import Dataset
 from chartscan.store.subjects import subject_id_of
 from chartscan.store.writer import DatasetWriter
+from icu import Silent
 
 
 @pytest.fixture
@@ -100,6 +104,23 @@ def test_a_key_is_made_once_for_its_owner_alone(tmp_path, key):
     site_key._key.cache_clear()
     assert site_key.site_key() == first
     assert os.listdir(path.parent) == ["ours"]
+
+
+def test_a_key_that_is_new_is_told_where_it_is_made(tmp_path, key):
+    class Told(Silent):
+        notes: ClassVar[list[Note]] = []
+
+        def note(self, note: Note) -> None:
+            self.notes.append(note)
+
+    ingested(tmp_path, "a")  # with a key
+    export = tmp_path / "export"
+    run_ingest(IngestPlan("fhir", export, tmp_path / "b", [], []), Told())
+    assert not [note for note in Told.notes if note.code == "new_site_key"]
+    key("misspelt")
+    run_ingest(IngestPlan("fhir", export, tmp_path / "c", [], []), Told())
+    (note,) = [note for note in Told.notes if note.code == "new_site_key"]
+    assert str(tmp_path / "keys" / "misspelt") in note.text
 
 
 def test_a_key_that_cannot_be_trusted_is_refused_with_a_remedy(tmp_path, key):

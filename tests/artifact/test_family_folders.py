@@ -1,5 +1,7 @@
 """Artifacts of time series and ensembles: what goes in comes out, and what is damaged is refused by name."""
 
+import errno
+import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -14,10 +16,12 @@ from chartscan.artifact import EnsembleArtifact, SeriesArtifact, SummaryArtifact
 from chartscan.errors import ConfigError, DataError
 from chartscan.predict import log_odds
 from family_artifacts import (
+    BINS,
     CALIBRATION,
     RUN,
     SERIES,
     TASKS,
+    TOKENS,
     ensemble,
     labels,
     records,
@@ -251,3 +255,18 @@ def test_an_ensemble_that_does_not_belong_together_is_not_saved(tmp_path):
         with pytest.raises(ConfigError, match=words):
             save(tmp_path / "run", artifact)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_names_the_file_of_a_part_and_leaves_the_old_one(tmp_path, monkeypatch):
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    path = tmp_path / "part.json"
+    path.write_text("old")
+    monkeypatch.setattr(os, "fsync", full)
+    models = [summary_artifact(name).models["a"] for name in ("xgboost", "logistic")]
+    for part in (variables(), BINS, TOKENS.vocabulary, *models):
+        with pytest.raises(OSError, match="No space left") as caught:
+            part.save(path)
+        assert caught.value.filename == str(path)
+        assert [(file.name, file.read_text()) for file in tmp_path.iterdir()] == [("part.json", "old")]

@@ -1,8 +1,10 @@
 """The written export: reproducible, whole, readable."""
 
+import errno
 import gzip
 import hashlib
 import json
+import os
 from collections import Counter, defaultdict
 from datetime import datetime
 from itertools import pairwise
@@ -162,3 +164,14 @@ def test_a_failed_run_leaves_nothing_behind(tmp_path):
 def test_impossible_settings_are_refused(settings):
     with pytest.raises(ConfigError, match="subjects >= 1"):
         msgspec.structs.replace(SimulateConfig(), **settings)
+
+
+def test_a_full_disk_names_the_export_and_leaves_nothing(tmp_path, monkeypatch):
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("chartscan.simulate.export._write_lines", full)
+    with pytest.raises(OSError, match="No space left") as caught:
+        simulate(tmp_path / "export", SimulateConfig(subjects=1))
+    assert caught.value.filename == str(tmp_path / "export")
+    assert not list(tmp_path.iterdir())

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import msgspec
 
+from chartscan import site_key
 from chartscan.errors import ConfigError
 from chartscan.find import find
+from chartscan.notes import Note
 from chartscan.recipes.questions.forming import stay_config
 from chartscan.recipes.runs.job import Watcher
 from chartscan.recipes.site_starter import SECTIONS, write_suggestions
@@ -46,6 +48,7 @@ def run_ingest(plan: IngestPlan, watcher: Watcher) -> tuple[Dataset, Accounting]
     config = with_vocabulary(with_splits(settings, plan), site, plan)
     store = store_config(plan)
     check_places(plan)
+    note_new_key(watcher)
     writer = DatasetWriter(
         plan.out,
         source=plan.source,
@@ -61,6 +64,19 @@ def run_ingest(plan: IngestPlan, watcher: Watcher) -> tuple[Dataset, Accounting]
     finally:  # also of an export that could not be published: its words may be what is wrong
         suggest(plan, writer.accounting, site, watcher)
     return Dataset.open(plan.out), writer.accounting
+
+
+def note_new_key(watcher: Watcher) -> None:
+    """Makes the site's key where there is none, and says so: with another one all subjects are new."""
+    path = site_key.key_path()
+    missing = not site_key.is_open() and not path.exists()
+    site_key.site_key()
+    if missing:
+        text = (
+            f"{path}: a new site key was made. Keep a copy. Patients of datasets that were made with another "
+            f"key are not recognised; if there is one, name it with {site_key.VARIABLE} and ingest again."
+        )
+        watcher.note(Note("new_site_key", text, warning=False))
 
 
 def with_vocabulary(config: msgspec.Struct, site: Site, plan: IngestPlan) -> msgspec.Struct:

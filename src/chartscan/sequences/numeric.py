@@ -82,7 +82,7 @@ class NumericBins(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=
 
     def save(self, path: Path) -> None:
         """Write numeric.json."""
-        path.write_bytes(msgspec.json.format(msgspec.json.encode(self, order="sorted")) + b"\n")
+        files.write_bytes(path, msgspec.json.format(msgspec.json.encode(self, order="sorted")) + b"\n")
 
     @classmethod
     def load(cls, path: Path) -> "NumericBins":

@@ -110,7 +110,7 @@ class Pace(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=True):
 
     def save(self, path: Path) -> None:
         """Write pace.json."""
-        path.write_bytes(msgspec.json.encode(self) + b"\n")
+        files.write_bytes(path, msgspec.json.encode(self) + b"\n")
 
     @classmethod
     def load(cls, path: Path, tokens: int) -> "Pace":

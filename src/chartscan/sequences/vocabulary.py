@@ -81,7 +81,7 @@ class Vocabulary(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=T
 
     def save(self, path: Path) -> None:
         """Write vocabulary.json."""
-        path.write_bytes(self._json())
+        files.write_bytes(path, self._json())
 
     @classmethod
     def load(cls, path: Path) -> "Vocabulary":

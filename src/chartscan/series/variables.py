@@ -222,7 +222,7 @@ class Variables(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=Tr
 
     def save(self, path: Path) -> None:
         """Write variables.json."""
-        path.write_bytes(self._json())
+        files.write_bytes(path, self._json())
 
     @classmethod
     def load(cls, path: Path) -> "Variables":

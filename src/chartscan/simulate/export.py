@@ -81,8 +81,10 @@ def simulate(out: Path, config: SimulateConfig, progress: Progress | None = None
         _write_manifest(staging, config, counts)
         staging.chmod(0o755)
         os.rename(staging, out)
-    except BaseException:
+    except BaseException as err:
         shutil.rmtree(staging, ignore_errors=True)
+        if isinstance(err, OSError) and err.errno is not None:  # of a failed write the system names no file
+            raise OSError(err.errno, err.strerror, str(out)) from err
         raise
     return counts
 

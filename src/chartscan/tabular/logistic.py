@@ -61,7 +61,7 @@ class Model:
         """Write the model as JSON; numbers keep all their digits."""
         fields = asdict(self.columns) | {"weights": self.weights, "intercept": self.intercept}
         plain = {name: np.asarray(value).tolist() for name, value in fields.items()}
-        path.write_bytes(msgspec.json.encode(plain))
+        files.write_bytes(path, msgspec.json.encode(plain))
 
 
 def fit(

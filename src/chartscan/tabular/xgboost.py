@@ -15,6 +15,7 @@ import xgboost as xgb
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
+from chartscan import files
 from chartscan.errors import DataError
 from chartscan.tabular._checks import Matrix, check_config, check_training, check_width
 from chartscan.tabular._trees import checked_trees
@@ -80,7 +81,7 @@ class Model:
 
     def save(self, path: Path) -> None:
         """Write the model as XGBoost's own JSON."""
-        path.write_bytes(self.booster.save_raw("json"))
+        files.write_bytes(path, bytes(self.booster.save_raw("json")))
 
 
 def fit(

@@ -45,7 +45,7 @@ class Log:
 
     def append(self, row: Mapping[str, Any]) -> None:
         """Adds one line."""
-        with self.path.open("ab") as file:
+        with files.naming(self.path), self.path.open("ab") as file:
             file.write(msgspec.json.encode(row) + b"\n")
 
     def cut(self, step: int) -> None:
