@@ -219,7 +219,7 @@ def test_training_without_labels_leaves_out_refused_tasks_and_ends_with_3(tmp_pa
     result = run(
         "train", "logistic", "--data", tmp_path / "data", "--out", tmp_path / "model", "--threads", 1
     )
-    assert "refused: hypertension_1y" in result.output
+    assert "hypertension_1y: Refused." in result.output
     assert result.exit_code == 3 or isinstance(result.exception, DataError)
 
 
