@@ -90,7 +90,7 @@ _ICD = re.compile(
     r"(?:.*[-_. ])?(?P<language>br)?(?P<name>icd|cim|cie|cid)[-_. ]*(?P<version>9|10|11)"
     r"(?:[-_. ]*(?P<edition>[a-z]{1,4}?))??"
     r"(?:[-_. ]*(?:codes?|code[-_ ]?system|cs|vs|diagnos[ei]s|diagnostico|diag|dx|procedures?|proc|px))?"
-    r"(?:[-_. ]*(?:v|ver|version)?[-_. ]*\d[\w. -]*)?"
+    r"(?:(?:[-_. ]+(?:v|ver|version))?[-_. ]*\d[\w. -]*)?"
 )
 _PROCEDURES = re.compile(r"proc|pcs|(?:9|10)[-_. ]?(?:cm[-_. ]?)?(?:px|vol[-_. ]?3)")
 _OF_LANGUAGE = {"icd": "", "cim": "FR", "cie": "ES", "cid": "PT", "br": "BR"}

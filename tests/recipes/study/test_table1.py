@@ -68,7 +68,7 @@ def done(plan):
 def test_every_model_answers_every_task_that_can_be_learned(done):
     text, values, said = done
     assert [task["task"] for task in values["tasks"]] == list(TASKS)
-    assert any(line.startswith(f"{RARE}: the train labels are all of one class") for line in said)
+    assert any(f"{RARE}: The train labels are all of one class" in line for line in said)
     assert "5 of 5 cells are finished already" in said
     for task in values["tasks"]:
         assert [row["name"] for row in task["rows"]] == [

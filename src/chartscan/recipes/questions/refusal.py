@@ -16,6 +16,7 @@ _RECORDS = {
     "disposition": "hospital stays end with a disposition",
     "diagnosis_system": "diagnoses are coded in a system",
 }
+_COUNTED = {"sex", *_RECORDS}  # a source that counts none of these counts no words that tasks depend on
 _REMEDY = (
     "Declare the words in a site file: chartscan ingest SOURCE IN OUT --suggest-site site.yaml lists them; "
     "fill it in, and ingest again with --site site.yaml. Or allow more with --max-unknown"
@@ -51,7 +52,7 @@ def _reason(recognition: Mapping[str, Any], task: DependentTask, max_unknown: fl
 
 def _missing(recognition: Mapping[str, Any], task: DependentTask, max_unknown: float) -> str:
     """What a task depends on and no record tells, though the source counts words."""
-    if not recognition or max_unknown >= 1:
+    if not recognition.keys() & _COUNTED or max_unknown >= 1:
         return ""
     if "class" not in recognition and "class" in task.DEPENDS_ON:
         return _NO_ENCOUNTER

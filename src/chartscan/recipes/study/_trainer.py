@@ -12,6 +12,7 @@ import pyarrow as pa
 from chartscan import artifact as artifacts
 from chartscan.cohort import Counts
 from chartscan.errors import ConfigError
+from chartscan.notes import Notes
 from chartscan.predict import predict
 from chartscan.recipes.bench import efficiency as bench
 from chartscan.recipes.bench.epochs import Hospital, asked
@@ -69,6 +70,7 @@ class RecipeTrainer:
             threads=self.threads,
             device=self.device,
             division=None if training.own_split else training.subjects,
+            notes=Notes(self.watcher.note),
         )
         work.begin(job, recipe)
         recipe.train(job)  # type: ignore[attr-defined]
