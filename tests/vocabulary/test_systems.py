@@ -60,7 +60,7 @@ def test_a_system_that_is_no_edition_of_the_icd_is_not_taken_for_one(url):
     st.text("abcdefghijklmnopqrstuvwxyz", min_size=1, max_size=8),
     st.sampled_from(["icd-10-{}", "icd10{}", "ICD-10-{}", "ICD_10_{}", "icd-10-{}-2023", "icd10{}|2024"]),
     st.text("abcdefghijklmnoqrtuvwxyz", min_size=2, max_size=2).filter(
-        lambda e: e not in ("cs", "vs", "dx", "mc")
+        lambda e: e not in ("cs", "vs", "dx", "mc", "wm")
     ),
 )
 def test_editions_never_seen_before_are_of_the_family(place, host, form, edition):
