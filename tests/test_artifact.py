@@ -41,7 +41,7 @@ def vocabulary() -> Vocabulary:
 
 BINS = NumericBins(5, {"LAB//1": (UnitBins("mg/dL", (0.1, 1 / 3, 2.5), 12, 40),)})
 CALIBRATION = {"mortality_30d": Calibration(intercept=-0.1, slope=1 / 3, threshold=0.2, rows=9)}
-RUN = {"seed": 3, "data": "0123", "versions": {"torch": "x"}}
+RUN = {"seed": 3, "data": {"digest": "0123"}, "versions": {"torch": "x"}}
 
 
 def sequence_artifact(seed: int = 0) -> SequenceArtifact:
