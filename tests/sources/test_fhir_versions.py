@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from chartscan.errors import DataError
 from chartscan.sources import fhir
-from chartscan.sources.fhir import versions as versions_module
+from chartscan.sources.fhir import repeats as repeats_module
 from chartscan.store.config import StoreConfig
 from chartscan.store.dataset import Dataset
 from chartscan.store.writer import DatasetWriter
@@ -401,7 +401,7 @@ def test_versions_in_any_order_and_batches_give_what_sorting_them_gives(
         for (number, version), (code, wrong) in drawn.items()
     ]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(versions_module, "_IN_MEMORY", in_memory)
+        patch.setattr(repeats_module, "IN_MEMORY", in_memory)
         result = ingest_lines(tmp_path_factory.mktemp("x"), *lines, batch_rows=batch)
     assert codes(result) == sorted(valid(lines).values())
 

@@ -38,7 +38,8 @@ def read(
     """Write the events of a folder of FHIR JSON into `writer`.
 
     Lines that cannot be used go to the writer's quarantine; what is doubtful about the folder goes to its
-    accounting, as a warning. `progress(bytes_done, bytes_total)` counts bytes on disk, over both passes.
+    accounting, as a warning. `progress(bytes_done, bytes_total)` counts bytes on disk, over both passes,
+    and a third over files in which ids come again.
     DataError when the folder holds nothing usable, or is still being written.
     """
     config, path = config or Config(), Path(path)
@@ -55,7 +56,7 @@ def read(
     reader = Reader(config, records, index, codes, writer, judge)
     for file in files:
         reader.read(file, _reporter(files, 1, progress))
-    reader.finish()
+    reader.finish(_reporter(files, 2, progress))
     check_unchanged(files)
     _account(folder, writer.accounting, config.allow_missing)
     if exported is not None and not index.register.shifted:  # the export's time says nothing of shifted dates
@@ -96,6 +97,6 @@ def _reporter(
 
     def report(file: InputFile, done: int) -> None:
         if progress:
-            progress(before[file.number] + done, 2 * total)
+            progress(before[file.number] + done, max(2, earlier_passes + 1) * total)
 
     return report

@@ -40,6 +40,14 @@ class Clock:
         self._minutes: dict[str, int] = {}  # "T22:23" -> since midnight
         self._tails: dict[str, int] = {}  # ":00.5-04:00" -> the seconds, and what brings the time to UTC
 
+    @property
+    def met(self) -> tuple[dict[str, int], dict[str, int], dict[str, int]]:
+        """Dates, minutes of the day, and seconds with their zone, as met before -> microseconds.
+
+        The instant of a dateTime that consists of such parts is their sum; the dicts are never replaced.
+        """
+        return self._days, self._minutes, self._tails
+
     def instant(self, text: str) -> int:
         """The instant of a dateTime, or the last microsecond of a partial one.
 

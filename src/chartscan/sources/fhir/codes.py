@@ -66,7 +66,7 @@ class CodeBook:
         self._addresses: dict[str, str] = {}  # name -> an address that has it
         self._ranks = {name: rank for rank, name in enumerate(config.coding_priority)}
         self._codes: dict[_Key, str | None] = {}
-        self._raws: dict[bytes, str] = {}
+        self.met: dict[bytes, str] = {}  # code of concepts as written, but for those that are flagged
 
     def code(self, concept: Concept | None, kind: str) -> str:
         """The code of a concept, by the priority of systems; NO-CODE//kind, flagged, where it has none."""
@@ -94,13 +94,13 @@ class CodeBook:
     def raw(self, written: Raw, kind: str) -> str:
         """`code` of a concept that is not decoded: the same bytes need be understood only once."""
         text = bytes(written)
-        return self._raws.get(text) or self._new_raw(text, kind)
+        return self.met.get(text) or self._new_raw(text, kind)
 
     def _new_raw(self, text: bytes, kind: str) -> str:
         flagged = self.flags.total()
         code = self.code(_CONCEPT.decode(text) if text else None, kind)
         if self.flags.total() == flagged:  # what is flagged is counted every time, so not remembered
-            remember(self._raws, text, code)
+            remember(self.met, text, code)
         return code
 
     def find(self, concept: Concept | None) -> str | None:

@@ -54,13 +54,13 @@ class Context:
         self.values = ValueReader(codes, config.max_text_characters, config.words.units)
         self.flags: Counter[str] = Counter()
         self.coding_lag = round(config.coding_lag_hours * HOUR)
-        self.result_delay = round(config.default_result_delay_hours * HOUR)
-        self.result_delays = {name: round(h * HOUR) for name, h in config.result_delay_hours.items()}
+        self._result_delay = round(config.default_result_delay_hours * HOUR)
+        self._result_delays = {name: round(h * HOUR) for name, h in config.result_delay_hours.items()}
         self.placeholders: dict[str, Person] = {}  # patients that are only referred to, where that is allowed
         self.event_types: dict[bytes, str] = {}  # of Observations, by their categories as written
         self.person = Person(0, "", 0, Life(), None)
-        self._people: dict[str, Person] = {}
-        self._visits: dict[str, Visit | None] = {}
+        self.people: dict[str, Person] = {}  # by reference, as all that were met before
+        self.visits: dict[str, Visit | None] = {}
         self._servers: dict[str, int] = {}
         self._strangers: set[int] = set()  # patients that two servers refer to
         events.flags = self.flags
@@ -69,7 +69,7 @@ class Context:
         """The subject id of a reference; Filtered if it is no patient, Quarantined if there is none."""
         if reference is None or reference.reference is None:
             raise Quarantined(NO_SUBJECT)
-        person = self._people.get(reference.reference)
+        person = self.people.get(reference.reference)
         if person is None:
             person = self._new_person(reference.reference)
         self.person = person
@@ -100,7 +100,7 @@ class Context:
             self.placeholders[patient_id] = person
         elif server := server_of(text):
             self._note_server(named, server)
-        return remember(self._people, text, person)
+        return remember(self.people, text, person)
 
     def _refuse_left_out(self, named: str, patient_id: str) -> None:
         """Filtered for a test patient or a deleted one.
@@ -135,9 +135,9 @@ class Context:
             return None
         text = reference.reference
         try:
-            found = self._visits[text]
+            found = self.visits[text]
         except KeyError:
-            found = remember(self._visits, text, self.index.visit(text))
+            found = remember(self.visits, text, self.index.visit(text))
         if found is None:
             self.flags["unknown_encounter"] += 1
         elif found.patient != self.person.key:
@@ -191,6 +191,16 @@ class Context:
             return visit.end + lag
         self.flags["availability_assumed"] += 1
         return max(time, (visit.start if visit else None) or time) + lag
+
+    def delay(self, code: str, event_type: str) -> int:
+        """Microseconds from a measurement to its result, where it does not say when it was issued.
+
+        What is measured at the bedside is known at once; a laboratory takes its time, microbiology days.
+        """
+        delay = self._result_delays.get(code.partition("//")[0])
+        if delay is None:
+            return self._result_delay if event_type == "lab" else 0
+        return delay
 
     def known(self, text: str | None) -> int | None:
         """When something was recorded; None if that is not said, or flagged if it cannot be true."""

@@ -30,12 +30,13 @@ from chartscan.sources.fhir.outcomes import (
     Quarantined,
 )
 from chartscan.sources.fhir.resource_types import R4
-from chartscan.sources.fhir.resources import DECODERS, REFERENCE_TYPES, Head
+from chartscan.sources.fhir.resources import DECODERS, REFERENCE_TYPES, Head, Observation
 from chartscan.store.accounting import UNROUTED
 
 FAILURES = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 UNKNOWN_TYPE = "unknown type"
 ERROR_REPORT = "OperationOutcome"
+OBSERVATION = "Observation"
 CHECKED_LINES = 1000  # of each file, of which every key is checked; later ones where ids or subjects double
 _HEAD = msgspec.json.Decoder(Head)
 _KEYS = msgspec.json.Decoder(dict[str, Raw])
@@ -60,11 +61,11 @@ class LineDecoder:
     def __init__(self, line_limit: int, nesting_limit: int):
         self.kind = UNROUTED
         self.nul_stripped = 0
-        self._guess = "Observation"
+        self._guess = OBSERVATION
         self._decode = DECODERS[self._guess].decode
         self._line_limit = line_limit
         self._nesting_limit = nesting_limit
-        self._check = True
+        self._check, self._at_once = True, False
         self._suspect_keys = self._check_keys = True
         self._space = np.empty(0, np.uint8)
 
@@ -80,6 +81,7 @@ class LineDecoder:
             or _hides_text(data)
             or _most_brackets(data, ends, self._space) > self._nesting_limit
         )
+        self._at_once = not (self._check or self._suspect_keys) and _an_object_each(data, ends)
 
     def decode(self, line: memoryview) -> Any:
         """The resource of a line; Filtered or Quarantined where there is none to use."""
@@ -93,6 +95,19 @@ class LineDecoder:
         if self._check_keys and has_doubled_key(raw):
             raise Quarantined(DOUBLED_KEY)
         return resource
+
+    def observations(self, lines: memoryview, count: int) -> list[Observation] | None:
+        """`count` lines, where `begin` found that they can be decoded at once and all are Observations."""
+        if not self._at_once or self._guess != OBSERVATION:
+            return None
+        try:
+            found: list[Any] = DECODERS[OBSERVATION].decode_lines(lines)
+        except FAILURES:
+            return None
+        if len(found) != count:
+            return None
+        self.kind = OBSERVATION
+        return found
 
     def _checked(self, raw: bytes) -> bytes:
         """The line without what may be dropped; Quarantined where it is not to be read."""
@@ -141,6 +156,18 @@ class LineDecoder:
         if not _NAME.fullmatch(name):  # names go into reports; no other content of a record may
             raise Quarantined(NO_TYPE)
         return name if name in R4 else UNKNOWN_TYPE
+
+
+def _an_object_each(data: bytes, ends: list[int]) -> bool:
+    """Whether every line begins with { and ends with }: no JSON value then reaches beyond its line.
+
+    Inside a value no } is followed by a {.
+    """
+    octets, last = np.frombuffer(data, np.uint8), np.array(ends)
+    first = np.append(0, last[:-1] + 1)
+    if last[-1] == 0 or not (last > first).all():
+        return False
+    return bool((octets[first] == ord("{")).all() and (octets[last - 1] == ord("}")).all())
 
 
 def reason_of(error: Exception, raw: bytes, missing: str = WRONG_TYPE) -> str:

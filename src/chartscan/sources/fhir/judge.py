@@ -14,8 +14,8 @@ from chartscan.sources.fhir.config import Config
 from chartscan.sources.fhir.context import Context
 from chartscan.sources.fhir.events import EventBuffer
 from chartscan.sources.fhir.index import Index
+from chartscan.sources.fhir.mappers import map_resource
 from chartscan.sources.fhir.outcomes import NO_ID, Quarantined
-from chartscan.sources.fhir.reader import MAPPERS, refuse_marked, refuse_modified
 
 
 class Judge:
@@ -23,7 +23,6 @@ class Judge:
 
     def __init__(self, config: Config):
         codes, lenient = CodeBook(config), msgspec.structs.replace(config, allow_missing=True)
-        self._config = config
         self._events = EventBuffer(lambda table, places: None, config.batch_rows)
         self._context = Context(lenient, Index(lenient, codes), codes, self._events)
 
@@ -31,10 +30,8 @@ class Judge:
         """Filtered or Quarantined where `resource`, of type `kind`, gives nothing."""
         if not resource.id:
             raise Quarantined(NO_ID)
-        refuse_marked(kind, resource.meta)
-        refuse_modified(resource, self._config)
         try:
-            MAPPERS[kind](resource, self._context)
+            map_resource(kind, resource, self._context)
         finally:
             self._events.drop_after(0)
             self._context.placeholders.clear()

@@ -18,7 +18,7 @@ _EVENT_TYPES = {"laboratory": "lab", "LAB": "lab", "vital-signs": "vital"}
 
 
 def map_observation(observation: Observation, context: Context) -> None:
-    """A measurement: its code and value, seen from when it was issued, else as `_known` assumes.
+    """A measurement: its code and value, seen from when it was issued, else as `Context.delay` assumes.
 
     Without a time of its own it is placed where it was issued. Components stand for themselves; the whole
     gets an event only where it has a value, or no components.
@@ -51,7 +51,7 @@ def map_observation(observation: Observation, context: Context) -> None:
             low, high = limits.get(value[2], ANYTHING)
             if not low <= number <= high:
                 context.flags["impossible_value"] += 1
-        available = _known(code, event_type, over, context) if issued is None else issued
+        available = over + context.delay(code, event_type) if issued is None else issued
         context.events.add(subject, time, code, event_type, available, visit_id, value)
 
 
@@ -61,15 +61,6 @@ def _over(observation: Observation, time: int, visit: Visit | None, context: Con
     period = None if observation.effectiveDateTime else observation.effectivePeriod
     span = context.interval(period.end) if period else None
     return inside(span, visit.end if visit else None) if span else time
-
-
-def _known(code: str, event_type: str, over: int, context: Context) -> int:
-    """When a result that was never issued became known. What is measured at the bedside is known at once;
-    a laboratory takes its time, microbiology days."""
-    delay = context.result_delays.get(code.partition("//")[0])
-    if delay is None:
-        delay = context.result_delay if event_type == "lab" else 0
-    return over + delay
 
 
 def _other_time(observation: Observation) -> str | None:

@@ -1,85 +1,37 @@
 """The second pass: every line becomes events, or is counted with the reason why not."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from chartscan.errors import DataError
-from chartscan.sources.fhir.clinical import map_allergy, map_condition, map_immunization, map_procedure
 from chartscan.sources.fhir.codes import CodeBook
 from chartscan.sources.fhir.config import Config
 from chartscan.sources.fhir.context import Context, Person
 from chartscan.sources.fhir.decode import FAILURES, LineDecoder, reason_of
-from chartscan.sources.fhir.encounters import map_encounter
 from chartscan.sources.fhir.events import EventBuffer
 from chartscan.sources.fhir.index import Index, Judge, Report, place_of
 from chartscan.sources.fhir.lines import Block, BrokenFile, InputFile, LineCount
-from chartscan.sources.fhir.medications import (
-    map_administration,
-    map_dispense,
-    map_medication,
-    map_request,
-    map_statement,
-)
-from chartscan.sources.fhir.observations import map_observation
-from chartscan.sources.fhir.outcomes import (
-    DELETED_PATIENT,
-    MODIFIED,
-    NO_ID,
-    TAGGED_DELETED,
-    TEST_DATA,
-    TEST_PATIENT,
-    Filtered,
-    Quarantined,
-)
-from chartscan.sources.fhir.patients import map_patient
-from chartscan.sources.fhir.ranks import marked
+from chartscan.sources.fhir.mappers import map_resource, refuse_marked
+from chartscan.sources.fhir.outcomes import DELETED_PATIENT, NO_ID, Filtered, Quarantined
+from chartscan.sources.fhir.plain import read_plain
 from chartscan.sources.fhir.references import DELETED
-from chartscan.sources.fhir.resources import Meta
-from chartscan.sources.fhir.versions import GONE, MERGED, REASONS, Verdict, Versions, kind_name
+from chartscan.sources.fhir.repeats import Repeats
+from chartscan.sources.fhir.second_look import verdict_on
+from chartscan.sources.fhir.versions import GONE, MERGED, REASONS, Verdict, kind_name
 from chartscan.sources.fhir.wrapped import Records
 from chartscan.store.accounting import UNROUTED
 from chartscan.store.subjects import SUBJECTS
 from chartscan.store.writer import DatasetWriter
 
-MAPPERS: dict[str, Callable[[Any, Context], None]] = {
-    "Patient": map_patient,
-    "Encounter": map_encounter,
-    "Medication": map_medication,
-    "Observation": map_observation,
-    "Condition": map_condition,
-    "Procedure": map_procedure,
-    "MedicationRequest": map_request,
-    "MedicationAdministration": map_administration,
-    "MedicationDispense": map_dispense,
-    "MedicationStatement": map_statement,
-    "Immunization": map_immunization,
-    "AllergyIntolerance": map_allergy,
-}
+_LINES_AT_ONCE = 32  # decoded Observations that the processor's cache holds beside all else
 
 
 class _Duplicate(Exception):
     """The line repeats a resource of which another line is the valid version."""
-
-
-def refuse_marked(kind: str, meta: Meta | None) -> None:
-    """Filtered where a server marked a resource as deleted or as a test."""
-    if meta is None:
-        return
-    if meta.tag and marked(meta.tag, "DELETED"):
-        raise Filtered(TAGGED_DELETED)
-    if (meta.security and marked(meta.security, "HTEST")) or (meta.tag and marked(meta.tag, "HTEST")):
-        raise Filtered(TEST_PATIENT if kind == "Patient" else TEST_DATA)
-
-
-def refuse_modified(resource: Any, config: Config) -> None:
-    """Quarantined where a modifier extension that is not known may turn the meaning of a record around."""
-    urls = (extension.url for extension in resource.modifierExtension or ())
-    if any(url not in config.harmless_modifiers for url in urls):
-        raise Quarantined(MODIFIED)
 
 
 class Reader:
@@ -99,26 +51,23 @@ class Reader:
         self._index = index
         self._writer = writer
         self._judge = judge
-        self._versions = Versions(writer.spool_folder / "versions")
-        self._events = EventBuffer(self._write, config.batch_rows)
+        self._repeats = Repeats(writer.spool_folder / "ids")
+        self._events = EventBuffer(writer.write, config.batch_rows)
         self._context = Context(config, index, codes, self._events)
         self._decoder = LineDecoder(config.line_limit_mb << 20, config.nesting_limit)
         self._patients: dict[str, Person] = {}
         self._lines: dict[str, int] = {}  # of every file, by its bytes; of a broken archive nobody knows
-        self._names: dict[int, str] = {}  # of files, by their numbers
+        self._files: dict[int, InputFile] = {}  # by their numbers
 
     def read(self, file: InputFile, report: Report) -> None:
         """All lines of one file."""
-        self._names[file.number] = file.name
+        self._files[file.number] = file
         broken = self._index.broken.get(file.number)
         place, count = (1, 0), LineCount()
         try:
             for block in self._records.blocks(file, count):
                 self._block(file, block, broken)
                 self._events.flush_if_full()
-                if self._versions.waiting > 10 * self._config.batch_rows:  # lines that gave no event
-                    self._events.flush()
-                    self._versions.flush()
                 report(file, block.done)
                 place = block.place(block.line + len(block.ends), len(block.data or b""))
         except BrokenFile as err:
@@ -128,15 +77,18 @@ class Reader:
                 return
         self._lines[file.name] = count.lines + count.more
 
-    def finish(self) -> None:
-        """Hand over what is left: events, descriptions, subjects and flags. DataError where a line was lost,
-        or where code systems share a name."""
+    def finish(self, report: Report) -> None:
+        """Decide between versions, for which some lines are read again, and hand over what is left: events,
+        descriptions, subjects and flags.
+
+        DataError where a line was lost, or where code systems share a name.
+        """
         self._writer.accounting.recognition.merge(self._context.words.settle())
         self._refuse_lost_lines()
         self._context.codes.refuse_shared_names()
         self._context.refuse_two_servers()
         self._events.flush()
-        self._apply(self._versions.verdict(self._index.deletions))
+        self._apply(self._verdict(report))
         self._hand_over_patients(self._context.placeholders)
         context, accounting = self._context, self._writer.accounting
         for code, description in context.codes.descriptions.items():
@@ -164,20 +116,28 @@ class Reader:
         if broken or block.data is None or block.outcome:
             self._refuse(file, block, (UNROUTED, Quarantined(broken)) if broken else block.outcome)
             return
-        decoder, accepted = self._decoder, []
+        decoder, accepted = self._decoder, Counter[str]()
         decoder.begin(block.data, block.ends, block.line)
-        view, begin, first = memoryview(block.data), 0, place_of(file, 0)
-        for number, end in enumerate(block.ends, block.line):
-            line, rows = view[begin:end], len(self._events.rows)
-            try:
-                self._map(decoder.decode(line), decoder.kind, first + number)
-                accepted.append(decoder.kind)
-            except (Filtered, Quarantined, _Duplicate, *FAILURES) as err:
-                self._events.drop_after(rows)
-                self._count(err, file, block.place(number, begin), bytes(line))
-            begin = end + 1
-        self._versions.gather()
-        self._count_accepted(file, Counter(accepted))
+        view, first, ends = memoryview(block.data), place_of(file, block.line), block.ends
+        for start in range(0, len(ends), _LINES_AT_ONCE):
+            stop = min(start + _LINES_AT_ONCE, len(ends))
+            rest: Iterable[int] = range(start, stop)
+            lines = view[ends[start - 1] + 1 if start else 0 : ends[stop - 1] + 1]
+            if (observations := decoder.observations(lines, stop - start)) is not None:
+                left = read_plain(observations, first + start, self._context, self._repeats)
+                accepted[decoder.kind] += len(observations) - len(left)
+                rest = [start + index for index in left]
+            for index in rest:
+                begin = ends[index - 1] + 1 if index else 0
+                line, rows = view[begin : ends[index]], len(self._events.rows)
+                try:
+                    self._map(decoder.decode(line), decoder.kind, first + index)
+                    accepted[decoder.kind] += 1
+                except (Filtered, Quarantined, _Duplicate, *FAILURES) as err:
+                    self._events.drop_after(rows)
+                    self._count(err, file, block.place(block.line + index, begin), bytes(line))
+        self._repeats.gather()
+        self._count_accepted(file, +accepted)
         if b"\r" in block.data and (crlf := block.data.count(b"\r\n")):
             self._writer.accounting.normalised("crlf_line_end", crlf)
         self._hand_over_patients(self._patients)
@@ -201,15 +161,11 @@ class Reader:
             self._map_indexed(resource, kind, place)
             return
         try:
-            if (meta := resource.meta) is not None and (meta.tag or meta.security):
-                refuse_marked(kind, meta)
-            if resource.modifierExtension:
-                refuse_modified(resource, self._config)
-            MAPPERS[kind](resource, self._context)
+            map_resource(kind, resource, self._context)
         except Filtered:
-            self._versions.note(kind, resource, place, True)
+            self._repeats.note(kind, (resource.id,), (place,))
             raise
-        self._versions.note(kind, resource, place, False)
+        self._repeats.note(kind, (resource.id,), (place,))
 
     def _map_indexed(self, resource: Any, kind: str, place: int) -> None:
         """A line of a type that the index remembers, and of which it knows the valid version."""
@@ -220,16 +176,17 @@ class Reader:
         if row >= 0 and not table.is_valid(row, place):
             raise _Duplicate
         refuse_marked(kind, resource.meta)
-        refuse_modified(resource, self._config)
         if table.left_out(resource.id) == DELETED:
             raise Filtered(DELETED_PATIENT if kind == "Patient" else REASONS[GONE])
-        MAPPERS[kind](resource, self._context)
+        map_resource(kind, resource, self._context)
         if kind == "Patient":
             self._patients[resource.id] = self._context.person
 
-    def _write(self, events: pa.Table, places: np.ndarray) -> None:
-        self._versions.flush(events, places)
-        self._writer.write(events, places)
+    def _verdict(self, report: Report) -> Verdict:
+        """What versions and deletions decide about lines whose id came more than once, or is deleted."""
+        repeated = self._repeats.found(self._index.deletions)
+        files, folder = list(self._files.values()), self._writer.spool_folder / "versions"
+        return verdict_on(repeated, files, self._records, self._config, self._index, folder, report)
 
     def _apply(self, verdict: Verdict) -> None:
         """Drop and delay events as the versions say, and count their lines as what became of them."""
@@ -243,7 +200,7 @@ class Reader:
         self._writer.amend(verdict.places, verdict.late_places, verdict.late_times)
         rows = np.stack([verdict.places >> 40, verdict.kinds, verdict.outcomes]).T
         for (number, kind, outcome), lines in zip(*np.unique(rows, axis=0, return_counts=True), strict=True):
-            name, kind = self._names[int(number)], kind_name(kind)
+            name, kind = self._files[int(number)].name, kind_name(kind)
             accounting.accept(name, kind, -int(lines))
             if outcome == MERGED:
                 accounting.merge_duplicate(name, kind, int(lines))

@@ -1,8 +1,8 @@
 """Which line counts where several lines have one id, for every type that is read line by line.
 
-Patients, Encounters and Medications are decided before (see `references.Table`). All others are too many to
-be remembered: each line leaves one small record, on disk once there are many, and the records are compared
-when everything was read. Where no id comes twice, which is usual, nothing else is done.
+Patients, Encounters and Medications are decided before (see `references.Table`). Of all others each line
+whose id came more than once (see `repeats`) leaves one small record, and the records are compared when all
+such lines were read.
 
 Of several versions the highest numeric `versionId` is valid; where versions are equal, or one has no number,
 the latest `lastUpdated`; where that is equal too, the later line. A version that is left out on purpose
@@ -21,9 +21,9 @@ import pyarrow as pa
 from chartscan.errors import DataError
 from chartscan.sources.fhir.ranks import ALWAYS, NO_TIME, moment_of, version_in
 from chartscan.sources.fhir.remember import LIMIT
+from chartscan.sources.fhir.repeats import KeyedFile
 from chartscan.sources.fhir.resources import DECODERS, Meta
 from chartscan.sources.fhir.retractions import Deletion
-from chartscan.store.writing import writing
 
 MERGED, RETRACTED, GONE = range(3)
 REASONS = {RETRACTED: "retracted by a later version", GONE: "deleted"}
@@ -49,8 +49,6 @@ _SALT = "\0"
 _Line = tuple[str, int, str, int, str | None, str | None]  # id, place, kind, state, version, updated
 _NO_META = Meta()
 _OBSERVATION = _KIND_NUMBERS["Observation"]
-_PARTS = 64
-_IN_MEMORY = 1 << 18  # records
 
 
 class Verdict(NamedTuple):
@@ -74,10 +72,10 @@ class Versions:
         self.waiting = 0  # lines that `flush` has not seen
         self._versions: dict[str | None, int] = {None: -1}  # by how they are written
         self._updates: dict[str | None, int] = {None: NO_TIME}
-        self._records = _Records(folder)
+        self._records = KeyedFile(folder, _RECORD)
 
     def note(self, kind: str, resource: Any, place: int, left_out: bool) -> None:
-        """Remember one line that was accepted, or left out on purpose."""
+        """Remember one line; `left_out` is one that is left out on purpose."""
         state = _LEFT_OUT if left_out else 0
         if kind == "Observation":
             if resource.issued:
@@ -88,10 +86,7 @@ class Versions:
         self._noted.append((resource.id, place, kind, state, meta.versionId, meta.lastUpdated))
 
     def gather(self) -> None:
-        """Keep numbers of what was noted, while it is in the processor's cache: once for each block.
-
-        Whatever else was kept of a line until `flush`, even its id, would cost reading its place again.
-        """
+        """Keep numbers of what was noted, while it is in the processor's cache: once for each block."""
         if not self._noted:
             return
         ids, places, kinds, states, versions, updates = zip(*self._noted, strict=True)
@@ -139,46 +134,6 @@ class Versions:
 def kind_name(number: int) -> str:
     """The type of resource that a number of Verdict.kinds stands for."""
     return _KINDS[number]
-
-
-class _Records:
-    """Records in memory, or from some number on in files by ranges of their key."""
-
-    def __init__(self, folder: Path):
-        self._folder = folder
-        self._waiting: list[np.ndarray] = []
-        self._rows = 0
-        self._on_disk = False
-
-    def add(self, records: np.ndarray) -> None:
-        self._waiting.append(records)
-        self._rows += len(records)
-        if self._rows >= _IN_MEMORY:
-            self._spill()
-
-    def _spill(self) -> None:
-        rows = np.concatenate(self._waiting)
-        part = (rows["key"].view(np.uint64) >> np.uint64(64 - 6)).astype(np.int8)
-        order = np.argsort(part, kind="stable")
-        ends = np.searchsorted(part[order], np.arange(_PARTS + 1))
-        self._folder.mkdir(parents=True, exist_ok=True)
-        for number in range(_PARTS):
-            path = self._folder / str(number)
-            with writing(path), path.open("ab") as file:
-                file.write(rows[order[ends[number] : ends[number + 1]]].tobytes())
-        self._waiting, self._rows, self._on_disk = [], 0, True
-
-    def parts(self) -> Iterator[np.ndarray]:
-        """All records; those of one key are in one part."""
-        if not self._on_disk:
-            yield np.concatenate([np.empty(0, _RECORD), *self._waiting])
-            return
-        if self._waiting:
-            self._spill()
-        for number in range(_PARTS):
-            path = self._folder / str(number)
-            yield np.fromfile(path, _RECORD)
-            path.unlink()
 
 
 def _looked_up(
