@@ -11,10 +11,10 @@ from enum import Enum
 import msgspec
 
 from chartscan.cohort import HorizonDays, Interval, Outcome, Record, Stay, absent, excluded
-from chartscan.cohort.code_groups import CodeGroup, can_be_read
 from chartscan.cohort.record import Diagnosis
 from chartscan.tasks import _at_discharge
 from chartscan.tasks._title import counted, titled
+from chartscan.vocabulary.code_groups import CodeGroup, can_be_read
 
 DEPENDS_ON = ("class", "disposition", "diagnosis_system")
 
