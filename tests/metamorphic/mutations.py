@@ -359,6 +359,29 @@ def a_declared_system_of_diagnoses(hospital: Hospital) -> None:
     hospital.site = "vocabulary:\n  systems:\n    urn:local:diagnoses: ICD10CM\n"
 
 
+def _concepts(hospital: Hospital) -> dict[str, str]:
+    """A concept in no list for every code of a diagnosis."""
+    codes = {c["code"]["coding"][0]["code"] for c in hospital.resources["Condition"]}
+    return {code: f"90000{number:04}" for number, code in enumerate(sorted(codes))}
+
+
+@keeps
+def declared_concepts_of_snomed(hospital: Hospital) -> None:
+    groups = {
+        "hypertension": ("I10", "I11", "I12", "I13", "I14", "I15", "I16"),
+        "fluid_disorder": ("E86", "E87"),
+        "lipid_disorder": ("E78",),
+    }
+    concepts = _concepts(hospital)
+    hospital.site = "vocabulary:\n  diagnoses:\n"
+    for code, concept in concepts.items():
+        meaning = next((name for name, starts in groups.items() if code.startswith(starts)), "none")
+        hospital.site += f"    SNOMED|{concept}: {meaning}\n"
+    for condition in hospital.resources["Condition"]:
+        (coding,) = condition["code"]["coding"]
+        coding |= {"system": "http://snomed.info/sct", "code": concepts[coding["code"]]}
+
+
 # --- words that nobody declares ------------------------------------------------------------------------
 
 
@@ -387,7 +410,13 @@ def _diagnosis(condition: dict[str, Any]) -> None:
         coding["system"] = "urn:local:diagnoses"
 
 
+def _concept(condition: dict[str, Any]) -> None:
+    for coding in condition["code"]["coding"]:
+        coding |= {"system": "http://snomed.info/sct", "code": "900000001"}
+
+
 for _share in (1, 3, 50):
+    _undeclared("SNOMED concepts in no list", "900000001", _share, _concept, "Condition")
     _undeclared("a class that is not known", "Q7", _share, _class, "Encounter")
     _undeclared("a disposition that is not known", "W9", _share, _disposition, "Encounter")
     _undeclared(

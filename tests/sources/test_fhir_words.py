@@ -252,6 +252,42 @@ def test_the_account_counts_kept_encounters_ended_stays_and_diagnoses(tmp_path):
     ]
 
 
+def test_the_account_tells_which_codes_of_diagnoses_say_what_they_mean(tmp_path):
+    snomed, icd, here = (
+        "http://snomed.info/sct",
+        "http://hl7.org/fhir/sid/icd-10-cm",
+        "http://here.example/dx",
+    )
+    concepts = [
+        [coding("195662009", snomed)],
+        [coding("195662009", snomed), coding("38341003", snomed)],  # one of them tells
+        [coding("195662009", snomed), coding("7", here)],  # declared
+        [coding("10725009", snomed)],  # declared
+        [coding("8", here)],
+        [coding("I10", icd), coding("195662009", snomed)],
+        [coding("UNK", icd)],
+        [coding("Miller's heart", icd)],
+    ]
+    lines = [
+        resource("Condition", id=str(i), code={"coding": codings}, recordedDate="2020-01-02T10:00:00Z")
+        for i, codings in enumerate(concepts)
+    ]
+    site = Vocabulary(diagnoses={"http://here.example/dx|7": "none", "SNOMED|10725009": "hypertension"})
+    result = ingest_lines(tmp_path, *lines, vocabulary=site)
+    found = recognition(result)["diagnosis"]
+    assert {(w["word"], w["system"], w["how"], w["meaning"]) for w in found["words"]} == {
+        ("195662009", "SNOMED", "unknown", None),
+        ("38341003", "SNOMED", "recognised", "hypertension"),
+        ("7", "dx", "mapped", "none"),
+        ("10725009", "SNOMED", "mapped", "hypertension"),
+        ("codes of ICD10CM", "", "recognised", None),
+        ("UNK", "ICD10CM", "unknown", None),
+        ("a text", "", "unknown", None),
+    }
+    systems = recognition(result)["diagnosis_system"]
+    assert (systems["recognised"], systems["mapped"], systems["unknown"]) == (6, 1, 1)
+
+
 def test_one_terminology_by_two_addresses_is_never_told_apart(tmp_path):
     urls = ["ICD10CM", "http://hl7.org/fhir/sid/icd-10-cm", "ICD-10-CM", "I10C", "http://a.example/icd10cm"]
     lines = [

@@ -9,7 +9,7 @@ from chartscan.cohort import Site, StayConfig, record_from_events
 from chartscan.errors import ConfigError
 from chartscan.find import find, names
 from chartscan.settings import with_settings
-from chartscan.vocabulary.code_groups import FLUID_DISORDER, HYPERTENSION, LIPID_DISORDER
+from chartscan.vocabulary.code_groups import FLUID_DISORDER, HYPERTENSION, LIPID_DISORDER, declared_codes
 from synthetic_records import DAY, HOUR, US, History, end_of_day, start_of_day
 
 IN = datetime(2150, 3, 1, 10)
@@ -323,6 +323,64 @@ def test_a_condition_of_unknown_time_excludes():
 def test_a_code_that_its_own_system_cannot_have_may_be_any_condition(code):
     for when in (OUT - DAY, OUT + DAY):
         assert first("hypertension_1y", one_stay().add(when, code, "diagnosis")).value is None
+
+
+def onset_of(task, history, **site):
+    record = record_from_events(history.events(), history.follow_up, site=Site(**site))
+    return find("tasks", task).label(record)[0]
+
+
+@pytest.mark.parametrize("code", ["SNOMED//195662009", "SNOMED//3834100", "SNOMED//UNK", "SNOMED//"])
+def test_a_snomed_concept_in_no_list_may_be_any_condition(code):
+    for task in ("hypertension_1y", "fluid_disorder_1y", "lipid_disorder_1y"):
+        for when, value in ((OUT - DAY, None), (OUT + DAY, None), (OUT + 400 * DAY, False)):
+            outcome = first(task, one_stay().add(when, code, "diagnosis"))
+            assert outcome.value is value
+            assert outcome.eligible
+    both = one_stay().add(OUT + DAY, code, "diagnosis").add(OUT + 2 * DAY, "SNOMED//38341003", "diagnosis")
+    assert first("hypertension_1y", both).value is True
+    reason = "a diagnosis within the window is in a system or a code that is not understood"
+    assert first("lipid_disorder_1y", both).reason == reason
+
+
+def test_a_system_declared_as_snomed_does_not_make_its_concepts_known():
+    history = one_stay().add(OUT + DAY, "SNOMED//195662009", "diagnosis")
+    assert onset_of("hypertension_1y", history, diagnosis_systems=frozenset({"SNOMED"})).value is None
+
+
+def test_a_concept_in_the_list_of_one_condition_is_known_to_be_none_of_the_others():
+    history = one_stay().add(OUT + DAY, "SNOMED//55822004", "diagnosis")
+    values = [first(f"{name}_1y", history).value for name in ("lipid_disorder", "hypertension")]
+    assert values == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("key", "code"),
+    [
+        ("SNOMED|10725009", "SNOMED//10725009"),
+        ("http://snomed.info/sct|10725009", "SNOMED//10725009"),
+        ("http://snomed.info/sct|http://snomed.info/sct/900|10725009", "SNOMED//10725009"),
+        ("ICD-10-GM|o10.9", "ICD10GM//O109"),
+        ("http://here.example/dx|d 17", "HERE//D 17"),
+        ("HERE|D 17", "HERE//D 17"),
+        ("urn:other:dx|7", "dx//7"),
+    ],
+)
+def test_a_declared_code_means_what_the_site_says_and_nothing_else(key, code):
+    systems = {"http://here.example/dx": "HERE"}
+    history = one_stay().add(OUT + DAY, code, "diagnosis")
+    for meaning, expected in (("lipid_disorder", [True, False]), ("none", [False, False])):
+        declared = declared_codes({key: meaning}, systems)
+        values = [
+            onset_of(f"{name}_1y", history, diagnoses=declared).value
+            for name in ("lipid_disorder", "hypertension")
+        ]
+        assert values == expected
+
+
+def test_the_site_wins_over_the_lists():
+    history = one_stay().add(OUT + DAY, "ICD10CM//I10", "diagnosis")
+    assert onset_of("hypertension_1y", history, diagnoses={"icd10cm//i10": "none"}).value is False
 
 
 @pytest.mark.parametrize("code", ["ICD10DK//DI109", "ICD10//DI10", "ICD10GM//i10.90"])

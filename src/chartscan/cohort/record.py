@@ -47,9 +47,11 @@ class Site(msgspec.Struct, frozen=True):
     """What a dataset says of the hospital it comes from, as far as labels depend on it."""
 
     time_zone: str = "UTC"  # whose calendar days count
-    # Words that the site file declares: encounter classes that are no hospital stay, systems of diagnoses.
+    # What the site file declares: encounter classes that are no hospital stay, systems of diagnoses, and the
+    # conditions that codes mean (see `code_groups.declared_codes`).
     other_classes: frozenset[str] = frozenset()
     diagnosis_systems: frozenset[str] = frozenset()
+    diagnoses: dict[str, str] = {}
 
 
 UNKNOWN_SITE = Site()

@@ -12,6 +12,7 @@ SECTIONS = {  # thing of the account -> section of the site file's vocabulary
     "class": "class",
     "disposition": "disposition",
     "diagnosis_system": "systems",
+    "diagnosis": "diagnoses",
     "sex": "sex",
     "units": "units",
 }

@@ -51,7 +51,7 @@ class SetTask:
 
     @property
     def DEPENDS_ON(self) -> tuple[str, ...]:
-        """Things whose words the answers depend on: class, disposition, diagnosis_system."""
+        """Things whose words the answers depend on: class, disposition, diagnosis_system, diagnosis."""
         own: tuple[str, ...] = getattr(self.module, "DEPENDS_ON", ())
         return own
 

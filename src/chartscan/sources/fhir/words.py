@@ -174,6 +174,10 @@ class Words:
         """Count the system of a diagnosis."""
         self._count("diagnosis_system", Reading("", how, word), name)
 
+    def count_diagnosis(self, meaning: str | None, how: How, word: str, system: str, text: bool) -> None:
+        """Count the code of a diagnosis whose system is understood."""
+        self._count("diagnosis", Reading("", how, word, system, text), meaning)
+
     def _count(self, thing: str, reading: Reading, meaning: str | None) -> None:
         self._counts[thing, reading, meaning] += 1
         if len(self._counts) > 10_000:
