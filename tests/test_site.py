@@ -20,6 +20,7 @@ vocabulary:
   disposition: {17: dead, "nach Hause": alive, x: home}
   systems: {http://here.example/dx: http://fhir.de/CodeSystem/bfarm/icd-10-gm, http://here.example/lab: HERE}
   diagnoses: {SNOMED|10725009: Hypertension, ICD10GM|I10.9: none}
+  diagnosis_status: {V: Unconfirmed, storniert: wrong}
   sex: {1: Male, 2: female}
   units: {mg%: mg/dL}
 stays:
@@ -34,6 +35,7 @@ def test_a_site_file_is_read_with_its_meanings_in_one_form():
     assert words.disposition == {"17": "dead", "nach Hause": "alive", "x": "HOME"}
     assert words.systems == {"http://here.example/dx": "ICD10GM", "http://here.example/lab": "HERE"}
     assert words.diagnoses == {"SNOMED|10725009": "hypertension", "ICD10GM|I10.9": "none"}
+    assert words.diagnosis_status == {"V": "unconfirmed", "storniert": "wrong"}
     assert words.sex == {"1": "male", "2": "female"}
     assert words.units == {"mg%": "mg/dL"}
     assert stay_config(site.stays).merge_gap_hours == 6
@@ -69,6 +71,7 @@ def test_an_empty_file_or_section_declares_nothing(text):
             "vocabulary: {diagnoses: {SNOMED|1: x}}",
             "Known: hypertension, fluid_disorder, lipid_disorder, none",
         ),
+        ("vocabulary: {diagnosis_status: {a: refuted}}", "Known: confirmed, unconfirmed, wrong, unknown"),
         ("vocabulary: {diagnoses: {'10725009': none}}", "'10725009': expected a code and its system"),
         ("vocabulary: {diagnoses: {'|1': none}}", "expected a code and its system"),
         (

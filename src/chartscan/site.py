@@ -23,7 +23,7 @@ import msgspec
 import yaml
 
 from chartscan.errors import ConfigError
-from chartscan.vocabulary import classes, dispositions, sexes
+from chartscan.vocabulary import classes, diagnosis_statuses, dispositions, sexes
 from chartscan.vocabulary.code_groups import GROUPS, NONE, declared_codes
 from chartscan.vocabulary.systems import system_name
 
@@ -38,6 +38,7 @@ class Vocabulary(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename
     disposition: dict[str, str] = {}  # dead, alive, unknown, or a name of `dispositions`
     systems: dict[str, str] = {}  # address of a code system -> its name, or the address of the standard one
     diagnoses: dict[str, str] = {}  # "SYSTEM|code" -> a name of code_groups.GROUPS, or none
+    diagnosis_status: dict[str, str] = {}  # confirmed, unconfirmed, wrong, unknown
     sex: dict[str, str] = {}  # male, female, other, unknown
     units: dict[str, str] = {}  # unit -> the unit it is another spelling of
 
@@ -195,6 +196,7 @@ _CHECKS: dict[str, Callable[[str, str], str]] = {
     "disposition": _one_of(dispositions.OF_MEANING, dispositions.ALIVE | {dispositions.EXPIRED}),
     "systems": _system,
     "diagnoses": _one_of([*GROUPS, NONE], frozenset()),
+    "diagnosis_status": _one_of(diagnosis_statuses.MEANINGS, frozenset()),
     "sex": _one_of(sexes.MEANINGS, frozenset()),
     "units": _unit,
 }
@@ -203,6 +205,7 @@ MEANINGS = {
     "disposition": tuple(dispositions.OF_MEANING),
     "systems": ("ICD10GM", "ICD10", "ICD10CM", "ICD9CM", "SNOMED", "or a name of its own"),
     "diagnoses": (*GROUPS, NONE),
+    "diagnosis_status": diagnosis_statuses.MEANINGS,
     "sex": tuple(sexes.MEANINGS),
     "units": ("the unit it is a spelling of",),
 }

@@ -415,7 +415,12 @@ def _concept(condition: dict[str, Any]) -> None:
         coding |= {"system": "http://snomed.info/sct", "code": "900000001"}
 
 
+def _status(condition: dict[str, Any]) -> None:
+    condition["verificationStatus"] = {"coding": [{"system": "urn:local:status", "code": "K3"}]}
+
+
 for _share in (1, 3, 50):
+    _undeclared("a status of diagnoses that is not known", "K3", _share, _status, "Condition")
     _undeclared("SNOMED concepts in no list", "900000001", _share, _concept, "Condition")
     _undeclared("a class that is not known", "Q7", _share, _class, "Encounter")
     _undeclared("a disposition that is not known", "W9", _share, _disposition, "Encounter")
@@ -472,6 +477,14 @@ def retracted_diagnoses(hospital: Hospital) -> set[str]:
         wrong = {"coding": [{"code": "entered-in-error"}]}
         newer = json.loads(json.dumps(condition)) | {"meta": {"versionId": "2"}, "verificationStatus": wrong}
         hospital.resources["Condition"].append(newer)
+    return {patient_of(c) for c in chosen}
+
+
+@touches
+def diagnoses_with_a_clinical_status_of_error(hospital: Hospital) -> set[str]:
+    chosen = every(hospital.resources["Condition"], 60)
+    for condition in chosen:
+        condition["clinicalStatus"] = {"coding": [{"code": "entered-in-error"}]}
     return {patient_of(c) for c in chosen}
 
 

@@ -19,7 +19,7 @@ ICD10 = "http://hl7.org/fhir/sid/icd-10"
 ACT_CODE = "http://terminology.hl7.org/CodeSystem/v3-ActCode"
 DEPENDS = {"in_hospital_mortality": ("class", "disposition"), "readmission_30d": ("class", "disposition")}
 DEPENDS |= {
-    "hypertension_1y": ("class", "disposition", "diagnosis_system", "diagnosis"),
+    "hypertension_1y": ("class", "disposition", "diagnosis_system", "diagnosis", "diagnosis_status"),
     "long_stay_7d": ("class",),
 }
 

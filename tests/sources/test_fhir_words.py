@@ -330,3 +330,49 @@ def test_a_verification_status_in_words_that_are_unknown_is_flagged(tmp_path):
     )
     result = ingest_lines(tmp_path, condition)
     assert result.accounting["flagged"]["unknown_verification_status"] == 1
+    assert result.one("diagnosis")["code"].startswith("UNVERIFIED//")
+
+
+CLINICAL = "http://terminology.hl7.org/CodeSystem/condition-clinical"
+VERIFIED = {"verificationStatus": concept("confirmed")}
+
+
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [
+        ({}, "ICD10CM//I10"),
+        (VERIFIED, "ICD10CM//I10"),
+        ({"verificationStatus": "confirmed", "clinicalStatus": "active"}, "ICD10CM//I10"),  # STU3
+        ({"verificationStatus": [concept("Confirmed")]}, "ICD10CM//I10"),
+        ({"verificationStatus": {"coding": [{"code": "1", "display": "Confirmed"}]}}, "ICD10CM//I10"),
+        ({"verificationStatus": {"coding": [{"code": "1"}, {"code": "confirmed"}]}}, "ICD10CM//I10"),
+        (
+            {"verificationStatus": concept("unknown", "http://hl7.org/fhir/data-absent-reason")},
+            "ICD10CM//I10",
+        ),
+        (VERIFIED | {"clinicalStatus": concept("Resolved", CLINICAL)}, "ICD10CM//I10"),
+        ({"verificationStatus": concept("unknown")}, "UNVERIFIED//ICD10CM//I10"),
+        ({"verificationStatus": "in Frage"}, "UNVERIFIED//ICD10CM//I10"),
+        (VERIFIED | {"clinicalStatus": concept("storniert")}, "UNVERIFIED//ICD10CM//I10"),
+        ({"verificationStatus": concept("B7")}, "ICD10CM//I10"),  # declared, as are the next
+        (VERIFIED | {"clinicalStatus": concept("laufend")}, "ICD10CM//I10"),
+        ({"verificationStatus": concept("?")}, None),
+        ({"verificationStatus": concept("X")}, None),
+        ({"clinicalStatus": concept("entered-in-error", CLINICAL)}, None),
+        (VERIFIED | {"clinicalStatus": {"text": "Entered in error"}}, None),
+        ({"clinicalStatus": "entered_in_error"}, None),
+        ({"verificationStatus": concept("storniert"), "clinicalStatus": "entered-in-error"}, None),
+        ({"verificationStatus": {"coding": [{"code": "confirmed"}, {"code": "refuted"}]}}, None),
+    ],
+)
+def test_a_diagnosis_is_one_only_where_its_statuses_are_understood(tmp_path, status, code):
+    site = Vocabulary(
+        diagnosis_status={"B7": "confirmed", "laufend": "confirmed", "?": "unconfirmed", "x": "wrong"}
+    )
+    icd = "http://hl7.org/fhir/sid/icd-10-cm"
+    condition = resource("Condition", code=concept("I10", icd), recordedDate="2020-01-01", **status)
+    result = ingest_lines(tmp_path, condition, vocabulary=site)
+    assert [e["code"] for e in result.of("diagnosis")] == ([code] if code else [])
+    found = recognition(result).get("diagnosis_status", {"unknown": 0})
+    named_unknown = code == "UNVERIFIED//ICD10CM//I10" and "unknown" not in json.dumps(status)
+    assert found["unknown"] == named_unknown

@@ -339,8 +339,20 @@ def test_a_snomed_concept_in_no_list_may_be_any_condition(code):
             assert outcome.eligible
     both = one_stay().add(OUT + DAY, code, "diagnosis").add(OUT + 2 * DAY, "SNOMED//38341003", "diagnosis")
     assert first("hypertension_1y", both).value is True
-    reason = "a diagnosis within the window is in a system or a code that is not understood"
+    reason = "a diagnosis within the window is not understood: its system, code or status"
     assert first("lipid_disorder_1y", both).reason == reason
+
+
+@pytest.mark.parametrize(("code", "values"), [("ICD10CM//I10", [None, False]), ("SNOMED//1", [None, None])])
+def test_a_diagnosis_of_unknown_status_may_be_none(code, values):
+    for when in (OUT - DAY, OUT + DAY):
+        history = one_stay().add(when, f"UNVERIFIED//{code}", "diagnosis")
+        assert [first(task, history).value for task in ("hypertension_1y", "lipid_disorder_1y")] == values
+        assert first("hypertension_1y", history).eligible
+    undated = one_stay().add(None, f"UNDATED_DIAGNOSIS//UNVERIFIED//{code}", "outcome")
+    assert first("hypertension_1y", undated).value is None
+    sure = one_stay().add(OUT + DAY, f"UNVERIFIED//{code}", "diagnosis")
+    assert first("hypertension_1y", sure.add(OUT + DAY, "ICD10CM//I10", "diagnosis")).value is True
 
 
 def test_a_system_declared_as_snomed_does_not_make_its_concepts_known():

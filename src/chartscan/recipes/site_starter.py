@@ -13,6 +13,7 @@ SECTIONS = {  # thing of the account -> section of the site file's vocabulary
     "disposition": "disposition",
     "diagnosis_system": "systems",
     "diagnosis": "diagnoses",
+    "diagnosis_status": "diagnosis_status",
     "sex": "sex",
     "units": "units",
 }

@@ -2,7 +2,8 @@
 
 A code counts from the start of its encounter, or from when it was recorded if it has none: a diagnosis coded
 after discharge for the index stay belongs to the index stay, and an old one told later was not known before.
-A diagnosis in a system or a code that is not understood may be any condition.
+A diagnosis in a system or a code that is not understood may be any condition, and one whose status is not
+understood may be none.
 """
 
 from datetime import timedelta
@@ -16,7 +17,7 @@ from chartscan.tasks import _at_discharge
 from chartscan.tasks._title import counted, titled
 from chartscan.vocabulary.code_groups import CodeGroup
 
-DEPENDS_ON = ("class", "disposition", "diagnosis_system", "diagnosis")
+DEPENDS_ON = ("class", "disposition", "diagnosis_system", "diagnosis", "diagnosis_status")
 
 
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -97,13 +98,13 @@ def _doubt(surely: list[set[Place]], foreign: list[set[Place]], end: Interval, h
     if any(Place.BEFORE in places for places in surely):
         return "the condition may have been coded before the discharge or after it"
     if any(Place.BEFORE in places for places in foreign):
-        return "a diagnosis before the discharge is in a system or a code that is not understood"
+        return "a diagnosis before the discharge is not understood: its system, code or status"
     if {Place.WITHIN} in surely:
         return ""
     if any(Place.WITHIN in places for places in surely):
         return "the condition may have been coded within the window or after it"
     if any(Place.WITHIN in places for places in foreign):
-        return "a diagnosis within the window is in a system or a code that is not understood"
+        return "a diagnosis within the window is not understood: its system, code or status"
     return ""
 
 

@@ -15,6 +15,7 @@ import msgspec
 
 from chartscan.vocabulary.systems import code_of, icd_version, name_of_system
 
+UNVERIFIED = "UNVERIFIED"  # before the code of a diagnosis whose status is not understood
 _MEDS_MIMIC = {"DIAGNOSIS//ICD//9//": 9, "DIAGNOSIS//ICD//10//": 10}  # how MIMIC-IV in MEDS spells them
 
 
@@ -50,8 +51,12 @@ class CodeGroup(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ) -> bool | None:
         """Whether a diagnosis of this code is of the group; None where that is not known.
 
+        A diagnosis of the group may be none where its status is not understood.
         `systems` and `codes` (as `declared_codes` gives them) are what the site declares.
         """
+        if code.startswith(f"{UNVERIFIED}//"):
+            may_be = self.says(code.removeprefix(f"{UNVERIFIED}//"), systems, codes)
+            return False if may_be is False else None
         declared = codes.get(code.casefold()) if codes else None
         if declared is not None:
             return declared == self.name

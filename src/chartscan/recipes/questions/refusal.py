@@ -16,6 +16,7 @@ _RECORDS = {
     "disposition": "hospital stays end with a disposition",
     "diagnosis_system": "diagnoses are coded in a system",
     "diagnosis": "diagnoses have a code",
+    "diagnosis_status": "statuses of diagnoses are in a word",
 }
 _COUNTED = {"sex", *_RECORDS}  # a source that counts none of these counts no words that tasks depend on
 _REMEDY = (

@@ -19,7 +19,7 @@ from chartscan.sources.fhir.remember import remember
 from chartscan.sources.fhir.resources import Coding, Concept
 from chartscan.sources.fhir.words import ABSENT, Words
 from chartscan.store.recognition import How
-from chartscan.vocabulary.code_groups import conditions_of, declared_codes, is_code, is_understood
+from chartscan.vocabulary.code_groups import UNVERIFIED, conditions_of, declared_codes, is_code, is_understood
 from chartscan.vocabulary.spelling import plain_system
 from chartscan.vocabulary.systems import (
     KNOWN,
@@ -52,6 +52,7 @@ RESERVED = {
     "HOSPITAL_OUTCOME",
     "VITAL_STATUS",
     "UNCONFIRMED",
+    UNVERIFIED,
     "UNDATED_DIAGNOSIS",
 }
 NO_SYSTEM, NOTHING_CODED = "no code system", "no code"

@@ -25,6 +25,9 @@ class Concept(Struct, gc=False):
     text: str | None = None
 
 
+Status = Concept | str | list[Concept] | None  # a word alone in STU3, a concept in R4
+
+
 class Reference(Struct, gc=False):
     """A link to another resource."""
 
@@ -163,7 +166,8 @@ class Condition(Resource, gc=False, kw_only=True):
     resourceType: Literal["Condition"]
     id: str | None = None
     meta: Meta | None = None
-    verificationStatus: Concept | None = None
+    clinicalStatus: Status = None
+    verificationStatus: Status = None
     code: Concept | None = None
     subject: Reference | None = None
     encounter: Reference | None = None
@@ -345,7 +349,7 @@ class AllergyIntolerance(Resource, gc=False, kw_only=True):
     resourceType: Literal["AllergyIntolerance"]
     id: str | None = None
     meta: Meta | None = None
-    verificationStatus: Concept | None = None
+    verificationStatus: Status = None
     code: Concept | None = None
     patient: Reference | None = None
     encounter: Reference | None = None
