@@ -488,6 +488,37 @@ def diagnoses_with_a_clinical_status_of_error(hospital: Hospital) -> set[str]:
     return {patient_of(c) for c in chosen}
 
 
+def _unreadable(side: str) -> Callable[[Hospital], set[str]]:
+    def change(hospital: Hospital) -> set[str]:
+        hospital.store = ["error_budget=1"]
+        chosen = every(stays(hospital), 15)
+        for number, stay in enumerate(chosen):
+            for name in side.split("_and_"):
+                stay["period"][name] = ("2020-13-01T08:00:00Z", "soon", "29.02.2021")[number % 3]
+        return {patient_of(s) for s in chosen}
+
+    change.__name__ = f"stays_whose_{side}_cannot_be_read"
+    return change
+
+
+LOSES = [touches(_unreadable(side)).__name__ for side in ("start", "end", "start_and_end")]
+
+
+@touches
+def diagnoses_recorded_after_the_export_or_at_no_time(hospital: Hospital) -> set[str]:
+    hospital.store = ["error_budget=1"]
+    chosen = every(hospital.resources["Condition"], 20)
+    for number, condition in enumerate(chosen):
+        condition.pop("onsetDateTime", None)
+        condition["recordedDate"] = ("2199-01-01T00:00:00Z", "soon", "9999-12-31")[number % 3]
+        if number % 2:
+            condition.pop("encounter")
+    return {patient_of(c) for c in chosen}
+
+
+LOSES.append("diagnoses_recorded_after_the_export_or_at_no_time")
+
+
 @touches
 def ends_of_stays_that_never_come(hospital: Hospital) -> set[str]:
     chosen = every(stays(hospital), 15)

@@ -339,7 +339,7 @@ def test_a_snomed_concept_in_no_list_may_be_any_condition(code):
             assert outcome.eligible
     both = one_stay().add(OUT + DAY, code, "diagnosis").add(OUT + 2 * DAY, "SNOMED//38341003", "diagnosis")
     assert first("hypertension_1y", both).value is True
-    reason = "a diagnosis within the window is not understood: its system, code or status"
+    reason = "a diagnosis within the window is not understood: its system, code, status or time"
     assert first("lipid_disorder_1y", both).reason == reason
 
 
@@ -353,6 +353,48 @@ def test_a_diagnosis_of_unknown_status_may_be_none(code, values):
     assert first("hypertension_1y", undated).value is None
     sure = one_stay().add(OUT + DAY, f"UNVERIFIED//{code}", "diagnosis")
     assert first("hypertension_1y", sure.add(OUT + DAY, "ICD10CM//I10", "diagnosis")).value is True
+
+
+@pytest.mark.parametrize("task", names("tasks"))
+def test_no_label_is_made_of_a_patient_one_of_whose_stays_cannot_be_used(task):
+    history = one_stay().add(OUT + 3 * DAY, "ICD10CM//I10", "diagnosis")
+    assert first(task, history).value is not None
+    outcome = first(task, history.add(None, "LOST_STAY", "outcome"))
+    assert (outcome.value, outcome.eligible) == (None, True)
+    assert outcome.reason == "a stay of the patient cannot be used, and may be at any time"
+
+
+def test_a_stay_whose_end_cannot_be_read_leaves_those_after_it_open_and_not_those_before():
+    history = one_stay().stay(OUT + 9 * DAY, OUT + 12 * DAY, "b")
+    history.add(OUT + 5 * DAY, "HOSPITAL_ADMISSION//EMERGENCY", "admission", "x")
+    history.add(None, "LOST_STAY", "outcome", "x")
+    for task in names("tasks"):
+        before, lost, after = outcomes(task, history)
+        assert before.value is not None
+        assert lost.value is None
+        assert (after.value, after.reason) == (None, "an earlier stay ended at an unknown time")
+    assert outcomes("readmission_30d", history)[0].value is True
+
+
+def test_a_stay_that_began_at_an_unknown_time_may_be_a_readmission_or_part_of_the_stay_before():
+    ended = (OUT + 9 * DAY, "HOSPITAL_DISCHARGE//HOME", "discharge", "late")
+    history = one_stay().add(*ended)
+    for task in ("readmission_30d", "mortality_30d", "hypertension_1y", "long_stay_7d"):
+        before, late = outcomes(task, history)
+        assert (before.value, before.eligible) == (None, True)
+        assert late.value is None
+        assert before.reason == "dates alone do not say whether the next encounter is part of the stay"
+    alone = History(1, follow_up={"rule": "export_time", "time": "2160-01-01T00:00:00"}).add(*ended)
+    assert first("mortality_30d", alone).value is False
+    assert first("readmission_30d", alone).value is False
+    assert first("long_stay_7d", alone).reason == "the stay began at an unknown time"
+    after = one_stay().add(IN - DAY, "HOSPITAL_DISCHARGE//HOME", "discharge", "early")
+    assert [one.value for one in outcomes("mortality_30d", after)] == [False, False]
+    assert [one.value for one in outcomes("readmission_30d", after)] == [True, False]
+    inside = one_stay().add(IN + DAY, "HOSPITAL_DISCHARGE//HOME", "discharge", "ward")
+    (whole,) = outcomes("mortality_30d", inside)
+    assert whole.value is False
+    assert first("long_stay_7d", inside).reason == "the stay began at an unknown time"
 
 
 def test_a_system_declared_as_snomed_does_not_make_its_concepts_known():

@@ -98,13 +98,13 @@ def _doubt(surely: list[set[Place]], foreign: list[set[Place]], end: Interval, h
     if any(Place.BEFORE in places for places in surely):
         return "the condition may have been coded before the discharge or after it"
     if any(Place.BEFORE in places for places in foreign):
-        return "a diagnosis before the discharge is not understood: its system, code or status"
+        return "a diagnosis before the discharge is not understood: its system, code, status or time"
     if {Place.WITHIN} in surely:
         return ""
     if any(Place.WITHIN in places for places in surely):
         return "the condition may have been coded within the window or after it"
     if any(Place.WITHIN in places for places in foreign):
-        return "a diagnosis within the window is not understood: its system, code or status"
+        return "a diagnosis within the window is not understood: its system, code, status or time"
     return ""
 
 

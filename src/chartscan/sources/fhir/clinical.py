@@ -2,8 +2,8 @@
 
 from chartscan.schema import UNDATED_DIAGNOSIS
 from chartscan.sources.fhir.clock import inside
-from chartscan.sources.fhir.context import Context, earliest_of, first_time
-from chartscan.sources.fhir.outcomes import Filtered
+from chartscan.sources.fhir.context import Context, Interval, earliest_of, first_time
+from chartscan.sources.fhir.outcomes import Filtered, Quarantined
 from chartscan.sources.fhir.plausible import Implausible
 from chartscan.sources.fhir.references import Visit
 from chartscan.sources.fhir.resources import (
@@ -75,8 +75,7 @@ def _finding(
     before the discharge). Where neither is told, the onset is all there is, and the event is flagged. A
     diagnosis without any time is evidence for labels alone: no model may see it at any moment.
     """
-    recorded = context.interval(finding.recordedDate)
-    onsets = context.interval(onset)
+    recorded, onsets = _readable(finding.recordedDate, onset, context)
     happened = onsets or recorded
     known = recorded[1] if recorded else None
     if happened is None and (finding.recordedDate or onset) and not (visit and visit.end is not None):
@@ -101,6 +100,25 @@ def _finding(
         visit.id if visit else None,
         earliest=earliest if any(e is not None for e in earliest) else None,
     )
+
+
+def _readable(
+    recorded: str | None, onset: str | None, context: Context
+) -> tuple[Interval | None, Interval | None]:
+    """Both times of a finding; one that cannot be read is null and flagged where the other can."""
+    found: list[Interval | None] = []
+    unreadable = None
+    for text in (recorded, onset):
+        try:
+            found.append(context.interval(text))
+        except Quarantined as err:
+            found.append(None)
+            unreadable = err
+    if unreadable is not None:
+        if found == [None, None]:
+            raise unreadable
+        context.flags["unreadable_time"] += 1
+    return found[0], found[1]
 
 
 def map_procedure(procedure: Procedure, context: Context) -> None:

@@ -14,6 +14,7 @@ import msgspec
 from msgspec import Raw
 
 from chartscan.errors import DataError
+from chartscan.schema import LOST_STAY
 from chartscan.sources.fhir.config import Config
 from chartscan.sources.fhir.remember import remember
 from chartscan.sources.fhir.resources import Coding, Concept
@@ -53,6 +54,7 @@ RESERVED = {
     "VITAL_STATUS",
     "UNCONFIRMED",
     UNVERIFIED,
+    LOST_STAY,
     "UNDATED_DIAGNOSIS",
 }
 NO_SYSTEM, NOTHING_CODED = "no code system", "no code"
@@ -84,7 +86,7 @@ class CodeBook:
 
     def code(self, concept: Concept | None, kind: str) -> str:
         """The code of a concept, by the priority of systems; NO-CODE//kind, flagged, where it has none."""
-        found = self.find(concept, self._rank_of_diagnosis if kind == DIAGNOSIS else self._rank)
+        found = self.diagnosis(concept) if kind == DIAGNOSIS else self.find(concept)
         if kind == DIAGNOSIS:
             self._count_diagnosis(found)
         if found is None:
@@ -150,6 +152,10 @@ class CodeBook:
         if found is None and self._keep_text and concept.text and concept.text.strip():
             return f"{TEXT}//{_SPACE.sub(' ', concept.text.strip().lower())}"
         return found
+
+    def diagnosis(self, concept: Concept | None) -> str | None:
+        """As `find`, for a diagnosis: a code that tells which conditions it means comes first."""
+        return self.find(concept, self._rank_of_diagnosis)
 
     def coding(self, coding: Coding) -> str | None:
         """The code of one coding, or None where it names none."""

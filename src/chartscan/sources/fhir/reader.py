@@ -39,6 +39,7 @@ from chartscan.sources.fhir.patients import map_patient
 from chartscan.sources.fhir.ranks import marked
 from chartscan.sources.fhir.references import DELETED
 from chartscan.sources.fhir.resources import Meta
+from chartscan.sources.fhir.traces import leave_trace
 from chartscan.sources.fhir.versions import GONE, MERGED, REASONS, Verdict, Versions, kind_name
 from chartscan.sources.fhir.wrapped import Records
 from chartscan.store.accounting import UNROUTED
@@ -168,12 +169,14 @@ class Reader:
         decoder.begin(block.data, block.ends, block.line)
         view, begin, first = memoryview(block.data), 0, place_of(file, 0)
         for number, end in enumerate(block.ends, block.line):
-            line, rows = view[begin:end], len(self._events.rows)
+            line, rows, resource = view[begin:end], len(self._events.rows), None
             try:
-                self._map(decoder.decode(line), decoder.kind, first + number)
+                resource = decoder.decode(line)
+                self._map(resource, decoder.kind, first + number)
                 accepted.append(decoder.kind)
             except (Filtered, Quarantined, _Duplicate, *FAILURES) as err:
                 self._events.drop_after(rows)
+                leave_trace(resource, err, first + number, self._context)
                 self._count(err, file, block.place(number, begin), bytes(line))
             begin = end + 1
         self._versions.gather()
@@ -194,9 +197,9 @@ class Reader:
             begin = end + 1
 
     def _map(self, resource: Any, kind: str, place: int) -> None:
+        self._events.place = place
         if not resource.id:
             raise Quarantined(NO_ID)
-        self._events.place = place
         if kind in self._index.tables:
             self._map_indexed(resource, kind, place)
             return
