@@ -516,6 +516,15 @@ def diagnoses_recorded_after_the_export_or_at_no_time(hospital: Hospital) -> set
     return {patient_of(c) for c in chosen}
 
 
+@touches
+def stays_that_begin_at_the_beginning_of_1970(hospital: Hospital) -> set[str]:
+    chosen = every(stays(hospital), 15)
+    for number, stay in enumerate(chosen):
+        stay["period"]["start"] = ("1970-01-01", "1970-01-01T00:00:00Z")[number % 2]
+    return {patient_of(s) for s in chosen}
+
+
+LOSES.append("stays_that_begin_at_the_beginning_of_1970")
 LOSES.append("diagnoses_recorded_after_the_export_or_at_no_time")
 
 

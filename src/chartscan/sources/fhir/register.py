@@ -251,9 +251,10 @@ class Register:
 
     def _judge_times(self) -> None:
         patients, encounters = self.patients, self.encounters
-        times = np.concatenate([np.array(patients.columns["birth"]), np.array(encounters.columns["start"])])
-        self.window, self.shifted = window_of(self._export, times)
-        lifetimes.take_away_late(patients, encounters, self.window.last)
+        births, starts = np.array(patients.columns["birth"]), np.array(encounters.columns["start"])
+        self.window, self.shifted = window_of(self._export, births, starts)
+        epochs = self._clock.epochs() if self.window.epoch else set()
+        lifetimes.take_away_implausible(patients, encounters, self.window.last, epochs)
 
     def _gather_expired(self, dispositions: list[str]) -> None:
         """Remember the ends of the stays that patients did not survive."""
