@@ -252,6 +252,16 @@ def classes_by_display_only(hospital: Hospital) -> None:
 
 
 @keeps
+def encounters_of_r5(hospital: Hospital) -> None:
+    for encounter in hospital.resources["Encounter"]:
+        encounter["class"] = [{"coding": [encounter["class"]]}]
+        encounter["status"] = "completed"
+        encounter["actualPeriod"] = encounter.pop("period")
+        if "hospitalization" in encounter:
+            encounter["admission"] = encounter.pop("hospitalization")
+
+
+@keeps
 def classes_by_oid(hospital: Hospital) -> None:
     for encounter in hospital.resources["Encounter"]:
         encounter["class"]["system"] = "urn:oid:2.16.840.1.113883.5.4"

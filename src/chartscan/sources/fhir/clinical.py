@@ -124,7 +124,9 @@ def _readable(
 def map_procedure(procedure: Procedure, context: Context) -> None:
     """Something done, at its start; what is coded for billing is known only after its encounter."""
     _refuse_not_done(procedure.status)
-    written = first_time(procedure.performedDateTime, procedure.performedPeriod)
+    written = first_time(procedure.performedDateTime, procedure.performedPeriod) or first_time(
+        procedure.occurrenceDateTime, procedure.occurrencePeriod
+    )
     subject = context.subject(procedure.subject)
     visit = context.visit(procedure.encounter)
     code = context.codes.code(procedure.code, "Procedure")

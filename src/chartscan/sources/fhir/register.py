@@ -202,13 +202,18 @@ class Register:
 
     def _put_diagnoses(self, encounter: Encounter, row: int, place: int) -> None:
         for diagnosis in lenient(encounter.diagnosis, list[EncounterDiagnosis]):
-            kind, condition_id = target(text_of(diagnosis.condition))
-            if condition_id and kind in ("", "Condition"):
-                self._ids[row] = encounter.id or ""
-                for column, value in zip(
-                    self._links, (key_of("Condition", condition_id)[0], row, place), strict=True
-                ):
-                    column.append(value)
+            found = diagnosis.condition
+            for condition in found if isinstance(found, list) else [found] if found else []:
+                self._put_diagnosis(condition.target, encounter, row, place)
+
+    def _put_diagnosis(self, reference: str, encounter: Encounter, row: int, place: int) -> None:
+        kind, condition_id = target(reference)
+        if condition_id and kind in ("", "Condition"):
+            self._ids[row] = encounter.id or ""
+            for column, value in zip(
+                self._links, (key_of("Condition", condition_id)[0], row, place), strict=True
+            ):
+                column.append(value)
 
     # Once all is read
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from chartscan.site import Vocabulary
 from chartscan.sources.fhir.remember import remember
-from chartscan.sources.fhir.resources import Coding, Concept, Disposition, Status
+from chartscan.sources.fhir.resources import Coding, Concept, Disposition, Status, WrittenClass
 from chartscan.store.recognition import How, Recognition
 from chartscan.vocabulary import (
     classes,
@@ -33,6 +33,7 @@ ABSENT = {
     "urn:oid:2.16.840.1.113883.5.1008",
 }
 _LONGEST_CODE = 40
+_CLASSES_OF_DSTU2 = "http://hl7.org/fhir/encounter-class"
 
 
 _SAYS_LESS = (
@@ -90,8 +91,27 @@ class Words:
         self._sex_readings: dict[str, Reading] = {}
         self._counts: Counter[tuple[str, Reading, str | None]] = Counter()
 
-    def class_of(self, coding: Coding | None) -> Reading:
-        """What the class of an encounter says."""
+    def class_of(self, written: WrittenClass) -> Reading:
+        """What the class of an encounter says: its codings, else its texts.
+
+        UNRECOGNISED where they contradict each other.
+        """
+        codings, texts = _class_words(written)
+        if len(codings) < 2 and not texts:
+            return self._class_of(codings[0] if codings else None)
+        readings = [self._class_of(coding) for coding in codings]
+        if all(reading.how == "unknown" for reading in readings):
+            readings += [self._class_of(text) for text in texts]
+        for how in ("mapped", "recognised"):
+            understood = [reading for reading in readings if reading.how == how]
+            if len({classes.kind_of(reading.name) for reading in understood}) > 1:
+                words = ", ".join(reading.word for reading in understood)
+                return Reading(UNRECOGNISED, "unknown", words, text=any(r.text for r in understood))
+            if understood:
+                return understood[0]
+        return readings[0]
+
+    def _class_of(self, coding: Coding | None) -> Reading:
         key = (coding.system, coding.code, coding.display) if coding else (None, None, None)
         found = self._class_readings.get(key)
         return found or remember(self._class_readings, key, self._class(*key))
@@ -243,6 +263,19 @@ class Words:
             )
         self._counts.clear()
         return self.recognition
+
+
+def _class_words(written: WrittenClass) -> tuple[list[Coding], list[Coding]]:
+    """The codings of a class, and its texts in the form of one."""
+    if written is None or isinstance(written, str):
+        return ([Coding(_CLASSES_OF_DSTU2, written)] if written else []), []
+    codings, texts = [], []
+    for part in written if isinstance(written, list) else [written]:
+        if part.code or part.display or not (part.coding or part.text):
+            codings.append(Coding(part.system, part.code, part.display))
+        codings += part.coding
+        texts += [Coding(display=part.text)] if part.text else []
+    return codings, texts
 
 
 def _status_words(status: Status) -> list[list[tuple[str, str, bool]]]:
