@@ -37,7 +37,7 @@ ALLOWED = {
     "series": {"schema", "files"},
     "features": {"schema"},
     "cohort": {"notes", "schema", "parquet_files", "task_files", "meds_columns", "vocabulary", "site"},
-    "tasks": {"schema", "cohort"},
+    "tasks": {"schema", "cohort", "vocabulary"},
     "layers": {"batch", "kernels"},
     "batches": {"batch", "sequences", "series"},
     "models": {"batch", "layers"},

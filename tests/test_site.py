@@ -19,6 +19,8 @@ vocabulary:
   class: {"4": stay, http://here.example/class|7: Emergency, bed: ACUTE}
   disposition: {17: dead, "nach Hause": alive, x: home}
   systems: {http://here.example/dx: http://fhir.de/CodeSystem/bfarm/icd-10-gm, http://here.example/lab: HERE}
+  diagnoses: {SNOMED|10725009: Hypertension, ICD10GM|I10.9: none}
+  diagnosis_status: {V: Unconfirmed, storniert: wrong}
   sex: {1: Male, 2: female}
   units: {mg%: mg/dL}
 stays:
@@ -32,6 +34,8 @@ def test_a_site_file_is_read_with_its_meanings_in_one_form():
     assert words.class_ == {"4": "stay", "http://here.example/class|7": "emergency", "bed": "ACUTE"}
     assert words.disposition == {"17": "dead", "nach Hause": "alive", "x": "HOME"}
     assert words.systems == {"http://here.example/dx": "ICD10GM", "http://here.example/lab": "HERE"}
+    assert words.diagnoses == {"SNOMED|10725009": "hypertension", "ICD10GM|I10.9": "none"}
+    assert words.diagnosis_status == {"V": "unconfirmed", "storniert": "wrong"}
     assert words.sex == {"1": "male", "2": "female"}
     assert words.units == {"mg%": "mg/dL"}
     assert stay_config(site.stays).merge_gap_hours == 6
@@ -62,6 +66,18 @@ def test_an_empty_file_or_section_declares_nothing(text):
         ("vocabulary: {disposition: {a: CONFLICTING}}", "no meaning"),
         ("vocabulary: {sex: {a: m}}", "Known: male, female, other, unknown"),
         ("vocabulary: {systems: {a: 'two words'}}", "no name of a code system"),
+        ("vocabulary: {diagnoses: {SNOMED|1: hypertention}}", "Did you mean 'hypertension'"),
+        (
+            "vocabulary: {diagnoses: {SNOMED|1: x}}",
+            "Known: hypertension, fluid_disorder, lipid_disorder, none",
+        ),
+        ("vocabulary: {diagnosis_status: {a: refuted}}", "Known: confirmed, unconfirmed, wrong, unknown"),
+        ("vocabulary: {diagnoses: {'10725009': none}}", "'10725009': expected a code and its system"),
+        ("vocabulary: {diagnoses: {'|1': none}}", "expected a code and its system"),
+        (
+            "vocabulary: {diagnoses: {ICD10|I10.9: none, http://hl7.org/fhir/sid/icd-10|i109: hypertension}}",
+            "the same code stands here with another meaning",
+        ),
         ("vocabulary: {class: {a: }}", "1 words have no meaning yet, such as 'a'"),
         ("vocabulary: {class: {a: [stay]}}", "one word and one meaning"),
         ("vocabulary: {class: {a: stay, a: other}}", "same key stands here twice"),

@@ -4,6 +4,7 @@
       class: {"4": stay, "http://here.example/class|7": emergency}
       disposition: {"17": dead, "nach Hause": alive}
       systems: {"http://here.example/diagnoses": ICD10GM}
+      diagnoses: {"SNOMED|10725009": hypertension, "SNOMED|195662009": none}
       sex: {"1": male, "2": female}
       units: {"mg%": mg/dL}
     stays:
@@ -22,7 +23,8 @@ import msgspec
 import yaml
 
 from chartscan.errors import ConfigError
-from chartscan.vocabulary import classes, dispositions, sexes
+from chartscan.vocabulary import classes, diagnosis_statuses, dispositions, sexes
+from chartscan.vocabulary.code_groups import GROUPS, NONE, declared_codes
 from chartscan.vocabulary.systems import system_name
 
 LARGEST = 4 << 20  # bytes
@@ -35,6 +37,8 @@ class Vocabulary(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename
     class_: dict[str, str] = {}  # stay, emergency, other, or a code of v3-ActCode
     disposition: dict[str, str] = {}  # dead, alive, unknown, or a name of `dispositions`
     systems: dict[str, str] = {}  # address of a code system -> its name, or the address of the standard one
+    diagnoses: dict[str, str] = {}  # "SYSTEM|code" -> a name of code_groups.GROUPS, or none
+    diagnosis_status: dict[str, str] = {}  # confirmed, unconfirmed, wrong, unknown
     sex: dict[str, str] = {}  # male, female, other, unknown
     units: dict[str, str] = {}  # unit -> the unit it is another spelling of
 
@@ -74,6 +78,7 @@ def parse_site(content: bytes, name: str = "site file") -> Site:
         data = _section({} if data in (None, "") else data, Site, name, "the file")
         vocabulary = _section(data.get("vocabulary") or {}, Vocabulary, name, "vocabulary")
         words = {part: _words(vocabulary[part] or {}, part, name) for part in vocabulary}
+        _check_diagnoses(words.get("diagnoses", {}), words.get("systems", {}), name)
         stays = data.get("stays") or {}
         if not isinstance(stays, dict):
             raise ConfigError(f"{name}: stays: expected settings such as 'merge_gap_hours: 6'.")
@@ -136,13 +141,32 @@ def _words(data: Any, part: str, name: str) -> dict[str, str]:
     }
 
 
+def _check_diagnoses(meanings: Mapping[str, str], systems: Mapping[str, str], name: str) -> None:
+    """Refuse words that are no code of a system, and two spellings of one code with two meanings."""
+    where = f"{name}: vocabulary.diagnoses"
+    found: dict[str, str] = {}
+    for number, (word, meaning) in enumerate(meanings.items(), 1):
+        system, _, code = word.rpartition("|")
+        if not system.strip() or not code.strip():
+            raise ConfigError(
+                f"{where}, {_shown(word, number)}: expected a code and its system, such as 'SNOMED|10725009'."
+            )
+        ((key, _),) = declared_codes({word: meaning}, systems).items()
+        if found.setdefault(key, meaning) != meaning:
+            raise ConfigError(
+                f"{where}, {_shown(word, number)}: the same code stands here with another meaning."
+            )
+
+
 def _shown(word: str, number: int) -> str:
     """A declared word as errors name it: a code, or the number of an entry that is free text."""
     return f"'{word}'" if " " not in word.strip() and len(word) < 200 else f"entry {number}"
 
 
-def _one_of(meanings: Mapping[str, str], names: frozenset[str]) -> Callable[[str, str], str]:
+def _one_of(meanings: Iterable[str], names: frozenset[str]) -> Callable[[str, str], str]:
     """A check for one of `meanings`, or of the standard `names` in any letter case."""
+
+    meanings = tuple(meanings)
 
     def check(meaning: str, where: str) -> str:
         plain = meaning.strip()
@@ -171,6 +195,8 @@ _CHECKS: dict[str, Callable[[str, str], str]] = {
     "class": _one_of(classes.OF_KIND, classes.STAY | classes.EMERGENCY | classes.OTHER),
     "disposition": _one_of(dispositions.OF_MEANING, dispositions.ALIVE | {dispositions.EXPIRED}),
     "systems": _system,
+    "diagnoses": _one_of([*GROUPS, NONE], frozenset()),
+    "diagnosis_status": _one_of(diagnosis_statuses.MEANINGS, frozenset()),
     "sex": _one_of(sexes.MEANINGS, frozenset()),
     "units": _unit,
 }
@@ -178,6 +204,8 @@ MEANINGS = {
     "class": tuple(classes.OF_KIND),
     "disposition": tuple(dispositions.OF_MEANING),
     "systems": ("ICD10GM", "ICD10", "ICD10CM", "ICD9CM", "SNOMED", "or a name of its own"),
+    "diagnoses": (*GROUPS, NONE),
+    "diagnosis_status": diagnosis_statuses.MEANINGS,
     "sex": tuple(sexes.MEANINGS),
     "units": ("the unit it is a spelling of",),
 }

@@ -77,7 +77,7 @@ def test_encounters_are_paired_by_id_and_without_ids_by_order():
     assert [s.disposition for s in record.stays] == ["HOME", "", "SNF"]
 
 
-def test_an_end_before_the_start_or_without_a_start_is_no_end():
+def test_an_end_before_the_start_is_no_end_and_one_without_a_start_is_of_a_stay_that_began_any_time_before():
     record = record_from_events(
         events(
             (3, "HOSPITAL_ADMISSION//EW", "admission", "a"),
@@ -86,7 +86,10 @@ def test_an_end_before_the_start_or_without_a_start_is_no_end():
             (6, "ENCOUNTER_END//AMB", "visit_end", None),
         )
     )
-    assert spans(record.stays) == [(3, None)]
+    assert spans(record.stays) == [(3, None), (5, 5)]
+    known, unknown = record.stays
+    assert (known.start_known, unknown.start_known) == (True, False)
+    assert (unknown.begins.first, unknown.begins.last) == (datetime.min, T0 + 5 * DAY)
     assert record.unpaired_ends == 2
 
 

@@ -26,6 +26,7 @@ class Hospital:
     resources: Resources
     site: str | None = None  # text of a site file
     settings: list[str] = field(default_factory=list)  # of --set
+    store: list[str] = field(default_factory=list)  # of --store
 
     def all(self) -> list[dict[str, Any]]:
         """Every resource."""
@@ -33,7 +34,9 @@ class Hospital:
 
     def copy(self) -> "Hospital":
         """The same, to be changed."""
-        return Hospital(json.loads(json.dumps(self.resources)), self.site, list(self.settings))
+        return Hospital(
+            json.loads(json.dumps(self.resources)), self.site, list(self.settings), list(self.store)
+        )
 
 
 def simulated(folder: Path, subjects: int, seed: int) -> Hospital:
@@ -74,7 +77,9 @@ def ingested(export: Path, out: Path, hospital: Hospital) -> Any:
     if hospital.site is not None:
         site = out.parent / f"{out.name}-site.yaml"
         site.write_text(hospital.site)
-    plan = IngestPlan(source="fhir", path=export, out=out, settings=hospital.settings, store=[], site=site)
+    plan = IngestPlan(
+        source="fhir", path=export, out=out, settings=hospital.settings, store=hospital.store, site=site
+    )
     return run_ingest(plan, QUIET)[0]
 
 

@@ -252,6 +252,16 @@ def classes_by_display_only(hospital: Hospital) -> None:
 
 
 @keeps
+def encounters_of_r5(hospital: Hospital) -> None:
+    for encounter in hospital.resources["Encounter"]:
+        encounter["class"] = [{"coding": [encounter["class"]]}]
+        encounter["status"] = "completed"
+        encounter["actualPeriod"] = encounter.pop("period")
+        if "hospitalization" in encounter:
+            encounter["admission"] = encounter.pop("hospitalization")
+
+
+@keeps
 def classes_by_oid(hospital: Hospital) -> None:
     for encounter in hospital.resources["Encounter"]:
         encounter["class"]["system"] = "urn:oid:2.16.840.1.113883.5.4"
@@ -359,6 +369,29 @@ def a_declared_system_of_diagnoses(hospital: Hospital) -> None:
     hospital.site = "vocabulary:\n  systems:\n    urn:local:diagnoses: ICD10CM\n"
 
 
+def _concepts(hospital: Hospital) -> dict[str, str]:
+    """A concept in no list for every code of a diagnosis."""
+    codes = {c["code"]["coding"][0]["code"] for c in hospital.resources["Condition"]}
+    return {code: f"90000{number:04}" for number, code in enumerate(sorted(codes))}
+
+
+@keeps
+def declared_concepts_of_snomed(hospital: Hospital) -> None:
+    groups = {
+        "hypertension": ("I10", "I11", "I12", "I13", "I14", "I15", "I16"),
+        "fluid_disorder": ("E86", "E87"),
+        "lipid_disorder": ("E78",),
+    }
+    concepts = _concepts(hospital)
+    hospital.site = "vocabulary:\n  diagnoses:\n"
+    for code, concept in concepts.items():
+        meaning = next((name for name, starts in groups.items() if code.startswith(starts)), "none")
+        hospital.site += f"    SNOMED|{concept}: {meaning}\n"
+    for condition in hospital.resources["Condition"]:
+        (coding,) = condition["code"]["coding"]
+        coding |= {"system": "http://snomed.info/sct", "code": concepts[coding["code"]]}
+
+
 # --- words that nobody declares ------------------------------------------------------------------------
 
 
@@ -387,7 +420,18 @@ def _diagnosis(condition: dict[str, Any]) -> None:
         coding["system"] = "urn:local:diagnoses"
 
 
+def _concept(condition: dict[str, Any]) -> None:
+    for coding in condition["code"]["coding"]:
+        coding |= {"system": "http://snomed.info/sct", "code": "900000001"}
+
+
+def _status(condition: dict[str, Any]) -> None:
+    condition["verificationStatus"] = {"coding": [{"system": "urn:local:status", "code": "K3"}]}
+
+
 for _share in (1, 3, 50):
+    _undeclared("a status of diagnoses that is not known", "K3", _share, _status, "Condition")
+    _undeclared("SNOMED concepts in no list", "900000001", _share, _concept, "Condition")
     _undeclared("a class that is not known", "Q7", _share, _class, "Encounter")
     _undeclared("a disposition that is not known", "W9", _share, _disposition, "Encounter")
     _undeclared(
@@ -444,6 +488,54 @@ def retracted_diagnoses(hospital: Hospital) -> set[str]:
         newer = json.loads(json.dumps(condition)) | {"meta": {"versionId": "2"}, "verificationStatus": wrong}
         hospital.resources["Condition"].append(newer)
     return {patient_of(c) for c in chosen}
+
+
+@touches
+def diagnoses_with_a_clinical_status_of_error(hospital: Hospital) -> set[str]:
+    chosen = every(hospital.resources["Condition"], 60)
+    for condition in chosen:
+        condition["clinicalStatus"] = {"coding": [{"code": "entered-in-error"}]}
+    return {patient_of(c) for c in chosen}
+
+
+def _unreadable(side: str) -> Callable[[Hospital], set[str]]:
+    def change(hospital: Hospital) -> set[str]:
+        hospital.store = ["error_budget=1"]
+        chosen = every(stays(hospital), 15)
+        for number, stay in enumerate(chosen):
+            for name in side.split("_and_"):
+                stay["period"][name] = ("2020-13-01T08:00:00Z", "soon", "29.02.2021")[number % 3]
+        return {patient_of(s) for s in chosen}
+
+    change.__name__ = f"stays_whose_{side}_cannot_be_read"
+    return change
+
+
+LOSES = [touches(_unreadable(side)).__name__ for side in ("start", "end", "start_and_end")]
+
+
+@touches
+def diagnoses_recorded_after_the_export_or_at_no_time(hospital: Hospital) -> set[str]:
+    hospital.store = ["error_budget=1"]
+    chosen = every(hospital.resources["Condition"], 20)
+    for number, condition in enumerate(chosen):
+        condition.pop("onsetDateTime", None)
+        condition["recordedDate"] = ("2199-01-01T00:00:00Z", "soon", "9999-12-31")[number % 3]
+        if number % 2:
+            condition.pop("encounter")
+    return {patient_of(c) for c in chosen}
+
+
+@touches
+def stays_that_begin_at_the_beginning_of_1970(hospital: Hospital) -> set[str]:
+    chosen = every(stays(hospital), 15)
+    for number, stay in enumerate(chosen):
+        stay["period"]["start"] = ("1970-01-01", "1970-01-01T00:00:00Z")[number % 2]
+    return {patient_of(s) for s in chosen}
+
+
+LOSES.append("stays_that_begin_at_the_beginning_of_1970")
+LOSES.append("diagnoses_recorded_after_the_export_or_at_no_time")
 
 
 @touches

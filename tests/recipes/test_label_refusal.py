@@ -18,7 +18,10 @@ HL7 = "http://terminology.hl7.org/CodeSystem/discharge-disposition"
 ICD10 = "http://hl7.org/fhir/sid/icd-10"
 ACT_CODE = "http://terminology.hl7.org/CodeSystem/v3-ActCode"
 DEPENDS = {"in_hospital_mortality": ("class", "disposition"), "readmission_30d": ("class", "disposition")}
-DEPENDS |= {"hypertension_1y": ("class", "disposition", "diagnosis_system"), "long_stay_7d": ("class",)}
+DEPENDS |= {
+    "hypertension_1y": ("class", "disposition", "diagnosis_system", "diagnosis", "diagnosis_status"),
+    "long_stay_7d": ("class",),
+}
 
 
 @pytest.fixture(autouse=True)
@@ -28,7 +31,7 @@ def _depending(monkeypatch):
         monkeypatch.setattr(module, "DEPENDS_ON", DEPENDS.get(name, ("class",)), raising=False)
 
 
-def write_export(folder, classes=("IMP",), dispositions=("home",), systems=(ICD10,)):
+def write_export(folder, classes=("IMP",), dispositions=("home",), systems=(ICD10,), codes=("I10",)):
     """40 stays of 40 patients; the words are dealt out in turn, so that shares are exact."""
     folder.mkdir()
     patients, encounters, conditions = [], [], []
@@ -50,7 +53,8 @@ def write_export(folder, classes=("IMP",), dispositions=("home",), systems=(ICD1
             | who
         )
         if systems:
-            concept = {"coding": [{"system": systems[n % len(systems)], "code": "I10"}]}
+            code = codes[n % len(codes)]
+            concept = {"coding": [{"system": systems[n % len(systems)], "code": code}]}
             condition = {"resourceType": "Condition", "id": f"c{n}", "code": concept}
             conditions.append(condition | who | {"encounter": {"reference": f"Encounter/e{n}"}})
     for name, rows in (("Patient", patients), ("Encounter", encounters), ("Condition", conditions)):
@@ -99,6 +103,27 @@ def test_only_tasks_that_depend_on_the_unknown_are_refused_and_the_others_are_wr
     assert "http://here.example/dx" in result.output
     written = {path.stem for path in (tmp_path / "labels").glob("*.parquet")}
     assert written == set(task_modules()) - {"hypertension_1y"}
+
+
+def test_snomed_concepts_in_no_list_are_told_with_their_counts_and_the_site_says_what_they_mean(tmp_path):
+    """10 of 40 diagnoses are of a concept in no list; filled in, every label is there."""
+    snomed, site = "http://snomed.info/sct", tmp_path / "starter.yaml"
+    words = {"systems": (ICD10, ICD10, ICD10, snomed), "codes": ("J18", "I10", "J18", "10725009")}
+    write_export(tmp_path / "export", **words)
+    result = run("ingest", "fhir", tmp_path / "export", tmp_path / "data", "--suggest-site", site)
+    assert "diagnosis code" in result.output
+    assert "unknown: '10725009' of SNOMED (10)" in result.output
+    with pytest.raises(DataError, match=r"10 of 40 diagnoses have a code .*'10725009' of SNOMED \(10\)"):
+        make_labels(Dataset.open(tmp_path / "data"), ["hypertension_1y"], Silent())
+    starter = site.read_text()
+    assert '"SNOMED|10725009":  # fill in: 10 records' in starter
+    for meaning, excluded in (("hypertension", 20), ("none", 10)):
+        filled = starter.replace(":  # fill in", f": {meaning}  #")
+        dataset = ingest(tmp_path, filled, meaning)
+        ((table, counts),) = make_labels(dataset, ["hypertension_1y"], Silent()).values()
+        assert counts.excluded == {"condition already coded": excluded}
+        assert dataset.manifest["recognition"]["diagnosis"]["mapped"] == 10
+        assert table.num_rows == 40 - excluded
 
 
 def test_an_export_without_any_known_stay_is_refused_whole_and_its_words_are_named(tmp_path):

@@ -128,6 +128,53 @@ def test_a_stay_that_ended_nobody_knows_when_still_says_how(tmp_path):
     assert not ingest_lines(tmp_path, encounter(period={"start": START})).of("outcome")
 
 
+# The midnight at which computers begin to count
+
+
+EPOCHS = ["1970-01-01", "1970-01-01T00:00:00Z", "1969-12-31T19:00:00-05:00", "1970-01-01T00:00:00.000"]
+
+
+@pytest.mark.parametrize("zero", EPOCHS)
+@pytest.mark.parametrize("zone", ["UTC", "Europe/Berlin", "America/New_York"])
+def test_the_beginning_of_1970_is_no_time_where_the_records_are_of_another(tmp_path, zero, zone):
+    lines = [
+        patient(birthDate="1970-01-01", deceasedDateTime=zero),
+        encounter(id="begun", period={"start": zero, "end": "2020-01-05T12:00:00Z"}),
+        encounter(id="open", period={"start": START, "end": zero}),
+        encounter(id="lost", period={"start": zero}),
+        observation(id="null", effectiveDateTime=zero, issued="2020-01-02T10:00:00Z"),
+        observation(id="bad", effectiveDateTime=zero),
+        resource("Condition", recordedDate=zero, onsetDateTime="2020-01-02T10:00:00Z"),
+    ]
+    result = ingest_lines(tmp_path, *lines, time_zone=zone)
+    assert result.total("quarantined") == {"B44 implausible_time": 2}
+    assert [e["encounter_id"] for e in result.of("discharge")] == ["begun"]
+    assert [e["encounter_id"] for e in result.of("admission")] == ["open"]
+    assert all(e["time"].year == 2020 for e in [*result.of("observation"), *result.of("diagnosis")])
+    assert result.one("death")["time"] is None
+    assert len(of_bo(result, "birth")) == 1
+    assert [e["code"] for e in result.of("outcome")] == ["LOST_STAY"]
+    flags = ("encounter_start_implausible", "encounter_end_implausible", "death_implausible")
+    assert [result.accounting["flagged"][name] for name in flags] == [1, 1, 1]
+    assert result.accounting["flagged"]["implausible_time"] == 3
+
+
+def test_another_time_of_that_day_is_a_time(tmp_path):
+    other = encounter(period={"start": "1970-01-01T00:00:01Z", "end": "1970-01-01T23:00:00Z"})
+    later = [encounter(id=f"e{n}") for n in range(2, 5)]
+    result = ingest_lines(tmp_path, *later, other, observation(effectiveDateTime="1970-01-01T09:00:00Z"))
+    assert not result.total("quarantined")
+    assert len(result.of("admission")) == 4
+
+
+def test_records_of_1970_have_events_at_its_beginning(tmp_path):
+    period = {"start": "1970-01-01", "end": "1970-01-09"}
+    years = [encounter(id=f"e{year}", period={"start": f"{year}-05-06"}) for year in (1968, 1969, 1971, 2019)]
+    result = ingest_lines(tmp_path, encounter(period=period), *years)
+    assert not result.total("quarantined")
+    assert len(result.of("admission")) == 5
+
+
 # After the export
 
 

@@ -252,6 +252,42 @@ def test_the_account_counts_kept_encounters_ended_stays_and_diagnoses(tmp_path):
     ]
 
 
+def test_the_account_tells_which_codes_of_diagnoses_say_what_they_mean(tmp_path):
+    snomed, icd, here = (
+        "http://snomed.info/sct",
+        "http://hl7.org/fhir/sid/icd-10-cm",
+        "http://here.example/dx",
+    )
+    concepts = [
+        [coding("195662009", snomed)],
+        [coding("195662009", snomed), coding("38341003", snomed)],  # one of them tells
+        [coding("195662009", snomed), coding("7", here)],  # declared
+        [coding("10725009", snomed)],  # declared
+        [coding("8", here)],
+        [coding("I10", icd), coding("195662009", snomed)],
+        [coding("UNK", icd)],
+        [coding("Miller's heart", icd)],
+    ]
+    lines = [
+        resource("Condition", id=str(i), code={"coding": codings}, recordedDate="2020-01-02T10:00:00Z")
+        for i, codings in enumerate(concepts)
+    ]
+    site = Vocabulary(diagnoses={"http://here.example/dx|7": "none", "SNOMED|10725009": "hypertension"})
+    result = ingest_lines(tmp_path, *lines, vocabulary=site)
+    found = recognition(result)["diagnosis"]
+    assert {(w["word"], w["system"], w["how"], w["meaning"]) for w in found["words"]} == {
+        ("195662009", "SNOMED", "unknown", None),
+        ("38341003", "SNOMED", "recognised", "hypertension"),
+        ("7", "dx", "mapped", "none"),
+        ("10725009", "SNOMED", "mapped", "hypertension"),
+        ("codes of ICD10CM", "", "recognised", None),
+        ("UNK", "ICD10CM", "unknown", None),
+        ("a text", "", "unknown", None),
+    }
+    systems = recognition(result)["diagnosis_system"]
+    assert (systems["recognised"], systems["mapped"], systems["unknown"]) == (6, 1, 1)
+
+
 def test_one_terminology_by_two_addresses_is_never_told_apart(tmp_path):
     urls = ["ICD10CM", "http://hl7.org/fhir/sid/icd-10-cm", "ICD-10-CM", "I10C", "http://a.example/icd10cm"]
     lines = [
@@ -294,3 +330,49 @@ def test_a_verification_status_in_words_that_are_unknown_is_flagged(tmp_path):
     )
     result = ingest_lines(tmp_path, condition)
     assert result.accounting["flagged"]["unknown_verification_status"] == 1
+    assert result.one("diagnosis")["code"].startswith("UNVERIFIED//")
+
+
+CLINICAL = "http://terminology.hl7.org/CodeSystem/condition-clinical"
+VERIFIED = {"verificationStatus": concept("confirmed")}
+
+
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [
+        ({}, "ICD10CM//I10"),
+        (VERIFIED, "ICD10CM//I10"),
+        ({"verificationStatus": "confirmed", "clinicalStatus": "active"}, "ICD10CM//I10"),  # STU3
+        ({"verificationStatus": [concept("Confirmed")]}, "ICD10CM//I10"),
+        ({"verificationStatus": {"coding": [{"code": "1", "display": "Confirmed"}]}}, "ICD10CM//I10"),
+        ({"verificationStatus": {"coding": [{"code": "1"}, {"code": "confirmed"}]}}, "ICD10CM//I10"),
+        (
+            {"verificationStatus": concept("unknown", "http://hl7.org/fhir/data-absent-reason")},
+            "ICD10CM//I10",
+        ),
+        (VERIFIED | {"clinicalStatus": concept("Resolved", CLINICAL)}, "ICD10CM//I10"),
+        ({"verificationStatus": concept("unknown")}, "UNVERIFIED//ICD10CM//I10"),
+        ({"verificationStatus": "in Frage"}, "UNVERIFIED//ICD10CM//I10"),
+        (VERIFIED | {"clinicalStatus": concept("storniert")}, "UNVERIFIED//ICD10CM//I10"),
+        ({"verificationStatus": concept("B7")}, "ICD10CM//I10"),  # declared, as are the next
+        (VERIFIED | {"clinicalStatus": concept("laufend")}, "ICD10CM//I10"),
+        ({"verificationStatus": concept("?")}, None),
+        ({"verificationStatus": concept("X")}, None),
+        ({"clinicalStatus": concept("entered-in-error", CLINICAL)}, None),
+        (VERIFIED | {"clinicalStatus": {"text": "Entered in error"}}, None),
+        ({"clinicalStatus": "entered_in_error"}, None),
+        ({"verificationStatus": concept("storniert"), "clinicalStatus": "entered-in-error"}, None),
+        ({"verificationStatus": {"coding": [{"code": "confirmed"}, {"code": "refuted"}]}}, None),
+    ],
+)
+def test_a_diagnosis_is_one_only_where_its_statuses_are_understood(tmp_path, status, code):
+    site = Vocabulary(
+        diagnosis_status={"B7": "confirmed", "laufend": "confirmed", "?": "unconfirmed", "x": "wrong"}
+    )
+    icd = "http://hl7.org/fhir/sid/icd-10-cm"
+    condition = resource("Condition", code=concept("I10", icd), recordedDate="2020-01-01", **status)
+    result = ingest_lines(tmp_path, condition, vocabulary=site)
+    assert [e["code"] for e in result.of("diagnosis")] == ([code] if code else [])
+    found = recognition(result).get("diagnosis_status", {"unknown": 0})
+    named_unknown = code == "UNVERIFIED//ICD10CM//I10" and "unknown" not in json.dumps(status)
+    assert found["unknown"] == named_unknown

@@ -26,6 +26,7 @@ GAPS = [
 CODES = [
     "ICD10CM//I10", "ICD9CM//4019", "ICD10CM//E871", "ICD9CM//2768", "ICD10CM//E785", "ICD9CM//2724",
     "ICD10CM//J18", "ICD10CM//O10", "ICD9CM//6420", "ICD10CM//E88", "SNOMED//38341003", "LOCAL//I10",
+    "SNOMED//55822004", "SNOMED//195662009", "UNVERIFIED//ICD10CM//I10",
 ]  # fmt: skip
 DISPOSITIONS = ["//HOME", "//HOME", "//SNF", "//EXPIRED", "//UNK", ""]
 
@@ -206,9 +207,9 @@ def min_start(parts):
 GROUPS = {
     "hypertension_1y": ["ICD10CM//I10", "ICD9CM//4019", "SNOMED//38341003"],
     "fluid_disorder_1y": ["ICD10CM//E871", "ICD9CM//2768"],
-    "lipid_disorder_1y": ["ICD10CM//E785", "ICD9CM//2724"],
+    "lipid_disorder_1y": ["ICD10CM//E785", "ICD9CM//2724", "SNOMED//55822004"],
 }
-NOT_READ = ["LOCAL//I10"]
+NOT_READ = ["LOCAL//I10", "SNOMED//195662009"]
 NO_LABEL = "no label"
 
 
@@ -320,7 +321,8 @@ def _onsets(task, facts, end, death, timeless):
     alive = not facts.dead or (death is not None and death - end >= 365 * D)
     negative = False if alive and facts.followed - end >= 365 * D and not timeless else NO_LABEL
     sure = [instants(*span, facts) for span, code in facts.codes if code in GROUPS[task]]
-    strange = [span for span, code in facts.codes if code in NOT_READ]
+    unverified = [f"UNVERIFIED//{code}" for code in GROUPS[task]]
+    strange = [span for span, code in facts.codes if code in NOT_READ or code in unverified]
     for span in strange:
         times = [end, end + 1, end + 366 * D] if span[0] is None else instants(*span, facts)
         sure.append([*times, end + 10_000 * D])  # or it is none of the group

@@ -6,10 +6,10 @@ import msgspec
 import pytest
 
 from chartscan.cohort import Site, StayConfig, record_from_events
-from chartscan.cohort.code_groups import FLUID_DISORDER, HYPERTENSION, LIPID_DISORDER
 from chartscan.errors import ConfigError
 from chartscan.find import find, names
 from chartscan.settings import with_settings
+from chartscan.vocabulary.code_groups import FLUID_DISORDER, HYPERTENSION, LIPID_DISORDER, declared_codes
 from synthetic_records import DAY, HOUR, US, History, end_of_day, start_of_day
 
 IN = datetime(2150, 3, 1, 10)
@@ -323,6 +323,118 @@ def test_a_condition_of_unknown_time_excludes():
 def test_a_code_that_its_own_system_cannot_have_may_be_any_condition(code):
     for when in (OUT - DAY, OUT + DAY):
         assert first("hypertension_1y", one_stay().add(when, code, "diagnosis")).value is None
+
+
+def onset_of(task, history, **site):
+    record = record_from_events(history.events(), history.follow_up, site=Site(**site))
+    return find("tasks", task).label(record)[0]
+
+
+@pytest.mark.parametrize("code", ["SNOMED//195662009", "SNOMED//3834100", "SNOMED//UNK", "SNOMED//"])
+def test_a_snomed_concept_in_no_list_may_be_any_condition(code):
+    for task in ("hypertension_1y", "fluid_disorder_1y", "lipid_disorder_1y"):
+        for when, value in ((OUT - DAY, None), (OUT + DAY, None), (OUT + 400 * DAY, False)):
+            outcome = first(task, one_stay().add(when, code, "diagnosis"))
+            assert outcome.value is value
+            assert outcome.eligible
+    both = one_stay().add(OUT + DAY, code, "diagnosis").add(OUT + 2 * DAY, "SNOMED//38341003", "diagnosis")
+    assert first("hypertension_1y", both).value is True
+    reason = "a diagnosis within the window is not understood: its system, code, status or time"
+    assert first("lipid_disorder_1y", both).reason == reason
+
+
+@pytest.mark.parametrize(("code", "values"), [("ICD10CM//I10", [None, False]), ("SNOMED//1", [None, None])])
+def test_a_diagnosis_of_unknown_status_may_be_none(code, values):
+    for when in (OUT - DAY, OUT + DAY):
+        history = one_stay().add(when, f"UNVERIFIED//{code}", "diagnosis")
+        assert [first(task, history).value for task in ("hypertension_1y", "lipid_disorder_1y")] == values
+        assert first("hypertension_1y", history).eligible
+    undated = one_stay().add(None, f"UNDATED_DIAGNOSIS//UNVERIFIED//{code}", "outcome")
+    assert first("hypertension_1y", undated).value is None
+    sure = one_stay().add(OUT + DAY, f"UNVERIFIED//{code}", "diagnosis")
+    assert first("hypertension_1y", sure.add(OUT + DAY, "ICD10CM//I10", "diagnosis")).value is True
+
+
+@pytest.mark.parametrize("task", names("tasks"))
+def test_no_label_is_made_of_a_patient_one_of_whose_stays_cannot_be_used(task):
+    history = one_stay().add(OUT + 3 * DAY, "ICD10CM//I10", "diagnosis")
+    assert first(task, history).value is not None
+    outcome = first(task, history.add(None, "LOST_STAY", "outcome"))
+    assert (outcome.value, outcome.eligible) == (None, True)
+    assert outcome.reason == "a stay of the patient cannot be used, and may be at any time"
+
+
+def test_a_stay_whose_end_cannot_be_read_leaves_those_after_it_open_and_not_those_before():
+    history = one_stay().stay(OUT + 9 * DAY, OUT + 12 * DAY, "b")
+    history.add(OUT + 5 * DAY, "HOSPITAL_ADMISSION//EMERGENCY", "admission", "x")
+    history.add(None, "LOST_STAY", "outcome", "x")
+    for task in names("tasks"):
+        before, lost, after = outcomes(task, history)
+        assert before.value is not None
+        assert lost.value is None
+        assert (after.value, after.reason) == (None, "an earlier stay ended at an unknown time")
+    assert outcomes("readmission_30d", history)[0].value is True
+
+
+def test_a_stay_that_began_at_an_unknown_time_may_be_a_readmission_or_part_of_the_stay_before():
+    ended = (OUT + 9 * DAY, "HOSPITAL_DISCHARGE//HOME", "discharge", "late")
+    history = one_stay().add(*ended)
+    for task in ("readmission_30d", "mortality_30d", "hypertension_1y", "long_stay_7d"):
+        before, late = outcomes(task, history)
+        assert (before.value, before.eligible) == (None, True)
+        assert late.value is None
+        assert before.reason == "dates alone do not say whether the next encounter is part of the stay"
+    alone = History(1, follow_up={"rule": "export_time", "time": "2160-01-01T00:00:00"}).add(*ended)
+    assert first("mortality_30d", alone).value is False
+    assert first("readmission_30d", alone).value is False
+    assert first("long_stay_7d", alone).reason == "the stay began at an unknown time"
+    after = one_stay().add(IN - DAY, "HOSPITAL_DISCHARGE//HOME", "discharge", "early")
+    assert [one.value for one in outcomes("mortality_30d", after)] == [False, False]
+    assert [one.value for one in outcomes("readmission_30d", after)] == [True, False]
+    inside = one_stay().add(IN + DAY, "HOSPITAL_DISCHARGE//HOME", "discharge", "ward")
+    (whole,) = outcomes("mortality_30d", inside)
+    assert whole.value is False
+    assert first("long_stay_7d", inside).reason == "the stay began at an unknown time"
+
+
+def test_a_system_declared_as_snomed_does_not_make_its_concepts_known():
+    history = one_stay().add(OUT + DAY, "SNOMED//195662009", "diagnosis")
+    assert onset_of("hypertension_1y", history, diagnosis_systems=frozenset({"SNOMED"})).value is None
+
+
+def test_a_concept_in_the_list_of_one_condition_is_known_to_be_none_of_the_others():
+    history = one_stay().add(OUT + DAY, "SNOMED//55822004", "diagnosis")
+    values = [first(f"{name}_1y", history).value for name in ("lipid_disorder", "hypertension")]
+    assert values == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("key", "code"),
+    [
+        ("SNOMED|10725009", "SNOMED//10725009"),
+        ("http://snomed.info/sct|10725009", "SNOMED//10725009"),
+        ("http://snomed.info/sct|http://snomed.info/sct/900|10725009", "SNOMED//10725009"),
+        ("ICD-10-GM|o10.9", "ICD10GM//O109"),
+        ("http://here.example/dx|d 17", "HERE//D 17"),
+        ("HERE|D 17", "HERE//D 17"),
+        ("urn:other:dx|7", "dx//7"),
+    ],
+)
+def test_a_declared_code_means_what_the_site_says_and_nothing_else(key, code):
+    systems = {"http://here.example/dx": "HERE"}
+    history = one_stay().add(OUT + DAY, code, "diagnosis")
+    for meaning, expected in (("lipid_disorder", [True, False]), ("none", [False, False])):
+        declared = declared_codes({key: meaning}, systems)
+        values = [
+            onset_of(f"{name}_1y", history, diagnoses=declared).value
+            for name in ("lipid_disorder", "hypertension")
+        ]
+        assert values == expected
+
+
+def test_the_site_wins_over_the_lists():
+    history = one_stay().add(OUT + DAY, "ICD10CM//I10", "diagnosis")
+    assert onset_of("hypertension_1y", history, diagnoses={"icd10cm//i10": "none"}).value is False
 
 
 @pytest.mark.parametrize("code", ["ICD10DK//DI109", "ICD10//DI10", "ICD10GM//i10.90"])

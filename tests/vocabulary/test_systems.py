@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chartscan.cohort.code_groups import HYPERTENSION
+from chartscan.vocabulary.code_groups import HYPERTENSION
 from chartscan.vocabulary.systems import KNOWN, icd_version, is_diagnosis_system, system_name
 
 NAMES = {

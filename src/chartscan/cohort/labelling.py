@@ -13,6 +13,7 @@ from chartscan.cohort.outcome import Outcome
 from chartscan.cohort.record import COLUMNS, UNKNOWN_SITE, Record, Site, record_from_events
 from chartscan.cohort.stays import DEFAULT, StayConfig
 from chartscan.schema import LABELS, QUESTIONS
+from chartscan.vocabulary.code_groups import declared_codes
 
 _REPORT_EVERY = 1000
 
@@ -59,13 +60,16 @@ def label_dataset(
 def site_of(manifest: Mapping[str, Any]) -> Site:
     """What a dataset's manifest says of its hospital: the time zone, and the words of the site file."""
     vocabulary = (manifest.get("site") or {}).get("vocabulary") or {}
-    classes = vocabulary.get("class") or {}
+    classes, systems = vocabulary.get("class") or {}, vocabulary.get("systems") or {}
+    settings = manifest.get("settings") or {}
+    named = (settings.get("systems") or {}) | systems
     return Site(
-        time_zone=(manifest.get("settings") or {}).get("time_zone") or "UTC",
+        time_zone=settings.get("time_zone") or "UTC",
         other_classes=frozenset(
             str(word).rpartition("|")[2].strip().upper() for word, kind in classes.items() if kind != "stay"
         ),
-        diagnosis_systems=frozenset((vocabulary.get("systems") or {}).values()),
+        diagnosis_systems=frozenset(systems.values()),
+        diagnoses=declared_codes(vocabulary.get("diagnoses") or {}, named),
     )
 
 

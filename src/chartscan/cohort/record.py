@@ -18,7 +18,7 @@ from chartscan.cohort.evidence import Life
 from chartscan.cohort.follow_up import FollowUp, follow_up_rule
 from chartscan.cohort.intervals import Interval, interval
 from chartscan.cohort.stays import DEFAULT, Encounter, Stay, StayConfig, merged_stays
-from chartscan.schema import EVENT_RANK, TIME, UNDATED_DIAGNOSIS
+from chartscan.schema import EVENT_RANK, LOST_STAY, TIME, UNDATED_DIAGNOSIS
 from chartscan.vocabulary.classes import kind_of
 
 # All that labels are made from. Datasets of earlier versions, and other tools, may lack the last two.
@@ -47,9 +47,11 @@ class Site(msgspec.Struct, frozen=True):
     """What a dataset says of the hospital it comes from, as far as labels depend on it."""
 
     time_zone: str = "UTC"  # whose calendar days count
-    # Words that the site file declares: encounter classes that are no hospital stay, systems of diagnoses.
+    # What the site file declares: encounter classes that are no hospital stay, systems of diagnoses, and the
+    # conditions that codes mean (see `code_groups.declared_codes`).
     other_classes: frozenset[str] = frozenset()
     diagnosis_systems: frozenset[str] = frozenset()
+    diagnoses: dict[str, str] = {}
 
 
 UNKNOWN_SITE = Site()
@@ -86,7 +88,7 @@ class Record:
     stays: tuple[Stay, ...]  # by start
     encounters: tuple[Encounter, ...]  # hospital and other, by start
     diagnoses: tuple[Diagnosis, ...]
-    unpaired_ends: int  # encounter ends without a start; they make no stay
+    unpaired_ends: int  # encounter ends without a start: of an unknown one, or with no encounter of none
     site: Site = UNKNOWN_SITE
 
     @property
@@ -161,16 +163,18 @@ def record_from_rows(
     life = _life(rows)
     death = life.death.last if life.death else None
     doubtful_after = timedelta(days=config.doubtful_death_days)
-    encounters, unpaired = _encounters(rows, site)
+    birth = min((r[0] for r in rows if r[2] == "birth" and r[0] is not None), default=None)
+    encounters, unpaired = _encounters(rows, site, birth)
+    lost = frozenset(row[3] for row in rows if row[1] == LOST_STAY)
     return Record(
         subject_id=subject_id,
-        birth=min((r[0] for r in rows if r[2] == "birth" and r[0] is not None), default=None),
+        birth=birth,
         death=death,
         life=life,
         death_doubtful=death is not None and last is not None and last - death > doubtful_after,
         last_event=last,
         follow_up_end=rule.end(last),
-        stays=merged_stays(encounters, life, config),
+        stays=merged_stays(encounters, life, config, lost),
         encounters=encounters,
         diagnoses=_diagnoses(rows, encounters),
         unpaired_ends=unpaired,
@@ -196,11 +200,12 @@ def _row_order(row: Row) -> tuple[datetime, int, str, str, datetime]:
     return time or datetime.min, EVENT_RANK[event_type], code, encounter_id or "", known or datetime.min
 
 
-def _encounters(rows: Iterable[Row], site: Site) -> tuple[tuple[Encounter, ...], int]:
+def _encounters(rows: Iterable[Row], site: Site, birth: datetime | None) -> tuple[tuple[Encounter, ...], int]:
     """Encounters by start, and the number of ends that no start belongs to.
 
     Starts and ends belong together by encounter id. Where there is none, an end closes the latest open
-    start of its kind. An outcome belongs to the hospital stay of its encounter id.
+    start of its kind. An encounter that has an end alone began between birth and then. An outcome belongs to
+    the hospital stay of its encounter id.
     """
     starts: dict[tuple[str | int, bool], Row] = {}
     ends: dict[tuple[str | int, bool], Row] = {}
@@ -226,8 +231,10 @@ def _encounters(rows: Iterable[Row], site: Site) -> tuple[tuple[Encounter, ...],
                 unpaired += 1
         elif event_type == "outcome" and encounter_id is not None:
             outcomes[encounter_id, True] = row
-    unpaired += len(ends.keys() - starts.keys())
-    made = (_encounter(row, ends.get(key), outcomes.get(key), key[1], site) for key, row in starts.items())
+    begun_anywhere = ends.keys() - starts.keys()
+    unpaired += len(begun_anywhere)
+    made = [_encounter(row, ends.get(key), outcomes.get(key), key[1], site) for key, row in starts.items()]
+    made += [_encounter_without_start(ends[key], key[1], site, birth) for key in begun_anywhere]
     return tuple(sorted(made, key=lambda e: (e.start, not e.hospital, e.id or ""))), unpaired
 
 
@@ -254,9 +261,25 @@ def _encounter(
     )
 
 
+def _encounter_without_start(end_row: Row, hospital: bool, site: Site, birth: datetime | None) -> Encounter:
+    end, code = end_row[0], end_row[1]
+    assert end is not None
+    return Encounter(
+        id=end_row[3],
+        start=end,
+        end=end,
+        hospital=hospital,
+        disposition=_part(code, 1) if hospital else "",
+        first_start=min(birth or datetime.min, end),
+        first_end=end_row[5],
+        class_known=hospital or _class_known(code, site),
+        start_known=False,
+    )
+
+
 def _class_known(code: str, site: Site) -> bool:
     """Whether a visit is known to be no hospital stay. Only codes that name a class can be in doubt."""
-    if not code.startswith("ENCOUNTER_START//"):
+    if not code.startswith(("ENCOUNTER_START//", "ENCOUNTER_END//")):
         return True
     name = _part(code, 1)
     return kind_of(name) != "unknown" or name in site.other_classes

@@ -17,6 +17,8 @@ from chartscan.vocabulary.dispositions import SILENT
 
 MAYBE_ONE_STAY = "dates alone do not say whether the next encounter is part of the stay"
 INSTANT = timedelta(microseconds=1)  # from the last instant of a day to the first of the next
+LOST_END = "an earlier stay ended at an unknown time"
+LOST = "a stay of the patient cannot be used, and may be at any time"
 UNKNOWN_CLASS = "an encounter of unknown class may be part of the stay"
 
 # Settings of time, within what a calendar can add. Nothing is asked before the admission, nor of the past.
@@ -63,6 +65,7 @@ class Encounter:
     first_end: datetime | None = None
     priority: str = ""  # fourth part of the admission's code
     class_known: bool = True  # False: it may be a hospital stay
+    start_known: bool = True  # False: at any time from `first_start` on
 
     @property
     def begins(self) -> Interval:
@@ -96,6 +99,7 @@ class Stay:
     death: Interval | None = None  # when the patient died in it
     outcome_without_end: bool = False  # the record says how it ended, not when
     planned: bool = False
+    start_known: bool = True
     uncertain: str = ""  # why its bounds are not known: it may be one stay with another encounter
 
     @property
@@ -105,28 +109,51 @@ class Stay:
 
 
 def merged_stays(
-    encounters: Iterable[Encounter], life: Life = NOT_SAID, config: StayConfig = DEFAULT
+    encounters: Iterable[Encounter],
+    life: Life = NOT_SAID,
+    config: StayConfig = DEFAULT,
+    lost: frozenset[str | None] = frozenset(),
 ) -> tuple[Stay, ...]:
     """Stays in order of their start, from the hospital encounters among `encounters`.
 
     An open encounter reaches no further than its start: one forgotten discharge must not swallow every
     later stay. Where dates do not say whether two encounters are one stay they stay apart, both `uncertain`;
-    so is a stay that an encounter of unknown class touches and reaches beyond.
+    so is a stay that an encounter of unknown class touches and reaches beyond, every stay that begins after
+    one whose end is `lost` (by id), and all where one is lost altogether (None).
     """
     encounters = list(encounters)
     groups = _groups([e for e in encounters if e.hospital], config)
     strangers = [e for e in encounters if not e.hospital and not e.class_known]
     gap = timedelta(hours=config.merge_gap_hours)
     spans = [_span(group) for group in groups]
-    last_start = max((begins.first for begins, _ in spans), default=datetime.min)
+    begun = [all(part.start_known for part in group) for group in groups]
+    last_start = max(
+        (begins.first if known else begins.last for (begins, _), known in zip(spans, begun, strict=True)),
+        default=datetime.min,
+    )
     stays = [_stay(group, life, last_start, config) for group in groups]
     for number, span in enumerate(spans):
         others = spans[:number] + spans[number + 1 :]
-        if any(_may_join(span, other, gap) for other in others):
+        begun_then = begun[:number] + begun[number + 1 :]
+        if None in lost:
+            stays[number] = replace(stays[number], uncertain=LOST)
+        elif any(span[0].last > reach.first for reach in _lost_ends(groups, number, lost)):
+            stays[number] = replace(stays[number], uncertain=LOST_END)
+        elif any(_may_join(span, other, gap) for other in others) or any(
+            not (begun[number] and known) and _may_overlap(span, other, gap)
+            for other, known in zip(others, begun_then, strict=True)
+        ):
             stays[number] = replace(stays[number], uncertain=MAYBE_ONE_STAY)
         elif any(_reaches_beyond(span, stranger, gap) for stranger in strangers):
             stays[number] = replace(stays[number], uncertain=UNKNOWN_CLASS)
     return tuple(stays)
+
+
+def _lost_ends(groups: list[list[Encounter]], number: int, lost: frozenset[str | None]) -> Iterable[Interval]:
+    """When encounters began whose end is lost, in other stays than that of a number."""
+    if lost:
+        for other, group in enumerate(groups):
+            yield from (part.begins for part in group if other != number and part.id in lost)
 
 
 def _groups(parts: list[Encounter], config: StayConfig) -> list[list[Encounter]]:
@@ -155,7 +182,11 @@ def _joins(reach: Interval, begins: Interval, gap: timedelta, merge_dates: bool)
 def _span(parts: Sequence[Encounter]) -> tuple[Interval, Interval]:
     """When the parts of a stay began, and until when they reached."""
     ends = [p.ends for p in parts]
-    return parts[0].begins, Interval(max(e.first for e in ends), max(e.last for e in ends))
+    begins = parts[0].begins
+    for part in parts:
+        if not part.start_known:  # it may have begun before all others
+            begins = Interval(min(begins.first, part.begins.first), begins.last)
+    return begins, Interval(max(e.first for e in ends), max(e.last for e in ends))
 
 
 def _may_join(one: tuple[Interval, Interval], other: tuple[Interval, Interval], gap: timedelta) -> bool:
@@ -163,6 +194,12 @@ def _may_join(one: tuple[Interval, Interval], other: tuple[Interval, Interval], 
     first, second = sorted((one, other))
     inexact = first[1].first < first[1].last or second[0].first < second[0].last
     return inexact and second[0].first <= moved(first[1].last, gap + INSTANT)
+
+
+def _may_overlap(one: tuple[Interval, Interval], other: tuple[Interval, Interval], gap: timedelta) -> bool:
+    """Whether two stays, of which one began at an unknown time, touch in some reading."""
+    first, second = one, other
+    return first[0].first <= moved(second[1].last, gap) and second[0].first <= moved(first[1].last, gap)
 
 
 def _reaches_beyond(span: tuple[Interval, Interval], stranger: Encounter, gap: timedelta) -> bool:
@@ -207,6 +244,7 @@ def _stay(parts: list[Encounter], life: Life, last_start: datetime, config: Stay
         death=found.death,
         outcome_without_end=by_end[-1].outcome_without_end,
         planned=planned,
+        start_known=all(part.start_known for part in parts),
     )
 
 

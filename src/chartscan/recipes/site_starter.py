@@ -12,6 +12,8 @@ SECTIONS = {  # thing of the account -> section of the site file's vocabulary
     "class": "class",
     "disposition": "disposition",
     "diagnosis_system": "systems",
+    "diagnosis": "diagnoses",
+    "diagnosis_status": "diagnosis_status",
     "sex": "sex",
     "units": "units",
 }

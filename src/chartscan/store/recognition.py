@@ -1,8 +1,8 @@
 """How the words of the source were read: counts by thing, word and meaning, for the manifest and the report.
 
-A thing is what tasks depend on: class, disposition, diagnosis_system, sex, units. Words that are codes are
-named. Free text may name a person: in the manifest it is named only where at least NAMED_FROM records share
-it. `words` gives all of them, for the private file of `--suggest-site`.
+A thing is what tasks depend on: class, disposition, diagnosis_system, diagnosis, diagnosis_status, sex,
+units. Words that are codes are named. Free text may name a person: in the manifest it is named only where at
+least NAMED_FROM records share it. `words` gives all of them, for the private file of `--suggest-site`.
 """
 
 from collections import Counter
@@ -15,7 +15,12 @@ A_TEXT, OTHER_WORDS = "a text", "other words"
 _LIMIT = 100_000  # distinct words kept of all things; the rest is counted as OTHER_WORDS
 _IN_MANIFEST = 500  # words of a thing
 _ON_TERMINAL = 5  # unknown words of a thing
-_TITLES = {"class": "encounter class", "diagnosis_system": "diagnosis system"}
+_TITLES = {
+    "class": "encounter class",
+    "diagnosis_system": "diagnosis system",
+    "diagnosis": "diagnosis code",
+    "diagnosis_status": "diagnosis status",
+}
 _NOT_DECLARED = ("parameter",)  # things whose words no site file can declare
 _LONGEST_CODE, _LONGEST = 40, 200
 _KEYS = {"recognised": "recognised", "mapped": "mapped", "unknown": "unknown", "not said": "not_said"}

@@ -14,6 +14,8 @@ ENDS_AT_PREDICTION = "discharged at the prediction time"
 
 def not_asked(record: Record, stay: Stay, hours: float) -> Outcome | None:
     """Why nothing is asked `hours` after admission, or why it cannot be answered; None if it can."""
+    if not stay.start_known:
+        return absent(None, "the stay began at an unknown time")
     at = stay.start + timedelta(hours=hours)
     reason = _exclusion(record, stay, at, hours)
     if reason:

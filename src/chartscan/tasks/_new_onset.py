@@ -2,7 +2,8 @@
 
 A code counts from the start of its encounter, or from when it was recorded if it has none: a diagnosis coded
 after discharge for the index stay belongs to the index stay, and an old one told later was not known before.
-A diagnosis in a system that is not understood may be any condition.
+A diagnosis in a system or a code that is not understood may be any condition, and one whose status is not
+understood may be none.
 """
 
 from datetime import timedelta
@@ -11,12 +12,12 @@ from enum import Enum
 import msgspec
 
 from chartscan.cohort import HorizonDays, Interval, Outcome, Record, Stay, absent, excluded
-from chartscan.cohort.code_groups import CodeGroup, can_be_read
 from chartscan.cohort.record import Diagnosis
 from chartscan.tasks import _at_discharge
 from chartscan.tasks._title import counted, titled
+from chartscan.vocabulary.code_groups import CodeGroup
 
-DEPENDS_ON = ("class", "disposition", "diagnosis_system")
+DEPENDS_ON = ("class", "disposition", "diagnosis_system", "diagnosis", "diagnosis_status")
 
 
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -43,9 +44,10 @@ def label(record: Record, config: Config) -> list[Outcome]:
     none, and alive and followed up to discharge + horizon. Otherwise absent, also where a date or a code that
     is not understood leaves two of these possible.
     """
-    surely = [d for d in record.diagnoses if config.group.matches(d.code)]
-    declared = record.site.diagnosis_systems
-    perhaps = [d for d in record.diagnoses if not can_be_read(d.code, declared)]
+    site = record.site
+    said = [(d, config.group.says(d.code, site.diagnosis_systems, site.diagnoses)) for d in record.diagnoses]
+    surely = [d for d, of_group in said if of_group]
+    perhaps = [d for d, of_group in said if of_group is None]
     return [_outcome(record, stay, surely, perhaps, config) for stay in record.stays]
 
 
@@ -96,13 +98,13 @@ def _doubt(surely: list[set[Place]], foreign: list[set[Place]], end: Interval, h
     if any(Place.BEFORE in places for places in surely):
         return "the condition may have been coded before the discharge or after it"
     if any(Place.BEFORE in places for places in foreign):
-        return "a diagnosis before the discharge is in a system that is not understood"
+        return "a diagnosis before the discharge is not understood: its system, code, status or time"
     if {Place.WITHIN} in surely:
         return ""
     if any(Place.WITHIN in places for places in surely):
         return "the condition may have been coded within the window or after it"
     if any(Place.WITHIN in places for places in foreign):
-        return "a diagnosis within the window is in a system that is not understood"
+        return "a diagnosis within the window is not understood: its system, code, status or time"
     return ""
 
 

@@ -1,9 +1,9 @@
 """New fluid or electrolyte disorder within a year, predicted at discharge. The rule is in `_new_onset`."""
 
 from chartscan.cohort import Outcome, Record
-from chartscan.cohort.code_groups import FLUID_DISORDER
 from chartscan.tasks import _new_onset
 from chartscan.tasks._new_onset import DEPENDS_ON, Config
+from chartscan.vocabulary.code_groups import FLUID_DISORDER
 
 TITLE = "New fluid or electrolyte disorder within a year"
 DESCRIPTION = (

@@ -5,6 +5,7 @@ has met their address. The rule is in `_icd`.
 """
 
 import re
+from collections.abc import Mapping
 
 from chartscan.vocabulary.spelling import last_part, plain_system
 
@@ -84,6 +85,7 @@ _NAMES = {
     **dict.fromkeys(("i9c", "i9cdx"), "ICD9CM"),
     "i9cp": "ICD9PROC",
 }
+_SPACE = re.compile(r"\s+")
 _NO_LETTER = re.compile(r"[^a-z0-9]+")
 _EDITION = re.compile(r"v?\d{1,4}(?:st|nd|rd|th)?[-_. ]?(?:edition|[a-z])?(?:[-_.]\d+)*")  # as a last part
 _ICD = re.compile(
@@ -138,3 +140,18 @@ def icd_version(name: str) -> int | None:
 def is_diagnosis_system(name: str) -> bool:
     """Whether the tasks' groups of diagnoses can find a code of this system."""
     return name == "SNOMED" or icd_version(name) is not None
+
+
+def name_of_system(url: str, declared: Mapping[str, str]) -> str:
+    """The name that codes of a system carry: declared (by address), well-known, or its last part."""
+    key = plain_system(url)
+    for address, name in declared.items():
+        if plain_system(address) == key:
+            return name
+    return system_name(url) or _SPACE.sub("-", last_part(url))
+
+
+def code_of(name: str, written: str) -> str:
+    """A code of the system `name` in the one form that its spellings share: ICD codes have no dots."""
+    value = _SPACE.sub(" ", written.replace("\x00", "").strip())
+    return value.replace(".", "").upper() if name.startswith(("ICD10", "ICD9")) else value

@@ -15,6 +15,8 @@ _RECORDS = {
     "class": "encounters have a class",
     "disposition": "hospital stays end with a disposition",
     "diagnosis_system": "diagnoses are coded in a system",
+    "diagnosis": "diagnoses have a code",
+    "diagnosis_status": "statuses of diagnoses are in a word",
 }
 _COUNTED = {"sex", *_RECORDS}  # a source that counts none of these counts no words that tasks depend on
 _REMEDY = (

@@ -1,50 +1,58 @@
 """Conditions, procedures, immunizations and allergies -> one event each."""
 
-import re
-
 from chartscan.schema import UNDATED_DIAGNOSIS
 from chartscan.sources.fhir.clock import inside
-from chartscan.sources.fhir.context import Context, earliest_of, first_time
-from chartscan.sources.fhir.outcomes import Filtered
+from chartscan.sources.fhir.context import Context, Interval, earliest_of, first_time
+from chartscan.sources.fhir.outcomes import Filtered, Quarantined
 from chartscan.sources.fhir.plausible import Implausible
 from chartscan.sources.fhir.references import Visit
 from chartscan.sources.fhir.resources import (
     AllergyIntolerance,
-    Concept,
     Condition,
     Immunization,
     Procedure,
 )
+from chartscan.sources.fhir.words import Reading
+from chartscan.vocabulary.code_groups import UNVERIFIED
+from chartscan.vocabulary.diagnosis_statuses import UNCONFIRMED, UNKNOWN, WRONG, meaning_of
 
-_WRONG = {"entered-in-error", "refuted"}
-_UNCONFIRMED = {"unconfirmed", "provisional", "differential"}
-_NAMES = {  # of a status, by how it is spelled without blanks and hyphens
-    status.replace("-", ""): status for status in (*_WRONG, *_UNCONFIRMED, "confirmed")
-} | {"enteredinerror": "entered-in-error", "error": "entered-in-error"}
+_NOT_SAID = Reading("", "not said", "not said")
 _NOT_DONE = {"not-done", "entered-in-error", "preparation"}
 
 
 def map_condition(condition: Condition, context: Context) -> None:
-    """A diagnosis; see `_finding` for its two times. One that is not confirmed is kept apart."""
-    unconfirmed = _unconfirmed(condition.verificationStatus, context)
+    """A diagnosis; see `_finding` for its two times. One that is not confirmed is kept apart.
+
+    One whose status is not understood may be a fact or an error: it is marked, and labels see that.
+    """
+    verified = context.words.status_of(condition.verificationStatus)
+    course = context.words.status_of(condition.clinicalStatus, clinical=True)
+    status = _certainty(verified, course, context)
+    meaning = meaning_of(status.name)
     onset = first_time(condition.onsetDateTime, condition.onsetPeriod)
     context.subject(condition.subject)
     if condition.encounter and condition.encounter.reference:
         visit = context.visit(condition.encounter)
     else:
         visit = context.own(context.index.register.visit_of_diagnosis(condition.id or ""))
+    unconfirmed = meaning == UNCONFIRMED
+    if unconfirmed and context.config.unconfirmed_diagnoses == "leave_out":
+        raise Filtered(f"verification {status.name}")
     code = context.codes.code(condition.code, "Condition")
+    context.words.count_status(verified)
+    if course.how != "not said":
+        context.words.count_status(course)
+    if status.how != "not said" and meaning == UNKNOWN:
+        code = f"{UNVERIFIED}//{code}"
     if not unconfirmed or context.config.unconfirmed_diagnoses == "as_diagnosis":
         _finding(condition, visit, onset, code, "diagnosis", context, context.coding_lag)
-    elif context.config.unconfirmed_diagnoses == "leave_out":
-        raise Filtered(f"verification {unconfirmed}")
     else:
         _finding(condition, visit, onset, f"UNCONFIRMED//{code}", "observation", context, context.coding_lag)
 
 
 def map_allergy(allergy: AllergyIntolerance, context: Context) -> None:
     """An allergy; see `_finding` for its two times."""
-    _unconfirmed(allergy.verificationStatus, context)
+    _certainty(context.words.status_of(allergy.verificationStatus), _NOT_SAID, context)
     onset = first_time(allergy.onsetDateTime, allergy.onsetPeriod)
     context.subject(allergy.patient)
     visit = context.visit(allergy.encounter)
@@ -67,8 +75,7 @@ def _finding(
     before the discharge). Where neither is told, the onset is all there is, and the event is flagged. A
     diagnosis without any time is evidence for labels alone: no model may see it at any moment.
     """
-    recorded = context.interval(finding.recordedDate)
-    onsets = context.interval(onset)
+    recorded, onsets = _readable(finding.recordedDate, onset, context)
     happened = onsets or recorded
     known = recorded[1] if recorded else None
     if happened is None and (finding.recordedDate or onset) and not (visit and visit.end is not None):
@@ -95,10 +102,31 @@ def _finding(
     )
 
 
+def _readable(
+    recorded: str | None, onset: str | None, context: Context
+) -> tuple[Interval | None, Interval | None]:
+    """Both times of a finding; one that cannot be read is null and flagged where the other can."""
+    found: list[Interval | None] = []
+    unreadable = None
+    for text in (recorded, onset):
+        try:
+            found.append(context.interval(text))
+        except Quarantined as err:
+            found.append(None)
+            unreadable = err
+    if unreadable is not None:
+        if found == [None, None]:
+            raise unreadable
+        context.flags["unreadable_time"] += 1
+    return found[0], found[1]
+
+
 def map_procedure(procedure: Procedure, context: Context) -> None:
     """Something done, at its start; what is coded for billing is known only after its encounter."""
     _refuse_not_done(procedure.status)
-    written = first_time(procedure.performedDateTime, procedure.performedPeriod)
+    written = first_time(procedure.performedDateTime, procedure.performedPeriod) or first_time(
+        procedure.occurrenceDateTime, procedure.occurrencePeriod
+    )
     subject = context.subject(procedure.subject)
     visit = context.visit(procedure.encounter)
     code = context.codes.code(procedure.code, "Procedure")
@@ -134,33 +162,20 @@ def map_immunization(immunization: Immunization, context: Context) -> None:
     context.events.add(subject, time, code, "immunization", available, visit.id if visit else None)
 
 
-def _unconfirmed(status: Concept | None, context: Context) -> str | None:
-    """The verification status where it is not confirmed; Filtered where the finding is not true at all.
+def _certainty(verified: Reading, course: Reading, context: Context) -> Reading:
+    """The status that says less of how sure a finding is; Filtered where it is not true at all.
 
-    Of several codings the one that says less counts. An unknown one is flagged.
+    One that is not understood is flagged.
     """
-    found = [_status(word) for word in _status_words(status)] if status else []
-    for name in found:
-        if name in _WRONG:
-            raise Filtered(f"verification {name}")
-    if found and "" in found and not any(found):
-        context.flags["unknown_verification_status"] += 1
-    doubt = next((name for name in found if name in _UNCONFIRMED), None)
-    if doubt:
-        context.flags["unconfirmed_finding"] += 1
-    return doubt
-
-
-def _status_words(status: Concept) -> list[str]:
-    """Its codes, else the displays of its codings, else its text."""
-    codes = [coding.code for coding in status.coding if coding.code]
-    displays = [coding.display for coding in status.coding if coding.display]
-    return codes or displays or ([status.text] if status.text else [])
-
-
-def _status(code: str) -> str:
-    """A verification status in FHIR's spelling, "" for one that FHIR does not have."""
-    return _NAMES.get(re.sub(r"[\s_-]+", "", code).lower(), "")
+    for reading, name in ((verified, "verification"), (course, "clinical status")):
+        if meaning_of(reading.name) == WRONG:
+            raise Filtered(f"{name} {reading.name}")
+    said = [reading for reading in (verified, course) if reading.how != "not said"]
+    unknown = [reading for reading in said if meaning_of(reading.name) == UNKNOWN]
+    context.flags["unknown_verification_status"] += bool(unknown)
+    status = next((r for r in said if meaning_of(r.name) == UNCONFIRMED), next(iter([*unknown, verified])))
+    context.flags["unconfirmed_finding"] += meaning_of(status.name) == UNCONFIRMED
+    return status
 
 
 def _refuse_not_done(status: str | None) -> None:

@@ -64,21 +64,31 @@ class Clock:
             raise KeyError
         return self._days[text[:10]] + self._minutes[text[10:16]] + self._tails[text[16:]]
 
-    def interval(self, text: str, zones: Zones = None) -> tuple[int, int]:
-        """First and last microsecond that `text` may mean. A date may be of the site's zone or of `zones`."""
+    def interval(self, text: str, zones: Zones = None, of_birth: bool = False) -> tuple[int, int]:
+        """First and last microsecond that `text` may mean. A date may be of the site's zone or of `zones`.
+
+        People are born at the beginning of 1970, too; other times then are Implausible where the window says.
+        """
         form = self._form(text)
         found = (self._moment(form),) * 2 if len(form) > 10 else self._days_of(form)
         if not self._window.holds(found[0]) or form[:10] in self._window.sentinels:
             raise Implausible
+        if self._window.epoch and abs(found[0]) <= DAY and not of_birth and found in self.epochs():
+            raise Implausible
         self.mended += form != text or form[11:13] == "24" or form[17:19] == "60"
         return found if len(form) > 10 else self.widened(*found, zones)
 
-    def day_interval(self, text: str, zones: Zones = None) -> tuple[int, int]:
+    def day_interval(self, text: str, zones: Zones = None, of_birth: bool = False) -> tuple[int, int]:
         """`interval`, where a midnight (as written) is no time of day but stands for its date."""
         if _MIDNIGHT.match(self._form(text), 10) is None:
-            return self.interval(text, zones)
-        first = self.instant(text)
+            return self.interval(text, zones, of_birth)
+        first = self.interval(text, None, of_birth)[1]
         return first, first + DAY - 1
+
+    def epochs(self) -> set[tuple[int, int]]:
+        """The intervals that mean "zero": the midnight of 1970-01-01 in UTC or at the site, or its date."""
+        starts = 0, self._utc(0)
+        return {(start, end) for start in starts for end in (start, start + DAY - 1)}
 
     def placed(self, text: str, *bounds: int | None, zones: Zones = None) -> int:
         """Where an event of this time is placed: the end of its interval, or the earliest of `bounds`
@@ -132,7 +142,8 @@ class Clock:
         if known is not None:
             return known
         midnight = _interval(text)[0]
-        if text in self._window.sentinels or not self._window.holds_day(midnight):
+        at_epoch = self._window.epoch and abs(midnight) <= DAY  # of any zone
+        if at_epoch or text in self._window.sentinels or not self._window.holds_day(midnight):
             return midnight  # not remembered, so that it is judged every time
         return remember(self._days, text, midnight)
 

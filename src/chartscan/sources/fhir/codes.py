@@ -7,17 +7,29 @@ import json
 import re
 import shlex
 from collections import Counter
+from collections.abc import Callable
+from typing import Any
 
 import msgspec
 from msgspec import Raw
 
 from chartscan.errors import DataError
+from chartscan.schema import LOST_STAY
 from chartscan.sources.fhir.config import Config
 from chartscan.sources.fhir.remember import remember
 from chartscan.sources.fhir.resources import Coding, Concept
 from chartscan.sources.fhir.words import ABSENT, Words
-from chartscan.vocabulary.spelling import last_part, plain_system
-from chartscan.vocabulary.systems import KNOWN, icd_version, is_diagnosis_system, system_name
+from chartscan.store.recognition import How
+from chartscan.vocabulary.code_groups import UNVERIFIED, conditions_of, declared_codes, is_code, is_understood
+from chartscan.vocabulary.spelling import plain_system
+from chartscan.vocabulary.systems import (
+    KNOWN,
+    code_of,
+    icd_version,
+    is_diagnosis_system,
+    name_of_system,
+    system_name,
+)
 
 UNKNOWN_SYSTEM, NO_CODE, TEXT = "UNKNOWN-SYSTEM", "NO-CODE", "TEXT"
 # First parts of codes that we make ourselves; no code system may take them.
@@ -41,6 +53,8 @@ RESERVED = {
     "HOSPITAL_OUTCOME",
     "VITAL_STATUS",
     "UNCONFIRMED",
+    UNVERIFIED,
+    LOST_STAY,
     "UNDATED_DIAGNOSIS",
 }
 NO_SYSTEM, NOTHING_CODED = "no code system", "no code"
@@ -61,6 +75,8 @@ class CodeBook:
         self._systems = config.words.systems
         self._keep_text = config.keep_text_codes
         self._declared = {plain_system(url): name for url, name in self._systems.items()}
+        self._declared_codes = declared_codes(config.words.diagnoses, self._systems)
+        self._own_systems = frozenset(self._systems.values())
         self._names = KNOWN | self._declared
         self._owners = dict.fromkeys({*self._names.values(), *RESERVED}, "")
         self._addresses: dict[str, str] = {}  # name -> an address that has it
@@ -70,7 +86,7 @@ class CodeBook:
 
     def code(self, concept: Concept | None, kind: str) -> str:
         """The code of a concept, by the priority of systems; NO-CODE//kind, flagged, where it has none."""
-        found = self.find(concept)
+        found = self.diagnosis(concept) if kind == DIAGNOSIS else self.find(concept)
         if kind == DIAGNOSIS:
             self._count_diagnosis(found)
         if found is None:
@@ -86,10 +102,32 @@ class CodeBook:
             self.words.count_system(None, "unknown", NO_SYSTEM if name == UNKNOWN_SYSTEM else NOTHING_CODED)
         elif plain_system(address) in self._declared:
             self.words.count_system(name, "mapped", address)
+            self._count_code(code, name)
         elif is_diagnosis_system(name):
             self.words.count_system(name, "recognised", address)
+            self._count_code(code, name)
+        elif code.casefold() in self._declared_codes:
+            self.words.count_system(name, "mapped", address)
+            self._count_code(code, name)
         else:
             self.words.count_system(None, "unknown", address)
+
+    def _count_code(self, code: str, name: str) -> None:
+        """Count whether tasks can tell which conditions a code of a known system means.
+
+        Codes that tell by their form are counted by their system, and so are those of a system that the site
+        declares as one of no condition.
+        """
+        value, meaning = code.partition("//")[2], self._declared_codes.get(code.casefold())
+        if meaning is not None:
+            self.words.count_diagnosis(meaning, "mapped", value, name, False)
+        elif not is_understood(code, self._own_systems):
+            self.words.count_diagnosis(None, "unknown", value, name, not is_code(code))
+        elif name == "SNOMED":
+            self.words.count_diagnosis(conditions_of(code), "recognised", value, name, False)
+        else:
+            how: How = "recognised" if is_diagnosis_system(name) else "mapped"
+            self.words.count_diagnosis(None, how, f"codes of {name}", "", False)
 
     def raw(self, written: Raw, kind: str) -> str:
         """`code` of a concept that is not decoded: the same bytes need be understood only once."""
@@ -103,17 +141,21 @@ class CodeBook:
             remember(self.met, text, code)
         return code
 
-    def find(self, concept: Concept | None) -> str | None:
-        """The code of a concept, or None where it has none that may be used."""
+    def find(self, concept: Concept | None, rank: Callable[[str], Any] | None = None) -> str | None:
+        """The code of a concept, of several the first by `rank`; None where it has none that may be used."""
         if concept is None:
             return None
         if len(concept.coding) == 1:
             found = self.coding(concept.coding[0])
         else:
-            found = min(filter(None, map(self.coding, concept.coding)), key=self._rank, default=None)
+            found = min(filter(None, map(self.coding, concept.coding)), key=rank or self._rank, default=None)
         if found is None and self._keep_text and concept.text and concept.text.strip():
             return f"{TEXT}//{_SPACE.sub(' ', concept.text.strip().lower())}"
         return found
+
+    def diagnosis(self, concept: Concept | None) -> str | None:
+        """As `find`, for a diagnosis: a code that tells which conditions it means comes first."""
+        return self.find(concept, self._rank_of_diagnosis)
 
     def coding(self, coding: Coding) -> str | None:
         """The code of one coding, or None where it names none."""
@@ -124,7 +166,7 @@ class CodeBook:
             return self._new(coding, key)
 
     def _new(self, coding: Coding, key: _Key) -> str | None:
-        value = _SPACE.sub(" ", (coding.code or "").replace("\x00", "").strip())
+        value = code_of("", coding.code or "")
         url = plain_system(coding.system or "")
         if not value or url in ABSENT:
             return remember(self._codes, key, None)
@@ -132,9 +174,7 @@ class CodeBook:
             self.flags["code_without_system"] += 1  # counted every time, so not remembered
             return f"{UNKNOWN_SYSTEM}//{value}"
         name = self.system(coding.system or "")
-        if name.startswith(("ICD10", "ICD9")):
-            value = value.replace(".", "").upper()
-        code = f"{name}//{value}"
+        code = f"{name}//{code_of(name, value)}"
         if coding.display:
             self.describe(code, coding.display)
         return remember(self._codes, key, code)
@@ -158,7 +198,7 @@ class CodeBook:
             self._names[key] = known
             self._owners[known] = ""
             return self.system(url)
-        name = _SPACE.sub("-", last_part(url))
+        name = name_of_system(url, {})
         self._addresses.setdefault(name, url.strip())
         owner = self._owners.setdefault(name, key)
         if owner != key:
@@ -195,6 +235,10 @@ class CodeBook:
             proposed, number = f"{base}-{number}", number + 1
         self._owners[proposed] = url
         return proposed
+
+    def _rank_of_diagnosis(self, code: str) -> tuple[bool, int, int]:
+        """As `_rank`, after whether the code itself tells which conditions it means."""
+        return not (code.casefold() in self._declared_codes or is_understood(code)), *self._rank(code)
 
     def _rank(self, code: str) -> tuple[int, int]:
         """Systems with a declared priority first, then any named one, then those without a system."""

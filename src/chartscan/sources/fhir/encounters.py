@@ -1,7 +1,8 @@
 """Encounters -> the events that open and close them."""
 
+from chartscan.schema import LOST_STAY
 from chartscan.sources.fhir.context import Context
-from chartscan.sources.fhir.outcomes import NO_ID, Filtered, Quarantined
+from chartscan.sources.fhir.outcomes import NO_ID, UNDATED, Filtered, Quarantined
 from chartscan.sources.fhir.periods import Span, span_of
 from chartscan.sources.fhir.resources import Encounter
 from chartscan.sources.fhir.stays import (
@@ -45,7 +46,9 @@ def map_encounter(encounter: Encounter, context: Context) -> None:
             first, last = moment
             earliest = (first, first) if first != last else None
             context.events.add(subject, last, code, event_type, last, encounter.id, earliest=earliest)
-    if kind == STAY and span.end is None and span.start and _is_told(disposition, encounter, span):
+    if kind == STAY and "encounter_end_unreadable" in span.flags:
+        context.events.add(subject, None, LOST_STAY, "outcome", None, encounter.id)
+    elif kind == STAY and span.end is None and span.start and _is_told(disposition, encounter, span):
         start = span.start[1]
         context.events.add(subject, start, f"HOSPITAL_OUTCOME//{disposition}", "outcome", start, encounter.id)
 
@@ -61,7 +64,7 @@ def _span_of_parts(row: int, context: Context) -> Span:
     """The times that an undated stay has from its wards; Filtered where it has none."""
     start_first, start, end_first, end = context.index.register.times(row)
     if start_first is None or start is None:
-        raise Filtered("undated")
+        raise Filtered(UNDATED)
     return Span((start_first, start), None if end_first is None or end is None else (end_first, end))
 
 

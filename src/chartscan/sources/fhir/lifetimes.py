@@ -26,15 +26,22 @@ def zones_at(patients: Table, row: int) -> Zones:
     return None if low == NO_ZONE else (low, high)
 
 
-def take_away_late(patients: Table, encounters: Table, last: int) -> None:
-    """Take away times that begin after the last plausible one, and encounters that then have none."""
-    for table, first, names in (
-        (patients, "birth", ("birth",)),
-        (patients, "death_first", ("death_first", "death")),
-        (encounters, "start_first", ("start_first", "start")),
-        (encounters, "end_first", ("end_first", "end")),
+def take_away_implausible(
+    patients: Table, encounters: Table, last: int, epochs: set[tuple[int, int]]
+) -> None:
+    """Take away times that begin after the `last` plausible one or are one of `epochs` (births excepted), and
+    encounters that then have none."""
+    for table, names in (
+        (patients, ("birth", "birth")),
+        (patients, ("death_first", "death")),
+        (encounters, ("start_first", "start")),
+        (encounters, ("end_first", "end")),
     ):
-        for row in np.flatnonzero(np.array(table.columns[first]) > last).tolist():
+        first, end = (np.array(table.columns[name]) for name in names)
+        wrong = first > last
+        for epoch in epochs if names[0] != names[1] else ():
+            wrong |= (first == epoch[0]) & (end == epoch[1])
+        for row in np.flatnonzero(wrong).tolist():
             for name in names:
                 table.columns[name][row] = NO_TIME
             if table is encounters and table.columns["start"][row] == table.columns["end"][row] == NO_TIME:

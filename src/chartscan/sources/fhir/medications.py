@@ -8,6 +8,7 @@ from chartscan.sources.fhir.drugs import contained, resolve
 from chartscan.sources.fhir.outcomes import NO_ID, Filtered, Quarantined
 from chartscan.sources.fhir.references import text_of
 from chartscan.sources.fhir.resources import (
+    CodeableReference,
     Dosage,
     Medication,
     MedicationAdministration,
@@ -127,10 +128,11 @@ def _use(
 
 
 def _codes(use: MedicationUse, kind: str, context: Context) -> tuple[str, ...]:
-    own = context.codes.find(use.medicationCodeableConcept)
+    either = use.medication or CodeableReference()
+    own = context.codes.find(use.medicationCodeableConcept or either.concept)
     if own:
         return (own,)
-    reference = text_of(use.medicationReference)
+    reference = text_of(use.medicationReference) or either.target
     found = (
         _contained(use, reference, context)
         if reference.startswith("#")

@@ -21,6 +21,7 @@ TAGGED_DELETED = "tagged deleted"
 TEST_PATIENT = "test patient"
 TEST_DATA = "test data"
 DELETED_PATIENT = "deleted patient"
+UNDATED = "undated"  # it has no time at all
 
 MALFORMED = "B02 malformed_json"
 TRUNCATED = "B01 truncated_line"

@@ -1,11 +1,13 @@
 """The two ends of an encounter: intervals, as far as they can be true.
 
-An end before the start, or one that stands for "still open" (9999, 2099), is none.
+An end before the start, or one that stands for "still open" (9999, 2099), is none. So is a time that cannot
+be read, where the other can.
 """
 
 from typing import NamedTuple
 
 from chartscan.sources.fhir.clock import Clock, Zones, inside, offset_written
+from chartscan.sources.fhir.outcomes import BAD_TIME, Quarantined
 from chartscan.sources.fhir.plausible import Implausible
 from chartscan.sources.fhir.resources import Period
 
@@ -31,14 +33,15 @@ def span_of(period: Period | None, clock: Clock, zones: Zones = None) -> Span:
 
 
 def unordered_span(period: Period | None, clock: Clock, zones: Zones = None) -> Span:
-    """Both ends of a period. Quarantined where a time is none, or where all that it has cannot be true."""
+    """Both ends of a period. Quarantined where all that it has cannot be read, or cannot be true."""
     if period is None:
         return Span(None, None)
     start, start_flag = _read(period.start, "start", clock, zones)
     end, end_flag = _read(period.end, "end", clock, zones)
     flags = [start_flag, end_flag]
     if start is None and end is None and any(flags):
-        raise Implausible
+        unreadable = all(flag.endswith("unreadable") for flag in flags if flag)
+        raise Quarantined(BAD_TIME) if unreadable else Implausible
     return Span(start, end, tuple(filter(None, flags)))
 
 
@@ -59,3 +62,5 @@ def _read(text: str | None, name: str, clock: Clock, zones: Zones) -> tuple[Inte
         return clock.interval(text, zones), ""
     except Implausible:
         return None, f"encounter_{name}_implausible"
+    except Quarantined:
+        return None, f"encounter_{name}_unreadable"

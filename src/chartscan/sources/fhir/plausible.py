@@ -50,11 +50,15 @@ class Implausible(Quarantined):
 
 
 class Window(NamedTuple):
-    """The times that records may have, in microseconds; `sentinels` are dates that mean "none"."""
+    """The times that records may have, in microseconds; `sentinels` are dates that mean "none".
+
+    `epoch`: whether the midnight at which computers begin to count, 1970-01-01, is one too.
+    """
 
     first: int
     last: int
     sentinels: frozenset[str] = frozenset()
+    epoch: bool = False
 
     def holds(self, moment: int) -> bool:
         return self.first <= moment <= self.last
@@ -68,19 +72,33 @@ ANY_TIME = Window(NO_TIME, 2**63 - 1)
 ALWAYS = Window(FIRST, LAST, frozenset({"1900-01-01"}))
 
 
-def window_of(export: int | None, times: np.ndarray) -> tuple[Window, bool]:
+def window_of(export: int | None, births: np.ndarray, starts: np.ndarray) -> tuple[Window, bool]:
     """The plausible times of an export, and whether its dates were shifted into the future.
 
     Nothing happens after the export (without its time: after now), give or take a day for clocks and zones.
-    Where most of `times` (births and starts of encounters, NO_TIME where unknown) do, dates were shifted on
-    purpose, as MIMIC's are.
+    Where most births and `starts` of encounters (NO_TIME where unknown) do, dates were shifted on purpose, as
+    MIMIC's are.
     """
+    times = np.concatenate([births, starts])
+    window = ALWAYS._replace(epoch=not _is_of_1970(starts[starts != NO_TIME]))
     latest = (round(time.time()) * SECOND if export is None else export) + DAY
     found = times[times != NO_TIME]
     if 2 * int((found > latest).sum()) > len(found):
         latest = int(np.median(found)) + _SHIFT_SPAN
-        return ALWAYS._replace(last=min(latest, LAST)), True
-    return ALWAYS._replace(last=min(latest, LAST)), False
+        return window._replace(last=min(latest, LAST)), True
+    return window._replace(last=min(latest, LAST)), False
+
+
+def _is_of_1970(starts: np.ndarray) -> bool:
+    """Whether encounters of an export really begin about 1970-01-01, so that one may at its midnight.
+
+    Either most others do within ten years, or those of that day are no more than five times as many as of any
+    other day within a year.
+    """
+    away = np.abs(starts)
+    others = away[away > 2 * DAY]  # of any zone
+    near, decades = int((others < YEAR).sum()), int((others < 10 * YEAR).sum())
+    return 2 * decades > len(others) or 5 * near / 730 >= max(len(away) - len(others), 1)
 
 
 class Life(NamedTuple):

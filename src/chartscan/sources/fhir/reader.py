@@ -21,6 +21,7 @@ from chartscan.sources.fhir.plain import read_plain
 from chartscan.sources.fhir.references import DELETED
 from chartscan.sources.fhir.repeats import Repeats
 from chartscan.sources.fhir.second_look import verdict_on
+from chartscan.sources.fhir.traces import leave_trace
 from chartscan.sources.fhir.versions import GONE, MERGED, REASONS, Verdict, kind_name
 from chartscan.sources.fhir.wrapped import Records
 from chartscan.store.accounting import UNROUTED
@@ -129,12 +130,14 @@ class Reader:
                 rest = [start + index for index in left]
             for index in rest:
                 begin = ends[index - 1] + 1 if index else 0
-                line, rows = view[begin : ends[index]], len(self._events.rows)
+                line, rows, resource = view[begin : ends[index]], len(self._events.rows), None
                 try:
-                    self._map(decoder.decode(line), decoder.kind, first + index)
+                    resource = decoder.decode(line)
+                    self._map(resource, decoder.kind, first + index)
                     accepted[decoder.kind] += 1
                 except (Filtered, Quarantined, _Duplicate, *FAILURES) as err:
                     self._events.drop_after(rows)
+                    leave_trace(resource, err, first + index, self._context)
                     self._count(err, file, block.place(block.line + index, begin), bytes(line))
         self._repeats.gather()
         self._count_accepted(file, +accepted)
@@ -154,9 +157,9 @@ class Reader:
             begin = end + 1
 
     def _map(self, resource: Any, kind: str, place: int) -> None:
+        self._events.place = place
         if not resource.id:
             raise Quarantined(NO_ID)
-        self._events.place = place
         if kind in self._index.tables:
             self._map_indexed(resource, kind, place)
             return

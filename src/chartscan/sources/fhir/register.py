@@ -202,13 +202,18 @@ class Register:
 
     def _put_diagnoses(self, encounter: Encounter, row: int, place: int) -> None:
         for diagnosis in lenient(encounter.diagnosis, list[EncounterDiagnosis]):
-            kind, condition_id = target(text_of(diagnosis.condition))
-            if condition_id and kind in ("", "Condition"):
-                self._ids[row] = encounter.id or ""
-                for column, value in zip(
-                    self._links, (key_of("Condition", condition_id)[0], row, place), strict=True
-                ):
-                    column.append(value)
+            found = diagnosis.condition
+            for condition in found if isinstance(found, list) else [found] if found else []:
+                self._put_diagnosis(condition.target, encounter, row, place)
+
+    def _put_diagnosis(self, reference: str, encounter: Encounter, row: int, place: int) -> None:
+        kind, condition_id = target(reference)
+        if condition_id and kind in ("", "Condition"):
+            self._ids[row] = encounter.id or ""
+            for column, value in zip(
+                self._links, (key_of("Condition", condition_id)[0], row, place), strict=True
+            ):
+                column.append(value)
 
     # Once all is read
 
@@ -251,9 +256,10 @@ class Register:
 
     def _judge_times(self) -> None:
         patients, encounters = self.patients, self.encounters
-        times = np.concatenate([np.array(patients.columns["birth"]), np.array(encounters.columns["start"])])
-        self.window, self.shifted = window_of(self._export, times)
-        lifetimes.take_away_late(patients, encounters, self.window.last)
+        births, starts = np.array(patients.columns["birth"]), np.array(encounters.columns["start"])
+        self.window, self.shifted = window_of(self._export, births, starts)
+        epochs = self._clock.epochs() if self.window.epoch else set()
+        lifetimes.take_away_implausible(patients, encounters, self.window.last, epochs)
 
     def _gather_expired(self, dispositions: list[str]) -> None:
         """Remember the ends of the stays that patients did not survive."""

@@ -9,6 +9,8 @@ from typing import Literal
 import msgspec
 from msgspec import Raw, Struct
 
+from chartscan.sources.fhir.statuses import fhir_word
+
 
 class Coding(Struct, gc=False):
     """A code with the system that gives it meaning."""
@@ -23,6 +25,9 @@ class Concept(Struct, gc=False):
 
     coding: list[Coding] = []
     text: str | None = None
+
+
+Status = Concept | str | list[Concept] | None  # a word alone in STU3, a concept in R4
 
 
 class Reference(Struct, gc=False):
@@ -134,27 +139,58 @@ class Hospitalization(Struct, gc=False):
     dischargeDisposition: Disposition | None = None
 
 
-class EncounterDiagnosis(Struct, gc=False):
-    """That a Condition was found in an encounter."""
+class CodeableReference(Struct, gc=False):
+    """What R4 says by a reference, and R5 by one within another."""
 
-    condition: Reference | None = None
+    reference: str | Reference | None = None
+    concept: Concept | None = None
+
+    @property
+    def target(self) -> str:
+        """What the reference says, "" if nothing."""
+        found = self.reference
+        return (found.reference if isinstance(found, Reference) else found) or ""
+
+
+class EncounterDiagnosis(Struct, gc=False):
+    """That Conditions were found in an encounter: one in R4, any number in R5."""
+
+    condition: CodeableReference | list[CodeableReference] | None = None
+
+
+class EncounterClass(Concept, gc=False, kw_only=True):
+    """A Coding, as in R4, or a CodeableConcept, as in R5."""
+
+    system: str | None = None
+    code: str | None = None
+    display: str | None = None
+
+
+WrittenClass = EncounterClass | list[EncounterClass] | str | None  # a word alone in DSTU2
 
 
 class Encounter(Resource, gc=False, kw_only=True, rename={"class_": "class"}):
-    """A visit or a stay."""
+    """A visit or a stay. What R5 calls otherwise is read as R4 names it."""
 
     resourceType: Literal["Encounter"]
     id: str | None = None
     meta: Meta | None = None
     status: str | None = None
-    class_: Coding | None = None
+    class_: WrittenClass = None
     identifier: list[Identifier] = []
     subject: Reference | None = None
     partOf: Reference | None = None
     period: Period | None = None
+    actualPeriod: Period | None = None
     priority: Concept | None = None
     hospitalization: Hospitalization | None = None
+    admission: Hospitalization | None = None
     diagnosis: Raw = Raw()  # list[EncounterDiagnosis], read where it can be
+
+    def __post_init__(self) -> None:
+        self.period = self.period or self.actualPeriod
+        self.hospitalization = self.hospitalization or self.admission
+        self.status = fhir_word(self.status) if self.status else None
 
 
 class Condition(Resource, gc=False, kw_only=True):
@@ -163,7 +199,8 @@ class Condition(Resource, gc=False, kw_only=True):
     resourceType: Literal["Condition"]
     id: str | None = None
     meta: Meta | None = None
-    verificationStatus: Concept | None = None
+    clinicalStatus: Status = None
+    verificationStatus: Status = None
     code: Concept | None = None
     subject: Reference | None = None
     encounter: Reference | None = None
@@ -184,6 +221,8 @@ class Procedure(Resource, gc=False, kw_only=True):
     encounter: Reference | None = None
     performedDateTime: str | None = None
     performedPeriod: Period | None = None
+    occurrenceDateTime: str | None = None  # in R5
+    occurrencePeriod: Period | None = None
 
 
 class Value(Struct, gc=False):
@@ -270,6 +309,7 @@ class MedicationUse(Resource, gc=False):
     subject: Reference | None = None
     medicationCodeableConcept: Concept | None = None
     medicationReference: Reference | None = None
+    medication: CodeableReference | None = None  # in R5
     contained: Raw = Raw()  # list[Contained], and whatever else
 
 
@@ -345,7 +385,7 @@ class AllergyIntolerance(Resource, gc=False, kw_only=True):
     resourceType: Literal["AllergyIntolerance"]
     id: str | None = None
     meta: Meta | None = None
-    verificationStatus: Concept | None = None
+    verificationStatus: Status = None
     code: Concept | None = None
     patient: Reference | None = None
     encounter: Reference | None = None

@@ -11,7 +11,7 @@ from chartscan.vocabulary.classes import kind_of as kind_of_class
 
 DROPPED, VISIT, STAY, EMERGENCY, ICU = range(5)
 LEFT_OUT = {"planned", "cancelled", "entered-in-error"}
-GOING_ON = {"arrived", "triaged", "in-progress", "onleave"}
+GOING_ON = {"arrived", "triaged", "in-progress", "onleave", "on-hold"}
 _KINDS = {"stay": STAY, "emergency": EMERGENCY}
 
 

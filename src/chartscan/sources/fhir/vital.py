@@ -45,7 +45,7 @@ def _read(text: str | None, name: str, clock: Clock, zones: Zones) -> tuple[Inte
     if not text:
         return None, ""
     try:
-        return clock.day_interval(text, zones), ""
+        return clock.day_interval(text, zones, of_birth=name == "birth"), ""
     except Implausible:
         return None, f"{name}_implausible"
     except Quarantined:

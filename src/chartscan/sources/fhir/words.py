@@ -10,9 +10,16 @@ from typing import NamedTuple
 
 from chartscan.site import Vocabulary
 from chartscan.sources.fhir.remember import remember
-from chartscan.sources.fhir.resources import Coding, Concept, Disposition
+from chartscan.sources.fhir.resources import Coding, Concept, Disposition, Status, WrittenClass
 from chartscan.store.recognition import How, Recognition
-from chartscan.vocabulary import classes, discharge_codes, dispositions, priorities, sexes
+from chartscan.vocabulary import (
+    classes,
+    diagnosis_statuses,
+    discharge_codes,
+    dispositions,
+    priorities,
+    sexes,
+)
 from chartscan.vocabulary.spelling import last_part, plain_system
 
 UNRECOGNISED = "UNRECOGNISED"
@@ -26,6 +33,15 @@ ABSENT = {
     "urn:oid:2.16.840.1.113883.5.1008",
 }
 _LONGEST_CODE = 40
+_CLASSES_OF_DSTU2 = "http://hl7.org/fhir/encounter-class"
+
+
+_SAYS_LESS = (
+    diagnosis_statuses.WRONG,
+    diagnosis_statuses.UNCONFIRMED,
+    diagnosis_statuses.UNKNOWN,
+    diagnosis_statuses.CONFIRMED,
+)
 
 
 class Reading(NamedTuple):
@@ -67,14 +83,35 @@ class Words:
         self.recognition = Recognition()
         self._classes = Declared(vocabulary.class_)
         self._dispositions = Declared(vocabulary.disposition)
+        self._statuses = Declared(vocabulary.diagnosis_status)
         self._sexes = Declared(vocabulary.sex)
         self._class_readings: dict[tuple[str | None, str | None, str | None], Reading] = {}
         self._disposition_readings: dict[tuple[str, str, bool], Reading] = {}
+        self._status_readings: dict[tuple[str, str, bool, bool], Reading] = {}
         self._sex_readings: dict[str, Reading] = {}
         self._counts: Counter[tuple[str, Reading, str | None]] = Counter()
 
-    def class_of(self, coding: Coding | None) -> Reading:
-        """What the class of an encounter says."""
+    def class_of(self, written: WrittenClass) -> Reading:
+        """What the class of an encounter says: its codings, else its texts.
+
+        UNRECOGNISED where they contradict each other.
+        """
+        codings, texts = _class_words(written)
+        if len(codings) < 2 and not texts:
+            return self._class_of(codings[0] if codings else None)
+        readings = [self._class_of(coding) for coding in codings]
+        if all(reading.how == "unknown" for reading in readings):
+            readings += [self._class_of(text) for text in texts]
+        for how in ("mapped", "recognised"):
+            understood = [reading for reading in readings if reading.how == how]
+            if len({classes.kind_of(reading.name) for reading in understood}) > 1:
+                words = ", ".join(reading.word for reading in understood)
+                return Reading(UNRECOGNISED, "unknown", words, text=any(r.text for r in understood))
+            if understood:
+                return understood[0]
+        return readings[0]
+
+    def _class_of(self, coding: Coding | None) -> Reading:
         key = (coding.system, coding.code, coding.display) if coding else (None, None, None)
         found = self._class_readings.get(key)
         return found or remember(self._class_readings, key, self._class(*key))
@@ -144,6 +181,39 @@ class Words:
             raw = UNRECOGNISED
         return Reading(raw, "unknown", word, system, text)
 
+    def status_of(self, status: Status, clinical: bool = False) -> Reading:
+        """What the verification status of a finding says, or its `clinical` one.
+
+        Codes, else the displays of its codings, else its text: the first of these that is understood. Of
+        several codings the one that says less counts.
+        """
+        readings = [self._status_words(words, clinical) for words in _status_words(status)]
+        understood = [r for level in readings for r in level[:1] if r.how != "unknown"]
+        unknown = [r for level in readings for r in level]
+        return next(iter([*understood, *unknown]), Reading("", "not said", "not said"))
+
+    def _status_words(self, words: list[tuple[str, str, bool]], clinical: bool) -> list[Reading]:
+        """How words were read, the one that counts first."""
+        found = [self._read_status(word.strip(), system, text, clinical) for word, system, text in words]
+        rank = {meaning: number for number, meaning in enumerate(_SAYS_LESS)}
+        return sorted(found, key=lambda r: (r.how == "unknown", rank[diagnosis_statuses.meaning_of(r.name)]))
+
+    def _read_status(self, word: str, system: str, text: bool, clinical: bool) -> Reading:
+        key = word, system, text, clinical
+        found = self._status_readings.get(key)
+        return found or remember(self._status_readings, key, self._status(*key))
+
+    def _status(self, word: str, system: str, text: bool, clinical: bool) -> Reading:
+        meaning = self._statuses.find(word, system)
+        if meaning:
+            return Reading(meaning, "mapped", word, system, text)
+        name = diagnosis_statuses.name_of(word, clinical)
+        return Reading(name or "", "recognised" if name else "unknown", word, system, text)
+
+    def count_status(self, reading: Reading) -> None:
+        """Count a status of a diagnosis."""
+        self._count("diagnosis_status", reading, diagnosis_statuses.meaning_of(reading.name))
+
     def sex_of(self, gender: str | None) -> str | None:
         """M, F, OTHER or UNKNOWN of a Patient, counted; None where it is not said or not understood."""
         if gender is None or not gender.strip():
@@ -174,6 +244,10 @@ class Words:
         """Count the system of a diagnosis."""
         self._count("diagnosis_system", Reading("", how, word), name)
 
+    def count_diagnosis(self, meaning: str | None, how: How, word: str, system: str, text: bool) -> None:
+        """Count the code of a diagnosis whose system is understood."""
+        self._count("diagnosis", Reading("", how, word, system, text), meaning)
+
     def _count(self, thing: str, reading: Reading, meaning: str | None) -> None:
         self._counts[thing, reading, meaning] += 1
         if len(self._counts) > 10_000:
@@ -189,6 +263,35 @@ class Words:
             )
         self._counts.clear()
         return self.recognition
+
+
+def _class_words(written: WrittenClass) -> tuple[list[Coding], list[Coding]]:
+    """The codings of a class, and its texts in the form of one."""
+    if written is None or isinstance(written, str):
+        return ([Coding(_CLASSES_OF_DSTU2, written)] if written else []), []
+    codings, texts = [], []
+    for part in written if isinstance(written, list) else [written]:
+        if part.code or part.display or not (part.coding or part.text):
+            codings.append(Coding(part.system, part.code, part.display))
+        codings += part.coding
+        texts += [Coding(display=part.text)] if part.text else []
+    return codings, texts
+
+
+def _status_words(status: Status) -> list[list[tuple[str, str, bool]]]:
+    """The words of a status: its codes, the displays of its codings, its text; each with its system, and
+    whether it is text."""
+    if isinstance(status, str):
+        return [[(status, "", False)]] if status.strip() else []
+    concepts = status if isinstance(status, list) else [status] if status else []
+    codings = [c for one in concepts for c in one.coding if plain_system(c.system or "") not in ABSENT]
+    levels = (
+        [(c.code or "", c.system or "", False) for c in codings],
+        [(c.display or "", c.system or "", True) for c in codings],
+        [(one.text or "", "", True) for one in concepts],
+    )
+    kept = [[word for word in level if word[0].strip()] for level in levels]
+    return [level for level in kept if level]
 
 
 def priority_of(concept: Concept | None) -> str:

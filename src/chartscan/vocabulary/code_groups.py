@@ -1,0 +1,131 @@
+"""Groups of diagnosis codes that mean one condition: prefixes of ICD codes, and single SNOMED concepts.
+
+What is no code of a group is known not to be its condition only where the code tells: an ICD code does, a
+SNOMED concept in no list here does not, unless the site declares it.
+
+ICD prefixes follow the three-character titles (ICD-9-CM 401-405, 276, 272; ICD-10 I10-I16, E86-E87, E78),
+which every national edition shares. Hypertension in pregnancy (642, O10-O16) is not part of hypertension.
+SNOMED CT is matched by the common concepts listed here, without its hierarchy.
+"""
+
+import re
+from collections.abc import Mapping
+
+import msgspec
+
+from chartscan.vocabulary.systems import code_of, icd_version, name_of_system
+
+UNVERIFIED = "UNVERIFIED"  # before the code of a diagnosis whose status is not understood
+_MEDS_MIMIC = {"DIAGNOSIS//ICD//9//": 9, "DIAGNOSIS//ICD//10//": 10}  # how MIMIC-IV in MEDS spells them
+
+
+_LIKE_A_CODE = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+*/_-]{0,19}")
+# How codes begin. Denmark writes D before every code of its ICD-10 (DI109 is I10.9).
+_CODES = {9: re.compile(r"[VEM]?\d"), 10: re.compile(r"D?(?=[A-Z]\d)")}
+
+
+class CodeGroup(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One condition: prefixes of bare ICD codes (no dots), and whole SNOMED concepts."""
+
+    name: str
+    icd9: tuple[str, ...]
+    icd10: tuple[str, ...]
+    snomed: tuple[str, ...]
+    version: int = 2
+
+    def matches(self, code: str) -> bool:
+        """Whether `code` (`SYSTEM//code`) belongs to the group, in any ICD edition. Dots do not count."""
+        system, _, value = code.partition("//")
+        if system == "SNOMED":
+            return value in self.snomed
+        version = icd_version(system)
+        for start, of in _MEDS_MIMIC.items():
+            if code.startswith(start):
+                version, value = of, code[len(start) :]
+        prefixes = {9: self.icd9, 10: self.icd10}.get(version or 0, ())
+        bare = value.replace(".", "").upper()
+        return (_CODES[10].sub("", bare, count=1) if version == 10 else bare).startswith(prefixes)
+
+    def says(
+        self, code: str, systems: frozenset[str] = frozenset(), codes: Mapping[str, str] | None = None
+    ) -> bool | None:
+        """Whether a diagnosis of this code is of the group; None where that is not known.
+
+        A diagnosis of the group may be none where its status is not understood.
+        `systems` and `codes` (as `declared_codes` gives them) are what the site declares.
+        """
+        if code.startswith(f"{UNVERIFIED}//"):
+            may_be = self.says(code.removeprefix(f"{UNVERIFIED}//"), systems, codes)
+            return False if may_be is False else None
+        declared = codes.get(code.casefold()) if codes else None
+        if declared is not None:
+            return declared == self.name
+        if self.matches(code):
+            return True
+        return False if is_understood(code, systems) else None
+
+
+def is_understood(code: str, systems: frozenset[str] = frozenset()) -> bool:
+    """Whether a code tells which conditions it means, or is of a system that the site declares as of none.
+
+    Any other diagnosis may be of any group. So may a SNOMED concept in no list, and a code that has no form
+    of its system, such as UNK or ICD10:I10.
+    """
+    system, _, value = code.partition("//")
+    if system == "SNOMED":
+        return value in _CONCEPTS
+    form = _CODES.get(icd_version(system) or 0)
+    if form:
+        return form.match(value.upper()) is not None
+    return code.startswith(tuple(_MEDS_MIMIC)) or system in systems
+
+
+def is_code(code: str) -> bool:
+    """Whether what stands for the code of a diagnosis looks like one, and not like words."""
+    return _LIKE_A_CODE.fullmatch(code.partition("//")[2]) is not None
+
+
+def declared_codes(meanings: Mapping[str, str], systems: Mapping[str, str]) -> dict[str, str]:
+    """Names of the groups that a site's codes mean (NONE for none), by code as events have it, casefolded.
+
+    `meanings` are those of a site file: "SYSTEM|code" to a name of GROUPS, or NONE. `systems` gives the names
+    of the code systems that the site declares.
+    """
+    found = {}
+    for key, meaning in meanings.items():
+        system, _, value = key.rpartition("|")
+        name = name_of_system(system, systems)
+        group = GROUPS.get(meaning)
+        found[f"{name}//{code_of(name, value)}".casefold()] = group.name if group else NONE
+    return found
+
+
+HYPERTENSION = CodeGroup(
+    "hypertension",
+    icd9=("401", "402", "403", "404", "405"),
+    icd10=("I10", "I11", "I12", "I13", "I14", "I15", "I16"),
+    snomed=("38341003", "59621000"),  # hypertensive disorder, essential hypertension
+)
+FLUID_DISORDER = CodeGroup(
+    "disorders of fluid, electrolyte and acid-base balance",
+    icd9=("276",),
+    icd10=("E86", "E87"),
+    # hyperkalaemia, hypokalaemia, hyponatraemia, hypernatraemia, dehydration, metabolic acidosis
+    snomed=("14140009", "43339004", "89627008", "39355002", "34095006", "59455009"),
+)
+LIPID_DISORDER = CodeGroup(
+    "disorders of lipid metabolism",
+    icd9=("272",),
+    icd10=("E78",),
+    # hyperlipidaemia, hypertriglyceridaemia, hypercholesterolaemia (plain and pure), dyslipidaemia
+    snomed=("55822004", "302870006", "13644009", "267432004", "370992007"),
+)
+
+GROUPS = {"hypertension": HYPERTENSION, "fluid_disorder": FLUID_DISORDER, "lipid_disorder": LIPID_DISORDER}
+NONE = "none"  # in a site file: the code is of no group
+_CONCEPTS = frozenset(concept for group in GROUPS.values() for concept in group.snomed)
+
+
+def conditions_of(code: str) -> str:
+    """Names of the groups that a code is of, for the account; NONE where it is of none."""
+    return ", ".join(name for name, group in GROUPS.items() if group.matches(code)) or NONE

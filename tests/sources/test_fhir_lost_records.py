@@ -1,0 +1,129 @@
+"""Stays and diagnoses that cannot be used, or half: labels know that something is missing."""
+
+from datetime import datetime
+
+import pytest
+
+from fhir_export import PATIENT, concept, encounter, ingest_lines, observation, resource
+
+START, END = "2020-01-01T08:00:00Z", "2020-01-05T12:00:00Z"
+ICD10 = "http://hl7.org/fhir/sid/icd-10-cm"
+AMB = {"code": "AMB", "system": "http://terminology.hl7.org/CodeSystem/v3-ActCode"}
+
+
+def lost(result):
+    return [event["code"] for event in result.of("outcome")]
+
+
+@pytest.mark.parametrize("bad", ["soon", "2020-02-30", "2020-01-01T25:00:00Z", "01.02.03"])
+def test_a_time_of_an_encounter_that_cannot_be_read_is_null_and_flagged_where_the_other_can(tmp_path, bad):
+    start = ingest_lines(tmp_path, encounter(period={"start": bad, "end": END}))
+    assert not start.total("quarantined")
+    assert start.one("discharge")["time"] == datetime(2020, 1, 5, 12)
+    assert not start.of("admission")
+    assert start.accounting["flagged"]["encounter_start_unreadable"] == 1
+    end = ingest_lines(tmp_path, encounter(period={"start": START, "end": bad}))
+    assert not end.total("quarantined")
+    assert end.one("admission")["time"] == datetime(2020, 1, 1, 8)
+    assert not end.of("discharge")
+    assert end.accounting["flagged"]["encounter_end_unreadable"] == 1
+    assert lost(start) == []
+    assert [(event["code"], event["encounter_id"]) for event in end.of("outcome")] == [("LOST_STAY", "e1")]
+
+
+@pytest.mark.parametrize(
+    ("fields", "left", "traces"),
+    [
+        ({"period": {"start": "soon"}}, {"quarantined": {"B43 invalid_time": 1}}, ["LOST_STAY"]),
+        ({"period": {"start": "soon", "end": "x"}}, {"quarantined": {"B43 invalid_time": 1}}, ["LOST_STAY"]),
+        (
+            {"period": {"start": "soon", "end": "9999-12-31"}},
+            {"quarantined": {"B44 implausible_time": 1}},
+            ["LOST_STAY"],
+        ),
+        (
+            {"period": {"start": "1920-01-01", "end": "1920-01-03"}},
+            {"quarantined": {"B46 before_birth": 1}},
+            ["LOST_STAY"],
+        ),
+        ({"period": None}, {"filtered": {"undated": 1}}, ["LOST_STAY"]),
+        (
+            {"modifierExtension": [{"url": "urn:x"}]},
+            {"quarantined": {"B38 modifier_extension": 1}},
+            ["LOST_STAY"],
+        ),
+        ({"id": None}, {"quarantined": {"B23 missing_id": 1}}, ["LOST_STAY"]),
+        ({"period": None, "class": {"code": "Q7"}}, {"filtered": {"undated": 1}}, ["LOST_STAY"]),
+        ({"period": None, "class": AMB}, {"filtered": {"undated": 1}}, []),
+        ({"period": None, "status": "cancelled"}, {"filtered": {"status cancelled": 1}}, []),
+        ({"period": None, "partOf": {"reference": "Encounter/whole"}}, {"filtered": {"undated": 1}}, []),
+        (
+            {"period": None, "subject": {"reference": "Patient/none"}},
+            {"quarantined": {"B28 unknown_patient": 1}},
+            [],
+        ),
+    ],
+)
+def test_a_stay_that_cannot_be_used_leaves_a_trace_for_labels(tmp_path, fields, left, traces):
+    line = {key: value for key, value in (encounter() | fields).items() if value is not None}
+    # most encounters are after birth, so that the birth date stands
+    whole = [encounter(id=name) for name in ("whole", "a", "b")]
+    result = ingest_lines(tmp_path, *whole, line)
+    assert {name: result.total(name) for name in left} == left
+    assert lost(result) == traces
+    assert all(event["time"] is None for event in result.of("outcome"))
+
+
+def test_a_version_that_cannot_be_used_beside_one_that_can_leaves_no_trace(tmp_path):
+    bad = encounter(period={"start": "soon"}) | {"meta": {"versionId": "2"}}
+    for lines in ([encounter(), bad], [bad, encounter()]):
+        result = ingest_lines(tmp_path, *lines)
+        assert result.total("quarantined") == {"B43 invalid_time": 1}
+        assert lost(result) == []
+
+
+def condition(**fields):
+    return resource("Condition", code=concept("I10", ICD10), **fields)
+
+
+def test_a_time_of_a_diagnosis_that_cannot_be_read_is_null_and_flagged_where_the_other_can(tmp_path):
+    for times in (
+        {"recordedDate": "soon", "onsetDateTime": "2020-01-02T10:00:00Z"},
+        {"recordedDate": "2020-01-02T10:00:00Z", "onsetDateTime": "soon"},
+    ):
+        result = ingest_lines(tmp_path, condition(**times))
+        assert not result.total("quarantined")
+        assert result.one("diagnosis")["time"] == datetime(2020, 1, 2, 10)
+        assert result.accounting["flagged"]["unreadable_time"] == 1
+        assert lost(result) == []
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({"recordedDate": "soon"}, "B43 invalid_time"),
+        ({"recordedDate": "9999-12-31"}, "B44 implausible_time"),
+        ({"recordedDate": "2150-01-01"}, "B44 implausible_time"),
+        ({"onsetDateTime": "1920-01-01"}, "B46 before_birth"),
+        ({"recordedDate": "2020-01-01", "modifierExtension": [{"url": "urn:x"}]}, "B38 modifier_extension"),
+    ],
+)
+def test_a_diagnosis_that_cannot_be_used_leaves_a_trace_for_labels(tmp_path, fields, reason):
+    result = ingest_lines(tmp_path, *(encounter(id=name) for name in "ab"), condition(**fields))
+    assert result.total("quarantined") == {reason: 1}
+    assert not result.of("diagnosis")
+    event = result.one("outcome")
+    assert (event["code"], event["time"]) == ("UNDATED_DIAGNOSIS//UNVERIFIED//ICD10CM//I10", None)
+
+
+def test_a_lost_diagnosis_of_a_known_encounter_names_it(tmp_path):
+    line = condition(recordedDate="soon", encounter={"reference": "Encounter/e1"})
+    result = ingest_lines(tmp_path, encounter(), line)
+    assert result.one("outcome")["encounter_id"] == "e1"
+    line["subject"] = {"reference": "Patient/bo"}
+    other = ingest_lines(tmp_path, PATIENT | {"id": "bo"}, encounter(), line)
+    assert other.one("outcome")["encounter_id"] is None
+
+
+def test_lost_results_leave_no_trace(tmp_path):
+    assert not lost(ingest_lines(tmp_path, observation(effectiveDateTime="soon")))

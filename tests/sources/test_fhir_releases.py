@@ -1,0 +1,87 @@
+"""Encounters as other releases of FHIR write them: R5, STU3 and DSTU2."""
+
+import pytest
+
+from chartscan.site import Vocabulary
+from fhir_export import concept, encounter, ingest_lines, resource
+
+ACT_CODE = "http://terminology.hl7.org/CodeSystem/v3-ActCode"
+HERE = "http://here.example/class"
+PERIOD = {"start": "2020-01-01T08:00:00Z", "end": "2020-01-05T12:00:00Z"}
+HOW = {"dischargeDisposition": concept("exp", "http://terminology.hl7.org/CodeSystem/discharge-disposition")}
+
+
+def r5(**fields):
+    default = {"status": "completed", "period": None, "actualPeriod": PERIOD, "admission": HOW}
+    return encounter(**default | {"class": [concept("IMP", ACT_CODE)]} | fields)
+
+
+def class_words(result):
+    return result.writer.accounting.recognition.as_dict()["class"]
+
+
+def test_an_encounter_of_r5_is_read_as_one_of_r4(tmp_path):
+    r4 = encounter(hospitalization=HOW, **{"class": {"code": "IMP", "system": ACT_CODE}})
+    older = ingest_lines(tmp_path, r4)
+    newer = ingest_lines(tmp_path, r5())
+    assert newer.events == older.events
+    assert newer.one("discharge")["code"] == "HOSPITAL_DISCHARGE//EXPIRED"
+    assert class_words(newer) == class_words(older)
+
+
+@pytest.mark.parametrize(
+    ("written", "name", "how"),
+    [
+        ([concept("IMP", ACT_CODE)], "IMP", "recognised"),
+        ([concept("3", HERE), concept("IMP", ACT_CODE)], "IMP", "recognised"),
+        ([{"coding": [{"code": "3", "system": HERE}], "text": "Inpatient"}], "IMP", "recognised"),
+        ([{"text": "Inpatient"}], "IMP", "recognised"),
+        (concept("IMP", ACT_CODE), "IMP", "recognised"),
+        ("inpatient", "IMP", "recognised"),
+        ("daytime", "AMB", "recognised"),
+        ([concept("3", HERE)], "3", "unknown"),
+        ([concept("7", HERE), concept("AMB", ACT_CODE)], "IMP", "mapped"),
+        ([concept("IMP", ACT_CODE), concept("AMB", ACT_CODE)], "UNRECOGNISED", "unknown"),
+        ([concept("IMP", ACT_CODE), concept("ACUTE", ACT_CODE)], "IMP", "recognised"),
+        ([], "UNKNOWN", "unknown"),
+        ([{}], "UNKNOWN", "unknown"),
+        ("", "UNKNOWN", "unknown"),
+    ],
+)
+def test_a_class_is_read_in_every_form(tmp_path, written, name, how):
+    site = Vocabulary(class_={"7": "stay"})
+    result = ingest_lines(tmp_path, r5(**{"class": written}), vocabulary=site)
+    (start,) = [e for e in result.events if e["event_type"] in ("admission", "visit_start")]
+    assert start["code"].split("//")[1] == name
+    assert start["event_type"] == ("admission" if name == "IMP" else "visit_start")
+    assert class_words(result)[how] == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "filtered"),
+    [
+        ("Cancelled", {"status cancelled": 1}),
+        ("ENTERED_IN_ERROR", {"status entered-in-error": 1}),
+        ("discharged", {}),
+    ],
+)
+def test_a_status_is_read_however_it_is_spelled(tmp_path, status, filtered):
+    assert ingest_lines(tmp_path, r5(status=status)).total("filtered") == filtered
+
+
+def test_diagnoses_procedures_and_drugs_of_r5_are_read(tmp_path):
+    link = [{"condition": [{"reference": {"reference": "Condition/c1"}}]}]
+    lines = [
+        r5(diagnosis=link),
+        resource("Condition", code=concept("I10"), recordedDate="2020-01-02T10:00:00Z") | {"id": "c1"},
+        resource("Procedure", code=concept("1"), occurrenceDateTime="2020-01-03T10:00:00Z"),
+        resource(
+            "MedicationRequest",
+            medication={"concept": concept("2", "http://www.whocc.no/atc")},
+            authoredOn="2020-01-03T10:00:00Z",
+        ),
+    ]
+    result = ingest_lines(tmp_path, *lines)
+    assert result.one("diagnosis")["encounter_id"] == "e1"
+    assert result.one("procedure")["time"].day == 3
+    assert result.one("medication_request")["code"] == "ATC//2"
