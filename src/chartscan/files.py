@@ -14,7 +14,7 @@ import re
 import secrets
 import shutil
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -114,6 +114,52 @@ def read_json(path: Path, type_: type[T], what: str) -> T:
         raise
     except (msgspec.MsgspecError, ChartscanError, RecursionError, UnicodeDecodeError) as err:
         raise DataError(f"{path} does not hold {what}: {err}.") from err
+
+
+def write_report(path: Path, numbers: bytes, beside: Mapping[str, bytes]) -> None:
+    """Puts the files `beside` and then the JSON object `numbers` at `path`, each whole, sealed together.
+
+    `numbers` gets two more entries: `files`, the SHA-256 of the files beside it, and last `sha256`, that of
+    its own text without this entry. `read_report` compares them.
+    """
+    content: dict[str, Any] = json.loads(numbers)
+    content["files"] = {name: hashlib.sha256(text).hexdigest() for name, text in beside.items()}
+    for name, text in beside.items():
+        write_bytes(path.with_name(name), text)
+    write_bytes(path, _with_seal(_report_text(content)))
+
+
+def read_report(path: Path, remedy: str) -> dict[str, Any]:
+    """What `write_report` put at `path`, without the two entries of its own.
+
+    DataError naming the file, with the `remedy`, where it or a file beside it is not as it was written.
+    """
+    try:
+        raw = path.read_bytes()
+        content = json.loads(raw)
+        _, named = content.pop("sha256"), content["files"]
+        as_written = raw == _with_seal(_report_text(content)) and all(map(_plain, named))
+    except FileNotFoundError as err:
+        raise DataError(f"{path}: no such file.") from err
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        as_written = False
+    if not as_written:
+        raise DataError(f"{path}: damaged, its SHA-256 is not the one written. {remedy}")
+    for name, digest in content.pop("files").items():
+        other = path.with_name(name)
+        if not other.is_file() or sha256(other) != digest:
+            raise DataError(f"{other}: missing, damaged, or of another run than {path.name}. {remedy}")
+    return content
+
+
+def _report_text(content: dict[str, Any]) -> bytes:
+    return json.dumps(content, indent=1, allow_nan=False, ensure_ascii=False).encode() + b"\n"
+
+
+def _with_seal(text: bytes) -> bytes:
+    """The text of a JSON object with the SHA-256 of itself as one more entry, the last."""
+    digest = hashlib.sha256(text).hexdigest().encode()
+    return text.removesuffix(b"\n}\n") + b',\n "sha256": "' + digest + b'"\n}\n'
 
 
 @contextmanager
