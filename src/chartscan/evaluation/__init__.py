@@ -6,7 +6,12 @@ Knows PREDICTIONS, not who predicted. No torch.
 from chartscan.evaluation.evaluation import evaluate
 from chartscan.evaluation.forecast_report import write_forecast_report
 from chartscan.evaluation.forecasts import ForecastEvaluation, ForecastSet, NextTokens, evaluate_forecasts
-from chartscan.evaluation.predictions import PredictionSet, read_predictions, write_predictions
+from chartscan.evaluation.predictions import (
+    PredictionSet,
+    read_predictions,
+    stored_predictions,
+    write_predictions,
+)
 from chartscan.evaluation.recalibrate import Platt, apply_platt, fit_platt
 from chartscan.evaluation.report import read_metrics, write_report
 from chartscan.evaluation.result import Evaluation
@@ -29,6 +34,7 @@ __all__ = [
     "fit_platt",
     "read_metrics",
     "read_predictions",
+    "stored_predictions",
     "text_table",
     "write_forecast_report",
     "write_predictions",

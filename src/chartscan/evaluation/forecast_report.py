@@ -43,7 +43,6 @@ def write_forecast_report(found: ForecastEvaluation, out: Path, title: str, fact
         names=NAMES,
         plotly=Markup(plotly()),
     )
-    out.mkdir(parents=True, exist_ok=True)
     beside = {"forecasts.md": text.encode(), "forecasts.html": html.encode()}
     files.write_report(out / "forecasts.json", found.json(), beside)
     return out / "forecasts.html"

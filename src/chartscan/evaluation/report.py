@@ -72,7 +72,6 @@ def write_report(evaluation: Evaluation, out: Path, *, sections: ReportSections 
     """
     html = report_html(evaluation, sections or ReportSections()).encode()
     metrics = evaluation.json()
-    out.mkdir(parents=True, exist_ok=True)
     files.write_report(out / METRICS_FILE, metrics, {"report.html": html})
     return out / "report.html"
 

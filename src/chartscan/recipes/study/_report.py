@@ -17,7 +17,6 @@ class Report(NamedTuple):
 
 def save(out: Path, name: str, report: Report) -> Path:
     """Writes OUT/<name>.json and OUT/<name>.md, sealed together; gives the path of the latter."""
-    out.mkdir(parents=True, exist_ok=True)
     files.write_report(
         out / f"{name}.json", msgspec.json.encode(report.values), {f"{name}.md": report.markdown.encode()}
     )
