@@ -1,12 +1,16 @@
-"""A disk that fails at any one call of a command: one line names the file, and what was there stays."""
+"""A disk that fails at any one call of a command: one line names the file, and what was there stays.
+
+A command that is killed at any one step: what it wrote is old or new, and the next run removes the rest.
+"""
 
 import errno
 import os
 import random
 import re
 import shutil
+import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -203,3 +207,85 @@ def test_whichever_call_to_the_disk_fails_the_file_is_named_and_nothing_is_lost(
         except (AssertionError, DataError) as err:
             wrong.append(str(err).partition("\nassert")[0])
     assert not wrong, "\n\n".join(wrong)
+
+
+SCRIPT = Path(__file__).parent / "run_and_die.py"
+KILLED = ("label all", "predict", "evaluate", "train", "explain")
+
+
+class Dying:
+    """A process that runs a command as often as wanted, dying at a chosen step of it."""
+
+    def __init__(self, case: Case, here: Path, temporary: Path):
+        resumed = ["--resume"] if case.arguments[0] == "train" else []
+        command = [sys.executable, SCRIPT, here / "out", *arguments(case), *resumed]
+        self._process = subprocess.Popen(
+            list(map(str, command)),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=os.environ | {"TMPDIR": str(temporary)},
+            cwd=here,
+        )
+
+    def run(self, step: int = 0) -> tuple[str, int]:
+        """How a run ended, and after how many steps; `step` 0: it lives."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(f"{step}\n")
+        self._process.stdin.flush()
+        outcome, steps = self._process.stdout.readline().rsplit(maxsplit=1)
+        return outcome, int(steps)
+
+    def __enter__(self) -> "Dying":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.communicate()
+
+
+def killed_at(case: Case, here: Path, tmp_path: Path, choose: Callable[[range], Iterable[int]]) -> None:
+    """Kill the command at the steps chosen of all that it makes, and run it again after each death."""
+    if case.replaces:
+        assert chartscan(arguments(case)) == 0
+        shutil.copytree("out", tmp_path / "before")
+    (tmp_path / "temporary").mkdir()
+    with Dying(case, here, tmp_path / "temporary") as dying:
+        outcome, steps = dying.run()
+        assert outcome == "lived 0"
+        whole = tree(here / "out")
+        for step in choose(range(1, steps + 1)):
+            shutil.rmtree("out", ignore_errors=True)
+            if case.replaces:
+                shutil.copytree(tmp_path / "before", "out")
+            assert dying.run(step)[0] == "died", step
+            assert all(is_left_by_a_death(name, case) for name in tree(here / "out") - whole), step
+            published = Path(case.out).exists()
+            if published:
+                case.read(here / case.out)
+            again = dying.run()[0]
+            assert again == ("lived 2" if published and not case.replaces else "lived 0"), step
+            assert tree(here / "out") == whole, step
+    assert list((tmp_path / "temporary").iterdir()) == []
+
+
+def is_left_by_a_death(name: str, case: Case) -> bool:
+    """Whether the next run removes it."""
+    drafts = any(map(DRAFT.fullmatch, name.split("/")))
+    return drafts or name.endswith(".lock") or f"out/{name}/".startswith(f"{case.out}.work/")
+
+
+@pytest.mark.parametrize("name", ["label all"])
+def test_killed_at_some_step_a_command_leaves_old_or_new_and_the_next_run_removes_the_rest(
+    here, tmp_path, name
+):
+    chance = random.Random(os.environ.get("CHARTSCAN_SEED", "0") + name)
+    killed_at(CASES[name], here, tmp_path, lambda steps: chance.sample(steps, 1))
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("name", KILLED)
+def test_killed_at_any_step_a_command_leaves_old_or_new_and_the_next_run_removes_the_rest(
+    here, tmp_path, name
+):
+    killed_at(with_network(CASES[name], here), here, tmp_path, lambda steps: steps)
