@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -34,6 +35,7 @@ def reserved(out: Path, resume: bool = False) -> Iterator[None]:
     resumed.
     """
     work = work_folder(out)
+    files.sweep(out)
     _drop_if_published(work, out)
     refuse_existing(out)
     with files.made_folder(out.parent), OutputLock(out):
@@ -61,7 +63,7 @@ def _drop_if_published(work: Path, out: Path) -> None:
     if same:
         with OutputLock(out):
             files.check_own(work)
-            shutil.rmtree(work, ignore_errors=True)
+            _remove(work, out)
 
 
 def _drop_unless_begun(work: Path) -> None:
@@ -93,7 +95,14 @@ def begin(job: Job, recipe: msgspec.Struct) -> None:
 
 def finished(job: Job) -> None:
     """The artifact is published; the working folder is no longer needed."""
-    shutil.rmtree(job.work)
+    _remove(job.work, job.out)
+
+
+def _remove(work: Path, out: Path) -> None:
+    """Removes a working folder. Killed at it, it leaves a draft of `out`, which the next start removes."""
+    draft = out.with_name(f".{out.name}.{secrets.token_hex(8)}")
+    os.rename(work, draft)
+    shutil.rmtree(draft)
 
 
 def settings_of(recipe: Any) -> dict[str, Any]:
