@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 MARK = "Canary"
+NUMBER = "RecordNumber"  # how those of patients and encounters begin
 HOLDS_CONTENT = (".quarantine", ".quarantine.failed")
 
 
@@ -86,6 +88,18 @@ class Planter:
         yield json.dumps(wrong | period).encode() + b"\n"
 
 
+def give_numbers(export: Path) -> None:
+    """Gives every patient and encounter of an export a record number, as hospitals do."""
+    for name in ("Patient", "Encounter"):
+        path = export / f"{name}.ndjson"
+        resources = map(json.loads, path.read_text().splitlines())
+        numbered = (
+            one | {"identifier": [{"system": "urn:mrn", "value": f"{NUMBER}{one['id'][::-1]}"}]}
+            for one in resources
+        )
+        path.write_text("".join(json.dumps(one) + "\n" for one in numbered))
+
+
 def found_in(text: str, canaries: list[str]) -> list[str]:
     """Which canaries a text holds."""
     return [canary for canary in canaries if canary in text]
@@ -108,5 +122,11 @@ def found_below(root: Path, apart: tuple[Path, ...], canaries: list[str]) -> dic
 def _content(path: Path) -> str:
     content = path.read_bytes().decode("latin-1")
     if path.suffix == ".parquet":
-        content += str(pq.read_table(path).to_pylist()) + str(pq.read_schema(path).metadata)
+        table = pq.read_table(path)
+        content += str([_values(column) for column in table.columns]) + str(table.schema.metadata)
     return content
+
+
+def _values(column: pa.ChunkedArray) -> list[Any]:
+    """What stands in a column, of plain values each once."""
+    return (column if pa.types.is_nested(column.type) else column.unique()).to_pylist()

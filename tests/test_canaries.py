@@ -1,4 +1,7 @@
-"""No text of a record leaves the dataset: not in output, errors, logs, run folders, reports or leftovers."""
+"""No text of a record leaves the dataset: not in output, errors, logs, run folders, reports or leftovers.
+
+Ids of the source are not even in the dataset, but for its quarantine: there is a site key.
+"""
 
 import random
 import sys
@@ -11,8 +14,8 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
-from canaries import Planter, found_below, found_in
-from chartscan import cli
+from canaries import NUMBER, Planter, found_below, found_in, give_numbers
+from chartscan import cli, site_key
 from chartscan.simulate import SimulateConfig, simulate
 from chartscan.simulate.export import patient_id
 
@@ -26,21 +29,26 @@ class Hospital:
         self.root, self.said = root, ""
         self.planter = Planter()
         simulate(root / "export", SimulateConfig(subjects=subjects, seed=3), lambda *_: None)
+        give_numbers(root / "export")
         self.planter.plant(root / "export")
-        self.secrets = [*self.planter.canaries, *map(patient_id, range(subjects))]
+        self.ids = [patient_id(0)[:-2], NUMBER]  # how all ids of patients, and of what belongs to them, begin
+        self.secrets = [*self.planter.canaries, *self.ids]
 
     def hits(self) -> dict[str, list[str]]:
-        """Canaries where none may be."""
-        found = found_below(self.root, (self.root / "export", self.root / "data"), self.secrets)
+        """Canaries where none may be: in the dataset ids of the source, outside of it everything."""
+        export, data = self.root / "export", self.root / "data"
+        found = found_below(self.root, (export, data), self.secrets)
+        found |= found_below(data, (data / "quarantine",), self.ids)
         said = found_in(self.said, self.secrets)
         return found | ({"said": said} if said else {})
 
 
 @pytest.fixture
 def run(monkeypatch, capfd, tmp_path) -> Iterator[Callable[..., int]]:
-    """Runs a command in this process with DEBUG on; what it says is kept."""
+    """Runs a command in this process with DEBUG on and a site key; what it says is kept."""
     (tmp_path / "temporary").mkdir()
     monkeypatch.setenv(cli.DEBUG, "1")
+    monkeypatch.setenv(site_key.VARIABLE, str(tmp_path / "temporary" / "key"))
     monkeypatch.setenv("TMPDIR", str(tmp_path / "temporary"))
     monkeypatch.setattr(tempfile, "tempdir", None)
     monkeypatch.chdir(tmp_path)
@@ -61,10 +69,13 @@ def run(monkeypatch, capfd, tmp_path) -> Iterator[Callable[..., int]]:
     sys.excepthook, sys.unraisablehook = hooks
 
 
-def test_no_text_of_a_record_leaves_the_dataset(run, tmp_path):
+def test_no_text_of_a_record_leaves_the_dataset_and_no_id_of_the_source_enters_it(run, tmp_path):
     hospital = Hospital(tmp_path, 150)
+    for name in ("Patient", "Encounter"):
+        text = (tmp_path / "export" / f"{name}.ndjson").read_text(errors="replace")
+        assert len(found_in(text, hospital.ids)) == len(hospital.ids)
     assert len(hospital.planter.canaries) >= 40
-    assert run(hospital, "ingest", "fhir", "export", "strict", "--strict") in (4, 5)
+    assert run(hospital, "ingest", "fhir", "export", "strict", "--strict") in (4, 5), hospital.said
     assert run(hospital, "ingest", "fhir", "export", "data", "--store", "error_budget=1") == 3
     assert run(hospital, "label", "all", "data", "labels") == 0
     assert run(hospital, "train", "xgboost", "--data", "data", "--labels", "labels", "--out", "trees") == 0
@@ -78,7 +89,7 @@ def test_no_text_of_a_record_leaves_the_dataset(run, tmp_path):
 
 
 @pytest.mark.soak
-def test_no_text_of_a_record_leaves_the_dataset_by_any_command_or_crash(run, tmp_path):
+def test_no_text_of_a_record_leaves_the_dataset_and_no_id_enters_it_by_any_command_or_crash(run, tmp_path):
     hospital = Hospital(tmp_path, 300)
     run(hospital, "ingest", "fhir", "export", "strict", "--strict")
     run(hospital, "ingest", "fhir", "export", "data", "--store", "error_budget=1")

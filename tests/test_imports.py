@@ -31,7 +31,7 @@ ALLOWED = {
     "kernels": set(),
     "tabular": {"files"},
     "sources": {"notes", "schema", "store", "vocabulary", "site"},
-    "simulate": {"schema"},
+    "simulate": {"schema", "files"},
     "store": {"notes", "schema", "files", "lock", "site_key"},
     "sequences": {"schema", "files"},
     "series": {"schema", "files"},

@@ -8,6 +8,7 @@ import stat
 from typing import ClassVar
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -19,7 +20,7 @@ from chartscan.recipes.runs import seen as seen_module
 from chartscan.recipes.runs.seen import seen, seen_record
 from chartscan.sources import fhir
 from chartscan.store.dataset import Dataset
-from chartscan.store.subjects import subject_id_of
+from chartscan.store.subjects import encounter_ids, subject_id_of
 from chartscan.store.writer import DatasetWriter
 from icu import Silent
 
@@ -42,6 +43,13 @@ def ingested(tmp_path, name: str) -> Dataset:
         patient = {"resourceType": "Patient", "gender": "female", "birthDate": "1950-03-04"}
         lines = [json.dumps(patient | {"id": f"mrn-{i}"}) for i in range(20)]
         (export / "Patient.ndjson").write_text("\n".join(lines) + "\n")
+        visit = {"resourceType": "Encounter", "status": "finished", "class": {"code": "IMP"}}
+        visit |= {"period": {"start": "2020-01-01T00:00:00Z", "end": "2020-01-03T00:00:00Z"}}
+        lines = [
+            json.dumps(visit | {"id": f"mrn-{i}-visit", "subject": {"reference": f"Patient/mrn-{i}"}})
+            for i in range(20)
+        ]
+        (export / "Encounter.ndjson").write_text("\n".join(lines) + "\n")
     with DatasetWriter(tmp_path / name, source="fhir", settings={"namespace": "fhir"}) as writer:
         fhir.read(export, writer, fhir.Config(), lambda *_: None)
     return Dataset.open(tmp_path / name)
@@ -58,6 +66,29 @@ def test_the_same_patient_is_the_same_subject_in_all_datasets_of_a_site_and_no_o
     assert other.manifest["site_key"] != first.manifest["site_key"]
 
 
+def encounters_of(dataset: Dataset) -> list[str | None]:
+    (events,) = (dataset.read_shard(path) for path in dataset.shards())
+    return events["encounter_id"].to_pylist()
+
+
+def test_the_same_encounter_has_the_same_id_in_all_datasets_of_a_site_and_no_other(tmp_path, key):
+    first = encounters_of(ingested(tmp_path, "a"))
+    assert first == encounters_of(ingested(tmp_path, "b"))
+    assert len(set(first) - {None}) == 20  # an admission and a discharge each, as many as the source has
+    assert first.count(None) == len(first) - 40
+    key("theirs")
+    assert not (set(first) & set(encounters_of(ingested(tmp_path, "c")))) - {None}
+
+
+def test_encounter_ids_are_equal_exactly_where_those_of_the_source_are(key):
+    chunks = [["a", None, "b", "a"], [], ["b", "", None]]
+    found = encounter_ids(pa.chunked_array(chunks, pa.string())).to_pylist()
+    source = [one for chunk in chunks for one in chunk]
+    assert [one is None for one in found] == [one is None for one in source]
+    assert [a == b for a in found for b in found] == [a == b for a in source for b in source]
+    assert {len(one) for one in found if one is not None} == {32}
+
+
 def test_a_dataset_holds_neither_patient_ids_nor_hashes_that_others_can_compute(tmp_path, key):
     dataset = ingested(tmp_path, "a")
     for path in dataset.path.rglob("*"):
@@ -68,6 +99,10 @@ def test_a_dataset_holds_neither_patient_ids_nor_hashes_that_others_can_compute(
             assert b"mrn-" not in content, path
     plain = hashlib.blake2b(b"fhir\x00mrn-3", digest_size=8).digest()
     assert int.from_bytes(plain) >> 1 not in dataset.subject_ids(None)
+    visits = {
+        hashlib.blake2b(b"mrn-3-visit", digest_size=16, person=p).hexdigest() for p in (b"", b"encounter")
+    }
+    assert not visits & set(encounters_of(dataset))
     assert site_key.site_key().hex().encode() not in (dataset.path / "manifest.json").read_bytes()
 
 
@@ -148,5 +183,6 @@ def test_open_ids_are_those_that_anyone_can_compute(monkeypatch, key):
     plain = hashlib.blake2b(b"fhir\x00mrn-3", digest_size=8).digest()
     with site_key.open_ids():
         assert subject_id_of("fhir", "mrn-3") == int.from_bytes(plain) >> 1
+        assert encounter_ids(pa.chunked_array([["mrn-3-visit"]])).to_pylist() == ["mrn-3-visit"]
     monkeypatch.setenv(site_key.VARIABLE, "open")
     assert subject_id_of("fhir", "mrn-3") == int.from_bytes(plain) >> 1

@@ -14,8 +14,8 @@ import re
 import secrets
 import shutil
 import stat
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -52,41 +52,115 @@ def sync(path: Path) -> None:
 
 @contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """Within, a fault of the disk names `path`: the system says which file it could not open, not write."""
+    """Within, a fault of the disk names `path`, or the file in it: the system says which file it could not
+    open, not which it could not write, and calls a draft by a name that the user does not know."""
     try:
         yield
     except OSError as err:
-        if err.errno is None or (err.filename is not None and not _is_beside(err.filename, path)):
+        final = path if err.filename is None else _final(err.filename, path)
+        if err.errno is None or final is None:
             raise
-        raise OSError(err.errno, err.strerror, str(path)) from err
+        raise OSError(err.errno, err.strerror, str(final)) from err
 
 
-def _is_beside(name: object, path: Path) -> bool:
-    """Whether a file that the system names is the draft of `path`, or lies in it."""
+def _final(name: object, path: Path) -> Path | None:
+    """Where a file that the system names will lie: the draft of `path` at `path`. None for other files."""
     place = Path(os.fsdecode(name)) if isinstance(name, str | bytes) else Path()
-    return any(
-        part.parent == path.parent and _is_draft(part.name, path.name) for part in (place, *place.parents)
-    )
+    for part in (place, *place.parents):
+        if part.parent == path.parent and _is_draft(part.name, path.name):
+            return path / place.relative_to(part)
+    return None
+
+
+@contextmanager
+def made_folder(folder: Path) -> Iterator[None]:
+    """Makes `folder` and those above where they are missing. On an error those go again that are empty."""
+    missing = [one for one in (folder, *folder.parents) if not one.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        yield
+    except BaseException:
+        for one in missing:
+            with suppress(OSError):
+                one.rmdir()
+        raise
+
+
+def read_bytes(path: Path) -> bytes:
+    """The content of a file; an OSError names it, also where the reading fails and not the opening."""
+    with naming(path):
+        return path.read_bytes()
 
 
 def write_bytes(path: Path, content: bytes, private: bool = False) -> None:
     """Puts `content` at `path`: a reader sees the old file or the new one; `private`: for its owner alone.
 
-    A symbolic link at `path` is replaced, not followed. An OSError names `path`.
+    A symbolic link at `path` is replaced, not followed. An OSError names `path`. Makes the folder of `path`.
     """
+    write_all({path: content}, private)
+
+
+def write_all(contents: Mapping[Path, bytes], private: bool = False) -> None:
+    """The same for several files: all are on the disk before the first is put in its place.
+
+    So what there was stays as it was where one of them cannot be written, or put in its place. A crash while
+    they are put in their places, in the order of `contents`, leaves new files beside old ones, each whole.
+    """
+    with ExitStack() as stack:
+        drafts = []
+        for path, content in contents.items():
+            stack.enter_context(made_folder(path.parent))
+            drafts.append(stack.enter_context(_draft(path, content, private)))
+        _put(dict(zip(contents, drafts, strict=True)))
+    for folder in dict.fromkeys(path.parent for path in contents):
+        sync(folder)
+
+
+def _put(drafts: Mapping[Path, Path]) -> None:
+    """Puts each draft in its place. Where one cannot be, what was there comes back."""
+    before: dict[Path, Path | None] = {}  # second names of what was there; None: nothing was
+    try:
+        for path, draft in drafts.items():
+            if len(drafts) > 1:
+                with suppress(OSError):  # a file system without links: nothing comes back
+                    before[path] = _second_name(path)
+            with naming(path):
+                os.replace(draft, path)
+    except BaseException:
+        for path, second in before.items():
+            with suppress(OSError):
+                path.unlink(missing_ok=True) if second is None else os.replace(second, path)
+        raise
+    finally:
+        for second in filter(None, before.values()):
+            second.unlink(missing_ok=True)
+
+
+def _second_name(path: Path) -> Path | None:
+    """Another name for the file at `path`, hidden; None where there is no file."""
+    second = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    try:
+        os.link(path, second, follow_symlinks=False)
+    except FileNotFoundError:
+        return None
+    return second
+
+
+@contextmanager
+def _draft(path: Path, content: bytes, private: bool) -> Iterator[Path]:
+    """A file with `content` beside `path`, on the disk; on an error it goes. An OSError names `path`."""
     with naming(path):
         sweep(path)
-        beside, draft = _held(path, lambda p: os.open(p, _NEW, 0o600 if private else 0o666))
+        beside, descriptor = _held(path, lambda p: os.open(p, _NEW, 0o600 if private else 0o666))
         try:
-            with os.fdopen(draft, "wb") as file:
+            with os.fdopen(descriptor, "wb") as file:
                 file.write(content)
                 file.flush()
-                os.fsync(draft)
-                os.replace(beside, path)
+                os.fsync(descriptor)
+                yield beside
         except BaseException:
             beside.unlink(missing_ok=True)
             raise
-        sync(path.parent)
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -108,31 +182,82 @@ def read_json(path: Path, type_: type[T], what: str) -> T:
         size = path.stat().st_size
         if size > MOST_JSON_BYTES:
             raise DataError(f"{path} has {size:,} bytes; {what} has at most {MOST_JSON_BYTES:,}.")
-        with naming(path):
-            return msgspec.json.decode(path.read_bytes(), type=type_)
+        return msgspec.json.decode(read_bytes(path), type=type_)
     except DataError:
         raise
     except (msgspec.MsgspecError, ChartscanError, RecursionError, UnicodeDecodeError) as err:
         raise DataError(f"{path} does not hold {what}: {err}.") from err
 
 
+def write_report(path: Path, numbers: bytes, beside: Mapping[str, bytes]) -> None:
+    """Puts the files `beside` and then the JSON object `numbers` at `path`, all or none, sealed together.
+
+    `numbers` gets two more entries: `files`, the SHA-256 of the files beside it, and last `sha256`, that of
+    its own text without this entry. `read_report` compares them.
+    """
+    content: dict[str, Any] = json.loads(numbers)
+    content["files"] = {name: hashlib.sha256(text).hexdigest() for name, text in beside.items()}
+    places = {path.with_name(name): text for name, text in beside.items()}
+    write_all({**places, path: _with_seal(_report_text(content))})
+
+
+def read_report(path: Path, remedy: str) -> dict[str, Any]:
+    """What `write_report` put at `path`, without the two entries of its own.
+
+    DataError naming the file, with the `remedy`, where it or a file beside it is not as it was written.
+    """
+    try:
+        raw = read_bytes(path)
+        content = json.loads(raw)
+        _, named = content.pop("sha256"), content["files"]
+        as_written = raw == _with_seal(_report_text(content)) and all(map(_plain, named))
+    except FileNotFoundError as err:
+        raise DataError(f"{path}: no such file.") from err
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        as_written = False
+    if not as_written:
+        raise DataError(f"{path}: damaged, its SHA-256 is not the one written. {remedy}")
+    for name, digest in content.pop("files").items():
+        other = path.with_name(name)
+        if not other.is_file() or sha256(other) != digest:
+            raise DataError(f"{other}: missing, damaged, or of another run than {path.name}. {remedy}")
+    return content
+
+
+def _report_text(content: dict[str, Any]) -> bytes:
+    return json.dumps(content, indent=1, allow_nan=False, ensure_ascii=False).encode() + b"\n"
+
+
+def _with_seal(text: bytes) -> bytes:
+    """The text of a JSON object with the SHA-256 of itself as one more entry, the last."""
+    digest = hashlib.sha256(text).hexdigest().encode()
+    return text.removesuffix(b"\n}\n") + b',\n "sha256": "' + digest + b'"\n}\n'
+
+
 @contextmanager
 def sealed(folder: Path, private: bool = False) -> Iterator[Path]:
     """A staging folder to write plain files in; on leaving it becomes `folder`, with its manifest.
 
-    Folders in it are sealed ones themselves: the manifest holds the digest of theirs. On an error nothing
-    appears. Raises ConfigError where `folder` exists: nothing is ever overwritten. `private`: for its owner
-    alone.
+    Folders in it are sealed ones themselves: the manifest holds the digest of theirs. As `appearing`.
+    """
+    with appearing(folder, private) as staging:
+        yield staging
+        _seal(staging)
+
+
+@contextmanager
+def appearing(folder: Path, private: bool = False) -> Iterator[Path]:
+    """A staging folder that becomes `folder` on leaving. On an error nothing appears.
+
+    Raises ConfigError where `folder` exists: nothing is ever overwritten. `private`: for its owner alone.
     """
     if os.path.lexists(folder):
         raise ConfigError(f"{folder} exists already and is not overwritten. Choose another place.")
-    with naming(folder):
-        folder.parent.mkdir(parents=True, exist_ok=True)
+    with naming(folder), made_folder(folder.parent):
         sweep(folder)
         staging, held = _held(folder, lambda p: _new_folder(p, 0o700 if private else 0o777))
         try:
             yield staging
-            _seal(staging)
             os.rename(staging, folder)
         except BaseException:
             shutil.rmtree(staging, ignore_errors=True)
@@ -225,7 +350,7 @@ def _manifest(folder: Path) -> dict[str, str]:
         raise DataError(f"{folder} has no {MANIFEST}: it is not a complete folder of ours.")
     if path.stat().st_size > MOST_JSON_BYTES:
         raise DataError(f"{path} is damaged: it has {path.stat().st_size:,} bytes.")
-    content = path.read_bytes()
+    content = read_bytes(path)
     try:
         manifest = json.loads(content)
         digests = manifest["sha256"]
@@ -245,6 +370,11 @@ def _plain(name: str) -> bool:
 
 
 _DRAFT = re.compile(r"\..+\.[0-9a-f]{16}")
+
+
+def is_draft(path: Path) -> bool:
+    """Whether a file or folder is what a writer has not finished, by its name."""
+    return _DRAFT.fullmatch(path.name) is not None
 
 
 def _is_draft(name: str, of: str) -> bool:

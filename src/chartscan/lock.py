@@ -6,6 +6,7 @@ import os
 import re
 import socket
 import stat
+from contextlib import suppress
 from pathlib import Path
 
 from chartscan.errors import ConfigError
@@ -38,8 +39,12 @@ class OutputLock:
                 self._handle = handle
             else:  # the last holder removed the file between our open and our lock: take the new one
                 os.close(handle)
-        os.ftruncate(self._handle, 0)
-        os.pwrite(self._handle, f"{os.getpid()} on {socket.gethostname()}".encode(), 0)
+        try:
+            os.ftruncate(self._handle, 0)
+            os.pwrite(self._handle, f"{os.getpid()} on {socket.gethostname()}".encode(), 0)
+        except OSError as err:  # the disk is full, say
+            self.release()
+            raise OSError(err.errno, err.strerror, str(self._path)) from err
 
     def _open(self) -> int:
         """The file, made where it is missing. ConfigError where it is no lock of ours: it is not touched."""
@@ -51,10 +56,22 @@ class OutputLock:
             raise
         about = os.fstat(handle)
         single = stat.S_ISREG(about.st_mode) and about.st_nlink <= 1 and about.st_uid == os.geteuid()
-        if not single or not _HOLDER.fullmatch(os.pread(handle, 300, 0)):
+        try:
+            if single and _HOLDER.fullmatch(os.pread(handle, 300, 0)):
+                return handle
+        except OSError as err:
+            self._remove_if_free(handle)
             os.close(handle)
-            raise self._not_ours()
-        return handle
+            raise OSError(err.errno, err.strerror, str(self._path)) from err
+        os.close(handle)
+        raise self._not_ours()
+
+    def _remove_if_free(self, handle: int) -> None:
+        """Removes the file, which cannot be read, unless another run holds its lock."""
+        with suppress(OSError):
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if _same_file(handle, self._path):
+                self._path.unlink()
 
     def _not_ours(self) -> ConfigError:
         return ConfigError(

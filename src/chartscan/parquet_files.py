@@ -7,6 +7,7 @@ Files of other tools have none and are read as they are.
 
 import hashlib
 import io
+from collections.abc import Mapping
 from pathlib import Path
 
 import pyarrow as pa
@@ -26,15 +27,23 @@ def write_table(path: Path, table: pa.Table) -> None:
 
     Makes the folder of `path`.
     """
-    content = io.BytesIO()
-    pq.write_table(table, content)
-    write_content(path, content.getvalue())
+    write_tables({path: table})
+
+
+def write_tables(tables: Mapping[Path, pa.Table]) -> None:
+    """The same for several tables: where one of them cannot be written, none is."""
+    files.write_all({path: with_digest(_parquet(table)) for path, table in tables.items()}, private=True)
 
 
 def write_content(path: Path, content: bytes) -> None:
     """The same for a table that is parquet already."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     files.write_bytes(path, with_digest(content), private=True)
+
+
+def _parquet(table: pa.Table) -> bytes:
+    content = io.BytesIO()
+    pq.write_table(table, content)
+    return content.getvalue()
 
 
 def read_table(path: Path, remedy: str) -> pa.Table:
@@ -56,11 +65,9 @@ def read_table(path: Path, remedy: str) -> pa.Table:
 
 def _bytes(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        return files.read_bytes(path)
     except (FileNotFoundError, IsADirectoryError) as err:
         raise DataError(f"{path}: no such parquet file.") from err
-    except OSError as err:  # of a failed read, after the file was opened, the system names no file
-        raise OSError(err.errno, err.strerror or str(err), str(path)) from err
 
 
 def with_digest(content: bytes) -> bytes:

@@ -1,4 +1,4 @@
-"""The key of a site: with it ids of patients become ids of subjects that nobody else can compute.
+"""The key of a site: with it source ids become ids of subjects and encounters that no one else can compute.
 
 Whoever holds a dataset or a run but not the key cannot test whether a known patient is in it; the site itself
 gets the same subject for the same patient, in all its datasets, and recognises in a run those that it learned

@@ -1,11 +1,10 @@
 """Forecasts against what happened: numbers equal to plain loops, intervals, and a report that holds them."""
 
-import json
-
 import msgspec
 import numpy as np
 import pytest
 
+from chartscan import files
 from chartscan.evaluation import ForecastSet, NextTokens, evaluate_forecasts, write_forecast_report
 from chartscan.metrics._matches import accuracy, cosine, overlap, set_cosine
 
@@ -96,7 +95,7 @@ def test_the_report_holds_every_number_and_asks_for_nothing(tmp_path):
     found = evaluated()
     path = write_forecast_report(found, tmp_path, "<b>Forecasts</b>", {"Model": "<script>alert(1)</script>"})
     html, text = path.read_text(), (tmp_path / "forecasts.md").read_text()
-    assert json.loads((tmp_path / "forecasts.json").read_text()) == msgspec.to_builtins(found)
+    assert files.read_report(tmp_path / "forecasts.json", "") == msgspec.to_builtins(found)
     for score in found.scores:
         assert f"{score.estimate.value:.3f}" in html
         assert f"{score.estimate.value:.3f}" in text

@@ -7,8 +7,10 @@ import subprocess
 from html.parser import HTMLParser
 
 import msgspec
+import numpy as np
 import pytest
 
+from chartscan.errors import DataError
 from chartscan.evaluation import (
     DatasetFacts,
     Evaluation,
@@ -16,6 +18,7 @@ from chartscan.evaluation import (
     ReportSections,
     TrainingCurve,
     evaluate,
+    read_metrics,
     text_table,
     write_report,
 )
@@ -201,8 +204,37 @@ def test_the_accounting_adds_up_over_files(make_models):
 
 def test_the_metrics_file_is_the_whole_evaluation(tmp_path, evaluation):
     assert write_report(evaluation, tmp_path / "new" / "report", sections=SECTIONS).is_file()
-    found = msgspec.json.decode((tmp_path / "new" / "report" / "metrics.json").read_bytes(), type=Evaluation)
-    assert found == evaluation
+    content = (tmp_path / "new" / "report" / "metrics.json").read_bytes()
+    assert msgspec.json.decode(content, type=Evaluation) == evaluation
+    assert read_metrics(tmp_path / "new" / "report") == evaluation
+
+
+@pytest.mark.parametrize("flips", [20, pytest.param(300, marks=pytest.mark.soak)])
+def test_a_flipped_byte_in_a_report_or_its_metrics_is_an_error_that_names_the_file(
+    tmp_path, evaluation, flips
+):
+    write_report(evaluation, tmp_path, sections=SECTIONS)
+    random = np.random.default_rng(flips)
+    for name in ("metrics.json", "report.html"):
+        path = tmp_path / name
+        whole = path.read_bytes()
+        for _ in range(flips if name == "metrics.json" else 2):  # the other has 5 MB
+            changed = bytearray(whole)
+            changed[random.integers(len(whole))] ^= int(random.integers(1, 256))
+            path.write_bytes(changed)
+            with pytest.raises(DataError, match=rf"{name}: .*damaged.*Evaluate again"):
+                read_metrics(tmp_path)
+        path.write_bytes(whole)
+    assert read_metrics(tmp_path) == evaluation
+
+
+def test_a_report_of_another_run_than_its_metrics_is_an_error_that_names_it(tmp_path, evaluation):
+    write_report(evaluation, tmp_path, sections=SECTIONS)
+    old = (tmp_path / "metrics.json").read_bytes()
+    write_report(evaluation, tmp_path, sections=msgspec.structs.replace(SECTIONS, title="Another"))
+    (tmp_path / "metrics.json").write_bytes(old)  # as after a crash between the two files
+    with pytest.raises(DataError, match=r"report\.html: .* of another run than metrics\.json"):
+        read_metrics(tmp_path)
 
 
 def test_a_failed_report_leaves_the_older_one(tmp_path, evaluation, monkeypatch):

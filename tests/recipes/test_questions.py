@@ -8,6 +8,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
+from chartscan.cohort import write_labels
 from chartscan.errors import ConfigError, DataError
 from chartscan.evaluation import evaluate, read_predictions
 from chartscan.notes import notes_in
@@ -17,6 +18,7 @@ from chartscan.recipes.questions.labels import make_labels, save_labels
 from chartscan.recipes.report import ReportPlan, run_evaluate
 from chartscan.recipes.train import run_train
 from chartscan.schema import PREDICTIONS, TIME
+from chartscan.store.dataset import Dataset
 from icu import Silent
 
 TASK = "in_hospital_mortality"
@@ -99,6 +101,21 @@ def test_predictions_without_outcomes_cannot_be_evaluated(made):
     with pytest.raises(DataError, match=says):
         run_evaluate(ReportPlan([file], made / "report", data=made / "data"), Silent())
     assert not (made / "report").exists()
+
+
+def test_labels_without_any_row_are_refused_with_what_their_counts_tell(made, tmp_path):
+    path = tmp_path / "labels.parquet"
+    table, counts = next(iter(make_labels(Dataset.open(made / "data"), [TASK], Silent()).values()))
+    write_labels(path, table.slice(0, 0), TASK, counts)
+    told = rf"labels\.parquet: holds no rows.*{counts.index_stays:,} stays.*chartscan label"
+    with pytest.raises(DataError, match=told):
+        list(run_predict(made / "model", made / "data", path, tmp_path / "p", "held_out", 1, Silent()))
+    with pytest.raises(DataError, match=told):
+        run_train("logistic", made / "data", tmp_path / "run", path, [], Silent())
+    pq.write_table(table.slice(0, 0), path)  # of another tool
+    with pytest.raises(DataError, match=r"labels\.parquet: holds no rows, so nothing is asked\. Name"):
+        list(run_predict(made / "model", made / "data", path, tmp_path / "p", "held_out", 1, Silent()))
+    assert [one.name for one in tmp_path.iterdir()] == ["labels.parquet"]
 
 
 def test_a_model_cannot_be_trained_on_questions(made):

@@ -189,8 +189,10 @@ def label(
         set_tasks,
     )
     from chartscan.recipes.questions.refusal import refused_tasks
+    from chartscan.recipes.runs.out import check_apart
     from chartscan.store.dataset import Dataset
 
+    check_apart(out, dataset)
     check_out(out, as_folder=task == "all")
     display, opened = Display(quiet), Dataset.open(dataset)
     wanted = None if task == "all" else [task]

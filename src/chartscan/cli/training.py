@@ -35,7 +35,8 @@ def train(
     threads: Threads = 0,
     device: Device = "cpu",
     track: Annotated[
-        Path | None, typer.Option(help="Folder for TensorBoard curves (needs the extra 'track').")
+        Path | None,
+        typer.Option(help="Folder for TensorBoard curves of a network (needs the extra 'track')."),
     ] = None,
     quiet: Quiet = False,
 ) -> None:

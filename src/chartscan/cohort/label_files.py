@@ -25,10 +25,14 @@ def write_labels(path: Path, table: pa.Table, task: str, counts: Counts, questio
 
     For its owner alone: it says who was in hospital, and when.
     """
+    parquet_files.write_table(path, stored_labels(table, task, counts, questions))
+
+
+def stored_labels(table: pa.Table, task: str, counts: Counts, questions: bool = False) -> pa.Table:
+    """One task's labels, or questions, as a file holds them: with task and counts in the metadata."""
     metadata = {schema.TASK_KEY: task.encode(), schema.COHORT_KEY: msgspec.json.encode(counts)}
     wanted = schema.QUESTIONS if questions else schema.LABELS
-    checked = schema.check(table, wanted, f"labels of {task}").replace_schema_metadata(metadata)
-    parquet_files.write_table(path, checked)
+    return schema.check(table, wanted, f"labels of {task}").replace_schema_metadata(metadata)
 
 
 def read_labels(

@@ -6,9 +6,14 @@ Knows PREDICTIONS, not who predicted. No torch.
 from chartscan.evaluation.evaluation import evaluate
 from chartscan.evaluation.forecast_report import write_forecast_report
 from chartscan.evaluation.forecasts import ForecastEvaluation, ForecastSet, NextTokens, evaluate_forecasts
-from chartscan.evaluation.predictions import PredictionSet, read_predictions, write_predictions
+from chartscan.evaluation.predictions import (
+    PredictionSet,
+    read_predictions,
+    stored_predictions,
+    write_predictions,
+)
 from chartscan.evaluation.recalibrate import Platt, apply_platt, fit_platt
-from chartscan.evaluation.report import write_report
+from chartscan.evaluation.report import read_metrics, write_report
 from chartscan.evaluation.result import Evaluation
 from chartscan.evaluation.sections import DatasetFacts, ReportSections, TrainingCurve
 from chartscan.evaluation.table import text_table
@@ -27,7 +32,9 @@ __all__ = [
     "evaluate",
     "evaluate_forecasts",
     "fit_platt",
+    "read_metrics",
     "read_predictions",
+    "stored_predictions",
     "text_table",
     "write_forecast_report",
     "write_predictions",

@@ -43,10 +43,8 @@ def write_forecast_report(found: ForecastEvaluation, out: Path, title: str, fact
         names=NAMES,
         plotly=Markup(plotly()),
     )
-    out.mkdir(parents=True, exist_ok=True)
-    files.write_bytes(out / "forecasts.json", found.json())
-    files.write_bytes(out / "forecasts.md", text.encode())
-    files.write_bytes(out / "forecasts.html", html.encode())
+    beside = {"forecasts.md": text.encode(), "forecasts.html": html.encode()}
+    files.write_report(out / "forecasts.json", found.json(), beside)
     return out / "forecasts.html"
 
 

@@ -39,7 +39,14 @@ class PredictionSet(msgspec.Struct, frozen=True):
 def write_predictions(
     path: Path, table: pa.Table, task: str, model: str, extra: Mapping[str, Any] | None = None
 ) -> None:
-    """Writes predictions as one parquet file for its owner alone, whole or not at all.
+    """Writes predictions as one parquet file for its owner alone, whole or not at all."""
+    parquet_files.write_table(path, stored_predictions(table, task, model, extra))
+
+
+def stored_predictions(
+    table: pa.Table, task: str, model: str, extra: Mapping[str, Any] | None = None
+) -> pa.Table:
+    """Predictions as a file holds them: with task, model and settings in the metadata.
 
     `table` has the columns of LABELS or QUESTIONS and one or both predicted columns; cohort counts in its
     metadata (where LABELS files keep them) are kept. `extra` is stored as JSON: put `calibration` ("platt",
@@ -52,7 +59,7 @@ def write_predictions(
         MODEL_KEY: model.encode(),
         RUN_KEY: json.dumps(dict(extra or {}), sort_keys=True).encode(),
     }
-    parquet_files.write_table(path, checked.replace_schema_metadata(metadata))
+    return checked.replace_schema_metadata(metadata)
 
 
 def read_predictions(path: Path, notes: Notes | None = None) -> PredictionSet:

@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jinja2
+import msgspec
 from markupsafe import Markup
 
 from chartscan import files
+from chartscan.errors import DataError
 from chartscan.evaluation import figures, text
 from chartscan.evaluation.coverage import coverage_tables
 from chartscan.evaluation.groups import FEWEST_EVENTS as FEWEST_IN_GROUP
@@ -22,6 +24,7 @@ from chartscan.evaluation.sections import ReportSections
 from chartscan.notes import Note
 
 MOST_NAMED = 20  # files
+METRICS_FILE = "metrics.json"
 TEMPLATES = Path(__file__).parent / "template"
 METRICS = {
     "auroc": "AUROC",
@@ -64,15 +67,25 @@ class CohortRow(NamedTuple):
 def write_report(evaluation: Evaluation, out: Path, *, sections: ReportSections | None = None) -> Path:
     """Writes `out`/metrics.json and `out`/report.html; returns the path of the latter.
 
-    Both are made before either is touched, and each replaces its older version whole. Other files of the
-    folder stay as they are.
+    Both are made before either is touched, and each replaces its older version whole. metrics.json holds the
+    digests of both. Other files of the folder stay as they are.
     """
     html = report_html(evaluation, sections or ReportSections()).encode()
     metrics = evaluation.json()
-    out.mkdir(parents=True, exist_ok=True)
-    files.write_bytes(out / "report.html", html)
-    files.write_bytes(out / "metrics.json", metrics)
+    files.write_report(out / METRICS_FILE, metrics, {"report.html": html})
     return out / "report.html"
+
+
+def read_metrics(out: Path) -> Evaluation:
+    """What `write_report` found, from metrics.json in the folder `out`.
+
+    DataError naming the file where it, or the report beside it, is not as it was written.
+    """
+    content = files.read_report(out / METRICS_FILE, "Evaluate again.")
+    try:
+        return msgspec.convert(content, Evaluation)
+    except msgspec.ValidationError as err:
+        raise DataError(f"{out / METRICS_FILE}: not of this version of chartscan. Evaluate again.") from err
 
 
 def report_html(evaluation: Evaluation, sections: ReportSections) -> str:

@@ -6,6 +6,7 @@ data: simulate -> ingest -> label -> train (a sequence model and the trees) -> p
 
 from pathlib import Path
 
+from chartscan import files
 from chartscan.lock import OutputLock
 from chartscan.recipes.ingest import IngestPlan, accounting_lines, run_ingest
 from chartscan.recipes.predict import run_predict
@@ -26,8 +27,7 @@ def run_demo(out: Path, subjects: int, seed: int, threads: int, watcher: Watcher
     Its patients are nobody: ids are open, so that every machine gives the same numbers.
     """
     refuse_existing(out)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with OutputLock(out), open_ids():
+    with files.made_folder(out.parent), OutputLock(out), open_ids():
         return _run(out, subjects, seed, threads, watcher)
 
 

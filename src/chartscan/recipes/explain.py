@@ -74,9 +74,12 @@ def run_explain(plan: ExplainPlan, threads: int, watcher: Watcher) -> Iterator[s
     """Makes the folder `out`, whole or not at all; gives lines of text without any record."""
     _check(plan)
     refuse_existing(plan.out)
-    plan.out.parent.mkdir(parents=True, exist_ok=True)
-    # Both at once: a place that is in use or cannot be written is told before the work.
-    with OutputLock(plan.out), files.sealed(plan.out, private=True) as folder:
+    # All at once: a place that is in use or cannot be written is told before the work.
+    with (
+        files.made_folder(plan.out.parent),
+        OutputLock(plan.out),
+        files.sealed(plan.out, private=True) as folder,
+    ):
         torch.set_num_threads(threads)
         keep_freed_memory()
         model, data = artifacts.load(plan.artifact, plan.device), Dataset.open(plan.dataset)

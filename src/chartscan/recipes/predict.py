@@ -8,9 +8,9 @@ import msgspec
 import torch
 
 from chartscan import artifact as artifacts
-from chartscan import files
+from chartscan import files, parquet_files
 from chartscan.cohort import Counts
-from chartscan.evaluation import write_predictions
+from chartscan.evaluation import stored_predictions
 from chartscan.heap import keep_freed_memory
 from chartscan.notes import KEY, Note, Notes, notes_in, records, warnings_as_notes
 from chartscan.predict import Findings, answer
@@ -34,7 +34,7 @@ def run_predict(
     watcher: Watcher,
     device: str = "cpu",
 ) -> Iterator[str]:
-    """Writes PREDICTIONS of every task in `labels`; gives a line of text for each.
+    """Writes PREDICTIONS of every task in `labels`, all or none; gives a line of text for each.
 
     What a reader of the predictions must know beside them goes to the watcher and into their metadata.
     """
@@ -61,13 +61,16 @@ def run_predict(
     }
     taught = {task: seen_facts(model.run, table, data) for task, table in wanted.items()}
     notes.extend(_same_ids(taught.values()))
+    stored, lines = {}, []
     for task, table in answered.predictions.items():
         counts = found[task][1]
         metadata = {COHORT_KEY: msgspec.json.encode(counts)} if counts else None
         path = out / f"{task}.parquet" if labels.is_dir() else out
         extra = _extra(model, task) | facts | {"seen": taught[task], KEY: records(notes.about(task))}
-        write_predictions(path, table.replace_schema_metadata(metadata), task, model.name, extra)
-        yield f"{path}: {table.num_rows:,} predictions of {task} by {model.name}, split {split}"
+        stored[path] = stored_predictions(table.replace_schema_metadata(metadata), task, model.name, extra)
+        lines.append(f"{path}: {table.num_rows:,} predictions of {task} by {model.name}, split {split}")
+    parquet_files.write_tables(stored)
+    yield from lines
 
 
 def _same_ids(taught: Iterable[Mapping[str, int | None]]) -> Iterator[Note]:

@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 
 import chartscan
 from chartscan import artifact as artifacts
+from chartscan import files
 from chartscan.errors import ConfigError
 from chartscan.evaluation import PredictionSet, evaluate, text_table
 from chartscan.evaluation.findings import own_notes
@@ -52,6 +53,7 @@ def run_evaluate(plan: ReportPlan, watcher: Watcher) -> tuple[Path, str]:
         raise ConfigError("--truth needs --data, which knows which patient is which subject.")
     if plan.out.exists() and not plan.out.is_dir():
         raise ConfigError(f"--out {plan.out} is a file; expected a folder for report.html and metrics.json.")
+    files.sweep(plan.out)
     notes = Notes(watcher.note)
     given = read_given([*plan.predictions, *plan.against], notes)
     sets = told_apart(given)

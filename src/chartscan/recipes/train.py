@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from chartscan.errors import ConfigError
 from chartscan.notes import Notes, warnings_as_notes
 from chartscan.recipes._names import find_recipe
 from chartscan.recipes.baselines.summary import SummaryRecipe
@@ -27,6 +28,16 @@ def recipe_of(name: str, settings: list[str]) -> Recipe:
     return with_settings(find_recipe(name).RECIPE, settings)
 
 
+def check_trackable(name: str, recipe: Recipe) -> None:
+    """ConfigError where --track has nothing to follow, MissingExtra where it cannot."""
+    if recipe.untracked:
+        raise ConfigError(
+            f"--track follows the steps of a network. {name} has nothing to track: {recipe.untracked}. "
+            "Leave --track out."
+        )
+    check_installed()
+
+
 def can_start(name: str) -> bool:
     """Whether the recipe can begin with the weights of a trained artifact."""
     return hasattr(find_recipe(name).RECIPE, "start_from")
@@ -47,7 +58,7 @@ def run_train(
     """Trains recipe `name` on the train subjects of `data` and publishes the artifact at `out`."""
     recipe = recipe_of(name, settings)
     if track:
-        check_installed()
+        check_trackable(name, recipe)
     with work.reserved(out, resume):
         dataset, notes = Dataset.open(data), Notes(watcher.note)
         if labels:

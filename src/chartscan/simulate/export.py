@@ -6,9 +6,6 @@ folder appears under its name only when it is complete.
 
 import gzip
 import json
-import os
-import shutil
-import tempfile
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -18,6 +15,7 @@ import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from chartscan import files
 from chartscan.errors import ConfigError
 from chartscan.simulate.fhir import RESOURCE_TYPES, instant, medications, render
 from chartscan.simulate.life import live
@@ -72,33 +70,25 @@ def simulate(out: Path, config: SimulateConfig, progress: Progress | None = None
     about once per hundred subjects. Raises ConfigError if `out` exists; on failure nothing is left there.
     """
     out = Path(out)
-    if out.exists():
-        raise ConfigError(f"{out} exists already. Choose another folder.")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
-    try:
+    with files.appearing(out) as staging:
         counts = _write(staging, config, progress or (lambda done, total: None))
         _write_manifest(staging, config, counts)
-        staging.chmod(0o755)
-        os.rename(staging, out)
-    except BaseException as err:
-        shutil.rmtree(staging, ignore_errors=True)
-        if isinstance(err, OSError) and err.errno is not None:  # of a failed write the system names no file
-            raise OSError(err.errno, err.strerror, str(out)) from err
-        raise
     return counts
 
 
 def _write(folder: Path, config: SimulateConfig, progress: Progress) -> dict[str, int]:
     counts = dict.fromkeys(RESOURCE_TYPES, 0)
     with ExitStack() as stack:
-        files = {name: _open(folder / _file_name(name, config), config, stack) for name in RESOURCE_TYPES}
+        lines = {
+            name: stack.enter_context(_Lines(folder / _file_name(name, config), config))
+            for name in RESOURCE_TYPES
+        }
         truth = stack.enter_context(_TruthFile(folder / "truth"))
-        _write_lines(files, counts, {"Medication": medications()})
+        _write_lines(lines, counts, {"Medication": medications()})
         for index in range(config.subjects):
             record = live(config.seed, index)
             subject = patient_id(index)
-            _write_lines(files, counts, render(record, subject))
+            _write_lines(lines, counts, render(record, subject))
             truth.add(subject, record.predictions)
             if (index + 1) % 100 == 0 or index + 1 == config.subjects:
                 progress(index + 1, config.subjects)
@@ -109,19 +99,37 @@ def _file_name(resource_type: str, config: SimulateConfig) -> str:
     return f"{resource_type}.ndjson.gz" if config.compress else f"{resource_type}.ndjson"
 
 
-def _open(path: Path, config: SimulateConfig, stack: ExitStack) -> IO[bytes]:
-    raw = stack.enter_context(path.open("wb", buffering=_BUFFER))
-    if not config.compress:
-        return raw
-    packed = gzip.GzipFile(filename="", mode="wb", compresslevel=2, fileobj=raw, mtime=0)
-    stack.callback(packed.close)
-    return cast(IO[bytes], packed)
+class _Lines:
+    """A file of lines. An OSError names it."""
+
+    def __init__(self, path: Path, config: SimulateConfig):
+        self._path = path
+        self._raw = path.open("wb", buffering=_BUFFER)
+        self._file: IO[bytes] = self._raw
+        if config.compress:
+            packed = gzip.GzipFile(filename="", mode="wb", compresslevel=2, fileobj=self._raw, mtime=0)
+            self._file = cast(IO[bytes], packed)
+
+    def __enter__(self) -> "_Lines":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with files.naming(self._path):
+            try:
+                self._file.close()
+            finally:
+                self._raw.close()
+
+    def write(self, lines: list[str]) -> None:
+        """Adds lines."""
+        with files.naming(self._path):
+            self._file.write(("\n".join(lines) + "\n").encode("ascii"))
 
 
-def _write_lines(files: dict[str, IO[bytes]], counts: dict[str, int], texts: dict[str, list[str]]) -> None:
+def _write_lines(files_of: dict[str, _Lines], counts: dict[str, int], texts: dict[str, list[str]]) -> None:
     for name, lines in texts.items():
         if lines:
-            files[name].write(("\n".join(lines) + "\n").encode("ascii"))
+            files_of[name].write(lines)
             counts[name] += len(lines)
 
 
@@ -130,16 +138,20 @@ class _TruthFile:
 
     def __init__(self, folder: Path):
         folder.mkdir()
-        (folder / "risk.json").write_text(json.dumps(_TRUTH_TEXT, indent=2) + "\n", encoding="utf-8")
-        self._writer = pq.ParquetWriter(folder / "risk.parquet", TRUTH, compression="zstd")
+        _write_text(folder / "risk.json", json.dumps(_TRUTH_TEXT, indent=2) + "\n")
+        self._path = folder / "risk.parquet"
+        with files.naming(self._path):
+            self._writer = pq.ParquetWriter(self._path, TRUTH, compression="zstd")
         self._rows: list[tuple[str, str, int, float]] = []
 
     def __enter__(self) -> "_TruthFile":
         return self
 
-    def __exit__(self, *failure: object) -> None:
-        self._flush()
-        self._writer.close()
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            self._flush()
+        with files.naming(self._path):
+            self._writer.close()
 
     def add(self, subject: str, predictions: list[Prediction]) -> None:
         """Keep the predictions of a subject."""
@@ -153,7 +165,8 @@ class _TruthFile:
                 pa.array(column, field.type)
                 for column, field in zip(zip(*self._rows, strict=True), TRUTH, strict=True)
             ]
-            self._writer.write_table(pa.table(columns, schema=TRUTH))
+            with files.naming(self._path):
+                self._writer.write_table(pa.table(columns, schema=TRUTH))
             self._rows = []
 
 
@@ -169,4 +182,9 @@ def _write_manifest(folder: Path, config: SimulateConfig, counts: dict[str, int]
         "output": output,
         "error": [],
     }
-    (folder / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+    _write_text(folder / "manifest.json", json.dumps(manifest, indent=2) + "\n")
+
+
+def _write_text(path: Path, text: str) -> None:
+    with files.naming(path):
+        path.write_text(text, encoding="utf-8")

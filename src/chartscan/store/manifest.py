@@ -14,7 +14,7 @@ from typing import Any
 import meds
 
 from chartscan.errors import DataError
-from chartscan.files import MANIFEST, sha256
+from chartscan.files import MANIFEST, read_bytes, sha256
 from chartscan.store.quarantine import QUARANTINE
 from chartscan.store.writing import writing
 
@@ -70,7 +70,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     path = folder / MANIFEST
     if not path.is_file():
         raise DataError(f"{folder}: no {MANIFEST}. " + (_something_else(folder, {}) or _no_dataset()))
-    raw = path.read_bytes()
+    raw = read_bytes(path)
     try:
         content = json.loads(raw)
     except (ValueError, RecursionError):

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from chartscan.schema import EVENTS, SPLITS
+from chartscan.site_key import is_open
 from chartscan.store.writing import writing
 
 CODES = pa.schema(
@@ -68,14 +69,15 @@ def write_subjects(folder: Path, subjects: pa.Table) -> None:
 def write_description(folder: Path, source: str) -> None:
     """`metadata/dataset.json`; without a date, so that equal data gives equal files (the manifest has it)."""
     extensions = [n for n in EVENTS.names if n not in meds.DataSchema.schema().names]
+    of_source = ["encounter_id"] if is_open() else []  # under a key it is none of the source's
     content = {
         "dataset_name": source,
         "etl_name": "chartscan",
         "etl_version": version("chartscan"),
         "meds_version": version("meds"),
-        "raw_source_id_columns": ["encounter_id"],
+        "raw_source_id_columns": of_source,
         "code_modifier_columns": ["unit"],
-        "other_extension_columns": [n for n in extensions if n not in ("encounter_id", "unit")],
+        "other_extension_columns": [n for n in extensions if n not in (*of_source, "unit")],
     }
     meds.DatasetMetadataSchema.validate(content)
     path = folder / meds.dataset_metadata_filepath

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 
 from chartscan.errors import DataError
 from chartscan.schema import EVENT_TYPES, EVENTS, check
+from chartscan.store.subjects import encounter_ids
 from chartscan.store.writing import let_go, writing
 
 _TYPES = pa.array(EVENT_TYPES, pa.string())
@@ -149,7 +150,8 @@ def _is_in(places: np.ndarray, wanted: np.ndarray) -> np.ndarray:
 
 
 def spooled(table: pa.Table) -> pa.Table:
-    """EVENTS rows as they are sorted: checked, with the rank of the event type in place of its name."""
+    """EVENTS rows as they are sorted: checked, with the rank of the event type in place of its name, and
+    with encounter ids that only the site can compute."""
     events = check(table, EVENTS, "events").replace_schema_metadata()
     rank = pc.index_in(events["event_type"], value_set=_TYPES)
     _refuse(rank.null_count, "an event_type that is none of schema.EVENT_TYPES")
@@ -161,6 +163,8 @@ def spooled(table: pa.Table) -> pa.Table:
     # Zero has two signs that compare equal; one of them, so that equal rows are the same bytes.
     value = pc.add(events["numeric_value"], pa.scalar(0.0, pa.float32()))
     events = events.set_column(EVENTS.names.index("numeric_value"), "numeric_value", value)
+    encounters = encounter_ids(events["encounter_id"])
+    events = events.set_column(EVENTS.names.index("encounter_id"), "encounter_id", encounters)
     events = events.set_column(EVENTS.names.index("event_type"), "event_rank", rank.cast(pa.int8()))
     return events.cast(SPOOLED)
 

@@ -1,7 +1,10 @@
-"""From the patient ids of a source to subject ids, and the check that no two patients became one.
+"""From the ids of a source to those of a dataset, and the check that no two patients became one.
 
 A subject id is a 63-bit hash of (source, patient id) under the site's key: the same in every run and file
 order of the site, and nothing that others could compute. Two patients that collide are an error, not a merge.
+
+An encounter id is a 128-bit hash of that of the source, under the same key and apart from subject ids. Among
+10^9 encounters two are the same with a probability of 10^-21, so that nothing checks it.
 """
 
 import hashlib
@@ -30,6 +33,29 @@ def subject_id_of(source: str, patient_id: str) -> int:
     """
     hashed = hashlib.blake2b(f"{source}\x00{patient_id}".encode(), digest_size=8, key=site_key()).digest()
     return int.from_bytes(hashed) >> 1
+
+
+_OF_ENCOUNTERS = b"encounter"  # keeps these hashes apart from all others under the key
+
+
+def encounter_ids(source_ids: pa.ChunkedArray) -> pa.ChunkedArray:
+    """What a dataset holds for encounter ids of a source: text, equal where those are, null where they are.
+
+    The source's own where ids are open. ConfigError where the site's key cannot be used.
+    """
+    key = site_key()
+    if not key:
+        return source_ids
+    return pa.chunked_array([_encounter_ids(chunk, key) for chunk in source_ids.chunks], pa.string())
+
+
+def _encounter_ids(source_ids: pa.Array, key: bytes) -> pa.Array:
+    repeated = source_ids.dictionary_encode()
+    hashed = [
+        hashlib.blake2b(one.encode(), digest_size=16, key=key, person=_OF_ENCOUNTERS).hexdigest()
+        for one in repeated.dictionary.to_pylist()
+    ]
+    return pa.array(hashed, pa.string()).take(repeated.indices)
 
 
 def subject_map(tables: list[pa.Table]) -> pa.Table:

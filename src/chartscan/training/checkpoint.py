@@ -77,7 +77,8 @@ class Checkpoints:
         tensors = {f"{group}.{name}": t for group, named in groups.items() for name, t in named.items()}
         with files.sealed(path) as staging:
             save_file(_storable(tensors), staging / TENSORS)
-            (staging / PLAIN).write_bytes(msgspec.json.encode(plain))
+            with files.naming(staging / PLAIN):
+                (staging / PLAIN).write_bytes(msgspec.json.encode(plain))
         self._prune()
         return path
 
@@ -114,7 +115,7 @@ class Checkpoints:
 def _load(path: Path) -> Checkpoint:
     files.verify(path)
     try:
-        plain = msgspec.json.decode((path / PLAIN).read_bytes(), type=Plain)
+        plain = msgspec.json.decode(files.read_bytes(path / PLAIN), type=Plain)
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError, OSError) as err:
         raise DataError(f"{path / PLAIN} is not the state of a training of this version.") from err
     return Checkpoint(path, plain, _tensors(path / TENSORS))

@@ -55,7 +55,7 @@ class Log:
 
     def rows(self) -> Iterator[dict[str, Any]]:
         """The rows up to the first damaged one."""
-        lines = self.path.read_bytes().split(b"\n")[:-1] if self.path.exists() else []
+        lines = files.read_bytes(self.path).split(b"\n")[:-1] if self.path.exists() else []
         for line in lines:
             try:
                 yield msgspec.json.decode(line, type=dict[str, Any])

@@ -67,6 +67,16 @@ def test_a_run_that_was_published_while_another_waited_is_not_overwritten(tmp_pa
         train(tmp_path)
 
 
+@pytest.mark.parametrize("recipe", ["xgboost", "logistic-summary", "hymate-blend"])
+def test_a_recipe_with_nothing_to_track_says_so_before_any_work(tmp_path, monkeypatch, recipe):
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)  # it would not help to install it
+    with pytest.raises(ConfigError, match=f"{recipe} has nothing to track"):
+        run_train(
+            recipe, tmp_path / "no data", tmp_path / "run", None, [], Silent(), track=tmp_path / "curves"
+        )
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_missing_extra_is_told_before_any_work(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     with pytest.raises(MissingExtra, match=r"pip install 'chartscan\[track\]'"):

@@ -6,7 +6,6 @@ import numpy as np
 
 from chartscan import artifact
 from chartscan.artifact import SummaryArtifact
-from chartscan.errors import ConfigError
 from chartscan.predict import summary_features
 from chartscan.recipes.baselines.tabular import BaselineRecipe, LabelledRows, fit_tasks
 from chartscan.recipes.fitting.stays import Questions, fit_variables, questions_of, stays_of
@@ -59,8 +58,6 @@ class LogisticSummaryRecipe(SummaryRecipe, frozen=True, kw_only=True):
 
 def train_summary(recipe: SummaryRecipe, job: Job) -> Path:
     """One model a task, stopped by and calibrated on the tuning subjects."""
-    if job.track:
-        raise ConfigError("--track follows the steps of networks; this recipe has none.")
     variables = fit_variables(job, recipe.series)
     asked = {split: questions_of(job, split, recipe.label_limit, recipe.seed) for split in (TRAIN, TUNING)}
     matrices = {split: summaries(job, split, variables, asked[split]) for split in asked}

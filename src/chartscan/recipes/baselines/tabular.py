@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import msgspec
 import numpy as np
@@ -11,7 +11,7 @@ from scipy.sparse import csr_matrix
 
 from chartscan import artifact
 from chartscan.artifact import TabularArtifact
-from chartscan.errors import ConfigError, DataError, check_settings
+from chartscan.errors import DataError, check_settings
 from chartscan.find import find
 from chartscan.predict import encode, logit, token_features
 from chartscan.recipes.fitting.calibration import fit_calibration
@@ -46,6 +46,7 @@ class ModelSettings(Protocol):
 class BaselineRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What baselines have in common, whatever they read; `model` is the Config of a file in tabular/."""
 
+    untracked: ClassVar[str | None] = "it is not trained in steps"  # why --track has nothing to follow
     model: xgboost.Config | logistic.Config
     label_limit: int | None = None  # train labels of a task (and a quarter as many of tuning); None: all
     seed: int = 0
@@ -84,8 +85,6 @@ class LogisticRecipe(TabularRecipe, frozen=True, kw_only=True):
 
 def train_tabular(recipe: TabularRecipe, job: Job) -> Path:
     """One model a task, stopped by and calibrated on the tuning subjects."""
-    if job.track:
-        raise ConfigError("--track follows the steps of sequence models; this recipe has none.")
     vocabulary, bins = fit_tokens(job, recipe.sequence)
     encoder = Encoder(vocabulary, bins)
     known = coverage_table(job, encoder)

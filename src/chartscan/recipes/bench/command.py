@@ -42,7 +42,6 @@ def run_bench(
         raise ConfigError(f"--out {out} is a folder; expected a file, such as {out}/{what}.json.")
     found = bench.run(progress)
     if out:
-        out.parent.mkdir(parents=True, exist_ok=True)
         files.write_bytes(
             out, json.dumps({"settings": msgspec.to_builtins(bench)} | found, indent=1).encode() + b"\n"
         )

@@ -9,7 +9,7 @@ decides the blend. Held-out subjects are not touched.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import msgspec
 import numpy as np
@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from chartscan import artifact
 from chartscan.artifact import EnsembleArtifact
-from chartscan.errors import ConfigError, DataError, check_settings
+from chartscan.errors import DataError, check_settings
 from chartscan.predict import log_odds
 from chartscan.recipes._names import find_recipe
 from chartscan.recipes.ensembles.members import Member, Training, job_of, pooled_labels, trained, trainings
@@ -38,6 +38,7 @@ __all__ = ["EnsembleRecipe", "Member"]
 class EnsembleRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Everything that decides what a trained ensemble is."""
 
+    untracked: ClassVar[str | None] = "it trains several models"  # why --track has nothing to follow
     members: tuple[Member, ...]
     folds: int | None = None  # of the pooled subjects of train and tuning; None: the splits as they are
     weights: Literal["equal", "stacked"] = "stacked"  # stacked: not negative, of least log loss
@@ -78,8 +79,6 @@ class Answers:
 
 def train_ensemble(recipe: EnsembleRecipe, job: Job) -> Path:
     """Every member, their blend and its calibration; then the working folder goes."""
-    if job.track:
-        raise ConfigError("--track follows the steps of one model; this recipe trains several.")
     labels = pooled_labels(job, recipe.label_limit, recipe.seed)
     wanted = trainings(job, labels, recipe.members, recipe.folds, recipe.seed)
     members, said = [], []

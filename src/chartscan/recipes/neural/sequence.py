@@ -10,7 +10,7 @@ import math
 from copy import deepcopy
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 import torch
@@ -57,6 +57,7 @@ FINE_TUNING = "Fine-tuning"
 class SequenceRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Everything that decides what a trained sequence model is; `model`: the Config of a file in models/."""
 
+    untracked: ClassVar[str | None] = None  # why --track has nothing to follow
     model: msgspec.Struct
     sequence: SequenceConfig
     pretrain: TrainConfig | None  # None: no pretraining here

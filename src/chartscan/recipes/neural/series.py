@@ -6,7 +6,7 @@ held-out subjects are not touched. Checkpoints live beside the run until it is c
 """
 
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 import numpy as np
@@ -51,6 +51,7 @@ BOTH = "train and tuning"
 class SeriesRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Everything that decides what a trained series model is; `model` is the Config of a file in models/."""
 
+    untracked: ClassVar[str | None] = None  # why --track has nothing to follow
     model: msgspec.Struct
     series: SeriesConfig = SeriesConfig()
     head: msgspec.Struct  # the Config of the file in objectives/ that the model's HEAD names

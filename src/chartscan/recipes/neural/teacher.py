@@ -66,7 +66,6 @@ def teacher_probabilities(
     probabilities = np.stack(columns, axis=1)
     content = io.BytesIO()
     np.save(content, probabilities, allow_pickle=False)
-    job.work.mkdir(parents=True, exist_ok=True)
     files.write_bytes(file, content.getvalue())
     return probabilities
 

@@ -9,8 +9,9 @@ from typing import Any
 import msgspec
 import pyarrow as pa
 
-from chartscan.cohort import Counts, Outcome, Record, StayConfig, label_dataset, write_labels
-from chartscan.cohort.label_files import read_task
+from chartscan import parquet_files
+from chartscan.cohort import Counts, Outcome, Record, StayConfig, label_dataset
+from chartscan.cohort.label_files import read_task, stored_labels
 from chartscan.errors import ConfigError, DataError
 from chartscan.find import find, names
 from chartscan.notes import Note, Notes
@@ -129,10 +130,13 @@ def make_labels(
 
 
 def save_labels(labels: Labels, out: Path, as_folder: bool, questions: bool = False) -> None:
-    """One parquet file a task in the folder `out`, or the only task's labels as the file `out`."""
+    """One parquet file a task in the folder `out`, all or none; or the only labels as the file `out`."""
+    stored = {}
     for task, (table, counts) in labels.items():
         assert counts is not None
-        write_labels(out / f"{task}.parquet" if as_folder else out, table, task, counts, questions)
+        path = out / f"{task}.parquet" if as_folder else out
+        stored[path] = stored_labels(table, task, counts, questions)
+    parquet_files.write_tables(stored)
 
 
 def check_out(out: Path, as_folder: bool, names: str = "OUT") -> None:
@@ -166,7 +170,10 @@ def cohort_lines(labels: Labels) -> list[str]:
 
 
 def load_labels(path: Path, questions: bool = False, notes: Notes | None = None) -> Labels:
-    """LABELS by task from one file, or from every task of a folder; QUESTIONS too where welcome."""
+    """LABELS by task from one file, or from every task of a folder; QUESTIONS too where welcome.
+
+    DataError where there is none, or no task has any row.
+    """
     given = task_files(path)
     if not given:
         what = "no label files in this folder" if path.is_dir() else "no such file or folder of labels"
@@ -178,4 +185,21 @@ def load_labels(path: Path, questions: bool = False, notes: Notes | None = None)
         if same:
             raise ConfigError(f"{path}: two files hold labels of task '{same}'. Keep one.")
         found[task] = table, counts
+    if not any(table.num_rows for table, _ in found.values()):
+        raise DataError(_without_rows(path, found))
     return found
+
+
+def _without_rows(path: Path, labels: Labels) -> str:
+    """What to say of labels that ask nothing, with what their counts tell."""
+    told = [
+        f"{task}: {counts.index_stays:,} stays, {counts.eligible:,} eligible, "
+        f"{sum(counts.absent.values()):,} without a known outcome"
+        for task, (_, counts) in sorted(labels.items())
+        if counts is not None
+    ]
+    because = f" ({'; '.join(told)})" if told else ""
+    return (
+        f"{path}: holds no rows, so nothing is asked{because}. Name other labels, or make them anew: "
+        "chartscan label TASK DATASET OUT. With --questions stays without a known outcome are asked, too."
+    )

@@ -2,9 +2,11 @@
 
 import hashlib
 import json
+import os
+import secrets
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 
 from chartscan import files
+from chartscan.artifact.description import RUN
 from chartscan.errors import ConfigError
 from chartscan.lock import OutputLock
 from chartscan.recipes.runs.job import Job, work_folder
@@ -31,12 +34,43 @@ def reserved(out: Path, resume: bool = False) -> Iterator[None]:
     ConfigError where another run has it, where `out` is there already, or an unfinished run that is not to be
     resumed.
     """
+    work = work_folder(out)
+    files.sweep(out)
+    _drop_if_published(work, out)
     refuse_existing(out)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with OutputLock(out):
+    with files.made_folder(out.parent), OutputLock(out):
         refuse_existing(out)
-        refuse_unfinished(work_folder(out), resume)
-        yield
+        refuse_unfinished(work, resume)
+        new = not os.path.lexists(work)
+        try:
+            yield
+        except BaseException:
+            if new:
+                _drop_unless_begun(work)
+            raise
+
+
+def _drop_if_published(work: Path, out: Path) -> None:
+    """Removes the working folder of a run that was killed just after it had published `out`."""
+    if not (out / RUN).is_file() or not (work / IDENTITY).is_file():
+        return
+    try:
+        begun, run = json.loads(files.read_bytes(work / IDENTITY)), json.loads(files.read_bytes(out / RUN))
+        same = run["data"]["fingerprint"] == begun["dataset"]
+        same = same and _flat(run["recipe"]).items() <= begun.items()
+    except (ValueError, KeyError, TypeError, AttributeError):  # it is something else
+        return
+    if same:
+        with OutputLock(out):
+            files.check_own(work)
+            _remove(work, out)
+
+
+def _drop_unless_begun(work: Path) -> None:
+    """Removes a working folder of which nothing could be resumed: there is nothing but what was asked for."""
+    with suppress(OSError):
+        if {path.name for path in work.iterdir()} <= {IDENTITY}:
+            shutil.rmtree(work, ignore_errors=True)
 
 
 def refuse_unfinished(work: Path, resume: bool) -> None:
@@ -61,7 +95,14 @@ def begin(job: Job, recipe: msgspec.Struct) -> None:
 
 def finished(job: Job) -> None:
     """The artifact is published; the working folder is no longer needed."""
-    shutil.rmtree(job.work)
+    _remove(job.work, job.out)
+
+
+def _remove(work: Path, out: Path) -> None:
+    """Removes a working folder. Killed at it, it leaves a draft of `out`, which the next start removes."""
+    draft = out.with_name(f".{out.name}.{secrets.token_hex(8)}")
+    os.rename(work, draft)
+    shutil.rmtree(draft)
 
 
 def settings_of(recipe: Any) -> dict[str, Any]:
@@ -83,7 +124,9 @@ def identity(job: Job, recipe: msgspec.Struct) -> dict[str, str]:
 
 def _check_same(job: Job, mine: dict[str, str]) -> None:
     path = job.work / IDENTITY
-    theirs = json.loads(path.read_bytes()) if path.exists() else {}
+    if not path.exists() and all(map(files.is_draft, job.work.iterdir())):
+        return  # killed before it had begun
+    theirs = json.loads(files.read_bytes(path)) if path.exists() else {}
     differing = sorted(name for name in mine.keys() | theirs.keys() if mine.get(name) != theirs.get(name))
     differing = [name for name in differing if name.split(".")[-1] not in FREE]
     if differing:

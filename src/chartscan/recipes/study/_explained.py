@@ -134,7 +134,6 @@ def save(path: Path, found: Explained) -> None:
             arrays |= {f"{name}/{method}": value for method, value in group.items()}
     content = io.BytesIO()
     np.savez_compressed(content, **arrays)
-    path.parent.mkdir(parents=True, exist_ok=True)
     files.write_bytes(path, content.getvalue())
 
 

@@ -16,8 +16,8 @@ class Report(NamedTuple):
 
 
 def save(out: Path, name: str, report: Report) -> Path:
-    """Writes OUT/<name>.json and OUT/<name>.md, each whole or not at all; gives the path of the latter."""
-    out.mkdir(parents=True, exist_ok=True)
-    files.write_bytes(out / f"{name}.json", msgspec.json.format(msgspec.json.encode(report.values), indent=1))
-    files.write_bytes(out / f"{name}.md", report.markdown.encode())
+    """Writes OUT/<name>.json and OUT/<name>.md, sealed together; gives the path of the latter."""
+    files.write_report(
+        out / f"{name}.json", msgspec.json.encode(report.values), {f"{name}.md": report.markdown.encode()}
+    )
     return out / f"{name}.md"
