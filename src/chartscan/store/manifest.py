@@ -18,7 +18,7 @@ from chartscan.files import MANIFEST, read_bytes, sha256
 from chartscan.store.quarantine import QUARANTINE
 from chartscan.store.writing import writing
 
-FORMAT = 1
+FORMAT = 2  # since the first instants of inexact times are columns
 _OURS = {"format", "fingerprint", "files"}
 _SEAL = "sha256"
 _AGAIN = "Ingest the data again."

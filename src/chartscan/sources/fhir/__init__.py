@@ -5,7 +5,9 @@ counts why not (`reader`). What is not decided here: sorting, shards and duplica
 the store's.
 """
 
-from collections.abc import Callable
+import gc
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from chartscan.errors import DataError
@@ -54,13 +56,25 @@ def read(
     if not len(index.tables["Patient"]) and not config.allow_missing:
         raise DataError(f"{path} holds no Patient. Add the Patient file, or set allow_missing.")
     reader = Reader(config, records, index, codes, writer, judge)
-    for file in files:
-        reader.read(file, _reporter(files, 1, progress))
+    with _seldom_collected():
+        for file in files:
+            reader.read(file, _reporter(files, 1, progress))
     reader.finish(_reporter(files, 2, progress))
     check_unchanged(files)
     _account(folder, writer.accounting, config.allow_missing)
     if exported is not None and not index.register.shifted:  # the export's time says nothing of shifted dates
         writer.set_follow_up(ExportTime(exported))
+
+
+@contextmanager
+def _seldom_collected() -> Iterator[None]:
+    """Let Python look for cycles among objects seldom: reading makes none, and many objects."""
+    before = gc.get_threshold()
+    gc.set_threshold(max(before[0], 100_000), *before[1:])
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
 
 
 def _account(folder: Folder, accounting: Accounting, allow_missing: bool) -> None:

@@ -147,7 +147,9 @@ class Records:
             if here.data is None or here.outcome:
                 yield here
                 continue
-            if not (file.deleted or document or _may_refer(here.data) or _lists(here.data, here.ends)):
+            if not (
+                file.deleted or document or _may_refer(here.data, here.ends) or _lists(here.data, here.ends)
+            ):
                 yield here._replace(may_be_referred_to=False)
                 continue
             wrappers = _wrappers(here.data, here.ends, every=file.deleted)
@@ -247,15 +249,30 @@ def _wrappers(data: bytes, ends: list[int], every: bool) -> Sequence[int]:
     return sorted(found)
 
 
-def _may_refer(data: bytes) -> bool:
+def _may_refer(data: bytes, ends: list[int]) -> bool:
     """Whether `_REFERENCES` is found in the data.
 
-    Nearly always all lines are of one type, and then two counts tell, in a third of the time of the search.
+    Nearly always all lines begin with one type, and then it is found in what they contain at most.
     """
-    first = _TYPE.search(data)
-    if first and not _REFERENCES.match(first[0]) and data.count(b'"resourceType"') == data.count(first[0]):
+    head = _TYPE.match(data, 1)
+    if (
+        head
+        and data.startswith(b"{")
+        and not _REFERENCES.match(head[0])
+        and _all_begin(data, ends, head.end())
+    ):
         return False
     return _REFERENCES.search(data) is not None
+
+
+def _all_begin(data: bytes, ends: list[int], length: int) -> bool:
+    """Whether all lines begin with the same `length` bytes."""
+    begins = np.array([0, *ends[:-1]])
+    begins[1:] += 1
+    if begins[-1] + length > len(data):
+        return False
+    octets = np.frombuffer(data, np.uint8)
+    return bool((octets[begins[:, None] + np.arange(length)] == octets[:length]).all())
 
 
 def _lists(data: bytes, ends: list[int]) -> list[int]:
