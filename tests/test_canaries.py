@@ -70,7 +70,7 @@ def run(monkeypatch, capfd, tmp_path) -> Iterator[Callable[..., int]]:
 
 
 def test_no_text_of_a_record_leaves_the_dataset_and_no_id_of_the_source_enters_it(run, tmp_path):
-    hospital = Hospital(tmp_path, 150)
+    hospital = Hospital(tmp_path, 60)
     for name in ("Patient", "Encounter"):
         text = (tmp_path / "export" / f"{name}.ndjson").read_text(errors="replace")
         assert len(found_in(text, hospital.ids)) == len(hospital.ids)

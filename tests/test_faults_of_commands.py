@@ -278,6 +278,7 @@ def is_left_by_a_death(name: str, case: Case) -> bool:
     return drafts or name.endswith(".lock") or f"out/{name}/".startswith(f"{case.out}.work/")
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("name", ["label all"])
 def test_killed_at_some_step_a_command_leaves_old_or_new_and_the_next_run_removes_the_rest(
     here, tmp_path, name

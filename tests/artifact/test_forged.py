@@ -150,7 +150,7 @@ def refuse(count: int, sound, reader, tmp_path) -> None:
 
 
 def test_a_forged_artifact_is_refused_quickly_and_in_little_memory(sound, reader, tmp_path):
-    refuse(40, sound, reader, tmp_path)
+    refuse(25, sound, reader, tmp_path)
 
 
 @pytest.mark.soak

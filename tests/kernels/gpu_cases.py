@@ -1,7 +1,7 @@
 """The Triton kernels against the written recurrence in float64, on a GPU or in Triton's interpreter.
 
 Not collected by itself: `test_gpu_scan` runs this file in a process of its own, since Triton decides when
-it is imported whether it interprets.
+it is imported whether it interprets. The interpreter is slow: all cases are for a GPU or `make soak`.
 """
 
 import importlib
@@ -16,6 +16,7 @@ from chartscan.kernels.gpu import self_check
 from chartscan.kernels.gpu.operator import gpu_scan
 from scan_inputs import SEQUENCES, largest_relative_error, reads, scan_inputs
 
+soak = pytest.mark.soak
 DEVICE = "cpu" if os.environ.get("TRITON_INTERPRET") == "1" else "cuda"
 
 
@@ -63,7 +64,10 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("case", CASES)
+SAMPLE = ("one step", "a checkpoint and one step", "three states", "bare")
+
+
+@pytest.mark.parametrize("case", [c if c in SAMPLE else pytest.param(c, marks=soak) for c in CASES])
 def test_outputs_and_gradients_equal_the_float64_loop(case):
     inputs = scan_inputs(**CASES[case])
     rows, length, _ = inputs["x"].shape
@@ -71,31 +75,40 @@ def test_outputs_and_gradients_equal_the_float64_loop(case):
     assert max(errors(on_gpu(inputs, read, None), exact(inputs, read, None)).values()) < 1e-5
 
 
-LENGTHS = torch.tensor([33, 0, 41, 32])
-READ = (torch.tensor([2, 0, 2, 3, 0, 2]), torch.tensor([40, 32, 31, 0, 32, 32]))
+LENGTHS = (33, 0, 41, 32)
+READ = ((2, 0, 2, 3, 0, 2), (40, 32, 31, 0, 32, 32))
 
 
-def test_padding_gives_nothing_and_states_are_read_in_any_order():
-    inputs = scan_inputs(rows=4, length=41, channels=5, states=4)
-    found, expected = on_gpu(inputs, READ, LENGTHS), exact(inputs, READ, LENGTHS)
+@pytest.mark.parametrize(
+    ("lengths", "rows", "positions"),
+    [
+        pytest.param(LENGTHS, *READ, marks=soak, id="four rows"),
+        pytest.param((33, 0, 9), (2, 0, 2, 0), (8, 32, 0, 31), id="three rows"),
+    ],
+)
+def test_padding_gives_nothing_and_states_are_read_in_any_order(lengths, rows, positions):
+    inputs = scan_inputs(rows=len(lengths), length=max(lengths), channels=5, states=4)
+    read, lengths = (torch.tensor(rows), torch.tensor(positions)), torch.tensor(lengths)
+    found, expected = on_gpu(inputs, read, lengths), exact(inputs, read, lengths)
     assert max(errors(found, expected).values()) < 1e-5
-    for row, length in enumerate(LENGTHS):
+    for row, length in enumerate(lengths):
         for name in ("y", "dx", "ddt", "dB", "dC", "dz"):
             assert not found[name][row, length:].any(), name
     assert torch.equal(found["last"][1], inputs["state"][1])
 
 
-def test_bfloat16_stays_within_its_precision():
-    inputs = scan_inputs(rows=1, length=33, channels=9, states=5)
+@pytest.mark.parametrize("length", [9, pytest.param(33, marks=soak)])
+def test_bfloat16_stays_within_its_precision(length):
+    inputs = scan_inputs(rows=1, length=length, channels=9, states=5)
     inputs |= {k: inputs[k].detach().bfloat16() for k in SEQUENCES}
-    read = reads(1, 33)
+    read = reads(1, length)
     found, expected = on_gpu(inputs, read, None), exact(inputs, read, None)
     assert {found[k].dtype for k in ("y", "dx", "dB", "dz")} == {torch.bfloat16}
     assert {found[k].dtype for k in ("last", "states", "dA", "dstate")} == {torch.float32}
     assert max(errors(found, expected).values()) < 1e-2
 
 
-@pytest.mark.parametrize("bias", [-20.0, 0.0, 20.0])
+@pytest.mark.parametrize("bias", [-20.0, pytest.param(0.0, marks=soak), 20.0])
 def test_very_small_and_very_large_steps_stay_finite_and_right(bias):
     inputs = scan_inputs(length=9, states=3) | {"dt_bias": torch.full((5,), bias)}
     found, expected = on_gpu(inputs, None, None), exact(inputs, None, None)
@@ -103,15 +116,16 @@ def test_very_small_and_very_large_steps_stay_finite_and_right(bias):
     assert max(errors(found, expected).values()) < 3e-5
 
 
-def test_batch_mates_and_padding_change_no_bit():
-    inputs = scan_inputs(rows=3, length=34, states=3, without=("state",))
-    alone = {k: v[:1, :33] if v.ndim == 3 else v for k, v in inputs.items()}
-    weights = torch.randn(3, 34, 5)
-    y, found = y_and_gradients(inputs, torch.tensor([33, 34, 2]), weights)
-    y_alone, found_alone = y_and_gradients(alone, None, weights[:1, :33])
-    assert torch.equal(y[:1, :33], y_alone)
+@pytest.mark.parametrize("length", [5, pytest.param(33, marks=soak)])
+def test_batch_mates_and_padding_change_no_bit(length):
+    inputs = scan_inputs(rows=3, length=length + 1, states=3, without=("state",))
+    alone = {k: v[:1, :length] if v.ndim == 3 else v for k, v in inputs.items()}
+    weights = torch.randn(3, length + 1, 5)
+    y, found = y_and_gradients(inputs, torch.tensor([length, length + 1, 2]), weights)
+    y_alone, found_alone = y_and_gradients(alone, None, weights[:1, :length])
+    assert torch.equal(y[:1, :length], y_alone)
     for name in SEQUENCES:
-        assert torch.equal(found[name][:1, :33], found_alone[name]), name
+        assert torch.equal(found[name][:1, :length], found_alone[name]), name
 
 
 def y_and_gradients(inputs, lengths, weights):
@@ -141,6 +155,7 @@ def test_slices_of_larger_tensors_are_read_in_place_or_copied():
     assert torch.equal(gpu.scan(**(inputs | {"x": x, "z": z, "B": B}))[0], gpu.scan(**inputs)[0])
 
 
+@soak  # NumPy gives the same bits in any case
 def test_the_same_call_gives_the_same_bits():
     length = 33 if DEVICE == "cuda" else 3
     inputs = scan_inputs(length=length, states=8, channels=40)
@@ -174,9 +189,9 @@ def test_wrong_arguments_are_refused_before_a_kernel_runs():
 
 
 def test_the_operator_keeps_pytorchs_rules():
-    inputs = {k: v.detach().to(DEVICE).requires_grad_() for k, v in scan_inputs(length=3, states=2).items()}
-    read = (torch.tensor([0, 1], device=DEVICE), torch.tensor([2, 0], device=DEVICE))
-    lengths = torch.tensor([3, 1], device=DEVICE)
+    inputs = {k: v.detach().to(DEVICE).requires_grad_() for k, v in scan_inputs(length=2, states=2).items()}
+    read = (torch.tensor([0, 1], device=DEVICE), torch.tensor([1, 0], device=DEVICE))
+    lengths = torch.tensor([2, 1], device=DEVICE)
     torch.library.opcheck(gpu_scan, (*inputs.values(), lengths, *read, True))
 
 

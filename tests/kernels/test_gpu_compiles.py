@@ -88,25 +88,38 @@ def run_all(dtype, channels, states, everything):
     step.step(inputs.checked(**one, lengths=None))
 
 
-@pytest.mark.parametrize("capability", [80, 90])
-@pytest.mark.parametrize(
-    ("dtype", "channels", "states", "everything"),
-    [
-        (torch.float32, 64, 16, True),
-        (torch.bfloat16, 64, 16, False),
-        (torch.bfloat16, 5, 3, True),
-        (torch.float32, 1, 1, False),
-    ],
-)
-def test_kernels_compile_for_compute_capability(compiled, capability, dtype, channels, states, everything):
-    found = compiled(capability, lambda: run_all(dtype, channels, states, everything))
+def check_complete(found):
+    """All kernels are there, as code for the device."""
     assert {name for name, _ in found} == {module.__name__.rsplit(".", 1)[1] for module in MODULES}
     assert all(kernel.asm["cubin"] for _, kernel in found)
 
 
-@pytest.mark.parametrize("capability", [80, 90])
+SHAPES = {
+    "usual": (torch.float32, 64, 16, True),
+    "bfloat16": (torch.bfloat16, 64, 16, False),
+    "odd": (torch.bfloat16, 5, 3, True),
+    "one": (torch.float32, 1, 1, False),
+}
+SAMPLE = ((80, "odd"), (90, "one"))
+
+
+@pytest.mark.parametrize(
+    ("capability", "shape"),
+    [
+        pytest.param(capability, shape, marks=[] if (capability, shape) in SAMPLE else pytest.mark.soak)
+        for capability in (80, 90)
+        for shape in SHAPES
+    ],
+)
+def test_kernels_compile_for_compute_capability(compiled, capability, shape):
+    check_complete(compiled(capability, lambda: run_all(*SHAPES[shape])))
+
+
+@pytest.mark.parametrize("capability", [pytest.param(80, marks=pytest.mark.soak), 90])
 def test_states_stay_in_registers(compiled, capability, tmp_path):
-    for name, kernel in compiled(capability, lambda: run_all(torch.float32, 64, 16, True)):
+    found = compiled(capability, lambda: run_all(*SHAPES["usual"]))
+    check_complete(found)
+    for name, kernel in found:
         spilled = spilled_bytes(kernel.asm["ptx"], capability, tmp_path)
         assert spilled <= 128, f"{name} spills {spilled} bytes a thread"
         if name in ("forward", "read_states"):

@@ -16,11 +16,12 @@ from chartscan.kernels.gpu.inputs import checked
 from scan_inputs import scan_inputs
 
 CASES = Path(__file__).with_name("gpu_cases.py")
+ALL = ("-m", "soak or not soak")
 
 
-def run_cases(**environment):
+def run_cases(*which, **environment):
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("PYTEST", "TRITON_INTERPRET"))}
-    command = [sys.executable, "-m", "pytest", str(CASES), "-p", "no:cacheprovider", "-p", "no:xdist"]
+    command = [sys.executable, "-m", "pytest", str(CASES), "-p", "no:cacheprovider", "-p", "no:xdist", *which]
     done = subprocess.run(command, env=kept | environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert " passed" in done.stdout
@@ -31,10 +32,16 @@ def test_the_kernels_equal_the_recurrence_in_tritons_interpreter():
     run_cases(TRITON_INTERPRET="1", CUDA_VISIBLE_DEVICES="")
 
 
+@pytest.mark.soak
+def test_the_kernels_equal_the_recurrence_in_all_cases_in_tritons_interpreter():
+    pytest.importorskip("triton", reason="Triton is not made for this platform")
+    run_cases(*ALL, TRITON_INTERPRET="1", CUDA_VISIBLE_DEVICES="")
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not gpu.available(), reason=f"no GPU to run on: {gpu.why_not()}")
 def test_the_kernels_equal_the_recurrence_on_the_gpu():
-    run_cases()
+    run_cases(*ALL)
 
 
 def test_everything_imports_where_there_is_no_triton():

@@ -44,7 +44,7 @@ def loss_of(xz, weights):
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of PyTorch by itself, when it compiles
-@pytest.mark.parametrize("backend", ["aot_eager", "inductor"])
+@pytest.mark.parametrize("backend", ["aot_eager", pytest.param("inductor", marks=pytest.mark.soak)])
 def test_it_compiles_without_a_graph_break_with_equal_gradients(backend):
     if backend == "inductor" and not shutil.which("g++"):
         pytest.skip("the inductor needs a C++ compiler")

@@ -85,17 +85,24 @@ def test_a_note_of_training_reaches_terminal_run_record_predictions_and_report(h
     assert {note["code"] for note in metrics["notes"]} >= {"few_train_events", "no_calibration", "few_events"}
 
 
-def test_the_share_of_unknown_codes_of_another_hospital_is_told_in_all_places(home, tmp_path):
-    other = hospital(tmp_path / "other", seed=6, renamed=2)
-    watcher = predicted(home, other, tmp_path / "p")
-    run = read_predictions(tmp_path / "p" / "readmission_30d.parquet").run
+@pytest.fixture(scope="module")
+def elsewhere(home, tmp_path_factory):
+    """Another hospital with codes of its own, the watcher of its predictions, their record, the report."""
+    folder = tmp_path_factory.mktemp("elsewhere")
+    other = hospital(folder / "other", seed=6, renamed=2, subjects=60)
+    watcher = predicted(home, other, folder / "p")
+    run = read_predictions(folder / "p" / "readmission_30d.parquet").run
+    return other, watcher, run, report_of(folder / "p", other, folder / "report")[0]
+
+
+def test_the_share_of_unknown_codes_of_another_hospital_is_told_in_all_places(elsewhere):
+    _, watcher, run, page = elsewhere
     (note,) = [note for note in notes_in(run) if note.code == "unknown_codes"]
     assert "LOINC" in note.text
     assert watcher.said.count(str(note)) == 1
     counted = run["coverage"]["events"]
     unknown, events = (sum(one[name] for one in counted.values()) for name in ("unknown", "events"))
     assert f"{unknown / events:.1%} of {events:,} events" in note.text
-    page, _, _ = report_of(tmp_path / "p", other, tmp_path / "report")
     assert note.text in page
     assert f"xgboost: {events:,} events, {100 * unknown / events:.2f} % not known" in page
 
@@ -107,15 +114,12 @@ def test_a_hospital_of_which_more_than_a_fifth_is_unknown_is_refused_with_its_wo
     assert not (tmp_path / "p").exists()
 
 
-def test_patients_of_another_hospital_with_the_same_ids_did_not_teach_the_model(home, tmp_path):
-    other = hospital(tmp_path / "other", seed=6)
+def test_patients_of_another_hospital_with_the_same_ids_did_not_teach_the_model(home, elsewhere, tmp_path):
+    other, _, run, page = elsewhere
     ids = Dataset.open(other / "data").subject_ids()
     assert len(np.intersect1d(ids, Dataset.open(home / "data").subject_ids())) == len(ids)
-    predicted(home, other, tmp_path / "p")
-    run = read_predictions(tmp_path / "p" / "readmission_30d.parquet").run
     assert run["seen"]["seen"] == 0
     assert run["seen"]["other_people"] > 0
-    page, _, _ = report_of(tmp_path / "p", other, tmp_path / "report")
     assert f"none of the {run['seen']['subjects']} subjects taught the model" in page
     assert "another dataset" in page
     assert "Not held out" not in page

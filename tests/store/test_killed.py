@@ -101,7 +101,7 @@ def test_killed_at_some_steps_a_reader_sees_the_old_dataset_or_the_new_with_its_
 ):
     out = tmp_path / "out"
     rng = random.Random(os.environ.get("CHARTSCAN_SEED", "0"))
-    steps = sorted(rng.sample(range(1, 70), 8)) + list(range(70, 110, 3 if first else 2)) + [0]
+    steps = sorted(rng.sample(range(1, 70), 5)) + list(range(70, 110, 4 if first else 3)) + [0]
     seen = killed_at(out, way, ",".join(map(str, steps)), first)
     assert {place for place, _ in seen} == {NONE if first else OLD, NEW}
     assert seen[-1] == (NEW, "lived 0")

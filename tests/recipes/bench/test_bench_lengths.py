@@ -13,7 +13,7 @@ def test_the_exponent_of_a_power_law_is_its_power():
 
 
 def test_a_small_run_is_linear_in_time_and_memory():
-    result = run(lengths=(1024, 4096), peer_lengths=(), repeats=2)
+    result = run(lengths=(512, 2048), peer_lengths=(), repeats=2)
     assert result["time_exponent"] < 1.25  # the bench itself holds 1.1; a test machine may be busy
     assert result["memory_exponent"] < 1.1
-    assert "4096" in table(result)
+    assert "2048" in table(result)

@@ -52,6 +52,8 @@ EXPLAINED_SERIES = {"hymate", "hymate_carried", "gru"}  # in test_explain.py
 def quick(name: str) -> list[str]:
     """Settings that make a recipe a matter of seconds."""
     settings = ["model.d_model=32", "model.n_layers=1", "finetune.epochs=1", "sequence.min_subjects=2"]
+    if not name.startswith("ehrmamba"):
+        settings.append("sequence.context=256")
     return [*settings, "pretrain.epochs=1"] if find_recipe(name).RECIPE.pretrain else settings
 
 
