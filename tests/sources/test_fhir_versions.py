@@ -110,6 +110,8 @@ def test_where_nothing_tells_versions_apart_the_later_line_counts_and_it_is_flag
     result = ingest_lines(tmp_path, line("Condition", "first"), line("Condition", "second"))
     assert codes(result) == ["second"]
     assert result.accounting["flagged"]["condition_versions_undecided"] == 1
+    (warning,) = [w for w in result.accounting["warnings"] if "which is newer" in w]
+    assert "1 of type condition" in warning
 
 
 @pytest.mark.parametrize("kind", list(WHEN))

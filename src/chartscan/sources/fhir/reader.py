@@ -28,6 +28,7 @@ from chartscan.store.accounting import UNROUTED
 from chartscan.store.subjects import SUBJECTS
 from chartscan.store.writer import DatasetWriter
 
+UNDECIDED = "_versions_undecided"  # how such flags end
 _LINES_AT_ONCE = 32  # decoded Observations that the processor's cache holds beside all else
 
 
@@ -89,7 +90,8 @@ class Reader:
         self._context.codes.refuse_shared_names()
         self._context.refuse_two_servers()
         self._events.flush()
-        self._apply(self._verdict(report))
+        verdict = self._verdict(report)
+        self._apply(verdict)
         self._hand_over_patients(self._context.placeholders)
         context, accounting = self._context, self._writer.accounting
         for code, description in context.codes.descriptions.items():
@@ -102,7 +104,8 @@ class Reader:
             if table.conflicts:
                 accounting.flagged(f"{name.lower()}_versions_differ", table.conflicts)
             if table.undecided:
-                accounting.flagged(f"{name.lower()}_versions_undecided", table.undecided)
+                accounting.flagged(f"{name.lower()}{UNDECIDED}", table.undecided)
+        self._warn_of_undecided(verdict)
         for name, count in self._index.register.flags.items():
             if count:
                 accounting.flagged(name, count)
@@ -184,6 +187,20 @@ class Reader:
         map_resource(kind, resource, self._context)
         if kind == "Patient":
             self._patients[resource.id] = self._context.person
+
+    def _warn_of_undecided(self, verdict: Verdict) -> None:
+        """Tell of ids that the order of lines alone decides: their events and labels may be wrong."""
+        counts = {name: table.undecided for name, table in self._index.tables.items() if table.undecided}
+        for flag, count in verdict.flags.items():
+            if flag.endswith(UNDECIDED):
+                counts[flag.removesuffix(UNDECIDED)] = count
+        if counts:
+            found = ", ".join(f"{count} of type {name.lower()}" for name, count in counts.items())
+            self._writer.accounting.warn(
+                f"Different lines have one id, and no version or time tells which is newer: {found}. "
+                "The last line counts, in the order of file names. Export again with meta.versionId or "
+                "meta.lastUpdated, or one server at a time."
+            )
 
     def _verdict(self, report: Report) -> Verdict:
         """What versions and deletions decide about lines whose id came more than once, or is deleted."""
