@@ -183,3 +183,29 @@ def test_a_dispense_without_a_time_is_left_out_unless_the_site_keeps_them(tmp_pa
     assert kept.one("medication_dispense")["time"] == END_OF_STAY
     cancelled = ingest_lines(tmp_path, encounter(), line | {"status": "cancelled"})
     assert cancelled.total("filtered") == {"status cancelled": 1}
+
+
+OF_BO = {"subject": {"reference": "Patient/bo"}}
+
+
+@pytest.mark.parametrize(
+    "times",
+    [
+        {"onsetDateTime": "2020"},
+        {"onsetDateTime": "2020-01"},
+        {"onsetDateTime": "2020-01-05"},
+        {"onsetDateTime": "2020-01", "recordedDate": "soon"},
+        {"onsetPeriod": {"end": "2020-03-01T10:00:00Z"}},
+        {"onsetPeriod": {"start": "2020-01", "end": "2020-03-01T10:00:00Z"}},
+        {"onsetPeriod": {"end": "2020-03-01T10:00:00Z"}, "recordedDate": "2020-01-02T10:00:00Z"},
+        {"onsetDateTime": "2020-03-01T10:00:00Z", "recordedDate": "2020-01-02T10:00:00Z"},
+    ],
+)
+def test_an_onset_that_may_precede_the_discharge_is_no_new_onset(tmp_path, times):
+    code = concept("I10", "http://hl7.org/fhir/sid/icd-10-cm")
+    finding = resource("Condition", code=code, **OF_BO, **times)
+    stay = encounter(**OF_BO)
+    result = ingest_lines(tmp_path, BO, stay, finding)
+    assert [value for value, _ in labels_of(result, "hypertension_1y")] == [None]
+    later = ingest_lines(tmp_path, BO, stay, finding | {"recordedDate": "2020-03-02T10:00:00Z"})
+    assert labels_of(later, "hypertension_1y")[0][0] is True
