@@ -1,6 +1,8 @@
 """Stays from encounters, and records from rows."""
 
+from dataclasses import replace
 from datetime import datetime, timedelta
+from itertools import permutations
 
 import pyarrow as pa
 import pytest
@@ -236,3 +238,35 @@ def test_a_stay_is_planned_by_its_class_or_priority():
     assert record_from_events(rows, config=config).stays[0].planned
     assert record_from_events(rows, config=StayConfig(planned_classes=("IMP",))).stays[0].planned
     assert not record_from_events(rows).stays[0].planned
+
+
+@pytest.mark.parametrize(
+    ("told", "died"),
+    [
+        (("HOME", ""), False),
+        (("EXPIRED", ""), True),
+        (("EXPIRED", "HOME"), None),
+        (("HOME", "Q7"), None),  # a word that is not understood may say dead
+        (("HOME", "CONFLICTING"), None),
+        (("HOME", "SNF", "UNK"), False),
+        (("HOME", "EXPIRED", "Q7"), None),
+    ],
+)
+def test_of_encounters_that_end_together_all_that_is_said_counts_whatever_their_ids_and_order(told, died):
+    for start in (0, 0.5):
+        for dispositions in permutations(told):
+            parts = [encounter(f"e{n}", 0 if n else start, 5, said) for n, said in enumerate(dispositions)]
+            for ids in permutations("abc"):
+                renamed = [replace(part, id=name) for part, name in zip(parts, ids, strict=False)]
+                (stay,) = merged_stays(renamed)
+                assert stay.died_in_hospital is died
+                assert stay.has_disposition
+
+
+def test_a_stay_of_encounters_that_begin_together_is_planned_only_where_all_of_them_are():
+    config = StayConfig(planned_classes=("ELECTIVE",))
+    planned, other = encounter("b", 0, 5), encounter("a", 0, 5)
+    planned = replace(planned, admission_class="ELECTIVE")
+    for one, two in ((planned, other), (replace(planned, id="a"), replace(other, id="b"))):
+        assert [stay.planned for stay in merged_stays([one, two], config=config)] == [False]
+    assert merged_stays([planned, replace(planned, id="c")], config=config)[0].planned

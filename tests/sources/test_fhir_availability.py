@@ -209,3 +209,38 @@ def test_an_onset_that_may_precede_the_discharge_is_no_new_onset(tmp_path, times
     assert [value for value, _ in labels_of(result, "hypertension_1y")] == [None]
     later = ingest_lines(tmp_path, BO, stay, finding | {"recordedDate": "2020-03-02T10:00:00Z"})
     assert labels_of(later, "hypertension_1y")[0][0] is True
+
+
+def where(code):
+    return {"hospitalization": {"dischargeDisposition": {"coding": [{"code": code}]}}}
+
+
+@pytest.mark.parametrize("said", [{}, {"deceasedBoolean": True}])
+def test_a_death_made_from_a_disposition_is_no_proof_of_it_where_the_patient_comes_back(tmp_path, said):
+    earlier = encounter(
+        id="e0",
+        **OF_BO,
+        **where("home"),
+        period={"start": "2019-12-10T08:00:00Z", "end": "2019-12-20T08:00:00Z"},
+    )
+    back = encounter(
+        id="e2",
+        **OF_BO,
+        **where("home"),
+        period={"start": "2020-02-15T08:00:00Z", "end": "2020-02-20T08:00:00Z"},
+    )
+    result = ingest_lines(tmp_path, BO | said, earlier, encounter(**OF_BO, **where("exp")), back)
+    reason = "disposition says dead, the patient is admitted again later"
+    died = labels_of(result, "in_hospital_mortality")
+    assert (died[0], died[1], died[2][0]) == ((False, ""), (None, reason), None)
+    assert labels_of(result, "mortality_30d")[:2] == [(None, reason), (None, reason)]
+
+
+@pytest.mark.parametrize("end", ["2020-01-05T12:00:00Z", "2020-01-06T12:00:00Z"])
+def test_a_death_made_from_a_disposition_is_no_proof_of_it_where_another_says_home(tmp_path, end):
+    dead = encounter(**OF_BO, **where("exp"))
+    for name in ("e0", "e2"):  # ids decide nothing
+        home = encounter(id=name, **OF_BO, **where("home"), period={"start": START, "end": end})
+        result = ingest_lines(tmp_path, BO, dead, home)
+        assert labels_of(result, "in_hospital_mortality") == [(None, "dispositions contradict each other")]
+    assert labels_of(ingest_lines(tmp_path, BO, dead), "in_hospital_mortality") == [(True, "")]

@@ -11,7 +11,7 @@ from typing import Annotated, Literal, TypeAlias
 
 import msgspec
 
-from chartscan.cohort.evidence import LATE_RECORDING, NOT_SAID, Ending, Life, ending
+from chartscan.cohort.evidence import LATE_RECORDING, NOT_SAID, Ending, Life, disposition_of_last, ending
 from chartscan.cohort.intervals import Interval, interval, moved
 from chartscan.vocabulary.dispositions import SILENT
 
@@ -212,17 +212,22 @@ def _reaches_beyond(span: tuple[Interval, Interval], stranger: Encounter, gap: t
     return touches and not inside
 
 
-def _order(encounter: Encounter) -> tuple[datetime, datetime, str]:
-    return encounter.start, encounter.end or encounter.start, encounter.id or ""
+def _order(encounter: Encounter) -> tuple[datetime | str | bool, ...]:
+    """By start. Ids come last, for what is the same to labels: they are others under another site key."""
+    e = encounter
+    told = e.admission_class, e.priority, e.disposition
+    return e.start, e.end or e.start, e.begins.first, e.ends.first, e.end is None, *told, e.id or ""
 
 
 def _stay(parts: list[Encounter], life: Life, last_start: datetime, config: StayConfig) -> Stay:
     """`last_start` is that of the patient's last stay."""
     by_end = sorted(parts, key=_end_order)
+    last = [part for part in by_end if _may_end_last(part, by_end[-1])]
+    disposition = disposition_of_last(part.disposition for part in last)
     begins, reach = _span(parts)
     closed = all(p.end is not None for p in parts)
     found: Ending = ending(
-        [p.disposition for p in by_end],
+        [*(p.disposition for p in by_end), disposition],
         begins,
         reach if closed else None,
         life,
@@ -230,13 +235,17 @@ def _stay(parts: list[Encounter], life: Life, last_start: datetime, config: Stay
         same_day_in_hospital=config.same_day_death == "in_hospital",
     )
     first = parts[0]
-    planned = first.admission_class in config.planned_classes or first.priority in config.planned_priorities
+    planned = all(
+        part.admission_class in config.planned_classes or part.priority in config.planned_priorities
+        for part in parts
+        if part.begins == first.begins
+    )
     return Stay(
         start=first.start,
         end=None if found.end is None else found.end.last,
         encounter_ids=tuple(p.id for p in parts),
         admission_class=first.admission_class,
-        disposition=by_end[-1].disposition,
+        disposition=disposition,
         died_in_hospital=found.died,
         died_reason=found.reason,
         begins=begins,
@@ -248,7 +257,13 @@ def _stay(parts: list[Encounter], life: Life, last_start: datetime, config: Stay
     )
 
 
-def _end_order(encounter: Encounter) -> tuple[datetime, datetime, str]:
+def _end_order(encounter: Encounter) -> datetime:
     """By end; what ended at an unknown time comes last, what is open first."""
-    without = datetime.max if encounter.outcome_without_end else datetime.min
-    return encounter.end or without, encounter.start, encounter.id or ""
+    return encounter.end or (datetime.max if encounter.outcome_without_end else datetime.min)
+
+
+def _may_end_last(part: Encounter, last: Encounter) -> bool:
+    """Whether a part of a stay may have ended last, `last` being the one with the latest end."""
+    if last.end is None or part.end is None:
+        return _end_order(part) == _end_order(last)
+    return part.ends.last >= last.ends.first

@@ -1,5 +1,6 @@
 """Patients -> birth, death, and facts without a time: sex, race, ethnicity."""
 
+from chartscan.schema import DEATH_BY_DISPOSITION
 from chartscan.sources.fhir.context import Context
 from chartscan.sources.fhir.outcomes import NO_ID, Quarantined
 from chartscan.sources.fhir.resources import Patient, Reference
@@ -62,7 +63,7 @@ def _death(vital: Vital, subject: int, context: Context) -> None:
     """That the patient is dead or alive, and the interval of the death; without one where it is not known.
 
     Where only the fact is known, the end of the last stay with a deadly outcome is taken; such a stay is the
-    fact too, unless the patient is said to live.
+    fact too, unless the patient is said to live. Labels are told that such a time is of a disposition.
     """
     if vital.death is not None:
         _add_death(vital.death, subject, context)
@@ -74,6 +75,8 @@ def _death(vital: Vital, subject: int, context: Context) -> None:
     elif vital.status == DEAD or expired is not None:
         context.flags["death_without_date" if vital.status == DEAD else "death_from_disposition"] += 1
         _add_death((expired[-1], expired[-1]) if expired else None, subject, context)
+        if expired:
+            context.events.add(subject, None, DEATH_BY_DISPOSITION, "outcome", None)
 
 
 def _add_death(death: Interval | None, subject: int, context: Context) -> None:
