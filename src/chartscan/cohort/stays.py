@@ -4,7 +4,7 @@ Knows no task. A stay is what the hospital calls one admission to discharge, how
 record splits it into.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Annotated, Literal, TypeAlias
@@ -44,6 +44,7 @@ class StayConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 DEFAULT = StayConfig()
+_NO_SPAN = Interval(datetime.max, datetime.max), Interval(datetime.min, datetime.min)
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,40 +161,45 @@ def _groups(parts: list[Encounter], config: StayConfig) -> list[list[Encounter]]
     """Encounters that are surely one stay, by start."""
     gap = timedelta(hours=config.merge_gap_hours)
     groups: list[list[Encounter]] = []
-    reach = Interval(datetime.min, datetime.min)
+    span = _NO_SPAN
     for part in sorted(parts, key=_order):
-        if groups and _joins(reach, part.begins, gap, config.merge_dates):
+        if groups and _joins(span, part, gap, config.merge_dates):
             groups[-1].append(part)
-            reach = Interval(max(reach.first, part.ends.first), max(reach.last, part.ends.last))
+            span = _span([part], span)
         else:
             groups.append([part])
-            reach = part.ends
+            span = _span([part])
     return groups
 
 
-def _joins(reach: Interval, begins: Interval, gap: timedelta, merge_dates: bool) -> bool:
-    """Whether what begins there surely belongs to what reached until then."""
-    if begins.surely_not_after(reach.later(gap)):
+def _joins(span: tuple[Interval, Interval], part: Encounter, gap: timedelta, merge_dates: bool) -> bool:
+    """Whether an encounter surely belongs to a stay: neither began after the other had ended."""
+    begins, reach = span
+    if part.begins.surely_not_after(reach.later(gap)) and begins.surely_not_after(part.ends.later(gap)):
         return True
-    by_date = reach.first < reach.last and begins.first < begins.last
-    return merge_dates and by_date and begins.first <= moved(reach.last, gap + INSTANT)
+    by_date = reach.first < reach.last and part.begins.first < part.begins.last
+    return merge_dates and by_date and part.begins.first <= moved(reach.last, gap + INSTANT)
 
 
-def _span(parts: Sequence[Encounter]) -> tuple[Interval, Interval]:
-    """When the parts of a stay began, and until when they reached."""
-    ends = [p.ends for p in parts]
-    begins = parts[0].begins
+def _span(
+    parts: Iterable[Encounter], span: tuple[Interval, Interval] = _NO_SPAN
+) -> tuple[Interval, Interval]:
+    """When the first of the parts of a stay began, and until when the last of them reached; `span` is that of
+    other parts."""
+    begins, reach = span
     for part in parts:
-        if not part.start_known:  # it may have begun before all others
-            begins = Interval(min(begins.first, part.begins.first), begins.last)
-    return begins, Interval(max(e.first for e in ends), max(e.last for e in ends))
+        begins = Interval(min(begins.first, part.begins.first), min(begins.last, part.begins.last))
+        reach = Interval(max(reach.first, part.ends.first), max(reach.last, part.ends.last))
+    return begins, reach
 
 
 def _may_join(one: tuple[Interval, Interval], other: tuple[Interval, Interval], gap: timedelta) -> bool:
     """Whether two stays that are not surely one may be one, in some reading of their dates."""
     first, second = sorted((one, other))
     inexact = first[1].first < first[1].last or second[0].first < second[0].last
-    return inexact and second[0].first <= moved(first[1].last, gap + INSTANT)
+    # Where both are exact and do not lie apart, what is not exact is the start of the first or the end of the
+    # second: they overlap in some reading.
+    return second[0].first <= moved(first[1].last, gap + INSTANT if inexact else gap)
 
 
 def _may_overlap(one: tuple[Interval, Interval], other: tuple[Interval, Interval], gap: timedelta) -> bool:
