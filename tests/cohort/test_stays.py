@@ -215,7 +215,17 @@ def visit(name, start, end, class_known):
 
 
 @pytest.mark.parametrize(
-    ("start", "end", "uncertain"), [(4, 6, True), (-1, 1, True), (5, 9, True), (1, 2, False), (6, 9, False)]
+    ("start", "end", "uncertain"),
+    [
+        (4, 6, True),
+        (-1, 1, True),
+        (5, 9, True),
+        (1, 2, False),
+        (6, 9, False),
+        (3, None, True),
+        (-9, None, True),
+        (6, None, False),
+    ],
 )
 def test_an_encounter_of_unknown_class_leaves_the_stay_uncertain_that_it_would_lengthen(
     start, end, uncertain

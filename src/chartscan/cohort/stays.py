@@ -209,12 +209,11 @@ def _may_overlap(one: tuple[Interval, Interval], other: tuple[Interval, Interval
 
 
 def _reaches_beyond(span: tuple[Interval, Interval], stranger: Encounter, gap: timedelta) -> bool:
-    """Whether an encounter, were it a hospital one, would make the stay longer."""
+    """Whether an encounter, were it a hospital one, would make the stay longer. An open one may last on."""
     begins, reach = span
-    touches = stranger.begins.first <= moved(reach.last, gap) and begins.first <= moved(
-        stranger.ends.last, gap
-    )
-    inside = begins.first <= stranger.begins.first and stranger.ends.last <= reach.last
+    until = datetime.max if stranger.end is None else stranger.ends.last
+    touches = stranger.begins.first <= moved(reach.last, gap) and begins.first <= moved(until, gap)
+    inside = begins.first <= stranger.begins.first and until <= reach.last
     return touches and not inside
 
 
