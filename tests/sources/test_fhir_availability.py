@@ -244,3 +244,17 @@ def test_a_death_made_from_a_disposition_is_no_proof_of_it_where_another_says_ho
         result = ingest_lines(tmp_path, BO, dead, home)
         assert labels_of(result, "in_hospital_mortality") == [(None, "dispositions contradict each other")]
     assert labels_of(ingest_lines(tmp_path, BO, dead), "in_hospital_mortality") == [(True, "")]
+
+
+@pytest.mark.parametrize("death", ["2020-01-04T10:00:00Z", "2020-01-20", "2025-01-01", "soon"])
+def test_who_is_said_to_be_dead_and_to_live_has_no_labels_about_death(tmp_path, death):
+    told = BO | {"deceasedBoolean": False, "deceasedDateTime": death}
+    result = ingest_lines(tmp_path, told, encounter(**OF_BO, **where("home")))
+    assert result.accounting["flagged"]["dead_and_alive"] == 1
+    reason = "the patient is said to be dead and to live"
+    assert labels_of(result, "mortality_30d") == [(None, reason)]
+    assert labels_of(result, "hypertension_1y") == [(None, reason)]
+    died = labels_of(result, "in_hospital_mortality")
+    assert died == [(None, reason)] if death.startswith("2020-01-04") else [(False, "")]
+    dead = ingest_lines(tmp_path, told, encounter(**OF_BO, **where("exp")))
+    assert labels_of(dead, "in_hospital_mortality") == [(None, reason)]

@@ -23,6 +23,7 @@ SAME_DAY = "death may lie before or after the discharge"
 CONFLICT = "disposition and death contradict each other"
 CODINGS_CONFLICT = "dispositions contradict each other"
 LIVES = "disposition says dead, the patient is said to live"
+DEAD_AND_LIVES = "the patient is said to be dead and to live"
 COMES_BACK = "disposition says dead, the patient is admitted again later"
 
 
@@ -31,7 +32,7 @@ class Life:
     """What is known of a patient's death.
 
     `by_disposition`: the time of the death is the end of a stay whose disposition says dead, so that it is no
-    evidence beside a disposition. `doubt`: why the time that is told is not believed.
+    evidence beside a disposition. `doubt`: why what is told of the death is not believed.
     """
 
     death: Interval | None = None
@@ -43,7 +44,14 @@ class Life:
     def after(self, reasons: Iterable[str]) -> "Life":
         """What is left of it where the stays of the patient ended unknown for these reasons."""
         doubt = next((r for r in (COMES_BACK, CODINGS_CONFLICT) if r in reasons), "")
+        if self.contradicted:
+            return Life(dead_without_time=True, doubt=DEAD_AND_LIVES)
         return Life(dead_without_time=True, doubt=doubt) if self.by_disposition and doubt else self
+
+    @property
+    def contradicted(self) -> bool:
+        """Whether the patient is said to be dead and to live."""
+        return self.said_alive and (self.dead_without_time or self.death is not None)
 
 
 NOT_SAID = Life()
@@ -78,6 +86,10 @@ def ending(
     `comes_back`: the patient was admitted again later. `same_day_in_hospital`: a death known by its date, the
     day of a discharge that says nothing, happened in hospital.
     """
+    if life.contradicted:
+        readings = replace(life, said_alive=False), Life(said_alive=True)
+        rest = comes_back, same_day_in_hospital
+        return _agreed(*(ending(dispositions, start, end, reading, *rest) for reading in readings))
     said = what_is_said(dispositions)
     of_its_own = life.by_disposition and said in ("dead", "dead, then alive", "conflict")
     told = replace(life, death=None) if of_its_own else life
@@ -94,6 +106,15 @@ def ending(
     if died is None and death is not None and death.overlaps(Interval(start.first, end.last)):
         return Ending(None, reason, end.united(death.within(Interval(start.last, end.last))))
     return Ending(died, reason, end)
+
+
+def _agreed(one: Ending, other: Ending) -> Ending:
+    """What two readings of a death say of a stay together."""
+    ends = [e for e in (one.end, other.end) if e is not None]
+    end = ends[0].united(ends[-1]) if ends else None
+    if one.died is None or one.died != other.died:
+        return Ending(None, DEAD_AND_LIVES, end)
+    return one._replace(end=end)
 
 
 def what_is_said(dispositions: Sequence[str]) -> Said:

@@ -195,7 +195,7 @@ def _life(rows: Iterable[Row]) -> Life:
         death = death.within(other) if death.overlaps(other) else death.united(other)
     outcomes = {row[1] for row in rows if row[2] == "outcome"}
     said_alive, by_disposition = _ALIVE in outcomes, DEATH_BY_DISPOSITION in outcomes
-    return Life(death, bool(deaths) and death is None, said_alive and not deaths, by_disposition)
+    return Life(death, bool(deaths) and death is None, said_alive, by_disposition)
 
 
 def _row_order(row: Row) -> tuple[datetime, int, str, str, datetime]:
