@@ -149,3 +149,24 @@ def test_an_encounter_of_unknown_class_without_an_end_leaves_labels_open_that_it
             None,
             "an encounter of unknown class may be part of the stay",
         )
+
+
+@pytest.mark.parametrize(
+    ("status", "value"), [("storniert", None), ("x y", None), ("finished", True), ("unknown", True)]
+)
+def test_an_encounter_with_a_status_that_is_not_understood_may_be_no_stay(tmp_path, status, value):
+    back = encounter(
+        id="x", status=status, period={"start": "2020-01-20T08:00:00Z", "end": "2020-01-22T08:00:00Z"}
+    )
+    result = ingest_lines(tmp_path, encounter(), back)
+    record = record_from_events(
+        pa.concat_tables(result.writer.tables), {"rule": "export_time", "time": "2030-01-01"}
+    )
+    outcomes = find("tasks", "readmission_30d").label(record)
+    assert outcomes[0].value is value
+    assert len(outcomes) == (1 if value is None else 2)
+    assert result.accounting["flagged"].get("unknown_encounter_status", 0) == (value is None)
+    counted = result.writer.accounting.recognition.as_dict()["encounter_status"]
+    assert (counted["recognised"], counted["unknown"]) == ((1, 1) if value is None else (2, 0))
+    visit = encounter(id="x", status=status) | {"class": AMB}
+    assert not ingest_lines(tmp_path, visit).accounting["flagged"].get("unknown_encounter_status")
