@@ -38,6 +38,8 @@ UNDATED_DIAGNOSIS = "UNDATED_DIAGNOSIS"
 # An outcome without a time: the source has one more stay of the subject, which cannot be used; or, with an
 # encounter, the end of that one cannot be read.
 LOST_STAY = "LOST_STAY"
+# An outcome without a time: the death of the subject was made from a disposition, and proves nothing more.
+DEATH_BY_DISPOSITION = "VITAL_STATUS//DEAD_BY_DISPOSITION"
 EVENT_RANK = {name: rank for rank, name in enumerate(EVENT_TYPES)}
 
 EVENTS = pa.schema(

@@ -111,6 +111,26 @@ def test_of_several_encounters_the_last_to_end_decides():
     assert ending(["EXPIRED", ""], *STAY, Life()).died is True
 
 
+@pytest.mark.parametrize(
+    ("disposition", "death", "died"),
+    [
+        ("HOME", AFTER, False),  # dead later, or not at all
+        ("HOME", WITHIN, None),
+        ("", AFTER, False),
+        ("", WITHIN, None),
+        ("", ON_THE_DAY, None),
+        ("EXPIRED", WITHIN, None),
+        ("EXPIRED", None, None),
+    ],
+)
+def test_where_a_patient_is_said_to_be_dead_and_to_live_both_must_give_the_answer(disposition, death, died):
+    found = ending([disposition], *STAY, Life(death, dead_without_time=death is None, said_alive=True))
+    assert (found.died, found.reason) == (
+        died,
+        "the patient is said to be dead and to live" if died is None else "",
+    )
+
+
 HOURS = st.integers(-300, 300)
 
 

@@ -1,9 +1,14 @@
 """Stays from encounters, and records from rows."""
 
+from dataclasses import replace
 from datetime import datetime, timedelta
+from itertools import permutations
+from random import Random
 
 import pyarrow as pa
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from chartscan.cohort import Encounter, Interval, Life, Site, StayConfig, record_from_events
 from chartscan.cohort.follow_up import follow_up_rule
@@ -210,7 +215,17 @@ def visit(name, start, end, class_known):
 
 
 @pytest.mark.parametrize(
-    ("start", "end", "uncertain"), [(4, 6, True), (-1, 1, True), (5, 9, True), (1, 2, False), (6, 9, False)]
+    ("start", "end", "uncertain"),
+    [
+        (4, 6, True),
+        (-1, 1, True),
+        (5, 9, True),
+        (1, 2, False),
+        (6, 9, False),
+        (3, None, True),
+        (-9, None, True),
+        (6, None, False),
+    ],
 )
 def test_an_encounter_of_unknown_class_leaves_the_stay_uncertain_that_it_would_lengthen(
     start, end, uncertain
@@ -236,3 +251,81 @@ def test_a_stay_is_planned_by_its_class_or_priority():
     assert record_from_events(rows, config=config).stays[0].planned
     assert record_from_events(rows, config=StayConfig(planned_classes=("IMP",))).stays[0].planned
     assert not record_from_events(rows).stays[0].planned
+
+
+@pytest.mark.parametrize(
+    ("told", "died"),
+    [
+        (("HOME", ""), False),
+        (("EXPIRED", ""), True),
+        (("EXPIRED", "HOME"), None),
+        (("HOME", "Q7"), None),  # a word that is not understood may say dead
+        (("HOME", "CONFLICTING"), None),
+        (("HOME", "SNF", "UNK"), False),
+        (("HOME", "EXPIRED", "Q7"), None),
+    ],
+)
+def test_of_encounters_that_end_together_all_that_is_said_counts_whatever_their_ids_and_order(told, died):
+    for start in (0, 0.5):
+        for dispositions in permutations(told):
+            parts = [encounter(f"e{n}", 0 if n else start, 5, said) for n, said in enumerate(dispositions)]
+            for ids in permutations("abc"):
+                renamed = [replace(part, id=name) for part, name in zip(parts, ids, strict=False)]
+                (stay,) = merged_stays(renamed)
+                assert stay.died_in_hospital is died
+                assert stay.has_disposition
+
+
+def test_a_stay_of_encounters_that_begin_together_is_planned_only_where_all_of_them_are():
+    config = StayConfig(planned_classes=("ELECTIVE",))
+    planned, other = encounter("b", 0, 5), encounter("a", 0, 5)
+    planned = replace(planned, admission_class="ELECTIVE")
+    for one, two in ((planned, other), (replace(planned, id="a"), replace(other, id="b"))):
+        assert [stay.planned for stay in merged_stays([one, two], config=config)] == [False]
+    assert merged_stays([planned, replace(planned, id="c")], config=config)[0].planned
+
+
+DATE = 1 - 1 / 86_400_000_000  # from the first instant of a day to the last
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_a_stay_begins_when_the_first_of_its_encounters_may_have_begun(order):
+    parts = [dated("a", 10 + DATE, 12 + DATE, 10, 12), dated("b", 10.8, 17.6)]
+    (stay,) = merged_stays([parts[n] for n in order])
+    assert (stay.begins, stay.uncertain) == (Interval(T0 + 10 * DAY, T0 + 10.8 * DAY), "")
+    assert stay.start == T0 + 10.8 * DAY
+
+
+def test_encounters_of_which_one_may_have_ended_before_the_other_began_are_not_surely_one_stay():
+    by_date, later = dated("a", 10 + DATE, 10 + DATE, 10, 10), dated("b", 10.8, 17.6)
+    assert [bool(s.uncertain) for s in merged_stays([by_date, later])] == [True, True]
+    for month in (
+        [dated("a", 20, 20, 1), dated("b", 5, 7, first_end=6)],
+        [dated("a", 20, 20, 1), dated("b", 5, 7)],
+    ):
+        assert [bool(s.uncertain) for s in merged_stays(month)] == [True, True]
+    assert [s.uncertain for s in merged_stays([dated("a", 20, 20, 8), dated("b", 5, 7)])] == ["", ""]
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.tuples(*[st.integers(0, 12)] * 4), min_size=2, max_size=4))
+def test_stays_are_certain_only_where_every_reading_of_their_times_makes_the_same_ones(times):
+    parts = []
+    for number, (a, b, c, d) in enumerate(times):
+        first, last = min(a, b), max(a, b)
+        first_end, last_end = sorted((max(c, last), max(d, last)))
+        parts.append(dated(str(number), last, last_end, first, first_end))
+    certain = {stay.encounter_ids: stay for stay in merged_stays(parts) if not stay.uncertain}
+    draw = Random(str(times))
+    for _ in range(10):
+        read = [replace(p, start=_of(draw, p.begins), end=_of(draw, p.ends)) for p in parts]
+        read = [replace(p, first_start=None, first_end=None) for p in read]
+        made = {frozenset(stay.encounter_ids): stay for stay in merged_stays(read)}
+        for ids, stay in certain.items():
+            exact = made[frozenset(ids)]
+            assert stay.begins.first <= exact.start <= stay.begins.last
+            assert stay.ends.first <= exact.end <= stay.ends.last
+
+
+def _of(draw, when):
+    return when.first + draw.random() * (when.last - when.first)

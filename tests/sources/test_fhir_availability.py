@@ -183,3 +183,78 @@ def test_a_dispense_without_a_time_is_left_out_unless_the_site_keeps_them(tmp_pa
     assert kept.one("medication_dispense")["time"] == END_OF_STAY
     cancelled = ingest_lines(tmp_path, encounter(), line | {"status": "cancelled"})
     assert cancelled.total("filtered") == {"status cancelled": 1}
+
+
+OF_BO = {"subject": {"reference": "Patient/bo"}}
+
+
+@pytest.mark.parametrize(
+    "times",
+    [
+        {"onsetDateTime": "2020"},
+        {"onsetDateTime": "2020-01"},
+        {"onsetDateTime": "2020-01-05"},
+        {"onsetDateTime": "2020-01", "recordedDate": "soon"},
+        {"onsetPeriod": {"end": "2020-03-01T10:00:00Z"}},
+        {"onsetPeriod": {"start": "2020-01", "end": "2020-03-01T10:00:00Z"}},
+        {"onsetPeriod": {"end": "2020-03-01T10:00:00Z"}, "recordedDate": "2020-01-02T10:00:00Z"},
+        {"onsetDateTime": "2020-03-01T10:00:00Z", "recordedDate": "2020-01-02T10:00:00Z"},
+    ],
+)
+def test_an_onset_that_may_precede_the_discharge_is_no_new_onset(tmp_path, times):
+    code = concept("I10", "http://hl7.org/fhir/sid/icd-10-cm")
+    finding = resource("Condition", code=code, **OF_BO, **times)
+    stay = encounter(**OF_BO)
+    result = ingest_lines(tmp_path, BO, stay, finding)
+    assert [value for value, _ in labels_of(result, "hypertension_1y")] == [None]
+    later = ingest_lines(tmp_path, BO, stay, finding | {"recordedDate": "2020-03-02T10:00:00Z"})
+    assert labels_of(later, "hypertension_1y")[0][0] is True
+
+
+def where(code):
+    return {"hospitalization": {"dischargeDisposition": {"coding": [{"code": code}]}}}
+
+
+@pytest.mark.parametrize("said", [{}, {"deceasedBoolean": True}])
+def test_a_death_made_from_a_disposition_is_no_proof_of_it_where_the_patient_comes_back(tmp_path, said):
+    earlier = encounter(
+        id="e0",
+        **OF_BO,
+        **where("home"),
+        period={"start": "2019-12-10T08:00:00Z", "end": "2019-12-20T08:00:00Z"},
+    )
+    back = encounter(
+        id="e2",
+        **OF_BO,
+        **where("home"),
+        period={"start": "2020-02-15T08:00:00Z", "end": "2020-02-20T08:00:00Z"},
+    )
+    result = ingest_lines(tmp_path, BO | said, earlier, encounter(**OF_BO, **where("exp")), back)
+    reason = "disposition says dead, the patient is admitted again later"
+    died = labels_of(result, "in_hospital_mortality")
+    assert (died[0], died[1], died[2][0]) == ((False, ""), (None, reason), None)
+    assert labels_of(result, "mortality_30d")[:2] == [(None, reason), (None, reason)]
+
+
+@pytest.mark.parametrize("end", ["2020-01-05T12:00:00Z", "2020-01-06T12:00:00Z"])
+def test_a_death_made_from_a_disposition_is_no_proof_of_it_where_another_says_home(tmp_path, end):
+    dead = encounter(**OF_BO, **where("exp"))
+    for name in ("e0", "e2"):  # ids decide nothing
+        home = encounter(id=name, **OF_BO, **where("home"), period={"start": START, "end": end})
+        result = ingest_lines(tmp_path, BO, dead, home)
+        assert labels_of(result, "in_hospital_mortality") == [(None, "dispositions contradict each other")]
+    assert labels_of(ingest_lines(tmp_path, BO, dead), "in_hospital_mortality") == [(True, "")]
+
+
+@pytest.mark.parametrize("death", ["2020-01-04T10:00:00Z", "2020-01-20", "2025-01-01", "soon"])
+def test_who_is_said_to_be_dead_and_to_live_has_no_labels_about_death(tmp_path, death):
+    told = BO | {"deceasedBoolean": False, "deceasedDateTime": death}
+    result = ingest_lines(tmp_path, told, encounter(**OF_BO, **where("home")))
+    assert result.accounting["flagged"]["dead_and_alive"] == 1
+    reason = "the patient is said to be dead and to live"
+    assert labels_of(result, "mortality_30d") == [(None, reason)]
+    assert labels_of(result, "hypertension_1y") == [(None, reason)]
+    died = labels_of(result, "in_hospital_mortality")
+    assert died == [(None, reason)] if death.startswith("2020-01-04") else [(False, "")]
+    dead = ingest_lines(tmp_path, told, encounter(**OF_BO, **where("exp")))
+    assert labels_of(dead, "in_hospital_mortality") == [(None, reason)]

@@ -2,8 +2,11 @@
 
 from datetime import datetime
 
+import pyarrow as pa
 import pytest
 
+from chartscan.cohort import record_from_events
+from chartscan.find import find
 from fhir_export import PATIENT, concept, encounter, ingest_lines, observation, resource
 
 START, END = "2020-01-01T08:00:00Z", "2020-01-05T12:00:00Z"
@@ -127,3 +130,43 @@ def test_a_lost_diagnosis_of_a_known_encounter_names_it(tmp_path):
 
 def test_lost_results_leave_no_trace(tmp_path):
     assert not lost(ingest_lines(tmp_path, observation(effectiveDateTime="soon")))
+
+
+@pytest.mark.parametrize(
+    "period", [{"end": "soon"}, {}, {"end": "9999-12-31"}, {"end": "2020-01-02T08:00:00Z"}]
+)
+def test_an_encounter_of_unknown_class_without_an_end_leaves_labels_open_that_it_may_touch(tmp_path, period):
+    stranger = encounter(id="x", period={"start": "2020-01-03T08:00:00Z"} | period) | {
+        "class": {"code": "Q7"}
+    }
+    result = ingest_lines(tmp_path, encounter(), stranger)
+    record = record_from_events(
+        pa.concat_tables(result.writer.tables), {"rule": "export_time", "time": "2030-01-01"}
+    )
+    for task in ("long_stay_7d", "readmission_30d"):
+        (outcome,) = find("tasks", task).label(record)
+        assert (outcome.value, outcome.reason) == (
+            None,
+            "an encounter of unknown class may be part of the stay",
+        )
+
+
+@pytest.mark.parametrize(
+    ("status", "value"), [("storniert", None), ("x y", None), ("finished", True), ("unknown", True)]
+)
+def test_an_encounter_with_a_status_that_is_not_understood_may_be_no_stay(tmp_path, status, value):
+    back = encounter(
+        id="x", status=status, period={"start": "2020-01-20T08:00:00Z", "end": "2020-01-22T08:00:00Z"}
+    )
+    result = ingest_lines(tmp_path, encounter(), back)
+    record = record_from_events(
+        pa.concat_tables(result.writer.tables), {"rule": "export_time", "time": "2030-01-01"}
+    )
+    outcomes = find("tasks", "readmission_30d").label(record)
+    assert outcomes[0].value is value
+    assert len(outcomes) == (1 if value is None else 2)
+    assert result.accounting["flagged"].get("unknown_encounter_status", 0) == (value is None)
+    counted = result.writer.accounting.recognition.as_dict()["encounter_status"]
+    assert (counted["recognised"], counted["unknown"]) == ((1, 1) if value is None else (2, 0))
+    visit = encounter(id="x", status=status) | {"class": AMB}
+    assert not ingest_lines(tmp_path, visit).accounting["flagged"].get("unknown_encounter_status")

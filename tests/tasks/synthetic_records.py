@@ -192,9 +192,9 @@ class Facts:
         """Start, end, and what the dispositions say: dead, alive, both (dead, then alive) or nothing."""
         is_open = any(p[1] is None for p in parts)
         end = None if is_open else max(p[1] for p in parts)
-        closing = sorted((p for p in parts if p[1] is not None), key=lambda p: (p[1], p[0]))
-        last = closing[-1][2] if closing else ""
-        alive = last in ("HOME", "SNF")
+        closed = [p for p in parts if p[1] is not None]
+        last = [p[2] for p in closed if p[1] == max(q[1] for q in closed)]
+        alive = "HOME" in last or "SNF" in last
         if any(p[2] == "EXPIRED" for p in parts):
             return min_start(parts), end, "both" if alive else "dead"
         return min_start(parts), end, "alive" if alive else "nothing"

@@ -138,6 +138,15 @@ def test_death_is_negative_only_when_followed_to_the_end_of_the_thirtieth_day():
         assert first("mortality_30d", one_stay(follow_up=rule)).value is value
 
 
+def test_a_stay_that_may_have_begun_before_the_time_of_another_part_has_no_length_near_the_limit():
+    day = datetime(2150, 1, 10)
+    by_date = History(7, follow_up=LONG_AGO_EXPORT)
+    by_date.add(end_of_day(day), "HOSPITAL_ADMISSION//IMP", "admission", "a", first=day)
+    by_date.add(day + 2 * DAY, "HOSPITAL_DISCHARGE//HOME", "discharge", "a")
+    by_date.stay(day + 19 * HOUR, day + 7 * DAY + 15 * HOUR, "b")
+    assert first("long_stay_7d", by_date).value is None
+
+
 AT_DISCHARGE = ["mortality_30d", "readmission_30d", "hypertension_1y"]
 
 

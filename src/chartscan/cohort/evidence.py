@@ -5,13 +5,13 @@ patient is dead without a time, that the patient is said to be alive. The answer
 all of it agrees; evidence that conflicts, or was not understood, gives None with a reason.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Literal, NamedTuple
 
 from chartscan.cohort.intervals import Interval
-from chartscan.vocabulary.dispositions import SILENT, meaning_of
+from chartscan.vocabulary.dispositions import SILENT, Meaning, meaning_of
 
 # A death is often recorded some hours after the discharge that says it. Beyond this the two contradict.
 LATE_RECORDING = timedelta(hours=24)
@@ -23,16 +23,35 @@ SAME_DAY = "death may lie before or after the discharge"
 CONFLICT = "disposition and death contradict each other"
 CODINGS_CONFLICT = "dispositions contradict each other"
 LIVES = "disposition says dead, the patient is said to live"
+DEAD_AND_LIVES = "the patient is said to be dead and to live"
 COMES_BACK = "disposition says dead, the patient is admitted again later"
 
 
 @dataclass(frozen=True, slots=True)
 class Life:
-    """What is known of a patient's death."""
+    """What is known of a patient's death.
+
+    `by_disposition`: the time of the death is the end of a stay whose disposition says dead, so that it is no
+    evidence beside a disposition. `doubt`: why what is told of the death is not believed.
+    """
 
     death: Interval | None = None
     dead_without_time: bool = False
     said_alive: bool = False
+    by_disposition: bool = False
+    doubt: str = ""
+
+    def after(self, reasons: Iterable[str]) -> "Life":
+        """What is left of it where the stays of the patient ended unknown for these reasons."""
+        doubt = next((r for r in (COMES_BACK, CODINGS_CONFLICT) if r in reasons), "")
+        if self.contradicted:
+            return Life(dead_without_time=True, doubt=DEAD_AND_LIVES)
+        return Life(dead_without_time=True, doubt=doubt) if self.by_disposition and doubt else self
+
+    @property
+    def contradicted(self) -> bool:
+        """Whether the patient is said to be dead and to live."""
+        return self.said_alive and (self.dead_without_time or self.death is not None)
 
 
 NOT_SAID = Life()
@@ -67,11 +86,17 @@ def ending(
     `comes_back`: the patient was admitted again later. `same_day_in_hospital`: a death known by its date, the
     day of a discharge that says nothing, happened in hospital.
     """
+    if life.contradicted:
+        readings = replace(life, said_alive=False), Life(said_alive=True)
+        rest = comes_back, same_day_in_hospital
+        return _agreed(*(ending(dispositions, start, end, reading, *rest) for reading in readings))
     said = what_is_said(dispositions)
-    if end is None or life.death is None:
-        died, reason = _without_time(said, life, comes_back)
+    of_its_own = life.by_disposition and said in ("dead", "dead, then alive", "conflict")
+    told = replace(life, death=None) if of_its_own else life
+    if end is None or told.death is None:
+        died, reason = _without_time(said, told, comes_back)
     else:
-        died, reason = _by_time(said, start, end, life.death, same_day_in_hospital)
+        died, reason = _by_time(said, start, end, told.death, same_day_in_hospital)
     if end is None:
         return Ending(died, reason, None)
     death = life.death
@@ -83,8 +108,20 @@ def ending(
     return Ending(died, reason, end)
 
 
+def _agreed(one: Ending, other: Ending) -> Ending:
+    """What two readings of a death say of a stay together."""
+    ends = [e for e in (one.end, other.end) if e is not None]
+    end = ends[0].united(ends[-1]) if ends else None
+    if one.died is None or one.died != other.died:
+        return Ending(None, DEAD_AND_LIVES, end)
+    return one._replace(end=end)
+
+
 def what_is_said(dispositions: Sequence[str]) -> Said:
-    """What the dispositions of a stay say together; the one of the last encounter to end decides."""
+    """What the dispositions of a stay say together; the one of the last encounter to end decides.
+
+    Of several that may be the last, `disposition_of_last` says which it is.
+    """
     meanings = [meaning_of(d) for d in dispositions]
     last = meanings[-1]
     if "conflict" in meanings:
@@ -94,6 +131,20 @@ def what_is_said(dispositions: Sequence[str]) -> Said:
     if last == "alive":
         return "alive"
     return "nothing" if dispositions[-1] in SILENT else "unrecognised"
+
+
+def disposition_of_last(dispositions: Iterable[str]) -> str:
+    """What those of the encounters that may have been the last to end say together, in whatever order.
+
+    One that was not understood leaves the answer open, one that says nothing does not. Where one says dead
+    and another alive it is the latter: the stay is then "dead, then alive".
+    """
+    told = sorted(d for d in dispositions if d not in SILENT)
+    by_meaning = {meaning_of(d): d for d in told}
+    if by_meaning.keys() >= {"dead", "alive"} and "conflict" not in by_meaning:
+        return by_meaning["alive"]
+    order: tuple[Meaning, ...] = ("conflict", "unknown", "alive", "dead")
+    return next((by_meaning[m] for m in order if m in by_meaning), "")
 
 
 def _without_time(said: Said, life: Life, comes_back: bool) -> tuple[bool | None, str]:

@@ -18,7 +18,7 @@ from chartscan.cohort.evidence import Life
 from chartscan.cohort.follow_up import FollowUp, follow_up_rule
 from chartscan.cohort.intervals import Interval, interval
 from chartscan.cohort.stays import DEFAULT, Encounter, Stay, StayConfig, merged_stays
-from chartscan.schema import EVENT_RANK, LOST_STAY, TIME, UNDATED_DIAGNOSIS
+from chartscan.schema import DEATH_BY_DISPOSITION, EVENT_RANK, LOST_STAY, TIME, UNDATED_DIAGNOSIS
 from chartscan.vocabulary.classes import kind_of
 
 # All that labels are made from. Datasets of earlier versions, and other tools, may lack the last two.
@@ -160,21 +160,23 @@ def record_from_rows(
 ) -> Record:
     """As `record_from_events`, from what `rows_from_events` and `last_event` give."""
     rule, rows = follow_up_rule(follow_up), sorted(unsorted, key=_row_order)
-    life = _life(rows)
-    death = life.death.last if life.death else None
+    told = _life(rows)
+    death = told.death.last if told.death else None
     doubtful_after = timedelta(days=config.doubtful_death_days)
     birth = min((r[0] for r in rows if r[2] == "birth" and r[0] is not None), default=None)
     encounters, unpaired = _encounters(rows, site, birth)
     lost = frozenset(row[3] for row in rows if row[1] == LOST_STAY)
+    stays = merged_stays(encounters, told, config, lost)
+    life = told.after({stay.died_reason for stay in stays})
     return Record(
         subject_id=subject_id,
         birth=birth,
-        death=death,
+        death=life.death.last if life.death else None,
         life=life,
         death_doubtful=death is not None and last is not None and last - death > doubtful_after,
         last_event=last,
         follow_up_end=rule.end(last),
-        stays=merged_stays(encounters, life, config, lost),
+        stays=stays,
         encounters=encounters,
         diagnoses=_diagnoses(rows, encounters),
         unpaired_ends=unpaired,
@@ -191,8 +193,9 @@ def _life(rows: Iterable[Row]) -> Life:
     for other in timed[1:]:
         assert death is not None
         death = death.within(other) if death.overlaps(other) else death.united(other)
-    said_alive = any(row[2] == "outcome" and row[1] == _ALIVE for row in rows)
-    return Life(death, bool(deaths) and death is None, said_alive and not deaths)
+    outcomes = {row[1] for row in rows if row[2] == "outcome"}
+    said_alive, by_disposition = _ALIVE in outcomes, DEATH_BY_DISPOSITION in outcomes
+    return Life(death, bool(deaths) and death is None, said_alive, by_disposition)
 
 
 def _row_order(row: Row) -> tuple[datetime, int, str, str, datetime]:

@@ -4,14 +4,14 @@ Knows no task. A stay is what the hospital calls one admission to discharge, how
 record splits it into.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Annotated, Literal, TypeAlias
 
 import msgspec
 
-from chartscan.cohort.evidence import LATE_RECORDING, NOT_SAID, Ending, Life, ending
+from chartscan.cohort.evidence import LATE_RECORDING, NOT_SAID, Ending, Life, disposition_of_last, ending
 from chartscan.cohort.intervals import Interval, interval, moved
 from chartscan.vocabulary.dispositions import SILENT
 
@@ -44,6 +44,7 @@ class StayConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 DEFAULT = StayConfig()
+_NO_SPAN = Interval(datetime.max, datetime.max), Interval(datetime.min, datetime.min)
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,40 +161,45 @@ def _groups(parts: list[Encounter], config: StayConfig) -> list[list[Encounter]]
     """Encounters that are surely one stay, by start."""
     gap = timedelta(hours=config.merge_gap_hours)
     groups: list[list[Encounter]] = []
-    reach = Interval(datetime.min, datetime.min)
+    span = _NO_SPAN
     for part in sorted(parts, key=_order):
-        if groups and _joins(reach, part.begins, gap, config.merge_dates):
+        if groups and _joins(span, part, gap, config.merge_dates):
             groups[-1].append(part)
-            reach = Interval(max(reach.first, part.ends.first), max(reach.last, part.ends.last))
+            span = _span([part], span)
         else:
             groups.append([part])
-            reach = part.ends
+            span = _span([part])
     return groups
 
 
-def _joins(reach: Interval, begins: Interval, gap: timedelta, merge_dates: bool) -> bool:
-    """Whether what begins there surely belongs to what reached until then."""
-    if begins.surely_not_after(reach.later(gap)):
+def _joins(span: tuple[Interval, Interval], part: Encounter, gap: timedelta, merge_dates: bool) -> bool:
+    """Whether an encounter surely belongs to a stay: neither began after the other had ended."""
+    begins, reach = span
+    if part.begins.surely_not_after(reach.later(gap)) and begins.surely_not_after(part.ends.later(gap)):
         return True
-    by_date = reach.first < reach.last and begins.first < begins.last
-    return merge_dates and by_date and begins.first <= moved(reach.last, gap + INSTANT)
+    by_date = reach.first < reach.last and part.begins.first < part.begins.last
+    return merge_dates and by_date and part.begins.first <= moved(reach.last, gap + INSTANT)
 
 
-def _span(parts: Sequence[Encounter]) -> tuple[Interval, Interval]:
-    """When the parts of a stay began, and until when they reached."""
-    ends = [p.ends for p in parts]
-    begins = parts[0].begins
+def _span(
+    parts: Iterable[Encounter], span: tuple[Interval, Interval] = _NO_SPAN
+) -> tuple[Interval, Interval]:
+    """When the first of the parts of a stay began, and until when the last of them reached; `span` is that of
+    other parts."""
+    begins, reach = span
     for part in parts:
-        if not part.start_known:  # it may have begun before all others
-            begins = Interval(min(begins.first, part.begins.first), begins.last)
-    return begins, Interval(max(e.first for e in ends), max(e.last for e in ends))
+        begins = Interval(min(begins.first, part.begins.first), min(begins.last, part.begins.last))
+        reach = Interval(max(reach.first, part.ends.first), max(reach.last, part.ends.last))
+    return begins, reach
 
 
 def _may_join(one: tuple[Interval, Interval], other: tuple[Interval, Interval], gap: timedelta) -> bool:
     """Whether two stays that are not surely one may be one, in some reading of their dates."""
     first, second = sorted((one, other))
     inexact = first[1].first < first[1].last or second[0].first < second[0].last
-    return inexact and second[0].first <= moved(first[1].last, gap + INSTANT)
+    # Where both are exact and do not lie apart, what is not exact is the start of the first or the end of the
+    # second: they overlap in some reading.
+    return second[0].first <= moved(first[1].last, gap + INSTANT if inexact else gap)
 
 
 def _may_overlap(one: tuple[Interval, Interval], other: tuple[Interval, Interval], gap: timedelta) -> bool:
@@ -203,26 +209,30 @@ def _may_overlap(one: tuple[Interval, Interval], other: tuple[Interval, Interval
 
 
 def _reaches_beyond(span: tuple[Interval, Interval], stranger: Encounter, gap: timedelta) -> bool:
-    """Whether an encounter, were it a hospital one, would make the stay longer."""
+    """Whether an encounter, were it a hospital one, would make the stay longer. An open one may last on."""
     begins, reach = span
-    touches = stranger.begins.first <= moved(reach.last, gap) and begins.first <= moved(
-        stranger.ends.last, gap
-    )
-    inside = begins.first <= stranger.begins.first and stranger.ends.last <= reach.last
+    until = datetime.max if stranger.end is None else stranger.ends.last
+    touches = stranger.begins.first <= moved(reach.last, gap) and begins.first <= moved(until, gap)
+    inside = begins.first <= stranger.begins.first and until <= reach.last
     return touches and not inside
 
 
-def _order(encounter: Encounter) -> tuple[datetime, datetime, str]:
-    return encounter.start, encounter.end or encounter.start, encounter.id or ""
+def _order(encounter: Encounter) -> tuple[datetime | str | bool, ...]:
+    """By start. Ids come last, for what is the same to labels: they are others under another site key."""
+    e = encounter
+    told = e.admission_class, e.priority, e.disposition
+    return e.start, e.end or e.start, e.begins.first, e.ends.first, e.end is None, *told, e.id or ""
 
 
 def _stay(parts: list[Encounter], life: Life, last_start: datetime, config: StayConfig) -> Stay:
     """`last_start` is that of the patient's last stay."""
     by_end = sorted(parts, key=_end_order)
+    last = [part for part in by_end if _may_end_last(part, by_end[-1])]
+    disposition = disposition_of_last(part.disposition for part in last)
     begins, reach = _span(parts)
     closed = all(p.end is not None for p in parts)
     found: Ending = ending(
-        [p.disposition for p in by_end],
+        [*(p.disposition for p in by_end), disposition],
         begins,
         reach if closed else None,
         life,
@@ -230,13 +240,17 @@ def _stay(parts: list[Encounter], life: Life, last_start: datetime, config: Stay
         same_day_in_hospital=config.same_day_death == "in_hospital",
     )
     first = parts[0]
-    planned = first.admission_class in config.planned_classes or first.priority in config.planned_priorities
+    planned = all(
+        part.admission_class in config.planned_classes or part.priority in config.planned_priorities
+        for part in parts
+        if part.begins == first.begins
+    )
     return Stay(
         start=first.start,
         end=None if found.end is None else found.end.last,
         encounter_ids=tuple(p.id for p in parts),
         admission_class=first.admission_class,
-        disposition=by_end[-1].disposition,
+        disposition=disposition,
         died_in_hospital=found.died,
         died_reason=found.reason,
         begins=begins,
@@ -248,7 +262,13 @@ def _stay(parts: list[Encounter], life: Life, last_start: datetime, config: Stay
     )
 
 
-def _end_order(encounter: Encounter) -> tuple[datetime, datetime, str]:
+def _end_order(encounter: Encounter) -> datetime:
     """By end; what ended at an unknown time comes last, what is open first."""
-    without = datetime.max if encounter.outcome_without_end else datetime.min
-    return encounter.end or without, encounter.start, encounter.id or ""
+    return encounter.end or (datetime.max if encounter.outcome_without_end else datetime.min)
+
+
+def _may_end_last(part: Encounter, last: Encounter) -> bool:
+    """Whether a part of a stay may have ended last, `last` being the one with the latest end."""
+    if last.end is None or part.end is None:
+        return _end_order(part) == _end_order(last)
+    return part.ends.last >= last.ends.first

@@ -1,8 +1,9 @@
 """How the words of the source were read: counts by thing, word and meaning, for the manifest and the report.
 
-A thing is what tasks depend on: class, disposition, diagnosis_system, diagnosis, diagnosis_status, sex,
-units. Words that are codes are named. Free text may name a person: in the manifest it is named only where at
-least NAMED_FROM records share it. `words` gives all of them, for the private file of `--suggest-site`.
+A thing is what tasks depend on: class, encounter_status, disposition, diagnosis_system, diagnosis,
+diagnosis_status, sex, units. Words that are codes are named. Free text may name a person: in the manifest it
+is named only where at least NAMED_FROM records share it. `words` gives all of them, for the private file of
+`--suggest-site`.
 """
 
 from collections import Counter
@@ -17,11 +18,12 @@ _IN_MANIFEST = 500  # words of a thing
 _ON_TERMINAL = 5  # unknown words of a thing
 _TITLES = {
     "class": "encounter class",
+    "encounter_status": "encounter status",
     "diagnosis_system": "diagnosis system",
     "diagnosis": "diagnosis code",
     "diagnosis_status": "diagnosis status",
 }
-_NOT_DECLARED = ("parameter",)  # things whose words no site file can declare
+_NOT_DECLARED = ("parameter", "encounter_status")  # things whose words no site file can declare
 _LONGEST_CODE, _LONGEST = 40, 200
 _KEYS = {"recognised": "recognised", "mapped": "mapped", "unknown": "unknown", "not said": "not_said"}
 _RANK = {"unknown": 0, "mapped": 1, "recognised": 2, "not said": 3}

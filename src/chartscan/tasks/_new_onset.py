@@ -113,7 +113,7 @@ def _not_followed(record: Record, until: Interval, days: int) -> str:
     if record.life.death is not None and record.life.death.first < until.last:
         return f"life ends within {days} d without a code"
     if record.death_without_time:
-        return "death without a time"
+        return record.life.doubt or "death without a time"
     if record.follow_up_end is None or record.follow_up_end < until.last:
         return f"follow-up ends within {days} d without a code"
     return ""

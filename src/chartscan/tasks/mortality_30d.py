@@ -57,7 +57,7 @@ def _outcome(record: Record, stay: Stay, config: Config) -> Outcome:
         # alive at the end of the window, since known to die only after it
         return Outcome(stay.end, death.last <= first)
     if record.death_without_time:
-        return absent(stay.end, "death without a time")
+        return absent(stay.end, record.life.doubt or "death without a time")
     if record.follow_up_end is None or record.follow_up_end < last:
         return absent(stay.end, f"follow-up ends within {config.horizon_days} d")
     return Outcome(stay.end, False)

@@ -4,7 +4,7 @@ from chartscan.schema import UNDATED_DIAGNOSIS
 from chartscan.sources.fhir.clock import inside
 from chartscan.sources.fhir.context import Context, Interval, earliest_of, first_time
 from chartscan.sources.fhir.outcomes import Filtered, Quarantined
-from chartscan.sources.fhir.plausible import Implausible
+from chartscan.sources.fhir.plausible import FIRST, Implausible
 from chartscan.sources.fhir.references import Visit
 from chartscan.sources.fhir.resources import (
     AllergyIntolerance,
@@ -72,7 +72,8 @@ def _finding(
     """Happened at its onset, else when recorded, else at the end of its encounter.
 
     Known when recorded, else `lag` after the end of its encounter (a discharge diagnosis must not be seen
-    before the discharge). Where neither is told, the onset is all there is, and the event is flagged. A
+    before the discharge). Where neither is told, the onset is all there is, and the event is flagged: it may
+    be known from the first instant of the onset on, or from birth where only the end of the onset is told. A
     diagnosis without any time is evidence for labels alone: no model may see it at any moment.
     """
     recorded, onsets = _readable(finding.recordedDate, onset, context)
@@ -89,7 +90,12 @@ def _finding(
         return
     time = inside(happened, visit.end if visit else None, known) if happened else context.time(None, visit)
     available = context.assumed(time, visit, lag) if known is None else known
-    earliest = earliest_of(happened), earliest_of(recorded)
+    known_from = earliest_of(recorded)
+    if known is not None and known < time:
+        known_from = known if known_from is None else known_from  # an event is never known before its time
+    elif onsets and known is None and not (visit and visit.end is not None):
+        known_from = min(_birth(context), time) if _is_end_alone(finding) else earliest_of(onsets)
+    earliest = earliest_of(happened), known_from
     context.check_within(visit, available if onsets else time)
     context.events.add(
         context.person.subject,
@@ -100,6 +106,18 @@ def _finding(
         visit.id if visit else None,
         earliest=earliest if any(e is not None for e in earliest) else None,
     )
+
+
+def _is_end_alone(finding: Condition | AllergyIntolerance) -> bool:
+    """Whether all that is told of the onset is until when it lasted."""
+    period = finding.onsetPeriod
+    return not finding.onsetDateTime and period is not None and not period.start
+
+
+def _birth(context: Context) -> int:
+    """The first instant at which a patient may have had something."""
+    birth = context.person.life.birth
+    return FIRST if birth is None else birth
 
 
 def _readable(

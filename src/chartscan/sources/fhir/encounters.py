@@ -15,11 +15,14 @@ from chartscan.sources.fhir.stays import (
     count_words,
     disposition_of,
     first_code,
+    is_doubtful,
     kind_of,
     priority_of,
 )
 from chartscan.sources.fhir.words import Words
 from chartscan.vocabulary.dispositions import SILENT, meaning_of
+
+UNKNOWN_STATUS = "UNKNOWN_STATUS"
 
 
 def map_encounter(encounter: Encounter, context: Context) -> None:
@@ -39,6 +42,13 @@ def map_encounter(encounter: Encounter, context: Context) -> None:
     kind = register.kind(row) if row >= 0 else alone
     disposition = register.disposition(row) or disposition_of(encounter, context.words)
     opening, closing = _codes(encounter, kind, disposition, context.words)
+    if is_doubtful(encounter, context.config, context.words):
+        context.flags["unknown_encounter_status"] += 1
+        name = class_of(encounter, context.words)  # labels read the name as that of an unknown class
+        opening, closing = (
+            f"ENCOUNTER_START//{UNKNOWN_STATUS}//{name}",
+            f"ENCOUNTER_END//{UNKNOWN_STATUS}//{name}",
+        )
     count_words(encounter, alone, context.words, kind == STAY and span.end is not None)
     types = ("admission", "discharge") if kind == STAY else ("visit_start", "visit_end")
     for moment, code, event_type in zip((span.start, span.end), (opening, closing), types, strict=True):

@@ -1,9 +1,10 @@
 """Patients -> birth, death, and facts without a time: sex, race, ethnicity."""
 
+from chartscan.schema import DEATH_BY_DISPOSITION
 from chartscan.sources.fhir.context import Context
 from chartscan.sources.fhir.outcomes import NO_ID, Quarantined
 from chartscan.sources.fhir.resources import Patient, Reference
-from chartscan.sources.fhir.vital import ALIVE, DEAD, Interval, Vital, vital_of
+from chartscan.sources.fhir.vital import ALIVE, DEAD, DEAD_AND_ALIVE, Interval, Vital, vital_of
 
 _US_CORE = {
     "http://hl7.org/fhir/us/core/StructureDefinition/us-core-race": "RACE",
@@ -59,11 +60,13 @@ def _birth(patient: Patient, vital: Vital, subject: int, context: Context) -> No
 
 
 def _death(vital: Vital, subject: int, context: Context) -> None:
-    """That the patient is dead or alive, and the interval of the death; without one where it is not known.
+    """That the patient is dead, alive or both; the interval of the death, without one where it is not known.
 
     Where only the fact is known, the end of the last stay with a deadly outcome is taken; such a stay is the
-    fact too, unless the patient is said to live.
+    fact too, unless the patient is said to live. Labels are told that such a time is of a disposition.
     """
+    if DEAD_AND_ALIVE in vital.flags:
+        context.events.add(subject, None, "VITAL_STATUS//ALIVE", "outcome", None)
     if vital.death is not None:
         _add_death(vital.death, subject, context)
         return
@@ -74,6 +77,8 @@ def _death(vital: Vital, subject: int, context: Context) -> None:
     elif vital.status == DEAD or expired is not None:
         context.flags["death_without_date" if vital.status == DEAD else "death_from_disposition"] += 1
         _add_death((expired[-1], expired[-1]) if expired else None, subject, context)
+        if expired:
+            context.events.add(subject, None, DEATH_BY_DISPOSITION, "outcome", None)
 
 
 def _add_death(death: Interval | None, subject: int, context: Context) -> None:

@@ -10,6 +10,10 @@ KNOWN = {
         *("registered", "specimen-in-process", "preliminary", "final", "amended", "corrected", "appended"),
         *("cancelled", "entered-in-error", "unknown"),
     },
+    "Encounter": {
+        *("planned", "arrived", "triaged", "in-progress", "onleave", "on-hold", "finished", "discharged"),
+        *("completed", "discontinued", "cancelled", "entered-in-error", "unknown"),
+    },
     "MedicationRequest": {*_COMMON, "active", "cancelled", "draft", "ended"},
     "MedicationAdministration": {*_COMMON, "in-progress", "not-done"},
     "MedicationDispense": {*_COMMON, "in-progress", "cancelled", "declined", "preparation"},

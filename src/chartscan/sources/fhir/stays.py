@@ -5,6 +5,7 @@ What counts as a hospital stay decides every label, so it is decided in one plac
 
 from chartscan.sources.fhir.config import Config
 from chartscan.sources.fhir.resources import Concept, Encounter
+from chartscan.sources.fhir.statuses import KNOWN
 from chartscan.sources.fhir.words import Reading, Words
 from chartscan.sources.fhir.words import priority_of as _priority
 from chartscan.vocabulary.classes import kind_of as kind_of_class
@@ -16,7 +17,22 @@ _KINDS = {"stay": STAY, "emergency": EMERGENCY}
 
 
 def kind_of(encounter: Encounter, config: Config, words: Words) -> int:
-    """STAY, EMERGENCY, ICU or VISIT: by the ending of an identifier's system, else by the class."""
+    """STAY, EMERGENCY, ICU or VISIT. One whose status is not understood is no STAY: it may be cancelled."""
+    return VISIT if is_doubtful(encounter, config, words) else _kind_of(encounter, config, words)
+
+
+def is_doubtful(encounter: Encounter, config: Config, words: Words) -> bool:
+    """Whether an encounter is a hospital stay but for a status that is not understood."""
+    return not status_known(encounter) and _kind_of(encounter, config, words) == STAY
+
+
+def status_known(encounter: Encounter) -> bool:
+    """Whether the status is one of FHIR's; one that is not given says nothing."""
+    return not encounter.status or encounter.status in KNOWN["Encounter"]
+
+
+def _kind_of(encounter: Encounter, config: Config, words: Words) -> int:
+    """By the ending of an identifier's system, else by the class."""
     systems = [i.system for i in encounter.identifier if i.system]
     by_identifier = (
         (ICU, config.icu_identifiers),
@@ -46,6 +62,7 @@ def priority_of(encounter: Encounter) -> str:
 
 def count_words(encounter: Encounter, kind: int, words: Words, ended_stay: bool) -> None:
     """Count how the words of a kept encounter were read; the disposition only of an `ended_stay`."""
+    words.count_encounter_status(encounter.status, status_known(encounter))
     reading = words.class_of(encounter.class_)
     names = {STAY: "stay", EMERGENCY: "emergency", ICU: "intensive care"}
     words.count_class(reading, names.get(kind) or kind_of_class(reading.name))

@@ -13,6 +13,7 @@ from chartscan.sources.fhir.resources import Patient
 
 Interval = tuple[int, int]
 UNSAID, ALIVE, DEAD = range(3)
+DEAD_AND_ALIVE = "dead_and_alive"  # a flag: both are said of one patient
 
 
 class Vital(NamedTuple):
@@ -35,7 +36,7 @@ def vital_of(patient: Patient, clock: Clock, zones: Zones = None) -> Vital:
     masked = bytes(patient.masked_death) not in (b"", b"null")
     dead = bool(patient.deceasedDateTime) or masked or patient.deceasedBoolean is True
     if dead and patient.deceasedBoolean is False:
-        flags.append("dead_and_alive")
+        flags.append(DEAD_AND_ALIVE)
     status = DEAD if dead else UNSAID if patient.deceasedBoolean is None else ALIVE
     return Vital(birth, death, status, tuple(filter(None, flags)))
 

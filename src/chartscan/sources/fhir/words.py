@@ -236,6 +236,13 @@ class Words:
         decided = reading.how == "unknown" and kind != "unknown"  # by an identifier, whatever the class
         self._count("class", reading._replace(how="recognised") if decided else reading, kind)
 
+    def count_encounter_status(self, status: str | None, known: bool) -> None:
+        """Count the status of an encounter that is kept."""
+        how: How = "not said" if not status else "recognised" if known else "unknown"
+        word = status or "not said"
+        text = how == "unknown" and not word.isalpha()
+        self._count("encounter_status", Reading("", how, word, text=text), status)
+
     def count_disposition(self, reading: Reading) -> None:
         """Count the disposition of a hospital stay that is over."""
         self._count("disposition", reading, dispositions.meaning_of(reading.name))
