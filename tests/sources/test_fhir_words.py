@@ -3,16 +3,21 @@
 import itertools
 import json
 
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from chartscan.cohort import Site, record_from_events
+from chartscan.find import find
+from chartscan.schema import EVENTS
 from chartscan.site import Vocabulary
 from chartscan.sources.fhir.resources import Coding, Disposition
 from chartscan.sources.fhir.words import Words
 from chartscan.vocabulary.classes import kind_of
+from chartscan.vocabulary.code_groups import declared_codes
 from chartscan.vocabulary.dispositions import meaning_of
-from fhir_export import PATIENT, concept, encounter, ingest_lines, resource
+from fhir_export import PATIENT, SNOMED, concept, encounter, ingest_lines, resource
 
 HL7 = "http://terminology.hl7.org/CodeSystem/discharge-disposition"
 NUBC = "https://www.nubc.org/CodeSystem/PatDischargeStatus"
@@ -376,3 +381,59 @@ def test_a_diagnosis_is_one_only_where_its_statuses_are_understood(tmp_path, sta
     found = recognition(result).get("diagnosis_status", {"unknown": 0})
     named_unknown = code == "UNVERIFIED//ICD10CM//I10" and "unknown" not in json.dumps(status)
     assert found["unknown"] == named_unknown
+
+
+EXPORTED = {"rule": "export_time", "time": "2024-01-01T00:00:00Z"}
+ICD10 = "http://hl7.org/fhir/sid/icd-10-cm"
+COLD, PRESSURE, POTASSIUM = coding("J06.9", ICD10), coding("I10", ICD10), coding("E87.6", ICD10)
+SNOMED_PRESSURE, LOCAL = coding("38341003", SNOMED), coding("17", "http://here.example/dx")
+
+
+@pytest.mark.parametrize(
+    ("codings", "hypertension", "fluid"),
+    [
+        ([PRESSURE, COLD], None, False),
+        ([COLD, PRESSURE], None, False),
+        ([COLD, SNOMED_PRESSURE], None, False),
+        ([SNOMED_PRESSURE, COLD, LOCAL], None, False),
+        ([PRESSURE, POTASSIUM], None, None),
+        ([COLD, PRESSURE, POTASSIUM], None, None),
+        ([PRESSURE, SNOMED_PRESSURE], True, False),
+        ([PRESSURE, coding("401.9", "icd-9-cm"), LOCAL], True, False),
+        ([LOCAL, COLD, coding("195662009", SNOMED)], False, False),
+        ([COLD, LOCAL, coding("B7", "http://here.example/dx")], None, False),  # declared
+    ],
+)
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"recordedDate": "2020-03-02T09:00:00Z"},
+        {"recordedDate": "2020-03", "encounter": {"reference": "Encounter/e2"}},
+        {"recordedDate": "soon", "onsetDateTime": "2020-03-02"},
+        {"encounter": {"reference": "Encounter/e2"}},
+    ],
+)
+def test_codings_of_a_diagnosis_that_disagree_on_a_condition_leave_it_open(
+    tmp_path, codings, hypertension, fluid, fields
+):
+    home = concept("home", HL7)
+    lines = [
+        stay(home),
+        stay(home, id="e2", period={"start": "2020-03-01T08:00:00Z", "end": "2020-03-05T12:00:00Z"}),
+        stay(home, id="e3", period={"start": "2023-03-01T08:00:00Z", "end": "2023-03-05T12:00:00Z"}),
+        resource("Condition", code={"coding": codings}, **fields),
+    ]
+    site = Vocabulary(diagnoses={"http://here.example/dx|B7": "hypertension"})
+    result = ingest_lines(tmp_path, *lines, vocabulary=site)
+    assert len(result.of("diagnosis")) == 1
+    disputed = result.of("outcome")
+    assert all(e["time"] == result.one("diagnosis")["time"] for e in disputed)
+    events, declared = pa.Table.from_pylist(result.events, EVENTS), declared_codes(site.diagnoses, {})
+    record = record_from_events(events, EXPORTED, site=Site(diagnoses=declared))
+    assert [stay.outcome_without_end for stay in record.encounters] == [False] * 3
+    for task, value in (("hypertension_1y", hypertension), ("fluid_disorder_1y", fluid)):
+        found = find("tasks", task)
+        assert found.label(record, found.DEFAULT)[0].value is value
+    assert result.accounting["flagged"].get("codings_of_a_diagnosis_disagree", 0) == (
+        None in (hypertension, fluid)
+    )

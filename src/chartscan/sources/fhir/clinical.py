@@ -1,6 +1,8 @@
 """Conditions, procedures, immunizations and allergies -> one event each."""
 
-from chartscan.schema import UNDATED_DIAGNOSIS
+from collections.abc import Sequence
+
+from chartscan.schema import DISPUTED_DIAGNOSIS, UNDATED_DIAGNOSIS
 from chartscan.sources.fhir.clock import inside
 from chartscan.sources.fhir.context import Context, Interval, earliest_of, first_time
 from chartscan.sources.fhir.outcomes import Filtered, Quarantined
@@ -42,10 +44,11 @@ def map_condition(condition: Condition, context: Context) -> None:
     context.words.count_status(verified)
     if course.how != "not said":
         context.words.count_status(course)
-    if status.how != "not said" and meaning == UNKNOWN:
-        code = f"{UNVERIFIED}//{code}"
     if not unconfirmed or context.config.unconfirmed_diagnoses == "as_diagnosis":
-        _finding(condition, visit, onset, code, "diagnosis", context, context.coding_lag)
+        code, *others = context.codes.disputed(condition.code, code)
+        if status.how != "not said" and meaning == UNKNOWN and not code.startswith(f"{UNVERIFIED}//"):
+            code = f"{UNVERIFIED}//{code}"
+        _finding(condition, visit, onset, code, "diagnosis", context, context.coding_lag, others)
     else:
         _finding(condition, visit, onset, f"UNCONFIRMED//{code}", "observation", context, context.coding_lag)
 
@@ -68,12 +71,14 @@ def _finding(
     event_type: str,
     context: Context,
     lag: int = 0,
+    others: Sequence[str] = (),
 ) -> None:
     """Happened at its onset, else when recorded, else at the end of its encounter.
 
     Known when recorded, else `lag` after the end of its encounter (a discharge diagnosis must not be seen
     before the discharge). Where neither is told, the onset is all there is, and the event is flagged. A
-    diagnosis without any time is evidence for labels alone: no model may see it at any moment.
+    diagnosis without any time is evidence for labels alone: no model may see it at any moment. So are
+    `others`, codes that say otherwise than `code`.
     """
     recorded, onsets = _readable(finding.recordedDate, onset, context)
     happened = onsets or recorded
@@ -83,23 +88,26 @@ def _finding(
     if happened is None and event_type == "diagnosis" and not (visit and visit.end is not None):
         context.flags["diagnosis_without_time"] += 1
         place = visit.id if visit else None
-        context.events.add(
-            context.person.subject, None, f"{UNDATED_DIAGNOSIS}//{code}", "outcome", None, place
-        )
+        for one in (code, *others):
+            context.events.add(
+                context.person.subject, None, f"{UNDATED_DIAGNOSIS}//{one}", "outcome", None, place
+            )
         return
     time = inside(happened, visit.end if visit else None, known) if happened else context.time(None, visit)
     available = context.assumed(time, visit, lag) if known is None else known
     earliest = earliest_of(happened), earliest_of(recorded)
     context.check_within(visit, available if onsets else time)
-    context.events.add(
-        context.person.subject,
-        time,
-        code,
-        event_type,
-        available,
-        visit.id if visit else None,
-        earliest=earliest if any(e is not None for e in earliest) else None,
-    )
+    disputed = [(f"{DISPUTED_DIAGNOSIS}//{other}", "outcome") for other in others]
+    for name, kind in [(code, event_type), *disputed]:
+        context.events.add(
+            context.person.subject,
+            time,
+            name,
+            kind,
+            available,
+            visit.id if visit else None,
+            earliest=earliest if any(e is not None for e in earliest) else None,
+        )
 
 
 def _readable(

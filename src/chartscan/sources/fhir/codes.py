@@ -14,13 +14,20 @@ import msgspec
 from msgspec import Raw
 
 from chartscan.errors import DataError
-from chartscan.schema import LOST_STAY
+from chartscan.schema import DISPUTED_DIAGNOSIS, LOST_STAY
 from chartscan.sources.fhir.config import Config
 from chartscan.sources.fhir.remember import remember
 from chartscan.sources.fhir.resources import Coding, Concept
 from chartscan.sources.fhir.words import ABSENT, Words
 from chartscan.store.recognition import How
-from chartscan.vocabulary.code_groups import UNVERIFIED, conditions_of, declared_codes, is_code, is_understood
+from chartscan.vocabulary.code_groups import (
+    GROUPS,
+    UNVERIFIED,
+    conditions_of,
+    declared_codes,
+    is_code,
+    is_understood,
+)
 from chartscan.vocabulary.spelling import plain_system
 from chartscan.vocabulary.systems import (
     KNOWN,
@@ -56,6 +63,7 @@ RESERVED = {
     UNVERIFIED,
     LOST_STAY,
     "UNDATED_DIAGNOSIS",
+    DISPUTED_DIAGNOSIS,
 }
 NO_SYSTEM, NOTHING_CODED = "no code system", "no code"
 DIAGNOSIS = "Condition"  # the kind of record whose code systems are counted
@@ -156,6 +164,27 @@ class CodeBook:
     def diagnosis(self, concept: Concept | None) -> str | None:
         """As `find`, for a diagnosis: a code that tells which conditions it means comes first."""
         return self.find(concept, self._rank_of_diagnosis)
+
+    def disputed(self, concept: Concept | None, code: str) -> list[str]:
+        """`code` of a diagnosis, and the codes beside it that say otherwise of which conditions it means.
+
+        `code` is UNVERIFIED where another denies a condition of it. Those after it are UNVERIFIED, and of a
+        condition that `code` denies.
+        """
+        if concept is None or len(concept.coding) < 2:
+            return [code]
+        own, denied, others = self._conditions(code), False, []
+        for other in sorted(set(filter(None, map(self.coding, concept.coding))) - {code}):
+            says = self._conditions(other)
+            denied |= any(mine and of is False for mine, of in zip(own, says, strict=True))
+            if any(mine is False and of for mine, of in zip(own, says, strict=True)):
+                others.append(f"{UNVERIFIED}//{other}")
+        self.flags["codings_of_a_diagnosis_disagree"] += denied or bool(others)
+        return [f"{UNVERIFIED}//{code}" if denied else code, *others]
+
+    def _conditions(self, code: str) -> list[bool | None]:
+        """For each group of diagnoses, whether a code is of it; None where that is not known."""
+        return [group.says(code, self._own_systems, self._declared_codes) for group in GROUPS.values()]
 
     def coding(self, coding: Coding) -> str | None:
         """The code of one coding, or None where it names none."""

@@ -25,7 +25,9 @@ def leave_trace(resource: Any, why: Exception, place: int, context: Context) -> 
             _add(resource, LOST_STAY, context)
     elif isinstance(resource, Condition) and isinstance(why, Quarantined):
         code = context.codes.diagnosis(resource.code) or f"{NO_CODE}//{DIAGNOSIS}"
-        _add(resource, f"{UNDATED_DIAGNOSIS}//{UNVERIFIED}//{code}", context)
+        for one in context.codes.disputed(resource.code, code):
+            unverified = f"{UNVERIFIED}//{one.removeprefix(f'{UNVERIFIED}//')}"
+            _add(resource, f"{UNDATED_DIAGNOSIS}//{unverified}", context)
 
 
 def _may_be_a_stay(encounter: Encounter, place: int, context: Context) -> bool:
