@@ -437,3 +437,60 @@ def test_codings_of_a_diagnosis_that_disagree_on_a_condition_leave_it_open(
     assert result.accounting["flagged"].get("codings_of_a_diagnosis_disagree", 0) == (
         None in (hypertension, fluid)
     )
+
+
+GM = "http://fhir.de/CodeSystem/bfarm/icd-10-gm"
+CERTAINTY = "http://fhir.de/StructureDefinition/icd-10-gm-diagnosesicherheit"
+
+
+def certain(letter, code="I10.90", system=GM, **value):
+    said = value or {"valueCoding": {"system": "https://fhir.kbv.de/x", "code": letter}}
+    return coding(code, system) | {"extension": [{"url": "urn:x"}, {"url": CERTAINTY} | said]}
+
+
+@pytest.mark.parametrize(
+    ("codings", "status", "code"),
+    [
+        ([certain("G")], {}, "ICD10GM//I1090"),
+        ([certain("g")], VERIFIED, "ICD10GM//I1090"),
+        ([certain("A")], {}, None),
+        ([certain("V")], VERIFIED, "UNCONFIRMED//ICD10GM//I1090"),
+        ([certain("Z")], VERIFIED, "UNVERIFIED//ICD10GM//I1090"),
+        ([certain("Q")], {}, "UNVERIFIED//ICD10GM//I1090"),
+        ([certain("?")], {}, "ICD10GM//I1090"),  # declared
+        ([certain("", valueCode="A")], {}, "UNVERIFIED//ICD10GM//I1090"),
+        ([certain("", valueCoding=4)], {}, "UNVERIFIED//ICD10GM//I1090"),
+        ([certain("A")], VERIFIED, "UNVERIFIED//ICD10GM//I1090"),
+        ([certain("A")], {"verificationStatus": concept("refuted")}, None),
+        ([certain("A"), certain("G", "I10.91")], {}, "UNVERIFIED//ICD10GM//I1090"),
+        ([certain("V"), coding("38341003", SNOMED)], {}, "UNCONFIRMED//ICD10GM//I1090"),
+        ([coding("I10.90G", GM)], {}, "ICD10GM//I1090G"),
+        ([coding("I10.90A", GM)], {}, None),
+        ([coding("I10.90V", GM)], {}, "UNCONFIRMED//ICD10GM//I1090V"),
+        ([coding("I10.90Z", GM)], {}, "UNVERIFIED//ICD10GM//I1090Z"),
+        ([coding("I10.90Q", GM)], {}, "UNVERIFIED//ICD10GM//I1090Q"),
+        ([coding("I10.90GR", GM)], {}, "ICD10GM//I1090GR"),
+        ([coding("I10.90R", GM)], {}, "ICD10GM//I1090R"),
+        ([coding("I10.90A", "http://hl7.org/fhir/sid/icd-10")], {}, "UNVERIFIED//ICD10//I1090A"),
+        ([coding("I10.90G", "http://hl7.org/fhir/sid/icd-10")], {}, "ICD10//I1090G"),
+        ([coding("S72.001A", ICD10)], {}, "ICD10CM//S72001A"),
+        ([coding("M05.A", ICD10)], {}, "ICD10CM//M05A"),
+    ],
+)
+def test_a_diagnosis_is_as_sure_as_its_letter_of_the_icd_10_gm_says(tmp_path, codings, status, code):
+    condition = resource("Condition", code={"coding": codings}, recordedDate="2020-01-01", **status)
+    site = Vocabulary(diagnosis_status={"icd-10-gm-diagnosesicherheit|?": "confirmed"})
+    if "?" not in json.dumps(codings):
+        site = Vocabulary()
+    result = ingest_lines(tmp_path, condition, vocabulary=site)
+    assert [e["code"] for e in result.events if "I10" in e["code"] or code == e["code"]] == [code] * bool(
+        code
+    )
+    assert result.total("filtered").total() == (code is None)
+    unknown = [
+        w
+        for w in recognition(result).get("diagnosis_status", {"words": []})["words"]
+        if w["how"] == "unknown"
+    ]
+    assert [w["system"] for w in unknown] == ["icd-10-gm-diagnosesicherheit"] * len(unknown)
+    assert unknown or not (code or "").startswith("UNVERIFIED") or "Z" in json.dumps(codings)

@@ -16,7 +16,7 @@ from chartscan.sources.fhir.resources import (
 )
 from chartscan.sources.fhir.words import Reading
 from chartscan.vocabulary.code_groups import UNVERIFIED
-from chartscan.vocabulary.diagnosis_statuses import UNCONFIRMED, UNKNOWN, WRONG, meaning_of
+from chartscan.vocabulary.diagnosis_statuses import CONFIRMED, UNCONFIRMED, UNKNOWN, WRONG, meaning_of
 
 _NOT_SAID = Reading("", "not said", "not said")
 _NOT_DONE = {"not-done", "entered-in-error", "preparation"}
@@ -29,7 +29,10 @@ def map_condition(condition: Condition, context: Context) -> None:
     """
     verified = context.words.status_of(condition.verificationStatus)
     course = context.words.status_of(condition.clinicalStatus, clinical=True)
-    status = _certainty(verified, course, context)
+    letter = context.codes.certainty(condition.code)
+    if meaning_of(letter.name) == WRONG and meaning_of(verified.name) == CONFIRMED:
+        letter = letter._replace(name="", how="unknown")
+    status = _certainty(verified, course, context, letter)
     meaning = meaning_of(status.name)
     onset = first_time(condition.onsetDateTime, condition.onsetPeriod)
     context.subject(condition.subject)
@@ -42,8 +45,9 @@ def map_condition(condition: Condition, context: Context) -> None:
         raise Filtered(f"verification {status.name}")
     code = context.codes.code(condition.code, "Condition")
     context.words.count_status(verified)
-    if course.how != "not said":
-        context.words.count_status(course)
+    for reading in (course, letter):
+        if reading.how != "not said":
+            context.words.count_status(reading)
     if not unconfirmed or context.config.unconfirmed_diagnoses == "as_diagnosis":
         code, *others = context.codes.disputed(condition.code, code)
         if status.how != "not said" and meaning == UNKNOWN and not code.startswith(f"{UNVERIFIED}//"):
@@ -170,15 +174,16 @@ def map_immunization(immunization: Immunization, context: Context) -> None:
     context.events.add(subject, time, code, "immunization", available, visit.id if visit else None)
 
 
-def _certainty(verified: Reading, course: Reading, context: Context) -> Reading:
+def _certainty(verified: Reading, course: Reading, context: Context, letter: Reading = _NOT_SAID) -> Reading:
     """The status that says less of how sure a finding is; Filtered where it is not true at all.
 
     One that is not understood is flagged.
     """
-    for reading, name in ((verified, "verification"), (course, "clinical status")):
+    named = (verified, "verification"), (course, "clinical status"), (letter, "certainty")
+    for reading, name in named:
         if meaning_of(reading.name) == WRONG:
             raise Filtered(f"{name} {reading.name}")
-    said = [reading for reading in (verified, course) if reading.how != "not said"]
+    said = [reading for reading, _ in named if reading.how != "not said"]
     unknown = [reading for reading in said if meaning_of(reading.name) == UNKNOWN]
     context.flags["unknown_verification_status"] += bool(unknown)
     status = next((r for r in said if meaning_of(r.name) == UNCONFIRMED), next(iter([*unknown, verified])))

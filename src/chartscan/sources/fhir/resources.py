@@ -193,6 +193,19 @@ class Encounter(Resource, gc=False, kw_only=True, rename={"class_": "class"}):
         self.status = fhir_word(self.status) if self.status else None
 
 
+class DiagnosisCoding(Coding, gc=False, kw_only=True):
+    """A code of a diagnosis; in Germany an extension says how sure it is."""
+
+    extension: Raw = Raw()  # list[Extension], read where it names the certainty
+
+
+class DiagnosisConcept(Concept, gc=False, kw_only=True):
+    """What a diagnosis is."""
+
+    coding: list[DiagnosisCoding] = []  # type: ignore[assignment]
+    extension: Raw = Raw()
+
+
 class Condition(Resource, gc=False, kw_only=True):
     """A diagnosis or problem."""
 
@@ -201,7 +214,7 @@ class Condition(Resource, gc=False, kw_only=True):
     meta: Meta | None = None
     clinicalStatus: Status = None
     verificationStatus: Status = None
-    code: Concept | None = None
+    code: DiagnosisConcept | None = None
     subject: Reference | None = None
     encounter: Reference | None = None
     onsetDateTime: str | None = None
