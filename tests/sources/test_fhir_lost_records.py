@@ -82,6 +82,19 @@ def test_a_version_that_cannot_be_used_beside_one_that_can_leaves_no_trace(tmp_p
         assert lost(result) == []
 
 
+@pytest.mark.parametrize("before", [{"status": "cancelled"}, {"class": AMB}, {"class": {"code": "Q7"}}])
+@pytest.mark.parametrize("stamps", [("1", "2"), (None, None)])
+def test_a_stay_of_which_an_older_version_alone_can_be_used_leaves_a_trace(tmp_path, before, stamps):
+    lines = [encounter(**before), encounter(period={"start": "soon", "end": "later"})]
+    for line, stamp in zip(lines, stamps, strict=True):
+        line["meta"] = {"versionId": stamp}
+    assert lost(ingest_lines(tmp_path, *lines)) == ["LOST_STAY"]
+    assert lost(ingest_lines(tmp_path, *reversed(lines))) == ["LOST_STAY"] * (stamps[0] is not None)
+    lines[0]["meta"] = {"versionId": "3"}  # the other way round, what can be used is valid
+    if stamps[1]:
+        assert lost(ingest_lines(tmp_path, *lines)) == []
+
+
 def condition(**fields):
     return resource("Condition", code=concept("I10", ICD10), **fields)
 

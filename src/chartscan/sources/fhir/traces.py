@@ -10,7 +10,8 @@ from chartscan.schema import LOST_STAY, UNDATED_DIAGNOSIS
 from chartscan.sources.fhir.codes import DIAGNOSIS, NO_CODE
 from chartscan.sources.fhir.context import Context
 from chartscan.sources.fhir.outcomes import UNDATED, Filtered, Quarantined
-from chartscan.sources.fhir.references import text_of
+from chartscan.sources.fhir.ranks import is_later, updated_of, version_of
+from chartscan.sources.fhir.references import DELETED, text_of
 from chartscan.sources.fhir.resources import Condition, Encounter
 from chartscan.sources.fhir.stays import LEFT_OUT, STAY, class_of, kind_of
 from chartscan.vocabulary.classes import kind_of as kind_of_class
@@ -32,14 +33,25 @@ def leave_trace(resource: Any, why: Exception, place: int, context: Context) -> 
 
 def _may_be_a_stay(encounter: Encounter, place: int, context: Context) -> bool:
     """Whether what is lost is a hospital stay of its own, or of an unknown class."""
-    table = context.index.tables["Encounter"]
-    row = table.row(encounter.id or "")
-    another = row >= 0 and not table.is_valid(row, place)
     part_of = text_of(encounter.partOf)
-    if encounter.status in LEFT_OUT or another or (part_of and context.index.visit(part_of)):
+    if encounter.status in LEFT_OUT or (part_of and context.index.visit(part_of)):
+        return False
+    if _another_counts(encounter, place, context):
         return False
     kind = kind_of(encounter, context.config, context.words)
     return kind == STAY or kind_of_class(class_of(encounter, context.words)) == "unknown"
+
+
+def _another_counts(encounter: Encounter, place: int, context: Context) -> bool:
+    """Whether another line of the id is a stay, or is a later version of what is no stay any more."""
+    table = context.index.tables["Encounter"]
+    row, columns = table.row(encounter.id or ""), table.columns
+    if row < 0 or table.is_valid(row, place):
+        return False
+    own = version_of(encounter.meta), updated_of(encounter.meta)
+    valid = columns["version"][row], columns["updated"][row]
+    later = place > columns["place"][row] if own == valid else is_later(*own, *valid)
+    return columns["kind"][row] == STAY or columns["left_out"][row] == DELETED or not later
 
 
 def _add(resource: Encounter | Condition, code: str, context: Context) -> None:
