@@ -35,6 +35,9 @@ EVENT_TYPES = (
 )
 # UNDATED_DIAGNOSIS//SYSTEM//code, an outcome without a time: only the encounter is known, or not even that.
 UNDATED_DIAGNOSIS = "UNDATED_DIAGNOSIS"
+# DISPUTED_DIAGNOSIS//UNVERIFIED//SYSTEM//code, an outcome: another code of a diagnosis, of a condition that
+# the code of its event denies.
+DISPUTED_DIAGNOSIS = "DISPUTED_DIAGNOSIS"
 # An outcome without a time: the source has one more stay of the subject, which cannot be used; or, with an
 # encounter, the end of that one cannot be read.
 LOST_STAY = "LOST_STAY"

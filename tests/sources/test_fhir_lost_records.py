@@ -1,5 +1,6 @@
 """Stays and diagnoses that cannot be used, or half: labels know that something is missing."""
 
+import json
 from datetime import datetime
 
 import pyarrow as pa
@@ -85,6 +86,19 @@ def test_a_version_that_cannot_be_used_beside_one_that_can_leaves_no_trace(tmp_p
         assert lost(result) == []
 
 
+@pytest.mark.parametrize("before", [{"status": "cancelled"}, {"class": AMB}, {"class": {"code": "Q7"}}])
+@pytest.mark.parametrize("stamps", [("1", "2"), (None, None)])
+def test_a_stay_of_which_an_older_version_alone_can_be_used_leaves_a_trace(tmp_path, before, stamps):
+    lines = [encounter(**before), encounter(period={"start": "soon", "end": "later"})]
+    for line, stamp in zip(lines, stamps, strict=True):
+        line["meta"] = {"versionId": stamp}
+    assert lost(ingest_lines(tmp_path, *lines)) == ["LOST_STAY"]
+    assert lost(ingest_lines(tmp_path, *reversed(lines))) == ["LOST_STAY"] * (stamps[0] is not None)
+    lines[0]["meta"] = {"versionId": "3"}  # the other way round, what can be used is valid
+    if stamps[1]:
+        assert lost(ingest_lines(tmp_path, *lines)) == []
+
+
 def condition(**fields):
     return resource("Condition", code=concept("I10", ICD10), **fields)
 
@@ -126,6 +140,81 @@ def test_a_lost_diagnosis_of_a_known_encounter_names_it(tmp_path):
     line["subject"] = {"reference": "Patient/bo"}
     other = ingest_lines(tmp_path, PATIENT | {"id": "bo"}, encounter(), line)
     assert other.one("outcome")["encounter_id"] is None
+
+
+def doubled(line, key, value):
+    return json.dumps(line).encode()[:-1] + f', "{key}": {json.dumps(value)}}}'.encode()
+
+
+WHOLE = json.dumps(encounter()).encode()
+BO = {"reference": "Patient/bo"}
+
+
+@pytest.mark.parametrize(
+    ("line", "stays"),
+    [
+        (encounter(**{"class": {"code": 4}}), 1),
+        (encounter(**{"class": 4}), 1),
+        (encounter(**{"class": [[]]}), 1),
+        (encounter(period={"start": 2020}), 1),
+        (encounter(period="2020"), 1),
+        (encounter(period={"start": 2020}, **{"class": AMB}), 0),
+        (encounter(period={"start": 2020}, status="cancelled"), 0),
+        (encounter(period={"start": 2020}, status=7), 1),
+        (encounter(identifier={}), 1),
+        (encounter(id=4), 1),
+        (encounter(subject="Patient/ana"), 0),
+        (encounter(period=4, subject={"reference": "Patient/nobody"}), 0),
+        (doubled(encounter(), "status", "cancelled"), 1),
+        (doubled(encounter(**{"class": {"code": "IMP"}}), "class", AMB), 1),
+        (doubled(encounter(), "subject", BO), 2),
+        (WHOLE[:-1], 1),
+        (WHOLE[: WHOLE.index(b'"period"') + 20], 1),
+        (WHOLE[: WHOLE.index(b"Patient/ana") + 9], 0),
+        (WHOLE + b"x", 1),
+        (WHOLE.replace(b'"finished"', b"finished"), 1),
+        (WHOLE.replace(b"finished", b"\xfffinished"), 1),
+        (WHOLE.replace(b'"reference"', b'"identifier": {"value": "7"}, "reference"')[:-1], 1),
+        (json.dumps(observation(contained=[encounter()])).encode()[:-1], 0),
+        (json.dumps(dict(reversed(encounter().items()))).encode() + b"}", 1),
+        (json.dumps(encounter(language="\ud800")).encode(), 1),
+        (json.dumps(dict(reversed(encounter(language="\ud800").items()))).encode(), 1),
+        (b'{"resourceType": "Encounter"', 0),
+        (b"null", 0),
+    ],
+)
+def test_a_line_of_a_stay_that_is_not_decoded_leaves_a_trace_for_labels(tmp_path, line, stays):
+    for around in ([], [observation()]):  # what the decoder guesses
+        result = ingest_lines(tmp_path, PATIENT | {"id": "bo"}, *around, line, *around)
+        assert lost(result) == ["LOST_STAY"] * stays
+        assert all(event["time"] is None for event in result.of("outcome"))
+        assert result.total("quarantined").total() >= 1 - (line == b"null")
+
+
+@pytest.mark.parametrize("line", [encounter(**{"class": {"code": 4}}), WHOLE[:-1]])
+def test_a_line_that_is_not_decoded_beside_one_of_the_same_stay_leaves_no_trace(tmp_path, line):
+    for lines in ([encounter(), line], [line, encounter()]):
+        assert lost(ingest_lines(tmp_path, *lines)) == []
+
+
+DIAGNOSIS = json.dumps(condition(recordedDate="2020-01-02")).encode()
+
+
+@pytest.mark.parametrize(
+    ("line", "code"),
+    [
+        (condition(recordedDate=2020), "ICD10CM//I10"),
+        (condition() | {"code": "I10"}, "NO-CODE//Condition"),
+        (condition() | {"code": {"coding": [{"code": 10}]}}, "NO-CODE//Condition"),
+        (doubled(condition(), "code", concept("J06", ICD10)), "NO-CODE//Condition"),
+        (DIAGNOSIS[:-1], "NO-CODE//Condition"),
+        (DIAGNOSIS.replace(b'"ana"', b"ana").replace(b'"I10"', b"I10"), "NO-CODE//Condition"),
+    ],
+)
+def test_a_line_of_a_diagnosis_that_is_not_decoded_leaves_a_trace_for_labels(tmp_path, line, code):
+    result = ingest_lines(tmp_path, line)
+    assert lost(result) == [f"UNDATED_DIAGNOSIS//UNVERIFIED//{code}"]
+    assert result.total("quarantined").total() == 1
 
 
 def test_lost_results_leave_no_trace(tmp_path):

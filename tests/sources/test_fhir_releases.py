@@ -85,3 +85,31 @@ def test_diagnoses_procedures_and_drugs_of_r5_are_read(tmp_path):
     assert result.one("diagnosis")["encounter_id"] == "e1"
     assert result.one("procedure")["time"].day == 3
     assert result.one("medication_request")["code"] == "ATC//2"
+
+
+DISPOSITIONS = "http://terminology.hl7.org/CodeSystem/discharge-disposition"
+HOME = {"dischargeDisposition": concept("home", DISPOSITIONS)}
+
+
+@pytest.mark.parametrize(
+    ("r4_part", "r5_part", "name"),
+    [
+        ({}, HOW, "EXPIRED"),
+        ({"dischargeDisposition": {}}, HOW, "EXPIRED"),
+        ({"dischargeDisposition": {"text": ""}}, HOW, "EXPIRED"),
+        ({"admitSource": concept("gp")}, HOW, "EXPIRED"),
+        (HOW, {}, "EXPIRED"),
+        (HOW, HOW, "EXPIRED"),
+        (HOME, HOW, "CONFLICTING"),
+        (HOW, HOME, "CONFLICTING"),
+        ({"dischargeDisposition": {"text": "died"}}, HOME, "CONFLICTING"),
+        (HOME, {"dischargeDisposition": {"text": "died"}}, "CONFLICTING"),
+        ({"dischargeDisposition": {"text": "died"}}, {}, "EXPIRED"),
+        (HOME, {}, "HOME"),
+    ],
+)
+def test_what_r4_and_r5_say_of_the_end_of_a_stay_is_evidence_together(tmp_path, r4_part, r5_part, name):
+    line = r5(hospitalization=r4_part, admission=r5_part, period={})
+    result = ingest_lines(tmp_path, line)
+    assert result.one("discharge")["code"] == f"HOSPITAL_DISCHARGE//{name}"
+    assert result.one("admission")["code"].endswith("//GP") == ("admitSource" in r4_part)

@@ -3,16 +3,21 @@
 import itertools
 import json
 
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from chartscan.cohort import Site, record_from_events
+from chartscan.find import find
+from chartscan.schema import EVENTS
 from chartscan.site import Vocabulary
 from chartscan.sources.fhir.resources import Coding, Disposition
 from chartscan.sources.fhir.words import Words
 from chartscan.vocabulary.classes import kind_of
+from chartscan.vocabulary.code_groups import declared_codes
 from chartscan.vocabulary.dispositions import meaning_of
-from fhir_export import PATIENT, concept, encounter, ingest_lines, resource
+from fhir_export import PATIENT, SNOMED, concept, encounter, ingest_lines, resource
 
 HL7 = "http://terminology.hl7.org/CodeSystem/discharge-disposition"
 NUBC = "https://www.nubc.org/CodeSystem/PatDischargeStatus"
@@ -376,3 +381,116 @@ def test_a_diagnosis_is_one_only_where_its_statuses_are_understood(tmp_path, sta
     found = recognition(result).get("diagnosis_status", {"unknown": 0})
     named_unknown = code == "UNVERIFIED//ICD10CM//I10" and "unknown" not in json.dumps(status)
     assert found["unknown"] == named_unknown
+
+
+EXPORTED = {"rule": "export_time", "time": "2024-01-01T00:00:00Z"}
+ICD10 = "http://hl7.org/fhir/sid/icd-10-cm"
+COLD, PRESSURE, POTASSIUM = coding("J06.9", ICD10), coding("I10", ICD10), coding("E87.6", ICD10)
+SNOMED_PRESSURE, LOCAL = coding("38341003", SNOMED), coding("17", "http://here.example/dx")
+
+
+@pytest.mark.parametrize(
+    ("codings", "hypertension", "fluid"),
+    [
+        ([PRESSURE, COLD], None, False),
+        ([COLD, PRESSURE], None, False),
+        ([COLD, SNOMED_PRESSURE], None, False),
+        ([SNOMED_PRESSURE, COLD, LOCAL], None, False),
+        ([PRESSURE, POTASSIUM], None, None),
+        ([COLD, PRESSURE, POTASSIUM], None, None),
+        ([PRESSURE, SNOMED_PRESSURE], True, False),
+        ([PRESSURE, coding("401.9", "icd-9-cm"), LOCAL], True, False),
+        ([LOCAL, COLD, coding("195662009", SNOMED)], False, False),
+        ([COLD, LOCAL, coding("B7", "http://here.example/dx")], None, False),  # declared
+    ],
+)
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"recordedDate": "2020-03-02T09:00:00Z"},
+        {"recordedDate": "2020-03", "encounter": {"reference": "Encounter/e2"}},
+        {"recordedDate": "soon", "onsetDateTime": "2020-03-02"},
+        {"encounter": {"reference": "Encounter/e2"}},
+    ],
+)
+def test_codings_of_a_diagnosis_that_disagree_on_a_condition_leave_it_open(
+    tmp_path, codings, hypertension, fluid, fields
+):
+    home = concept("home", HL7)
+    lines = [
+        stay(home),
+        stay(home, id="e2", period={"start": "2020-03-01T08:00:00Z", "end": "2020-03-05T12:00:00Z"}),
+        stay(home, id="e3", period={"start": "2023-03-01T08:00:00Z", "end": "2023-03-05T12:00:00Z"}),
+        resource("Condition", code={"coding": codings}, **fields),
+    ]
+    site = Vocabulary(diagnoses={"http://here.example/dx|B7": "hypertension"})
+    result = ingest_lines(tmp_path, *lines, vocabulary=site)
+    assert len(result.of("diagnosis")) == 1
+    disputed = result.of("outcome")
+    assert all(e["time"] == result.one("diagnosis")["time"] for e in disputed)
+    events, declared = pa.Table.from_pylist(result.events, EVENTS), declared_codes(site.diagnoses, {})
+    record = record_from_events(events, EXPORTED, site=Site(diagnoses=declared))
+    assert [stay.outcome_without_end for stay in record.encounters] == [False] * 3
+    for task, value in (("hypertension_1y", hypertension), ("fluid_disorder_1y", fluid)):
+        found = find("tasks", task)
+        assert found.label(record, found.DEFAULT)[0].value is value
+    assert result.accounting["flagged"].get("codings_of_a_diagnosis_disagree", 0) == (
+        None in (hypertension, fluid)
+    )
+
+
+GM = "http://fhir.de/CodeSystem/bfarm/icd-10-gm"
+CERTAINTY = "http://fhir.de/StructureDefinition/icd-10-gm-diagnosesicherheit"
+
+
+def certain(letter, code="I10.90", system=GM, **value):
+    said = value or {"valueCoding": {"system": "https://fhir.kbv.de/x", "code": letter}}
+    return coding(code, system) | {"extension": [{"url": "urn:x"}, {"url": CERTAINTY} | said]}
+
+
+@pytest.mark.parametrize(
+    ("codings", "status", "code"),
+    [
+        ([certain("G")], {}, "ICD10GM//I1090"),
+        ([certain("g")], VERIFIED, "ICD10GM//I1090"),
+        ([certain("A")], {}, None),
+        ([certain("V")], VERIFIED, "UNCONFIRMED//ICD10GM//I1090"),
+        ([certain("Z")], VERIFIED, "UNVERIFIED//ICD10GM//I1090"),
+        ([certain("Q")], {}, "UNVERIFIED//ICD10GM//I1090"),
+        ([certain("?")], {}, "ICD10GM//I1090"),  # declared
+        ([certain("", valueCode="A")], {}, "UNVERIFIED//ICD10GM//I1090"),
+        ([certain("", valueCoding=4)], {}, "UNVERIFIED//ICD10GM//I1090"),
+        ([certain("A")], VERIFIED, "UNVERIFIED//ICD10GM//I1090"),
+        ([certain("A")], {"verificationStatus": concept("refuted")}, None),
+        ([certain("A"), certain("G", "I10.91")], {}, "UNVERIFIED//ICD10GM//I1090"),
+        ([certain("V"), coding("38341003", SNOMED)], {}, "UNCONFIRMED//ICD10GM//I1090"),
+        ([coding("I10.90G", GM)], {}, "ICD10GM//I1090G"),
+        ([coding("I10.90A", GM)], {}, None),
+        ([coding("I10.90V", GM)], {}, "UNCONFIRMED//ICD10GM//I1090V"),
+        ([coding("I10.90Z", GM)], {}, "UNVERIFIED//ICD10GM//I1090Z"),
+        ([coding("I10.90Q", GM)], {}, "UNVERIFIED//ICD10GM//I1090Q"),
+        ([coding("I10.90GR", GM)], {}, "ICD10GM//I1090GR"),
+        ([coding("I10.90R", GM)], {}, "ICD10GM//I1090R"),
+        ([coding("I10.90A", "http://hl7.org/fhir/sid/icd-10")], {}, "UNVERIFIED//ICD10//I1090A"),
+        ([coding("I10.90G", "http://hl7.org/fhir/sid/icd-10")], {}, "ICD10//I1090G"),
+        ([coding("S72.001A", ICD10)], {}, "ICD10CM//S72001A"),
+        ([coding("M05.A", ICD10)], {}, "ICD10CM//M05A"),
+    ],
+)
+def test_a_diagnosis_is_as_sure_as_its_letter_of_the_icd_10_gm_says(tmp_path, codings, status, code):
+    condition = resource("Condition", code={"coding": codings}, recordedDate="2020-01-01", **status)
+    site = Vocabulary(diagnosis_status={"icd-10-gm-diagnosesicherheit|?": "confirmed"})
+    if "?" not in json.dumps(codings):
+        site = Vocabulary()
+    result = ingest_lines(tmp_path, condition, vocabulary=site)
+    assert [e["code"] for e in result.events if "I10" in e["code"] or code == e["code"]] == [code] * bool(
+        code
+    )
+    assert result.total("filtered").total() == (code is None)
+    unknown = [
+        w
+        for w in recognition(result).get("diagnosis_status", {"words": []})["words"]
+        if w["how"] == "unknown"
+    ]
+    assert [w["system"] for w in unknown] == ["icd-10-gm-diagnosesicherheit"] * len(unknown)
+    assert unknown or not (code or "").startswith("UNVERIFIED") or "Z" in json.dumps(codings)

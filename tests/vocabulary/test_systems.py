@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chartscan.vocabulary.code_groups import HYPERTENSION
-from chartscan.vocabulary.systems import KNOWN, icd_version, is_diagnosis_system, system_name
+from chartscan.vocabulary.code_groups import FLUID_DISORDER, HYPERTENSION, LIPID_DISORDER, is_understood
+from chartscan.vocabulary.systems import KNOWN, code_of, icd_version, is_diagnosis_system, system_name
 
 NAMES = {
     "ICD10GM": "http://fhir.de/CodeSystem/bfarm/icd-10-gm, http://fhir.de/CodeSystem/dimdi/icd-10-gm, "
@@ -95,3 +95,54 @@ def test_groups_of_diagnoses_match_neither_procedures_nor_words_of_other_systems
     assert all(map(HYPERTENSION.matches, ("ICD9CM//401.9", "ICD9//4019", "SNOMED//38341003")))
     assert all(map(HYPERTENSION.matches, ("DIAGNOSIS//ICD//10//I10", "DIAGNOSIS//ICD//9//4019")))
     assert not HYPERTENSION.matches("DIAGNOSIS//ICD//9//I10")
+
+
+NOT_ONE_CODE_OF_ICD10 = (
+    "J06,I10|I10,J06|J06 I10|I10 J06|J06;I10|J06/I10|N18.9+I12.0*|H36.0*E10.3|I00-I99|I10-I15|I10-15"
+    "|J06.I10|J06.9I10|J06I109|I1O|IO|I1|I|E7|E|1|40|401.9|4019|UNK|I.10|I1.0|I10.9.0|J06.9 (G)|I10?"
+)
+NOT_ONE_CODE_OF_ICD9 = (
+    "40|4|40.1|4.01|401,402|401 402|401-405|4019276|V4|E84|E87|I10|I10.9|401.91.1|40x|.401|401.999|999.401"
+)
+
+
+@pytest.mark.parametrize("system", ["ICD10", "ICD10CM", "ICD10GM", "ICD10DK"])
+@pytest.mark.parametrize("written", NOT_ONE_CODE_OF_ICD10.split("|"))
+def test_what_is_not_one_whole_code_of_icd_10_may_be_any_condition(system, written):
+    for code in (f"{system}//{code_of(system, written)}", f"{system}//{written}"):
+        assert not is_understood(code)
+        assert [group.says(code) for group in (HYPERTENSION, FLUID_DISORDER, LIPID_DISORDER)] == [None] * 3
+
+
+@pytest.mark.parametrize("written", NOT_ONE_CODE_OF_ICD9.split("|"))
+def test_what_is_not_one_whole_code_of_icd_9_may_be_any_condition(written):
+    for code in (f"ICD9CM//{code_of('ICD9CM', written)}", f"ICD9CM//{written}"):
+        assert not is_understood(code)
+        assert [group.says(code) for group in (HYPERTENSION, FLUID_DISORDER, LIPID_DISORDER)] == [None] * 3
+    assert not is_understood(f"DIAGNOSIS//ICD//9//{written}")
+
+
+@pytest.mark.parametrize(
+    ("system", "codes"),
+    [
+        ("ICD10", "I10|I10.9|I10.90|i10.9|J06|L10|U07.1|B95.6!|D50.9|D10"),
+        (
+            "ICD10CM",
+            "S72.001A|T36.0X1A|T07.XXXA|C4A.9|C7B.8|Z3A.01|M05.A|O35.BXX0|C84.Z0|Z91.A10|I82.4Z1|S06.0XAA",
+        ),
+        (
+            "ICD10GM",
+            "I10.-|I10.0-|I10.90G|I10.00A|I10.00V|E14.30+|E14.30†|H36.0*|B95.6!|S72.00GL|H36.0*G|I10-",
+        ),
+        ("ICD10DK", "DI109|DI10|DI10.9|DD509|DO601B1A|DZ038E1"),
+        ("ICD10FR", "K56.6+1|I10|B99.+0"),
+        ("ICD9CM", "401|401.9|40190|4019|038.9|V58.61|V10|E849.7|E8497|E849|M8140/3"),
+        ("DIAGNOSIS//ICD//9", "4019|V5861|E8497"),
+        ("DIAGNOSIS//ICD//10", "I10|S72001A"),
+    ],
+)
+def test_codes_are_read_as_every_edition_writes_them(system, codes):
+    for written in codes.split("|"):
+        for code in (f"{system}//{code_of(system, written)}", f"{system}//{written}"):
+            assert is_understood(code), written
+            assert HYPERTENSION.says(code) is written.upper().lstrip("D").startswith(("I10", "401"))

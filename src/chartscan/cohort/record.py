@@ -18,7 +18,14 @@ from chartscan.cohort.evidence import Life
 from chartscan.cohort.follow_up import FollowUp, follow_up_rule
 from chartscan.cohort.intervals import Interval, interval
 from chartscan.cohort.stays import DEFAULT, Encounter, Stay, StayConfig, merged_stays
-from chartscan.schema import DEATH_BY_DISPOSITION, EVENT_RANK, LOST_STAY, TIME, UNDATED_DIAGNOSIS
+from chartscan.schema import (
+    DEATH_BY_DISPOSITION,
+    DISPUTED_DIAGNOSIS,
+    EVENT_RANK,
+    LOST_STAY,
+    TIME,
+    UNDATED_DIAGNOSIS,
+)
 from chartscan.vocabulary.classes import kind_of
 
 # All that labels are made from. Datasets of earlier versions, and other tools, may lack the last two.
@@ -35,6 +42,7 @@ COLUMNS = [
 
 _STARTS = {"admission": True, "visit_start": False}  # event type -> is a hospital stay
 _ENDS = {"discharge": True, "visit_end": False}
+_DIAGNOSES = (f"{UNDATED_DIAGNOSIS}//", f"{DISPUTED_DIAGNOSIS}//")  # outcomes that are diagnoses
 _KEPT = pa.array([*_STARTS, *_ENDS, "diagnosis", "birth", "death", "outcome"])
 
 _ALIVE = "VITAL_STATUS//ALIVE"  # an outcome: the source says that the patient lives
@@ -232,7 +240,7 @@ def _encounters(rows: Iterable[Row], site: Site, birth: datetime | None) -> tupl
                 ends[open_starts[hospital].pop(), hospital] = row
             else:
                 unpaired += 1
-        elif event_type == "outcome" and encounter_id is not None:
+        elif event_type == "outcome" and encounter_id is not None and not row[1].startswith(_DIAGNOSES):
             outcomes[encounter_id, True] = row
     begun_anywhere = ends.keys() - starts.keys()
     unpaired += len(begun_anywhere)
@@ -298,13 +306,14 @@ def _diagnoses(rows: Iterable[Row], encounters: tuple[Encounter, ...]) -> tuple[
     for encounter in sorted(encounters, key=lambda e: (not e.hospital, e.start)):  # the stay's own start wins
         if encounter.id is not None:
             starts.setdefault(encounter.id, encounter)
-    kept = (row for row in rows if row[2] == "diagnosis" or row[1].startswith(f"{UNDATED_DIAGNOSIS}//"))
+    kept = (row for row in rows if row[2] == "diagnosis" or row[1].startswith(_DIAGNOSES))
     return tuple(_diagnosis(row, starts.get(row[3] or "")) for row in kept)
 
 
 def _diagnosis(row: Row, encounter: Encounter | None) -> Diagnosis:
     _, code, _, encounter_id, known, _, first_known = row
-    code = code.removeprefix(f"{UNDATED_DIAGNOSIS}//")
+    for start in _DIAGNOSES:
+        code = code.removeprefix(start)
     if encounter is not None:
         return Diagnosis(code, encounter.start, encounter_id, encounter.first_start)
     return Diagnosis(code, known, encounter_id, first_known)

@@ -20,8 +20,17 @@ _MEDS_MIMIC = {"DIAGNOSIS//ICD//9//": 9, "DIAGNOSIS//ICD//10//": 10}  # how MIMI
 
 
 _LIKE_A_CODE = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+*/_-]{0,19}")
-# How codes begin. Denmark writes D before every code of its ICD-10 (DI109 is I10.9).
-_CODES = {9: re.compile(r"[VEM]?\d"), 10: re.compile(r"D?(?=[A-Z]\d)")}
+# One whole code: no chapter, no range (I10-I15) and no list of codes. Only ICD-10-CM has a letter in third
+# place, A or B; a letter and two digits after that are a second code, but for its Z91.A10. Denmark writes D
+# before every code (DI109 is I10.9), Germany I10.- for a category and the certainty behind a code (I10.90G),
+# France an extension (K56.6+1); dagger, asterisk and ! may follow a code.
+_ICD10 = re.compile(
+    r"(?:D(?=[A-Z][0-9]))?"
+    r"(?P<bare>[A-Z][0-9][0-9AB]\.?(?![0-9A-Z]*[B-WYZ][0-9]{2})[0-9A-Z]{0,4})"
+    r"-?(?:\+[0-9]|[+*!†#]?[AGVZ]?)"
+)
+_ICD9 = re.compile(r"(?P<bare>(?:[0-9]{3}|V[0-9]{2})\.?[0-9]{0,2}|E[0-9]{3}\.?[0-9]?|M[0-9]{4}/?[0-9]?)[+*]?")
+_FORMS = {9: _ICD9, 10: _ICD10}
 
 
 class CodeGroup(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -38,13 +47,8 @@ class CodeGroup(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         system, _, value = code.partition("//")
         if system == "SNOMED":
             return value in self.snomed
-        version = icd_version(system)
-        for start, of in _MEDS_MIMIC.items():
-            if code.startswith(start):
-                version, value = of, code[len(start) :]
-        prefixes = {9: self.icd9, 10: self.icd10}.get(version or 0, ())
-        bare = value.replace(".", "").upper()
-        return (_CODES[10].sub("", bare, count=1) if version == 10 else bare).startswith(prefixes)
+        version, bare = _icd_code(code)
+        return bare.startswith({9: self.icd9, 10: self.icd10}.get(version or 0, ())) if bare else False
 
     def says(
         self, code: str, systems: frozenset[str] = frozenset(), codes: Mapping[str, str] | None = None
@@ -74,10 +78,19 @@ def is_understood(code: str, systems: frozenset[str] = frozenset()) -> bool:
     system, _, value = code.partition("//")
     if system == "SNOMED":
         return value in _CONCEPTS
-    form = _CODES.get(icd_version(system) or 0)
-    if form:
-        return form.match(value.upper()) is not None
-    return code.startswith(tuple(_MEDS_MIMIC)) or system in systems
+    version, bare = _icd_code(code)
+    return bool(bare) if version else system in systems
+
+
+def _icd_code(code: str) -> tuple[int | None, str]:
+    """The version of the ICD that a code is of, and the bare code; "" where it has not the form of one."""
+    system, _, value = code.partition("//")
+    version = icd_version(system)
+    for start, of in _MEDS_MIMIC.items():
+        if code.startswith(start):
+            version, value = of, code[len(start) :]
+    found = _FORMS[version].fullmatch(value.upper()) if version in _FORMS else None
+    return version, found["bare"].replace(".", "") if found else ""
 
 
 def is_code(code: str) -> bool:

@@ -25,6 +25,14 @@ def name_of(word: str, clinical: bool = False) -> str | None:
     return _NAMES.get(plain)
 
 
+def name_of_certainty(letter: str) -> str | None:
+    """The status that a letter of the ICD-10-GM says: excluded, suspected, state after, confirmed.
+
+    Z may be of years ago, and is no diagnosis of now: unknown. None for other letters.
+    """
+    return {"A": "refuted", "V": UNCONFIRMED, "Z": UNKNOWN, "G": CONFIRMED}.get(letter.strip().upper())
+
+
 def meaning_of(name: str) -> str:
     """CONFIRMED, UNCONFIRMED, WRONG or UNKNOWN."""
     return _OF_NAME.get(name, UNKNOWN)

@@ -86,6 +86,11 @@ _NAMES = {
     "i9cp": "ICD9PROC",
 }
 _SPACE = re.compile(r"\s+")
+# Where the codes of an edition have their dot. E of ICD-9 and D of Denmark have four characters before it.
+_DOTTED = {
+    9: re.compile(r"(?:E[0-9]{3}|[^.]{3})\.[^.]*"),
+    10: re.compile(r"(?:D[A-Z][0-9][^.]|[^.]{3})\.[^.]*"),
+}
 _NO_LETTER = re.compile(r"[^a-z0-9]+")
 _EDITION = re.compile(r"v?\d{1,4}(?:st|nd|rd|th)?[-_. ]?(?:edition|[a-z])?(?:[-_.]\d+)*")  # as a last part
 _ICD = re.compile(
@@ -152,6 +157,12 @@ def name_of_system(url: str, declared: Mapping[str, str]) -> str:
 
 
 def code_of(name: str, written: str) -> str:
-    """A code of the system `name` in the one form that its spellings share: ICD codes have no dots."""
+    """A code of the system `name` in the one form that its spellings share: ICD codes have no dots.
+
+    A dot elsewhere than ICD codes have theirs stays: 40.1 is not 401.
+    """
     value = _SPACE.sub(" ", written.replace("\x00", "").strip())
-    return value.replace(".", "").upper() if name.startswith(("ICD10", "ICD9")) else value
+    if not name.startswith(("ICD10", "ICD9")):
+        return value
+    value, dotted = value.upper(), _DOTTED.get(icd_version(name) or 0)
+    return value.replace(".", "") if dotted is None or dotted.fullmatch(value) else value

@@ -1,6 +1,8 @@
 """Conditions, procedures, immunizations and allergies -> one event each."""
 
-from chartscan.schema import UNDATED_DIAGNOSIS
+from collections.abc import Sequence
+
+from chartscan.schema import DISPUTED_DIAGNOSIS, UNDATED_DIAGNOSIS
 from chartscan.sources.fhir.clock import inside
 from chartscan.sources.fhir.context import Context, Interval, earliest_of, first_time
 from chartscan.sources.fhir.outcomes import Filtered, Quarantined
@@ -14,7 +16,7 @@ from chartscan.sources.fhir.resources import (
 )
 from chartscan.sources.fhir.words import Reading
 from chartscan.vocabulary.code_groups import UNVERIFIED
-from chartscan.vocabulary.diagnosis_statuses import UNCONFIRMED, UNKNOWN, WRONG, meaning_of
+from chartscan.vocabulary.diagnosis_statuses import CONFIRMED, UNCONFIRMED, UNKNOWN, WRONG, meaning_of
 
 _NOT_SAID = Reading("", "not said", "not said")
 _NOT_DONE = {"not-done", "entered-in-error", "preparation"}
@@ -27,7 +29,10 @@ def map_condition(condition: Condition, context: Context) -> None:
     """
     verified = context.words.status_of(condition.verificationStatus)
     course = context.words.status_of(condition.clinicalStatus, clinical=True)
-    status = _certainty(verified, course, context)
+    letter = context.codes.certainty(condition.code)
+    if meaning_of(letter.name) == WRONG and meaning_of(verified.name) == CONFIRMED:
+        letter = letter._replace(name="", how="unknown")
+    status = _certainty(verified, course, context, letter)
     meaning = meaning_of(status.name)
     onset = first_time(condition.onsetDateTime, condition.onsetPeriod)
     context.subject(condition.subject)
@@ -40,12 +45,14 @@ def map_condition(condition: Condition, context: Context) -> None:
         raise Filtered(f"verification {status.name}")
     code = context.codes.code(condition.code, "Condition")
     context.words.count_status(verified)
-    if course.how != "not said":
-        context.words.count_status(course)
-    if status.how != "not said" and meaning == UNKNOWN:
-        code = f"{UNVERIFIED}//{code}"
+    for reading in (course, letter):
+        if reading.how != "not said":
+            context.words.count_status(reading)
     if not unconfirmed or context.config.unconfirmed_diagnoses == "as_diagnosis":
-        _finding(condition, visit, onset, code, "diagnosis", context, context.coding_lag)
+        code, *others = context.codes.disputed(condition.code, code)
+        if status.how != "not said" and meaning == UNKNOWN and not code.startswith(f"{UNVERIFIED}//"):
+            code = f"{UNVERIFIED}//{code}"
+        _finding(condition, visit, onset, code, "diagnosis", context, context.coding_lag, others)
     else:
         _finding(condition, visit, onset, f"UNCONFIRMED//{code}", "observation", context, context.coding_lag)
 
@@ -68,13 +75,15 @@ def _finding(
     event_type: str,
     context: Context,
     lag: int = 0,
+    others: Sequence[str] = (),
 ) -> None:
     """Happened at its onset, else when recorded, else at the end of its encounter.
 
     Known when recorded, else `lag` after the end of its encounter (a discharge diagnosis must not be seen
     before the discharge). Where neither is told, the onset is all there is, and the event is flagged: it may
     be known from the first instant of the onset on, or from birth where only the end of the onset is told. A
-    diagnosis without any time is evidence for labels alone: no model may see it at any moment.
+    diagnosis without any time is evidence for labels alone: no model may see it at any moment. So are
+    `others`, codes that say otherwise than `code`.
     """
     recorded, onsets = _readable(finding.recordedDate, onset, context)
     happened = onsets or recorded
@@ -84,9 +93,10 @@ def _finding(
     if happened is None and event_type == "diagnosis" and not (visit and visit.end is not None):
         context.flags["diagnosis_without_time"] += 1
         place = visit.id if visit else None
-        context.events.add(
-            context.person.subject, None, f"{UNDATED_DIAGNOSIS}//{code}", "outcome", None, place
-        )
+        for one in (code, *others):
+            context.events.add(
+                context.person.subject, None, f"{UNDATED_DIAGNOSIS}//{one}", "outcome", None, place
+            )
         return
     time = inside(happened, visit.end if visit else None, known) if happened else context.time(None, visit)
     available = context.assumed(time, visit, lag) if known is None else known
@@ -97,15 +107,17 @@ def _finding(
         known_from = min(_birth(context), time) if _is_end_alone(finding) else earliest_of(onsets)
     earliest = earliest_of(happened), known_from
     context.check_within(visit, available if onsets else time)
-    context.events.add(
-        context.person.subject,
-        time,
-        code,
-        event_type,
-        available,
-        visit.id if visit else None,
-        earliest=earliest if any(e is not None for e in earliest) else None,
-    )
+    disputed = [(f"{DISPUTED_DIAGNOSIS}//{other}", "outcome") for other in others]
+    for name, kind in [(code, event_type), *disputed]:
+        context.events.add(
+            context.person.subject,
+            time,
+            name,
+            kind,
+            available,
+            visit.id if visit else None,
+            earliest=earliest if any(e is not None for e in earliest) else None,
+        )
 
 
 def _is_end_alone(finding: Condition | AllergyIntolerance) -> bool:
@@ -180,15 +192,16 @@ def map_immunization(immunization: Immunization, context: Context) -> None:
     context.events.add(subject, time, code, "immunization", available, visit.id if visit else None)
 
 
-def _certainty(verified: Reading, course: Reading, context: Context) -> Reading:
+def _certainty(verified: Reading, course: Reading, context: Context, letter: Reading = _NOT_SAID) -> Reading:
     """The status that says less of how sure a finding is; Filtered where it is not true at all.
 
     One that is not understood is flagged.
     """
-    for reading, name in ((verified, "verification"), (course, "clinical status")):
+    named = (verified, "verification"), (course, "clinical status"), (letter, "certainty")
+    for reading, name in named:
         if meaning_of(reading.name) == WRONG:
             raise Filtered(f"{name} {reading.name}")
-    said = [reading for reading in (verified, course) if reading.how != "not said"]
+    said = [reading for reading, _ in named if reading.how != "not said"]
     unknown = [reading for reading in said if meaning_of(reading.name) == UNKNOWN]
     context.flags["unknown_verification_status"] += bool(unknown)
     status = next((r for r in said if meaning_of(r.name) == UNCONFIRMED), next(iter([*unknown, verified])))

@@ -14,13 +14,21 @@ import msgspec
 from msgspec import Raw
 
 from chartscan.errors import DataError
-from chartscan.schema import LOST_STAY
+from chartscan.schema import DISPUTED_DIAGNOSIS, LOST_STAY
 from chartscan.sources.fhir.config import Config
+from chartscan.sources.fhir.identity import lenient
 from chartscan.sources.fhir.remember import remember
-from chartscan.sources.fhir.resources import Coding, Concept
-from chartscan.sources.fhir.words import ABSENT, Words
+from chartscan.sources.fhir.resources import Coding, Concept, DiagnosisConcept, Extension
+from chartscan.sources.fhir.words import ABSENT, CERTAINTY, Reading, Words
 from chartscan.store.recognition import How
-from chartscan.vocabulary.code_groups import UNVERIFIED, conditions_of, declared_codes, is_code, is_understood
+from chartscan.vocabulary.code_groups import (
+    GROUPS,
+    UNVERIFIED,
+    conditions_of,
+    declared_codes,
+    is_code,
+    is_understood,
+)
 from chartscan.vocabulary.spelling import plain_system
 from chartscan.vocabulary.systems import (
     KNOWN,
@@ -56,11 +64,15 @@ RESERVED = {
     UNVERIFIED,
     LOST_STAY,
     "UNDATED_DIAGNOSIS",
+    DISPUTED_DIAGNOSIS,
 }
 NO_SYSTEM, NOTHING_CODED = "no code system", "no code"
 DIAGNOSIS = "Condition"  # the kind of record whose code systems are counted
 _SPACE = re.compile(r"\s+")
 _Key = tuple[str | None, str | None, str | None]
+# Letters behind a code: its certainty and its side. The WHO's codes have none, other editions of their own.
+_LETTERS = re.compile(r"(?:ICD10GM//[A-Z][0-9]{2,4}|ICD10//[A-Z][0-9]{3,4})-?[+*!†#]?(?P<letters>[A-Z]{1,3})")
+_SIDES = "BLR"
 _CONCEPT = msgspec.json.Decoder(Concept | None)
 
 
@@ -157,6 +169,42 @@ class CodeBook:
         """As `find`, for a diagnosis: a code that tells which conditions it means comes first."""
         return self.find(concept, self._rank_of_diagnosis)
 
+    def disputed(self, concept: Concept | None, code: str) -> list[str]:
+        """`code` of a diagnosis, and the codes beside it that say otherwise of which conditions it means.
+
+        `code` is UNVERIFIED where another denies a condition of it. Those after it are UNVERIFIED, and of a
+        condition that `code` denies.
+        """
+        if concept is None or len(concept.coding) < 2:
+            return [code]
+        own, denied, others = self._conditions(code), False, []
+        for other in sorted(set(filter(None, map(self.coding, concept.coding))) - {code}):
+            says = self._conditions(other)
+            denied |= any(mine and of is False for mine, of in zip(own, says, strict=True))
+            if any(mine is False and of for mine, of in zip(own, says, strict=True)):
+                others.append(f"{UNVERIFIED}//{other}")
+        self.flags["codings_of_a_diagnosis_disagree"] += denied or bool(others)
+        return [f"{UNVERIFIED}//{code}" if denied else code, *others]
+
+    def certainty(self, concept: DiagnosisConcept | None) -> Reading:
+        """How sure a diagnosis is by the letters of the ICD-10-GM, in extensions or behind its codes.
+
+        Letters that contradict each other are not understood.
+        """
+        if concept is None:
+            return Reading("", "not said", "not said")
+        letters = _letters_in(concept.extension)
+        for coding in concept.coding:
+            letters += [*_letters_in(coding.extension), *_letters_behind(self.coding(coding) or "")]
+        readings = [self.words.certainty_of(letter) for letter in sorted(set(letters))]
+        if len(readings) < 2:
+            return readings[0] if readings else Reading("", "not said", "not said")
+        return Reading("", "unknown", ", ".join(reading.word for reading in readings), CERTAINTY)
+
+    def _conditions(self, code: str) -> list[bool | None]:
+        """For each group of diagnoses, whether a code is of it; None where that is not known."""
+        return [group.says(code, self._own_systems, self._declared_codes) for group in GROUPS.values()]
+
     def coding(self, coding: Coding) -> str | None:
         """The code of one coding, or None where it names none."""
         key = coding.system, coding.code, coding.display
@@ -247,3 +295,25 @@ class CodeBook:
         if rank is None and (version := icd_version(name)):  # a national edition ranks with the WHO's
             rank = self._ranks.get(f"ICD{version}", self._ranks.get(f"ICD{version}CM"))
         return len(self._ranks) if rank is None else rank, name == UNKNOWN_SYSTEM
+
+
+def _letters_in(raw: Raw) -> list[str]:
+    """The certainties in an extension; "?" for one that cannot be read."""
+    if CERTAINTY.encode() not in bytes(raw):
+        return []
+    found = lenient(raw, list[Extension])
+    named = [one for one in found if (one.url or "").strip().rstrip("/").endswith(CERTAINTY)]
+    letters = [(one.valueCoding.code or "").strip() if one.valueCoding else "" for one in named]
+    return [letter or "?" for letter in letters] if found else ["?"]
+
+
+def _letters_behind(code: str) -> list[str]:
+    """The certainty that stands behind a code, such as G of I10.90G.
+
+    Of an edition that is not named, whose letters may mean something else, it is not understood.
+    """
+    found = _LETTERS.fullmatch(code)
+    letters = [letter for letter in found["letters"] if letter not in _SIDES] if found else []
+    if code.startswith("ICD10GM//"):
+        return letters
+    return [f"{letter}?" for letter in letters if letter in "AVZ"]

@@ -21,7 +21,7 @@ from chartscan.sources.fhir.plain import read_plain
 from chartscan.sources.fhir.references import DELETED
 from chartscan.sources.fhir.repeats import Repeats
 from chartscan.sources.fhir.second_look import verdict_on
-from chartscan.sources.fhir.traces import leave_trace
+from chartscan.sources.fhir.traces import leave_trace, leave_traces_of_line
 from chartscan.sources.fhir.versions import GONE, MERGED, REASONS, Verdict, kind_name
 from chartscan.sources.fhir.wrapped import Records
 from chartscan.store.accounting import UNROUTED
@@ -140,7 +140,10 @@ class Reader:
                     accepted[decoder.kind] += 1
                 except (Filtered, Quarantined, _Duplicate, *FAILURES) as err:
                     self._events.drop_after(rows)
-                    leave_trace(resource, err, first + index, self._context)
+                    if resource is None:
+                        leave_traces_of_line(line, decoder.kind, err, first + index, self._context)
+                    else:
+                        leave_trace(resource, err, first + index, self._context)
                     self._count(err, file, block.place(block.line + index, begin), bytes(line))
         self._repeats.gather()
         self._count_accepted(file, +accepted)

@@ -188,9 +188,50 @@ class Encounter(Resource, gc=False, kw_only=True, rename={"class_": "class"}):
     diagnosis: Raw = Raw()  # list[EncounterDiagnosis], read where it can be
 
     def __post_init__(self) -> None:
-        self.period = self.period or self.actualPeriod
-        self.hospitalization = self.hospitalization or self.admission
+        if self.actualPeriod is not None:
+            self.period = _both_periods(self.period, self.actualPeriod)
+        if self.admission is not None:
+            self.hospitalization = _both(self.hospitalization, self.admission)
         self.status = fhir_word(self.status) if self.status else None
+
+
+def _both_periods(period: Period | None, other: Period) -> Period:
+    """A period, with the times that only the `other` has."""
+    return Period(period.start or other.start, period.end or other.end) if period else other
+
+
+def _both(stay: Hospitalization | None, other: Hospitalization) -> Hospitalization:
+    """What R4 and R5 say of one stay: all of it is evidence."""
+    if stay is None:
+        return other
+    ends = [end for end in (stay.dischargeDisposition, other.dischargeDisposition) if end is not None]
+    return Hospitalization(stay.admitSource or other.admitSource, _all_ends(ends))
+
+
+def _all_ends(ends: list[Disposition]) -> Disposition | None:
+    """One disposition with every coding and text of several, if there are any."""
+    if len(ends) < 2:
+        return ends[0] if ends else None
+    return Disposition(
+        coding=[
+            *(coding for end in ends for coding in end.coding),
+            *(Coding(display=end.text) for end in ends if end.text),
+        ],
+        extension=[extension for end in ends for extension in end.extension],
+    )
+
+
+class DiagnosisCoding(Coding, gc=False, kw_only=True):
+    """A code of a diagnosis; in Germany an extension says how sure it is."""
+
+    extension: Raw = Raw()  # list[Extension], read where it names the certainty
+
+
+class DiagnosisConcept(Concept, gc=False, kw_only=True):
+    """What a diagnosis is."""
+
+    coding: list[DiagnosisCoding] = []  # type: ignore[assignment]
+    extension: Raw = Raw()
 
 
 class Condition(Resource, gc=False, kw_only=True):
@@ -201,7 +242,7 @@ class Condition(Resource, gc=False, kw_only=True):
     meta: Meta | None = None
     clinicalStatus: Status = None
     verificationStatus: Status = None
-    code: Concept | None = None
+    code: DiagnosisConcept | None = None
     subject: Reference | None = None
     encounter: Reference | None = None
     onsetDateTime: str | None = None

@@ -4,40 +4,139 @@ A stay or a diagnosis in quarantine happened all the same, or may have. Its line
 sees; it leaves an outcome without a time, so that labels do not take what is missing for "nothing happened".
 """
 
+import re
+from contextlib import suppress
 from typing import Any
+
+import msgspec
+from msgspec import Raw
 
 from chartscan.schema import LOST_STAY, UNDATED_DIAGNOSIS
 from chartscan.sources.fhir.codes import DIAGNOSIS, NO_CODE
 from chartscan.sources.fhir.context import Context
-from chartscan.sources.fhir.outcomes import UNDATED, Filtered, Quarantined
-from chartscan.sources.fhir.references import text_of
-from chartscan.sources.fhir.resources import Condition, Encounter
+from chartscan.sources.fhir.decode import FAILURES
+from chartscan.sources.fhir.lines import BOM
+from chartscan.sources.fhir.outcomes import DOUBLED_KEY, UNDATED, Filtered, Quarantined
+from chartscan.sources.fhir.ranks import is_later, updated_of, version_of
+from chartscan.sources.fhir.references import DELETED, text_of
+from chartscan.sources.fhir.resources import (
+    Condition,
+    DiagnosisConcept,
+    Encounter,
+    Identifier,
+    Meta,
+    Reference,
+    WrittenClass,
+)
 from chartscan.sources.fhir.stays import LEFT_OUT, STAY, class_of, kind_of
+from chartscan.store.accounting import UNROUTED
 from chartscan.vocabulary.classes import kind_of as kind_of_class
 from chartscan.vocabulary.code_groups import UNVERIFIED
+
+_TYPES: dict[str, Any] = {"Encounter": Encounter, "Condition": Condition}
+_FIELDS: dict[str, dict[str, Any]] = {
+    "Encounter": {
+        "id": str | None,
+        "meta": Meta | None,
+        "status": str | None,
+        "class_": WrittenClass,
+        "identifier": list[Identifier],
+        "subject": Reference | None,
+        "partOf": Reference | None,
+    },
+    "Condition": {
+        "id": str | None,
+        "code": DiagnosisConcept | None,
+        "subject": Reference | None,
+        "encounter": Reference | None,
+    },
+}
+_PARTS = msgspec.json.Decoder(dict[str, Raw])
+_BEGIN = re.compile(
+    rb'\s*\{\s*"resourceType"\s*:\s*"(?P<kind>Encounter|Condition)"(?:\s*,\s*"id"\s*:\s*"(?P<id>[A-Za-z0-9.-]{1,64})")?'
+)
+_KIND = re.compile(rb'"resourceType"\s*:\s*"([A-Za-z]{1,40})"')
+_SUBJECT = re.compile(
+    rb'"subject"\s*:\s*\{(?:[^{}]|\{[^{}]{0,500}\}){0,500}?"reference"\s*:\s*"([^"\\]{1,500})"'
+)
 
 
 def leave_trace(resource: Any, why: Exception, place: int, context: Context) -> None:
     """Tell labels of the stay or diagnosis in a line that gave nothing, unless another line has it."""
     if isinstance(resource, Encounter):
         undated = isinstance(why, Filtered) and why.reason == UNDATED
-        if (undated or isinstance(why, Quarantined)) and _may_be_a_stay(resource, place, context):
+        if (undated or isinstance(why, (Quarantined, *FAILURES))) and _may_be_a_stay(
+            resource, place, context
+        ):
             _add(resource, LOST_STAY, context)
-    elif isinstance(resource, Condition) and isinstance(why, Quarantined):
+    elif isinstance(resource, Condition) and isinstance(why, (Quarantined, *FAILURES)):
         code = context.codes.diagnosis(resource.code) or f"{NO_CODE}//{DIAGNOSIS}"
-        _add(resource, f"{UNDATED_DIAGNOSIS}//{UNVERIFIED}//{code}", context)
+        for one in context.codes.disputed(resource.code, code):
+            unverified = f"{UNVERIFIED}//{one.removeprefix(f'{UNVERIFIED}//')}"
+            _add(resource, f"{UNDATED_DIAGNOSIS}//{unverified}", context)
+
+
+def leave_traces_of_line(line: memoryview, kind: str, why: Exception, place: int, context: Context) -> None:
+    """As `leave_trace`, of a line that was not decoded; `kind` as far as the decoder could tell it.
+
+    A field that is not as FHIR has it is as good as none. Of a line that is no JSON, or says a key twice, the
+    patients alone are read.
+    """
+    if not isinstance(why, Quarantined):
+        return
+    context.events.place = place  # the mappers were not reached
+    raw = bytes(line).removeprefix(BOM)
+    begin = _BEGIN.match(raw)
+    if kind == UNROUTED:
+        named_kinds = [begin["kind"]] if begin else sorted(set(_KIND.findall(raw)))
+        kind = named_kinds[0].decode() if len(named_kinds) == 1 else kind
+    if kind not in _FIELDS:
+        return
+    fields = {} if why.reason == DOUBLED_KEY else _fields(raw, kind)
+    if fields:
+        leave_trace(_TYPES[kind](resourceType=kind, **fields), why, place, context)
+        return
+    resource_id = begin["id"] if begin and why.reason != DOUBLED_KEY else None
+    for text in sorted(set(_SUBJECT.findall(raw))):
+        subject = Reference(text.decode(errors="replace"))
+        named = resource_id.decode() if resource_id else None
+        leave_trace(_TYPES[kind](resourceType=kind, id=named, subject=subject), why, place, context)
+
+
+def _fields(raw: bytes, kind: str) -> dict[str, Any]:
+    """The fields of a line that can be read; none where it is no object."""
+    try:
+        parts = _PARTS.decode(raw)
+    except FAILURES:
+        return {}
+    found = {}
+    for name, of in _FIELDS[kind].items():
+        with suppress(KeyError, *FAILURES):
+            found[name] = msgspec.json.decode(parts[name.removesuffix("_")], type=of)
+    return found
 
 
 def _may_be_a_stay(encounter: Encounter, place: int, context: Context) -> bool:
     """Whether what is lost is a hospital stay of its own, or of an unknown class."""
-    table = context.index.tables["Encounter"]
-    row = table.row(encounter.id or "")
-    another = row >= 0 and not table.is_valid(row, place)
     part_of = text_of(encounter.partOf)
-    if encounter.status in LEFT_OUT or another or (part_of and context.index.visit(part_of)):
+    if encounter.status in LEFT_OUT or (part_of and context.index.visit(part_of)):
+        return False
+    if _another_counts(encounter, place, context):
         return False
     kind = kind_of(encounter, context.config, context.words)
     return kind == STAY or kind_of_class(class_of(encounter, context.words)) == "unknown"
+
+
+def _another_counts(encounter: Encounter, place: int, context: Context) -> bool:
+    """Whether another line of the id is a stay, or is a later version of what is no stay any more."""
+    table = context.index.tables["Encounter"]
+    row, columns = table.row(encounter.id or ""), table.columns
+    if row < 0 or table.is_valid(row, place):
+        return False
+    own = version_of(encounter.meta), updated_of(encounter.meta)
+    valid = columns["version"][row], columns["updated"][row]
+    later = place > columns["place"][row] if own == valid else is_later(*own, *valid)
+    return columns["kind"][row] == STAY or columns["left_out"][row] == DELETED or not later
 
 
 def _add(resource: Encounter | Condition, code: str, context: Context) -> None:

@@ -32,6 +32,7 @@ ABSENT = {
     "http://hl7.org/fhir/data-absent-reason",
     "urn:oid:2.16.840.1.113883.5.1008",
 }
+CERTAINTY = "icd-10-gm-diagnosesicherheit"  # how the address of the extension ends
 _LONGEST_CODE = 40
 _CLASSES_OF_DSTU2 = "http://hl7.org/fhir/encounter-class"
 
@@ -209,6 +210,14 @@ class Words:
             return Reading(meaning, "mapped", word, system, text)
         name = diagnosis_statuses.name_of(word, clinical)
         return Reading(name or "", "recognised" if name else "unknown", word, system, text)
+
+    def certainty_of(self, letter: str) -> Reading:
+        """What a letter of the ICD-10-GM says of how sure a diagnosis is."""
+        meaning = self._statuses.find(letter, CERTAINTY)
+        if meaning:
+            return Reading(meaning, "mapped", letter, CERTAINTY)
+        name = diagnosis_statuses.name_of_certainty(letter)
+        return Reading(name or "", "recognised" if name else "unknown", letter, CERTAINTY)
 
     def count_status(self, reading: Reading) -> None:
         """Count a status of a diagnosis."""
