@@ -1,7 +1,6 @@
 """Every tiny recipe of a sequence model: it trains, answers, is saved and read again, and sees no future."""
 
 import json
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -233,11 +232,11 @@ def test_one_task_is_learned_by_one_model_that_starts_from_a_pretrained_body(mad
     otherwise = [*begun, "sequence.task_token_placement=both", "sequence.visit_tokens_attributed=true"]
     with pytest.raises(ConfigError, match=r'attributed=false, .*placement="end"'):
         run_train(*common, tmp_path / "wrong", made / "labels", otherwise, Silent())
-    shutil.rmtree(tmp_path / "wrong.work")
+    assert not (tmp_path / "wrong.work").exists()
     wrong = [*settings, f"start_from={trained(made, 'bigbird-tiny')}"]
     with pytest.raises(ConfigError, match="no single sequence model"):
         run_train(*common, tmp_path / "wrong", made / "labels", wrong, Silent())
-    shutil.rmtree(tmp_path / "wrong.work")
+    assert not (tmp_path / "wrong.work").exists()
 
 
 def test_a_task_that_cannot_be_learned_alone_is_left_out_and_told(made, tmp_path):
