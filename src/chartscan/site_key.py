@@ -31,7 +31,7 @@ _open: ContextVar[bool] = ContextVar("open", default=False)
 
 @contextmanager
 def open_ids() -> Iterator[None]:
-    """Within, there is no key: for records of nobody, such as those of the demonstration."""
+    """Within, there is no key: for invented records, such as those of the demonstration."""
     token = _open.set(True)
     try:
         yield

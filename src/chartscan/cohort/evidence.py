@@ -31,8 +31,8 @@ COMES_BACK = "disposition says dead, the patient is admitted again later"
 class Life:
     """What is known of a patient's death.
 
-    `by_disposition`: the time of the death is the end of a stay whose disposition says dead, so that it is no
-    evidence beside a disposition. `doubt`: why what is told of the death is not believed.
+    `by_disposition`: the death was made from the disposition of a stay, so it is no evidence beside it.
+    `doubt`: why the death is not believed.
     """
 
     death: Interval | None = None
@@ -134,7 +134,7 @@ def what_is_said(dispositions: Sequence[str]) -> Said:
 
 
 def disposition_of_last(dispositions: Iterable[str]) -> str:
-    """What those of the encounters that may have been the last to end say together, in whatever order.
+    """The disposition that encounters give together of which each may have ended last, in any order.
 
     One that was not understood leaves the answer open, one that says nothing does not. Where one says dead
     and another alive it is the latter: the stay is then "dead, then alive".

@@ -73,7 +73,7 @@ def _section(part: str, declared: Mapping[str, str], blank: Mapping[str, str]) -
 
 
 def _quoted(text: str) -> str:
-    """Text as YAML in double quotes; whatever cannot be printed is escaped."""
+    """Text as YAML in double quotes; what cannot be printed is escaped."""
     return '"' + "".join(map(_escaped, text)) + '"'
 
 

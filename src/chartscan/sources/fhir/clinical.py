@@ -121,7 +121,7 @@ def _finding(
 
 
 def _is_end_alone(finding: Condition | AllergyIntolerance) -> bool:
-    """Whether all that is told of the onset is until when it lasted."""
+    """Whether only the end of the onset is known."""
     period = finding.onsetPeriod
     return not finding.onsetDateTime and period is not None and not period.start
 

@@ -188,7 +188,7 @@ def reason_of(error: Exception, raw: bytes, missing: str = WRONG_TYPE) -> str:
 def has_doubled_key(line: bytes | memoryview) -> bool:
     """Whether an object says one of its keys twice: its values are then less than the line is long.
 
-    The decoder has refused whatever is no JSON before. False for what is no object.
+    The decoder has refused invalid JSON before. False where the line is no object.
     """
     raw = bytes(line).removeprefix(BOM).strip()
     try:

@@ -66,7 +66,7 @@ class Block(NamedTuple):
     """Whole lines of a file, or the records of one line that wraps them.
 
     Records are numbered as if every wrapped one had a line of its own, after the line that wraps it. Where
-    `outcome` is given, it is that of all lines, whatever they say: their type, and why they give nothing.
+    `outcome` is given, it holds for all lines: their type, and why they give nothing.
     `data` is None for one line over the limit, which is not kept.
     """
 

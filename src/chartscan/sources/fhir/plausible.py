@@ -64,7 +64,7 @@ class Window(NamedTuple):
         return self.first <= moment <= self.last
 
     def holds_day(self, midnight: int) -> bool:
-        """Whether every time of this date is plausible, whatever its zone."""
+        """Whether every time of this date is plausible, in any zone."""
         return self.first + MOST_AHEAD <= midnight <= self.last - DAY - MOST_AHEAD
 
 

@@ -54,5 +54,5 @@ def is_later(version: int, updated: int, than_version: int, than_updated: int) -
 
 
 def marked(codings: tuple[Coding, ...], code: str) -> bool:
-    """Whether a server put the mark `code` on a resource, in whatever system."""
+    """Whether a server put the mark `code` on a resource, in any system."""
     return any((coding.code or "").strip().upper() == code for coding in codings)
