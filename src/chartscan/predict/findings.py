@@ -42,7 +42,7 @@ def findings(artifact: Artifact, records: Records, labels: Mapping[str, pa.Table
 def cut_note(task: str, cut: int, asked: int, whose: str = "histories") -> Note:
     """What to say where `cut` of the `asked` histories are longer than the model's context."""
     text = (
-        f"{cut:,} of {asked:,} {whose} ({cut / asked:.0%}) are longer than what the model sees at once. "
+        f"{cut:,} of {asked:,} {whose} ({cut / asked:.1%}) are longer than what the model sees at once. "
         "Their oldest events are left out."
     )
     return Note("cut_histories", text, task, warning=2 * cut > asked)

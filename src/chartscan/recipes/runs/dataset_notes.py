@@ -31,7 +31,7 @@ def _recognition(things: Mapping[str, Mapping[str, Any]]) -> Iterator[Note]:
             named = ", ".join(f"{word['word']} ({word['records']:,})" for word in words)
             yield Note(
                 "unrecognised_words",
-                f"{thing.replace('_', ' ')}: {unknown:,} of {total:,} records ({unknown / total:.0%}) have a "
+                f"{thing.replace('_', ' ')}: {unknown:,} of {total:,} records ({unknown / total:.1%}) have a "
                 f"word that is not recognised: {named}. Say what they mean: chartscan ingest ... --site.",
             )
 
