@@ -41,6 +41,9 @@ DISPUTED_DIAGNOSIS = "DISPUTED_DIAGNOSIS"
 # An outcome without a time: the source has one more stay of the subject, which cannot be used; or, with an
 # encounter, the end of that one cannot be read.
 LOST_STAY = "LOST_STAY"
+# An outcome without a time: the source says of the subject's death one thing and another, and not which is
+# newer; the death here may be none.
+DEATH_DISPUTED = "VITAL_STATUS//DISPUTED"
 # An outcome without a time: the death of the subject was made from a disposition, and proves nothing more.
 DEATH_BY_DISPOSITION = "VITAL_STATUS//DEAD_BY_DISPOSITION"
 EVENT_RANK = {name: rank for rank, name in enumerate(EVENT_TYPES)}

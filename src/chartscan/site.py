@@ -23,7 +23,7 @@ import msgspec
 import yaml
 
 from chartscan.errors import ConfigError
-from chartscan.vocabulary import classes, diagnosis_statuses, dispositions, sexes
+from chartscan.vocabulary import classes, diagnosis_statuses, dispositions, encounter_statuses, sexes
 from chartscan.vocabulary.code_groups import GROUPS, NONE, declared_codes
 from chartscan.vocabulary.systems import system_name
 
@@ -35,6 +35,7 @@ class Vocabulary(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename
     """What words of the source mean: word, or "SYSTEM|word", to a meaning."""
 
     class_: dict[str, str] = {}  # stay, emergency, other, or a code of v3-ActCode
+    encounter_status: dict[str, str] = {}  # a name of encounter_statuses.MEANINGS
     disposition: dict[str, str] = {}  # dead, alive, unknown, or a name of `dispositions`
     systems: dict[str, str] = {}  # address of a code system -> its name, or the address of the standard one
     diagnoses: dict[str, str] = {}  # "SYSTEM|code" -> a name of code_groups.GROUPS, or none
@@ -193,6 +194,7 @@ def _unit(meaning: str, where: str) -> str:
 
 _CHECKS: dict[str, Callable[[str, str], str]] = {
     "class": _one_of(classes.OF_KIND, classes.STAY | classes.EMERGENCY | classes.OTHER),
+    "encounter_status": _one_of(encounter_statuses.MEANINGS, frozenset()),
     "disposition": _one_of(dispositions.OF_MEANING, dispositions.ALIVE | {dispositions.EXPIRED}),
     "systems": _system,
     "diagnoses": _one_of([*GROUPS, NONE], frozenset()),
@@ -202,6 +204,7 @@ _CHECKS: dict[str, Callable[[str, str], str]] = {
 }
 MEANINGS = {
     "class": tuple(classes.OF_KIND),
+    "encounter_status": encounter_statuses.MEANINGS,
     "disposition": tuple(dispositions.OF_MEANING),
     "systems": ("ICD10GM", "ICD10", "ICD10CM", "ICD9CM", "SNOMED", "or a name of its own"),
     "diagnoses": (*GROUPS, NONE),

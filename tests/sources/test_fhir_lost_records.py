@@ -8,6 +8,7 @@ import pytest
 
 from chartscan.cohort import record_from_events
 from chartscan.find import find
+from chartscan.site import Vocabulary
 from fhir_export import PATIENT, concept, encounter, ingest_lines, observation, resource
 
 START, END = "2020-01-01T08:00:00Z", "2020-01-05T12:00:00Z"
@@ -259,3 +260,22 @@ def test_an_encounter_with_a_status_that_is_not_understood_may_be_no_stay(tmp_pa
     assert (counted["recognised"], counted["unknown"]) == ((1, 1) if value is None else (2, 0))
     visit = encounter(id="x", status=status) | {"class": AMB}
     assert not ingest_lines(tmp_path, visit).accounting["flagged"].get("unknown_encounter_status")
+
+
+@pytest.mark.parametrize(
+    ("meaning", "value", "asked"), [("finished", True, 2), ("cancelled", False, 1), ("in-progress", True, 2)]
+)
+def test_a_site_may_declare_what_a_status_of_an_encounter_means(tmp_path, meaning, value, asked):
+    back = encounter(
+        id="x", status="Storniert", period={"start": "2020-01-20T08:00:00Z", "end": "2020-01-22T08:00:00Z"}
+    )
+    site = Vocabulary(encounter_status={"storniert": meaning})
+    result = ingest_lines(tmp_path, encounter(), back, vocabulary=site)
+    record = record_from_events(
+        pa.concat_tables(result.writer.tables), {"rule": "export_time", "time": "2030-01-01"}
+    )
+    outcomes = find("tasks", "readmission_30d").label(record)
+    assert (len(outcomes), outcomes[0].value) == (asked, value)
+    assert not result.accounting["flagged"].get("unknown_encounter_status")
+    counted = result.writer.accounting.recognition.as_dict()["encounter_status"]
+    assert counted["unknown"] == 0

@@ -108,7 +108,9 @@ def test_where_versions_are_equal_or_no_numbers_the_latest_update_counts(tmp_pat
 
 def test_where_nothing_tells_versions_apart_the_later_line_counts_and_it_is_flagged(tmp_path):
     result = ingest_lines(tmp_path, line("Condition", "first"), line("Condition", "second"))
-    assert codes(result) == ["second"]
+    (diagnosis,) = result.of("diagnosis")
+    assert diagnosis["code"].endswith("//second")
+    assert sorted(event["code"].split("//")[1] for event in result.of("outcome")) == ["UNVERIFIED"] * 2
     assert result.accounting["flagged"]["condition_versions_undecided"] == 1
     (warning,) = [w for w in result.accounting["warnings"] if "which is newer" in w]
     assert "1 of type condition" in warning

@@ -476,7 +476,7 @@ def test_a_death_in_doubt_gives_no_labels():
 @pytest.mark.parametrize(
     ("group", "inside", "outside"),
     [
-        (HYPERTENSION, ["ICD9CM//4019", "ICD9CM//405", "ICD10CM//I10", "ICD10CM//I16.9"], ["ICD9CM//4060"]),
+        (HYPERTENSION, ["ICD9CM//4019", "ICD9CM//405", "ICD10CM//I10", "ICD10CM//I1A.0"], ["ICD9CM//4060"]),
         (HYPERTENSION, ["SNOMED//59621000"], ["ICD10CM//O10", "ICD9CM//64201", "ICD10CM//4019", "I10"]),
         (
             HYPERTENSION,

@@ -29,20 +29,19 @@ def meaning(code: str, system: str) -> str | None:
 def test_the_ub04_codes_of_death_mean_death_and_those_of_discharge_do_not(system):
     assert {code for code in map("{:02}".format, range(100)) if meaning(code, system) == "dead"} == {
         "20",
-        "40",
         "41",
-        "42",
     }
     for code in ("01", "1", "02", "03", "06", "07", "21", "50", "51", "62", "63", "65", "70", "81", "95"):
         assert meaning(code, system) == "alive"
-    for code in ("30", "00"):
+    for code in ("30", "00", "40", "42"):
         assert meaning(code, system) == "unknown"
     assert meaning("77", system) is None
 
 
 @pytest.mark.parametrize("system", V2)
 def test_table_0112_of_hl7_v2_agrees_where_it_is_not_left_to_the_states(system):
-    assert [meaning(code, system) for code in ("20", "40", "41", "42")] == ["dead"] * 4
+    assert [meaning(code, system) for code in ("20", "41")] == ["dead"] * 2
+    assert [meaning(code, system) for code in ("40", "42")] == ["unknown"] * 2
     assert [meaning(code, system) for code in ("01", "07", "09")] == ["alive"] * 3
     assert [meaning(code, system) for code in ("10", "21", "35")] == [None] * 3
 
@@ -83,7 +82,7 @@ def test_a_bare_number_means_nothing_outside_of_its_system(number, system):
 DEAD = (
     "Expired, EXP, died, Dead, DECEASED, Patient died, Patient deceased, died in hospital, "
     "Death in hospital, "
-    "Expired in a medical facility, Expired at home, Expired - place unknown, Discharged deceased, "
+    "Expired in a medical facility, Discharged deceased, "
     "Dead (finding), Patient deceased during stay (discharge status = dead), "
     "Died within 24 hours of admission, "
     "expired with autopsy, Expired (no autopsy), Died in ED, verstorben, Tod, Exitus letalis, Décès, décédé, "
@@ -113,6 +112,12 @@ def test_common_words_for_death_are_understood(text):
     assert name_of_text(text.upper()) == name_of_text(f"  {text.lower()} ") == dispositions.EXPIRED
 
 
+@pytest.mark.parametrize("text", ["Expired at home", "EXPIRED - PLACE UNKNOWN", "died at home", "dead, home"])
+def test_a_death_at_home_or_at_an_unknown_place_is_understood_and_is_none_in_hospital(text):
+    assert name_of_text(text) == dispositions.ELSEWHERE
+    assert meaning_of(dispositions.ELSEWHERE) == "unknown"
+
+
 @pytest.mark.parametrize("text", ALIVE.split(", "))
 def test_common_words_for_a_discharge_are_understood(text):
     assert meaning_of(name_of_text(text)) == "alive"
@@ -127,4 +132,5 @@ def test_texts_that_only_contain_such_a_word_are_not_guessed(text):
 @given(st.text(max_size=40))
 def test_what_is_understood_is_always_a_name_with_a_meaning(text):
     name = name_of_text(text)
-    assert name is None or name in dispositions.ALIVE | {dispositions.EXPIRED, dispositions.UNKNOWN}
+    others = {dispositions.EXPIRED, dispositions.ELSEWHERE, dispositions.UNKNOWN}
+    assert name is None or name in dispositions.ALIVE | others

@@ -8,6 +8,7 @@ all of it agrees; evidence that conflicts, or was not understood, gives None wit
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from functools import reduce
 from typing import Literal, NamedTuple
 
 from chartscan.cohort.intervals import Interval
@@ -32,7 +33,7 @@ class Life:
     """What is known of a patient's death.
 
     `by_disposition`: the death was made from the disposition of a stay, so it is no evidence beside it.
-    `doubt`: why the death is not believed.
+    `doubt`: why the death is not believed. `disputed`: it may be that nothing of it is true.
     """
 
     death: Interval | None = None
@@ -40,6 +41,7 @@ class Life:
     said_alive: bool = False
     by_disposition: bool = False
     doubt: str = ""
+    disputed: bool = False
 
     def after(self, reasons: Iterable[str]) -> "Life":
         """What is left of it where the stays of the patient ended unknown for these reasons."""
@@ -50,8 +52,8 @@ class Life:
 
     @property
     def contradicted(self) -> bool:
-        """Whether the patient is said to be dead and to live."""
-        return self.said_alive and (self.dead_without_time or self.death is not None)
+        """Whether the patient is said to be dead, and also to live, or may be."""
+        return (self.said_alive or self.disputed) and (self.dead_without_time or self.death is not None)
 
 
 NOT_SAID = Life()
@@ -87,9 +89,10 @@ def ending(
     day of a discharge that says nothing, happened in hospital.
     """
     if life.contradicted:
-        readings = replace(life, said_alive=False), Life(said_alive=True)
+        readings = [replace(life, said_alive=False, disputed=False), Life(said_alive=True)]
+        readings += [NOT_SAID] if life.disputed else []
         rest = comes_back, same_day_in_hospital
-        return _agreed(*(ending(dispositions, start, end, reading, *rest) for reading in readings))
+        return _agreed([ending(dispositions, start, end, reading, *rest) for reading in readings])
     said = what_is_said(dispositions)
     of_its_own = life.by_disposition and said in ("dead", "dead, then alive", "conflict")
     told = replace(life, death=None) if of_its_own else life
@@ -108,13 +111,14 @@ def ending(
     return Ending(died, reason, end)
 
 
-def _agreed(one: Ending, other: Ending) -> Ending:
-    """What two readings of a death say of a stay together."""
-    ends = [e for e in (one.end, other.end) if e is not None]
-    end = ends[0].united(ends[-1]) if ends else None
-    if one.died is None or one.died != other.died:
+def _agreed(readings: Sequence[Ending]) -> Ending:
+    """What all readings of a death say of a stay together."""
+    ends = [one.end for one in readings if one.end is not None]
+    end = reduce(Interval.united, ends) if ends else None
+    died = {one.died for one in readings}
+    if len(died) > 1 or None in died:
         return Ending(None, DEAD_AND_LIVES, end)
-    return one._replace(end=end)
+    return readings[0]._replace(end=end)
 
 
 def what_is_said(dispositions: Sequence[str]) -> Said:

@@ -20,6 +20,7 @@ from chartscan.cohort.intervals import Interval, interval
 from chartscan.cohort.stays import DEFAULT, Encounter, Stay, StayConfig, merged_stays
 from chartscan.schema import (
     DEATH_BY_DISPOSITION,
+    DEATH_DISPUTED,
     DISPUTED_DIAGNOSIS,
     EVENT_RANK,
     LOST_STAY,
@@ -203,7 +204,8 @@ def _life(rows: Iterable[Row]) -> Life:
         death = death.within(other) if death.overlaps(other) else death.united(other)
     outcomes = {row[1] for row in rows if row[2] == "outcome"}
     said_alive, by_disposition = _ALIVE in outcomes, DEATH_BY_DISPOSITION in outcomes
-    return Life(death, bool(deaths) and death is None, said_alive, by_disposition)
+    disputed = DEATH_DISPUTED in outcomes
+    return Life(death, bool(deaths) and death is None, said_alive, by_disposition, disputed=disputed)
 
 
 def _row_order(row: Row) -> tuple[datetime, int, str, str, datetime]:

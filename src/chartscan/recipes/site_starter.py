@@ -10,6 +10,7 @@ from chartscan.store.recognition import OTHER_WORDS, Recognition, Word, title_of
 
 SECTIONS = {  # thing of the account -> section of the site file's vocabulary
     "class": "class",
+    "encounter_status": "encounter_status",
     "disposition": "disposition",
     "diagnosis_system": "systems",
     "diagnosis": "diagnoses",

@@ -23,7 +23,7 @@ _TITLES = {
     "diagnosis": "diagnosis code",
     "diagnosis_status": "diagnosis status",
 }
-_NOT_DECLARED = ("parameter", "encounter_status")  # things whose words no site file can declare
+_NOT_DECLARED = ("parameter",)  # things whose words no site file can declare
 _LONGEST_CODE, _LONGEST = 40, 200
 _KEYS = {"recognised": "recognised", "mapped": "mapped", "unknown": "unknown", "not said": "not_said"}
 _RANK = {"unknown": 0, "mapped": 1, "recognised": 2, "not said": 3}

@@ -17,7 +17,14 @@ from chartscan.tasks import _at_discharge
 from chartscan.tasks._title import counted, titled
 from chartscan.vocabulary.code_groups import CodeGroup
 
-DEPENDS_ON = ("class", "disposition", "diagnosis_system", "diagnosis", "diagnosis_status")
+DEPENDS_ON = (
+    "class",
+    "encounter_status",
+    "disposition",
+    "diagnosis_system",
+    "diagnosis",
+    "diagnosis_status",
+)
 
 
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -7,7 +7,7 @@ from chartscan.vocabulary.code_groups import HYPERTENSION
 
 TITLE = "New hypertension within a year"
 DESCRIPTION = (
-    "Hypertensive disease (ICD-10 I10-I16, ICD-9 401-405) "
+    "Hypertensive disease (ICD-10 I10-I1A, ICD-9 401-405) "
     "coded for the first time on an encounter that starts within 365 days after discharge. "
     "Predicted at discharge, for patients who leave alive and never had it coded."
 )

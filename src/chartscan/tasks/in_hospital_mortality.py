@@ -15,7 +15,7 @@ DESCRIPTION = (
 )
 
 
-DEPENDS_ON = ("class", "disposition")
+DEPENDS_ON = ("class", "encounter_status", "disposition")
 
 
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

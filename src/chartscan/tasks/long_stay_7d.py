@@ -15,7 +15,7 @@ DESCRIPTION = (
 )
 
 
-DEPENDS_ON = ("class",)
+DEPENDS_ON = ("class", "encounter_status")
 
 
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -16,7 +16,7 @@ DESCRIPTION = (
 SETTLED_BY = ("admission", "death")  # the event types after which nothing changes an answer
 
 
-DEPENDS_ON = ("class", "disposition")
+DEPENDS_ON = ("class", "encounter_status", "disposition")
 
 
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

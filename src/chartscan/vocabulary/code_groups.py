@@ -3,7 +3,7 @@
 What is no code of a group is known not to be its condition only where the code tells: an ICD code does, a
 SNOMED concept in no list here does not, unless the site declares it.
 
-ICD prefixes follow the three-character titles (ICD-9-CM 401-405, 276, 272; ICD-10 I10-I16, E86-E87, E78),
+ICD prefixes follow the three-character titles (ICD-9-CM 401-405, 276, 272; ICD-10 I10-I1A, E86-E87, E78),
 which every national edition shares. Hypertension in pregnancy (642, O10-O16) is not part of hypertension.
 SNOMED CT is matched by the common concepts listed here, without its hierarchy.
 """
@@ -116,7 +116,7 @@ def declared_codes(meanings: Mapping[str, str], systems: Mapping[str, str]) -> d
 HYPERTENSION = CodeGroup(
     "hypertension",
     icd9=("401", "402", "403", "404", "405"),
-    icd10=("I10", "I11", "I12", "I13", "I14", "I15", "I16"),
+    icd10=("I10", "I11", "I12", "I13", "I14", "I15", "I16", "I1A"),
     snomed=("38341003", "59621000"),  # hypertensive disorder, essential hypertension
 )
 FLUID_DISORDER = CodeGroup(

@@ -33,9 +33,9 @@ _LEFT = {  # codes that the UB-04 form and HL7 v2 table 0112 share
     "09": "OTHER-HCF",
     "20": "EXPIRED",
     "30": "UNKNOWN",
-    "40": "EXPIRED",
+    "40": "DIED_ELSEWHERE",  # at home
     "41": "EXPIRED",
-    "42": "EXPIRED",
+    "42": "DIED_ELSEWHERE",  # at an unknown place
 }
 _UB04 = _LEFT | {
     "00": "UNKNOWN",

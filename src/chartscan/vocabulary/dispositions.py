@@ -15,6 +15,7 @@ EXPIRED = "EXPIRED"  # the one name for every way of saying that the patient die
 LIVING = "ALIVE"  # left alive, and nothing is said of where to
 CONFLICT = "CONFLICTING"  # one encounter says both that the patient died and that the patient lived
 UNKNOWN = "UNKNOWN"
+ELSEWHERE = "DIED_ELSEWHERE"  # dead, at home or at an unknown place: no word on a death in hospital
 SILENT = frozenset({"", "UNK", UNKNOWN})  # nothing was said
 OF_MEANING = {"dead": EXPIRED, "alive": LIVING, "unknown": UNKNOWN}  # what a site file may write
 
@@ -105,6 +106,7 @@ _BESIDE_DISCHARGE = _DISCHARGE | {
     "was",
 }
 _BESIDE_THE_POINT = re.compile(r" ?(?:(?:(?:with|without|no|w|w o) )?(?:an )?autopsy|place unknown)")
+_AT_HOME = re.compile(r"\bhome\b|\bplace unknown\b")
 
 
 def meaning_of(name: str) -> Meaning:
@@ -125,7 +127,7 @@ def name_of_text(text: str) -> str | None:
     if word in _NAMES:
         return _NAMES[word]
     if _is_death(word):
-        return EXPIRED
+        return ELSEWHERE if _AT_HOME.search(word) else EXPIRED
     leaving = _LEAVING.match(word)
     return _alive(word[leaving.end() :]) if leaving and leaving.end() else None
 

@@ -52,8 +52,8 @@ class SetTask:
 
     @property
     def DEPENDS_ON(self) -> tuple[str, ...]:
-        """Things whose words the answers depend on: class, disposition, diagnosis_system, diagnosis,
-        diagnosis_status."""
+        """Things whose words the answers depend on: class, encounter_status, disposition, diagnosis_system,
+        diagnosis, diagnosis_status."""
         own: tuple[str, ...] = getattr(self.module, "DEPENDS_ON", ())
         return own
 

@@ -13,6 +13,7 @@ from chartscan.store.recognition import unknown_words
 
 _RECORDS = {
     "class": "encounters have a class",
+    "encounter_status": "encounters have a status",
     "disposition": "hospital stays end with a disposition",
     "diagnosis_system": "diagnoses are coded in a system",
     "diagnosis": "diagnoses have a code",

@@ -7,16 +7,17 @@ from chartscan.sources.fhir.periods import Span, span_of
 from chartscan.sources.fhir.resources import Encounter
 from chartscan.sources.fhir.stays import (
     EMERGENCY,
-    GOING_ON,
     ICU,
-    LEFT_OUT,
     STAY,
     class_of,
     count_words,
     disposition_of,
     first_code,
+    goes_on,
     is_doubtful,
+    is_left_out,
     kind_of,
+    may_be_a_stay,
     priority_of,
 )
 from chartscan.sources.fhir.words import Words
@@ -29,8 +30,8 @@ def map_encounter(encounter: Encounter, context: Context) -> None:
     """The start and, where it is over, the end of an encounter; how a stay ended even without its end."""
     if not encounter.id:
         raise Quarantined(NO_ID)
-    if encounter.status in LEFT_OUT:
-        raise Filtered(f"status {encounter.status}")
+    if is_left_out(encounter, context.words):
+        raise Filtered(f"status {context.words.encounter_status_of(encounter.status).name}")
     subject = context.subject(encounter.subject)
     span = span_of(encounter.period, context.clock, context.person.zones)
     register = context.index.register
@@ -56,17 +57,20 @@ def map_encounter(encounter: Encounter, context: Context) -> None:
             first, last = moment
             earliest = (first, first) if first != last else None
             context.events.add(subject, last, code, event_type, last, encounter.id, earliest=earliest)
+    told = _is_told(disposition, encounter, span, context.words)
+    if row >= 0 and register.encounters.is_undecided(row) and may_be_a_stay(alone, encounter, context.words):
+        context.events.add(subject, None, LOST_STAY, "outcome", None)
     if kind == STAY and "encounter_end_unreadable" in span.flags:
         context.events.add(subject, None, LOST_STAY, "outcome", None, encounter.id)
-    elif kind == STAY and span.end is None and span.start and _is_told(disposition, encounter, span):
+    elif kind == STAY and span.end is None and span.start and told:
         start = span.start[1]
         context.events.add(subject, start, f"HOSPITAL_OUTCOME//{disposition}", "outcome", start, encounter.id)
 
 
-def _is_told(disposition: str, encounter: Encounter, span: Span) -> bool:
+def _is_told(disposition: str, encounter: Encounter, span: Span, words: Words) -> bool:
     """Whether a disposition without an end says how a stay ended. While a patient is still in hospital,
     "home" is where the patient is meant to go."""
-    going_on = encounter.status in GOING_ON or "encounter_end_implausible" in span.flags
+    going_on = goes_on(encounter, words) or "encounter_end_implausible" in span.flags
     return disposition not in SILENT and not (going_on and meaning_of(disposition) == "alive")
 
 

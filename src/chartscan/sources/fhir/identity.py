@@ -107,14 +107,16 @@ class Numbers:
         return len(np.unique(pairs[np.concatenate([shared, shared + 1]), 1]))
 
 
-def refuse_two_servers(patients: int, encounters: int) -> None:
-    """DataError where ids stand for two people, or two stays of two people."""
-    if patients or encounters:
+def refuse_two_servers(patients: int, encounters: int, others: int = 0) -> None:
+    """DataError where ids stand for two people, or for records of two people."""
+    if patients or encounters or others:
+        found = {"patient": patients, "encounter": encounters, "other": others}
+        ids = " and ".join(f"{count} {name} ids" for name, count in found.items() if count)
         raise DataError(
-            f"{patients} patient ids and {encounters} encounter ids of this export each name two different "
-            "people: these are records of two servers, whose ids overlap. Ingest each server's files as an "
-            "export of its own, with its own namespace (--set namespace=...). If it is one server, say so: "
-            "--set one_server=true. Then of two versions the valid one counts."
+            f"{ids} of this export each name two different people: these are records of two servers, whose "
+            "ids overlap. Ingest each server's files as an export of its own, with its own namespace (--set "
+            "namespace=...). If it is one server, say so: --set one_server=true. Then of two versions the "
+            "valid one counts."
         )
 
 

@@ -24,6 +24,7 @@ from chartscan.sources.fhir.wrapped import Records
 Report = Callable[[InputFile, int], None]
 Judge = Callable[[str, Any], None]  # raises Filtered or Quarantined where a resource gives nothing
 _WANTED = re.compile(rb'"resourceType"\s*:\s*"(%b)"' % "|".join(REFERENCE_TYPES).encode())
+NOWHERE = -1  # the place of events that no line gave alone
 _LEFT_OUT = {TEST_PATIENT: TEST, TAGGED_DELETED: DELETED}
 
 
@@ -95,9 +96,9 @@ class Index:
         except (Filtered, Quarantined):
             return
         if self._decoder.kind in self.tables:
-            self._put(self._decoder.kind, resource, place, raw, judge)
+            self._put(self._decoder.kind, resource, place, judge)
 
-    def _put(self, kind: str, resource: Any, place: int, raw: bytes, judge: Judge) -> None:
+    def _put(self, kind: str, resource: Any, place: int, judge: Judge) -> None:
         try:
             judge(kind, resource)
             left_out = KEPT
@@ -109,7 +110,7 @@ class Index:
             self.register.check_patient(resource, place, stamp_of(resource.meta))
         elif isinstance(resource, Encounter):
             self.register.check_encounter(resource, stamp_of(resource.meta))
-        row = self.tables[kind].put(resource.id, place, resource.meta, raw, left_out)
+        row = self.tables[kind].put(resource, place, left_out)
         if row < 0:
             return
         if isinstance(resource, Patient):

@@ -17,6 +17,10 @@ class Quarantined(Exception):
         self.reason = reason
 
 
+class Duplicate(Exception):
+    """The line repeats a resource of which another line is the valid version."""
+
+
 TAGGED_DELETED = "tagged deleted"
 TEST_PATIENT = "test patient"
 TEST_DATA = "test data"

@@ -1,10 +1,20 @@
 """Patients -> birth, death, and facts without a time: sex, race, ethnicity."""
 
-from chartscan.schema import DEATH_BY_DISPOSITION
+from chartscan.schema import DEATH_BY_DISPOSITION, DEATH_DISPUTED
 from chartscan.sources.fhir.context import Context
 from chartscan.sources.fhir.outcomes import NO_ID, Quarantined
 from chartscan.sources.fhir.resources import Patient, Reference
-from chartscan.sources.fhir.vital import ALIVE, DEAD, DEAD_AND_ALIVE, Interval, Vital, vital_of
+from chartscan.sources.fhir.vital import (
+    ALIVE,
+    DEAD,
+    DEAD_AND_ALIVE,
+    DISPUTED,
+    DISPUTED_DEATH,
+    UNSAID,
+    Interval,
+    Vital,
+    vital_of,
+)
 
 _US_CORE = {
     "http://hl7.org/fhir/us/core/StructureDefinition/us-core-race": "RACE",
@@ -20,6 +30,12 @@ def map_patient(patient: Patient, context: Context) -> None:
         raise Quarantined(NO_ID)
     subject = context.subject(Reference(f"Patient/{patient.id}"))
     vital = vital_of(patient, context.clock, context.person.zones)
+    status = context.index.register.status(patient.id)
+    if status == UNSAID:  # also where one line says alive and another nothing
+        vital = vital._replace(status=UNSAID)
+    elif status == DISPUTED:
+        death = context.index.register.death(patient.id)
+        vital = vital._replace(death=death, status=DEAD, flags=(*vital.flags, DISPUTED_DEATH))
     context.flags.update(vital.flags)
     if context.person.patient_id != patient.id:
         context.flags["merged_patient"] += 1
@@ -65,6 +81,8 @@ def _death(vital: Vital, subject: int, context: Context) -> None:
     Where only the fact is known, the end of the last stay with a deadly outcome is taken; such a stay is the
     fact too, unless the patient is said to live. Labels are told that such a time is of a disposition.
     """
+    if DISPUTED_DEATH in vital.flags:
+        context.events.add(subject, None, DEATH_DISPUTED, "outcome", None)
     if DEAD_AND_ALIVE in vital.flags:
         context.events.add(subject, None, "VITAL_STATUS//ALIVE", "outcome", None)
     if vital.death is not None:

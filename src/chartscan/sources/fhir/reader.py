@@ -13,14 +13,15 @@ from chartscan.sources.fhir.config import Config
 from chartscan.sources.fhir.context import Context, Person
 from chartscan.sources.fhir.decode import FAILURES, LineDecoder, reason_of
 from chartscan.sources.fhir.events import EventBuffer
+from chartscan.sources.fhir.identity import refuse_two_servers
 from chartscan.sources.fhir.index import Index, Judge, Report, place_of
 from chartscan.sources.fhir.lines import Block, BrokenFile, InputFile, LineCount
 from chartscan.sources.fhir.mappers import map_resource, refuse_marked
-from chartscan.sources.fhir.outcomes import DELETED_PATIENT, NO_ID, Filtered, Quarantined
+from chartscan.sources.fhir.outcomes import DELETED_PATIENT, NO_ID, Duplicate, Filtered, Quarantined
 from chartscan.sources.fhir.plain import read_plain
 from chartscan.sources.fhir.references import DELETED
-from chartscan.sources.fhir.repeats import Repeats
-from chartscan.sources.fhir.second_look import verdict_on
+from chartscan.sources.fhir.repeats import Repeats, by_file
+from chartscan.sources.fhir.second_look import leave_doubts, verdict_on
 from chartscan.sources.fhir.traces import leave_trace, leave_traces_of_line
 from chartscan.sources.fhir.versions import GONE, MERGED, REASONS, Verdict, kind_name
 from chartscan.sources.fhir.wrapped import Records
@@ -30,10 +31,6 @@ from chartscan.store.writer import DatasetWriter
 
 UNDECIDED = "_versions_undecided"  # how such flags end
 _LINES_AT_ONCE = 32  # decoded Observations that the processor's cache holds beside all else
-
-
-class _Duplicate(Exception):
-    """The line repeats a resource of which another line is the valid version."""
 
 
 class Reader:
@@ -91,6 +88,7 @@ class Reader:
         self._context.refuse_two_servers()
         self._events.flush()
         verdict = self._verdict(report)
+        self._doubt(verdict)
         self._apply(verdict)
         self._hand_over_patients(self._context.placeholders)
         context, accounting = self._context, self._writer.accounting
@@ -138,7 +136,7 @@ class Reader:
                     resource = decoder.decode(line)
                     self._map(resource, decoder.kind, first + index)
                     accepted[decoder.kind] += 1
-                except (Filtered, Quarantined, _Duplicate, *FAILURES) as err:
+                except (Filtered, Quarantined, Duplicate, *FAILURES) as err:
                     self._events.drop_after(rows)
                     if resource is None:
                         leave_traces_of_line(line, decoder.kind, err, first + index, self._context)
@@ -183,7 +181,7 @@ class Reader:
         if row < 0 or not table.is_valid(row, place):
             self._judge(kind, resource)  # what cannot be used is no duplicate
         if row >= 0 and not table.is_valid(row, place):
-            raise _Duplicate
+            raise Duplicate
         refuse_marked(kind, resource.meta)
         if table.left_out(resource.id) == DELETED:
             raise Filtered(DELETED_PATIENT if kind == "Patient" else REASONS[GONE])
@@ -192,7 +190,7 @@ class Reader:
             self._patients[resource.id] = self._context.person
 
     def _warn_of_undecided(self, verdict: Verdict) -> None:
-        """Tell of ids that the order of lines alone decides: their events and labels may be wrong."""
+        """Tell of ids that the order of lines alone decides: their events may be wrong."""
         counts = {name: table.undecided for name, table in self._index.tables.items() if table.undecided}
         for flag, count in verdict.flags.items():
             if flag.endswith(UNDECIDED):
@@ -201,8 +199,8 @@ class Reader:
             found = ", ".join(f"{count} of type {name.lower()}" for name, count in counts.items())
             self._writer.accounting.warn(
                 f"Different lines have one id, and no version or time tells which is newer: {found}. "
-                "The last line counts, in the order of file names. Export again with meta.versionId or "
-                "meta.lastUpdated, or one server at a time."
+                "The last line counts, in the order of file names, and labels that depend on which of them "
+                "is valid are left out. Export again with meta.versionId or meta.lastUpdated."
             )
 
     def _verdict(self, report: Report) -> Verdict:
@@ -210,6 +208,15 @@ class Reader:
         repeated = self._repeats.found(self._index.deletions)
         files, folder = list(self._files.values()), self._writer.spool_folder / "versions"
         return verdict_on(repeated, files, self._records, self._config, self._index, folder, report)
+
+    def _doubt(self, verdict: Verdict) -> None:
+        """Leave open what undecided Conditions say; DataError where ids name two patients."""
+        if not self._config.one_server:
+            refuse_two_servers(0, 0, verdict.of_two_patients)
+        if len(verdict.undecided):
+            files, lines = list(self._files.values()), by_file(verdict.undecided)
+            leave_doubts(lines, files, self._records, self._config, self._judge, self._context)
+            self._events.flush()
 
     def _apply(self, verdict: Verdict) -> None:
         """Drop and delay events as the versions say, and count their lines as what became of them."""

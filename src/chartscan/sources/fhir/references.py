@@ -6,13 +6,16 @@ keys and numbers only, so that a million encounters cost some 150 MB.
 
 import hashlib
 from array import array
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import msgspec
 
 from chartscan.errors import DataError
 from chartscan.sources.fhir.ranks import is_later, updated_of, version_of
 from chartscan.sources.fhir.resources import Meta, Reference
 
 KEPT, LEFT_OUT, TEST, DELETED = range(4)  # whether a resource counts, and why not
+_ENCODER = msgspec.json.Encoder()
 _COLUMNS = ("check", "place", "version", "updated", "digest", "left_out")
 
 
@@ -33,25 +36,26 @@ def key_of(kind: str, resource_id: str) -> tuple[int, int]:
     return int.from_bytes(hashed[:8]) >> 1, int.from_bytes(hashed[8:]) >> 1
 
 
-def digest_of(raw: bytes) -> int:
-    """63 bits that tell whether two lines say the same."""
-    return int.from_bytes(hashlib.blake2b(raw.strip(), digest_size=8).digest()) >> 1
+def digest_of(resource: Any) -> int:
+    """63 bits that tell whether two resources say the same, in all that is read of them."""
+    return int.from_bytes(hashlib.blake2b(_ENCODER.encode(resource), digest_size=8).digest()) >> 1
 
 
 class Table:
     """Resources of one type: which line is the valid version of each id, and numbers kept beside it.
 
-    `put` keeps the highest version, else the latest update, else the later line. Rows never move.
+    `put` keeps the highest version, else the latest update, else the later line. Rows never move. An id is
+    undecided where only the order of lines says which of two that differ is valid.
     """
 
     def __init__(self, kind: str, *columns: str):
         self.conflicts = 0  # lines that gave an id another content
-        self.undecided = 0  # of them, those that only the order of lines decides
         self.deleted_and_exported = 0  # ids
         self.columns = {name: array("q") for name in (*_COLUMNS, *columns)}
         self._kind = kind
         self._rows: dict[int, int] = {}
         self._deleted: set[int] = set()  # keys
+        self._undecided: set[int] = set()  # rows
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -63,6 +67,15 @@ class Table:
     def row_of_key(self, key: int) -> int:
         """Row of a key of `key_of`, -1 if it is not there."""
         return self._rows.get(key, -1)
+
+    @property
+    def undecided(self) -> int:
+        """The number of ids that are undecided."""
+        return len(self._undecided)
+
+    def is_undecided(self, row: int) -> bool:
+        """Whether an id is undecided."""
+        return row in self._undecided
 
     def stamp(self, row: int) -> int:
         """What tells the version in a row from others of its id, as `ranks.stamp_of`."""
@@ -88,13 +101,14 @@ class Table:
         if time >= self.columns["updated"][row]:
             self.columns["left_out"][row] = DELETED
 
-    def put(self, resource_id: str, place: int, meta: Meta | None, raw: bytes, left_out: int = 0) -> int:
-        """The row to fill for this line, or -1 when an earlier line stays valid."""
-        key, check = key_of(self._kind, resource_id)
+    def put(self, resource: Any, place: int, left_out: int = 0) -> int:
+        """The row to fill for the resource of a line, or -1 when an earlier line stays valid."""
+        meta: Meta | None = resource.meta
+        key, check = key_of(self._kind, resource.id)
         row = self._rows.setdefault(key, len(self._rows))
         version, updated = version_of(meta), updated_of(meta)
         ranks = {"version": version, "updated": updated, "left_out": left_out}
-        own = {"check": check, "place": place, "digest": digest_of(raw)} | ranks
+        own = {"check": check, "place": place, "digest": digest_of(resource)} | ranks
         if row == len(self.columns["place"]):
             for name, column in self.columns.items():
                 column.append(own.get(name, 0))
@@ -105,9 +119,12 @@ class Table:
             return -1
         self.conflicts += 1
         before = self.columns["version"][row], self.columns["updated"][row]
-        self.undecided += before == (version, updated)
         if not is_later(version, updated, *before):
             return -1
+        if before == (version, updated):
+            self._undecided.add(row)
+        else:
+            self._undecided.discard(row)
         for name, value in own.items():
             self.columns[name][row] = value
         return row

@@ -28,8 +28,8 @@ from chartscan.sources.fhir.periods import Span, unordered_span, zones_of
 from chartscan.sources.fhir.plausible import ALWAYS, NO_TIME, OUTSIDE, Life, life_of, window_of
 from chartscan.sources.fhir.references import Table, Visit, key_of, target, text_of
 from chartscan.sources.fhir.resources import Encounter, EncounterDiagnosis, Patient
-from chartscan.sources.fhir.stays import DROPPED, LEFT_OUT, STAY, VISIT, disposition_of, kind_of
-from chartscan.sources.fhir.vital import UNSAID, vital_of
+from chartscan.sources.fhir.stays import DROPPED, STAY, VISIT, disposition_of, is_left_out, kind_of
+from chartscan.sources.fhir.vital import UNDATED, UNSAID, Interval, either, vital_of
 from chartscan.sources.fhir.words import Words
 from chartscan.vocabulary.dispositions import meaning_of
 
@@ -59,6 +59,7 @@ class Register:
         self._successors: dict[int, list[tuple[int, str]]] = {}
         self._numbers = Numbers()
         self._strange_patients: set[int] = set()
+        self._unplaced: set[int] = set()  # encounters of which two lines give other times, or another patient
         self._strange_encounters: list[tuple[int, int]] = []
         self._links = tuple(array("q") for _ in range(3))  # key of a Condition, row and line of its encounter
         self._ids: dict[int, str] = {}  # of encounters with such links, by row
@@ -81,7 +82,7 @@ class Register:
 
     def _visit(self, row: int, encounter_id: str) -> Visit | None:
         columns = self.encounters.columns
-        if row < 0 or columns["kind"][row] == DROPPED:
+        if row < 0 or columns["kind"][row] == DROPPED or row in self._unplaced:
             return None
         start, end = (_time(columns[name][row]) for name in ("start", "end"))
         first, last = columns["start_first"][row], columns["end"][row]
@@ -122,9 +123,16 @@ class Register:
         return None if row < 0 else lifetimes.zones_at(self.patients, row)
 
     def status(self, patient_id: str) -> int:
-        """Whether a patient is said to be dead or alive (`vital`)."""
+        """Whether a patient is said to be dead or alive, one of the states of `vital`."""
         row = self.patients.row(patient_id)
         return UNSAID if row < 0 else self.patients.columns["status"][row]
+
+    def death(self, patient_id: str) -> Interval | None:
+        """When a patient died, as far as the Patient tells."""
+        row, columns = self.patients.row(patient_id), self.patients.columns
+        if row < 0 or columns["death"][row] == NO_TIME:
+            return None
+        return columns["death_first"][row], columns["death"][row]
 
     def expired_ends(self, patient_id: str) -> list[int] | None:
         """Ends, as far as they are known, of the stays that this patient did not survive, earliest first;
@@ -164,8 +172,12 @@ class Register:
         self._numbers.add(row, identity.numbers)
         columns = self.patients.columns
         columns["birth"][row] = vital.birth[0] if vital.birth else NO_TIME
-        columns["death_first"][row], columns["death"][row] = vital.death or (NO_TIME, NO_TIME)
-        columns["status"][row] = vital.status
+        status, death = vital.status, vital.death or UNDATED
+        if self.patients.is_undecided(row):
+            kept = columns["death_first"][row], columns["death"][row]
+            status, death = either(columns["status"][row], kept, status, death)
+        columns["death_first"][row], columns["death"][row] = death
+        columns["status"][row] = status
         columns["zone_low"][row], columns["zone_high"][row] = NO_ZONE, -NO_ZONE
         self._successors.pop(row, None)
         if successors := successors_of(patient):
@@ -174,7 +186,7 @@ class Register:
     def fill_encounter(self, row: int, encounter: Encounter, place: int) -> None:
         """Remember what the valid version of an Encounter says, the line at `place`."""
         span = self._span(encounter)
-        dropped = encounter.status in LEFT_OUT
+        dropped = is_left_out(encounter, self._words)
         zones = zones_of(encounter.period, self._clock) or [NO_ZONE]
         whole = target(text_of(encounter.partOf))[1]
         disposition = disposition_of(encounter, self._words)
@@ -188,8 +200,14 @@ class Register:
             "zone_high": max(zones),
             **dict(zip(_TIMES, (span.start or missing) + (span.end or missing), strict=True)),
         }
+        columns = self.encounters.columns
+        moved = any(columns[name][row] != values[name] for name in ("patient", *_TIMES))
+        if not self.encounters.is_undecided(row):
+            self._unplaced.discard(row)
+        elif moved:
+            self._unplaced.add(row)
         for name, value in values.items():
-            self.encounters.columns[name][row] = value
+            columns[name][row] = value
         if not dropped and bytes(encounter.diagnosis):
             self._put_diagnoses(encounter, row, place)
 

@@ -90,13 +90,14 @@ class Repeats:
         """Numbers of the lines whose id comes again or is deleted, of every file that has some, in order."""
         self.gather()
         deleted = np.array([hash(one.id) ^ hash(one.kind) for one in deletions], np.int64)
-        lines: dict[int, list[np.ndarray]] = {}
-        for part in self._keys.parts():
-            places = _repeated(part, deleted)
-            files = places >> _PLACE_BITS
-            for number in np.unique(files).tolist():
-                lines.setdefault(number, []).append(places[files == number] & ((1 << _PLACE_BITS) - 1))
-        return {number: np.sort(np.concatenate(found)) for number, found in lines.items()}
+        places = [_repeated(part, deleted) for part in self._keys.parts()]
+        return by_file(np.concatenate(places)) if places else {}
+
+
+def by_file(places: np.ndarray) -> dict[int, np.ndarray]:
+    """Numbers of the lines at `places`, in order, by the number of their file."""
+    files, lines = places >> _PLACE_BITS, places & ((1 << _PLACE_BITS) - 1)
+    return {number: np.sort(lines[files == number]) for number in np.unique(files).tolist()}
 
 
 def _repeated(records: np.ndarray, deleted: np.ndarray) -> np.ndarray:

@@ -4,8 +4,10 @@ The second pass keeps next to nothing of a line, since hardly any id comes twice
 mapped once more, in a context of their own, so that nothing is counted twice.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -15,10 +17,11 @@ from chartscan.sources.fhir.config import Config
 from chartscan.sources.fhir.context import Context
 from chartscan.sources.fhir.decode import FAILURES, LineDecoder
 from chartscan.sources.fhir.events import EventBuffer
-from chartscan.sources.fhir.index import Index, place_of
+from chartscan.sources.fhir.index import NOWHERE, Index, Judge, place_of
 from chartscan.sources.fhir.lines import Block, InputFile
 from chartscan.sources.fhir.mappers import map_resource
 from chartscan.sources.fhir.outcomes import Filtered, Quarantined
+from chartscan.sources.fhir.traces import leave_doubt
 from chartscan.sources.fhir.versions import Verdict, Versions
 from chartscan.sources.fhir.wrapped import Records
 
@@ -40,47 +43,86 @@ def verdict_on(
     events = EventBuffer(versions.flush, config.batch_rows)
     context = Context(config, index, CodeBook(config), events)
     decoder = LineDecoder(config.line_limit_mb << 20, config.nesting_limit)
+    for file, block, lines in _blocks(repeated, files, records, report):
+        for place, resource in _resources(file, block, lines, decoder):
+            left_out = _map(file, decoder.kind, resource, place, context)
+            versions.note(decoder.kind, resource, place, left_out)
+        versions.gather()
+        events.flush_if_full()
+        if versions.waiting > _LINES_AT_ONCE:  # lines that gave no event
+            events.flush()
+            versions.flush()
+    events.flush()
+    return versions.verdict(index.deletions)
+
+
+def leave_doubts(
+    undecided: Mapping[int, np.ndarray],
+    files: Sequence[InputFile],
+    records: Records,
+    config: Config,
+    judge: Judge,
+    context: Context,
+) -> None:
+    """Give the context a doubtful diagnosis for every Condition in the lines numbered in `undecided`: labels
+    may not rest on which of them is valid."""
+    decoder = LineDecoder(config.line_limit_mb << 20, config.nesting_limit)
+    for file, block, lines in _blocks(undecided, files, records, lambda file, done: None):
+        for _, resource in _resources(file, block, lines, decoder):
+            with suppress(Filtered):
+                judge(decoder.kind, resource)
+                context.events.place = NOWHERE
+                leave_doubt(resource, context)
+        context.events.flush_if_full()
+
+
+def _blocks(
+    wanted: Mapping[int, np.ndarray],
+    files: Sequence[InputFile],
+    records: Records,
+    report: Callable[[InputFile, int], None],
+) -> Iterator[tuple[InputFile, Block, list[int]]]:
+    """The blocks that hold lines numbered in `wanted`, by file, and those lines."""
     for file in files:
-        lines = repeated.get(file.number)
+        lines = wanted.get(file.number)
         if lines is None:
             continue
         for block in records.blocks(file):
             begin, end = np.searchsorted(lines, [block.line, block.line + len(block.ends)])
             if end > begin:
-                _read(file, block, lines[begin:end].tolist(), decoder, context, versions)
-                events.flush_if_full()
-            if versions.waiting > _LINES_AT_ONCE:  # lines that gave no event
-                events.flush()
-                versions.flush()
+                yield file, block, lines[begin:end].tolist()
             report(file, block.done)
-    events.flush()
-    return versions.verdict(index.deletions)
 
 
-def _read(
-    file: InputFile,
-    block: Block,
-    lines: list[int],
-    decoder: LineDecoder,
-    context: Context,
-    versions: Versions,
-) -> None:
-    """Note the lines of a block, and give their events to the context."""
+def _resources(
+    file: InputFile, block: Block, lines: list[int], decoder: LineDecoder
+) -> Iterator[tuple[int, Any]]:
+    """The place and the resource of each line of a block, which was accepted before."""
     assert block.data is not None  # of a line too long to keep nothing was accepted
     decoder.begin(block.data, block.ends, block.line)
-    events = context.events
     for line in lines:
         at = line - block.line
         begin = block.ends[at - 1] + 1 if at else 0
-        place, rows, left_out = place_of(file, line), len(events.rows), False
-        events.place = place
         try:
             resource = decoder.decode(memoryview(block.data)[begin : block.ends[at]])
-            map_resource(decoder.kind, resource, context)
-        except Filtered:
-            left_out = True
-            events.drop_after(rows)
-        except (Quarantined, *FAILURES) as err:  # it was accepted before
-            raise DataError(f"{file.name} was changed while it was read. Start again.") from err
-        versions.note(decoder.kind, resource, place, left_out)
-    versions.gather()
+        except (Filtered, Quarantined, *FAILURES) as err:
+            raise _changed(file) from err
+        yield place_of(file, line), resource
+
+
+def _map(file: InputFile, kind: str, resource: Any, place: int, context: Context) -> bool:
+    """Give the events of a resource to the context; whether it is left out on purpose instead."""
+    events = context.events
+    rows, events.place = len(events.rows), place
+    try:
+        map_resource(kind, resource, context)
+    except Filtered:
+        events.drop_after(rows)
+        return True
+    except (Quarantined, *FAILURES) as err:
+        raise _changed(file) from err
+    return False
+
+
+def _changed(file: InputFile) -> DataError:
+    return DataError(f"{file.name} was changed while it was read. Start again.")

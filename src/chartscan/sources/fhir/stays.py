@@ -5,14 +5,13 @@ What counts as a hospital stay decides every label, so it is decided in one plac
 
 from chartscan.sources.fhir.config import Config
 from chartscan.sources.fhir.resources import Concept, Encounter
-from chartscan.sources.fhir.statuses import KNOWN
 from chartscan.sources.fhir.words import Reading, Words
 from chartscan.sources.fhir.words import priority_of as _priority
 from chartscan.vocabulary.classes import kind_of as kind_of_class
 
 DROPPED, VISIT, STAY, EMERGENCY, ICU = range(5)
-LEFT_OUT = {"planned", "cancelled", "entered-in-error"}
-GOING_ON = {"arrived", "triaged", "in-progress", "onleave", "on-hold"}
+_LEFT_OUT = {"planned", "cancelled", "entered-in-error"}
+_GOING_ON = {"arrived", "triaged", "in-progress", "onleave", "on-hold"}
 _KINDS = {"stay": STAY, "emergency": EMERGENCY}
 
 
@@ -23,12 +22,23 @@ def kind_of(encounter: Encounter, config: Config, words: Words) -> int:
 
 def is_doubtful(encounter: Encounter, config: Config, words: Words) -> bool:
     """Whether an encounter is a hospital stay but for a status that is not understood."""
-    return not status_known(encounter) and _kind_of(encounter, config, words) == STAY
+    how = words.encounter_status_of(encounter.status).how
+    return how == "unknown" and _kind_of(encounter, config, words) == STAY
 
 
-def status_known(encounter: Encounter) -> bool:
-    """Whether the status is one of FHIR's; one that is not given says nothing."""
-    return not encounter.status or encounter.status in KNOWN["Encounter"]
+def is_left_out(encounter: Encounter, words: Words) -> bool:
+    """Whether the status says that the encounter did not happen, or not yet."""
+    return words.encounter_status_of(encounter.status).name in _LEFT_OUT
+
+
+def goes_on(encounter: Encounter, words: Words) -> bool:
+    """Whether the status says that the encounter is not over."""
+    return words.encounter_status_of(encounter.status).name in _GOING_ON
+
+
+def may_be_a_stay(kind: int, encounter: Encounter, words: Words) -> bool:
+    """Whether an encounter of this kind is a hospital stay, or is of a class that is not understood."""
+    return kind == STAY or kind_of_class(class_of(encounter, words)) == "unknown"
 
 
 def _kind_of(encounter: Encounter, config: Config, words: Words) -> int:
@@ -62,7 +72,7 @@ def priority_of(encounter: Encounter) -> str:
 
 def count_words(encounter: Encounter, kind: int, words: Words, ended_stay: bool) -> None:
     """Count how the words of a kept encounter were read; the disposition only of an `ended_stay`."""
-    words.count_encounter_status(encounter.status, status_known(encounter))
+    words.count_encounter_status(encounter.status)
     reading = words.class_of(encounter.class_)
     names = {STAY: "stay", EMERGENCY: "emergency", ICU: "intensive care"}
     words.count_class(reading, names.get(kind) or kind_of_class(reading.name))

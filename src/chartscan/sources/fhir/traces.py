@@ -16,7 +16,7 @@ from chartscan.sources.fhir.codes import DIAGNOSIS, NO_CODE
 from chartscan.sources.fhir.context import Context
 from chartscan.sources.fhir.decode import FAILURES
 from chartscan.sources.fhir.lines import BOM
-from chartscan.sources.fhir.outcomes import DOUBLED_KEY, UNDATED, Filtered, Quarantined
+from chartscan.sources.fhir.outcomes import DOUBLED_KEY, UNDATED, Duplicate, Filtered, Quarantined
 from chartscan.sources.fhir.ranks import is_later, updated_of, version_of
 from chartscan.sources.fhir.references import DELETED, text_of
 from chartscan.sources.fhir.resources import (
@@ -28,9 +28,8 @@ from chartscan.sources.fhir.resources import (
     Reference,
     WrittenClass,
 )
-from chartscan.sources.fhir.stays import LEFT_OUT, STAY, class_of, kind_of
+from chartscan.sources.fhir.stays import STAY, is_left_out, kind_of, may_be_a_stay
 from chartscan.store.accounting import UNROUTED
-from chartscan.vocabulary.classes import kind_of as kind_of_class
 from chartscan.vocabulary.code_groups import UNVERIFIED
 
 _TYPES: dict[str, Any] = {"Encounter": Encounter, "Condition": Condition}
@@ -65,15 +64,22 @@ def leave_trace(resource: Any, why: Exception, place: int, context: Context) -> 
     """Tell labels of the stay or diagnosis in a line that gave nothing, unless another line has it."""
     if isinstance(resource, Encounter):
         undated = isinstance(why, Filtered) and why.reason == UNDATED
-        if (undated or isinstance(why, (Quarantined, *FAILURES))) and _may_be_a_stay(
+        table = context.index.tables["Encounter"]
+        repeats = isinstance(why, Duplicate) and table.is_undecided(table.row(resource.id or ""))
+        if (undated or repeats or isinstance(why, (Quarantined, *FAILURES))) and _may_be_a_stay(
             resource, place, context
         ):
             _add(resource, LOST_STAY, context)
     elif isinstance(resource, Condition) and isinstance(why, (Quarantined, *FAILURES)):
-        code = context.codes.diagnosis(resource.code) or f"{NO_CODE}//{DIAGNOSIS}"
-        for one in context.codes.disputed(resource.code, code):
-            unverified = f"{UNVERIFIED}//{one.removeprefix(f'{UNVERIFIED}//')}"
-            _add(resource, f"{UNDATED_DIAGNOSIS}//{unverified}", context)
+        leave_doubt(resource, context)
+
+
+def leave_doubt(condition: Condition, context: Context) -> None:
+    """Tell labels of a diagnosis that may be, at an unknown time."""
+    code = context.codes.diagnosis(condition.code) or f"{NO_CODE}//{DIAGNOSIS}"
+    for one in context.codes.disputed(condition.code, code):
+        unverified = f"{UNVERIFIED}//{one.removeprefix(f'{UNVERIFIED}//')}"
+        _add(condition, f"{UNDATED_DIAGNOSIS}//{unverified}", context)
 
 
 def leave_traces_of_line(line: memoryview, kind: str, why: Exception, place: int, context: Context) -> None:
@@ -119,19 +125,18 @@ def _fields(raw: bytes, kind: str) -> dict[str, Any]:
 def _may_be_a_stay(encounter: Encounter, place: int, context: Context) -> bool:
     """Whether what is lost is a hospital stay of its own, or of an unknown class."""
     part_of = text_of(encounter.partOf)
-    if encounter.status in LEFT_OUT or (part_of and context.index.visit(part_of)):
+    if is_left_out(encounter, context.words) or (part_of and context.index.visit(part_of)):
         return False
     if _another_counts(encounter, place, context):
         return False
-    kind = kind_of(encounter, context.config, context.words)
-    return kind == STAY or kind_of_class(class_of(encounter, context.words)) == "unknown"
+    return may_be_a_stay(kind_of(encounter, context.config, context.words), encounter, context.words)
 
 
 def _another_counts(encounter: Encounter, place: int, context: Context) -> bool:
     """Whether another line of the id is a stay, or is a later version of what is no stay any more."""
     table = context.index.tables["Encounter"]
     row, columns = table.row(encounter.id or ""), table.columns
-    if row < 0 or table.is_valid(row, place):
+    if row < 0 or table.is_valid(row, place) or table.is_undecided(row):
         return False
     own = version_of(encounter.meta), updated_of(encounter.meta)
     valid = columns["version"][row], columns["updated"][row]

@@ -5,9 +5,9 @@ whose id came more than once (see `repeats`) leaves one small record, and the re
 such lines were read.
 
 Of several versions the highest numeric `versionId` is valid; where versions are equal, or one has no number,
-the latest `lastUpdated`; where that is equal too, the later line. A version that is left out on purpose
-(entered in error, cancelled, deleted) takes the older ones with it. Of a corrected Observation the earlier
-result stays until the correction became known: see `_history`.
+the latest `lastUpdated`; where that is equal too, the later line, and then the id is undecided. A version
+that is left out on purpose (entered in error, cancelled, deleted) takes the older ones with it. Of a
+corrected Observation the earlier result stays until the correction became known: see `_history`.
 """
 
 from collections import Counter
@@ -38,6 +38,8 @@ _RECORD = np.dtype(
         ("updated", "i8"),
         ("known", "i8"),  # available_time of its first event
         ("content", "u8"),  # of its events, but for when they became known
+        ("subject", "i8"),  # of its events, 0 where there is none
+        ("time", "i8"),  # of its first event
         ("kind", "i1"),
         ("state", "i1"),
     ]
@@ -48,7 +50,7 @@ _KIND_KEYS = np.array([hash(kind) for kind in _KINDS], np.int64)
 _SALT = "\0"
 _Line = tuple[str, int, str, int, str | None, str | None]  # id, place, kind, state, version, updated
 _NO_META = Meta()
-_OBSERVATION = _KIND_NUMBERS["Observation"]
+_OBSERVATION, _CONDITION = _KIND_NUMBERS["Observation"], _KIND_NUMBERS["Condition"]
 
 
 class Verdict(NamedTuple):
@@ -59,8 +61,10 @@ class Verdict(NamedTuple):
     outcomes: np.ndarray  # MERGED, RETRACTED or GONE
     late_places: np.ndarray  # of corrections, which became known at
     late_times: np.ndarray
+    undecided: np.ndarray  # places of all lines of undecided Conditions
     flags: Counter[str]
     deleted_and_exported: int  # ids
+    of_two_patients: int  # ids that cannot be one resource, as they name two patients
 
 
 class Versions:
@@ -162,8 +166,10 @@ def _set_contents(records: np.ndarray, events: pa.Table, places: np.ndarray) -> 
     known = _numbers(events["available_time"])[begins]
     at = np.searchsorted(records["place"], places[begins]).clip(max=len(records) - 1)  # places only grow
     own = records["place"][at] == places[begins]  # events of Patients and Encounters are not decided here
-    records["content"][at[own]] = contents[own]
-    records["known"][at[own]] = known[own]
+    subjects, times = (_numbers(events[name])[begins] for name in ("subject_id", "time"))
+    columns = {"content": contents, "known": known, "subject": subjects, "time": times}
+    for name, values in columns.items():
+        records[name][at[own]] = values[own]
 
 
 def _row_digests(events: pa.Table) -> np.ndarray:
@@ -239,13 +245,11 @@ def _verdict(records: np.ndarray, group: np.ndarray, deleted_at: np.ndarray) -> 
     older = ~gone & ~retracted & ~last & ~left_out
     kept, late_places, late_times = _histories(records, group, older & differs, ~gone & ~retracted)
     dropped = (gone | retracted | older) & ~left_out & ~kept
+    left_out_differs = left_out != ((newest["state"] & _LEFT_OUT) > 0)
     outcome = np.where(gone, GONE, np.where(retracted, RETRACTED, MERGED))
-    tied = (
-        older
-        & differs
-        & (records["version"] == newest["version"])
-        & (records["updated"] == newest["updated"])
-    )
+    same_version = (records["version"] == newest["version"]) & (records["updated"] == newest["updated"])
+    tied = ~gone & ~last & same_version & (differs | left_out_differs)
+    undecided = np.isin(group, group[tied]) & (tied | last) & (records["kind"] == _CONDITION)
     flags = _flags(records["kind"], {"versions_differ": older & differs, "versions_undecided": tied})
     flags["observation_earlier_result_kept"] = int(kept.sum())
     return Verdict(
@@ -254,9 +258,20 @@ def _verdict(records: np.ndarray, group: np.ndarray, deleted_at: np.ndarray) -> 
         outcome[dropped].astype(np.int8),
         late_places,
         late_times,
+        records["place"][undecided],
         +flags,
         len(both),
+        _of_two_patients(records, newest, group, same_version),
     )
+
+
+def _of_two_patients(
+    records: np.ndarray, newest: np.ndarray, group: np.ndarray, same_version: np.ndarray
+) -> int:
+    """How many ids name two patients, in lines of one version or of other times: no correction does both."""
+    told = (records["subject"] != 0) & (newest["subject"] != 0)
+    other = told & (records["subject"] != newest["subject"])
+    return len(np.unique(group[other & (same_version | (records["time"] != newest["time"]))]))
 
 
 def _flags(kinds: np.ndarray, masks: dict[str, np.ndarray]) -> Counter[str]:
@@ -317,6 +332,7 @@ def _united(parts: list[Verdict]) -> Verdict:
         return np.concatenate([np.empty(0, kind), *(part[i] for part in parts)])
 
     numbers = column(0, np.int64), column(1, np.int8), column(2, np.int8)
-    late = column(3, np.int64), column(4, np.int64)
+    places = column(3, np.int64), column(4, np.int64), column(5, np.int64)
     flags = sum((part.flags for part in parts), Counter[str]())
-    return Verdict(*numbers, *late, flags, sum(part.deleted_and_exported for part in parts))
+    deleted = sum(part.deleted_and_exported for part in parts)
+    return Verdict(*numbers, *places, flags, deleted, sum(part.of_two_patients for part in parts))

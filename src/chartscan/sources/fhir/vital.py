@@ -8,11 +8,13 @@ from typing import NamedTuple
 
 from chartscan.sources.fhir.clock import Clock, Zones
 from chartscan.sources.fhir.outcomes import Quarantined
-from chartscan.sources.fhir.plausible import Implausible
+from chartscan.sources.fhir.plausible import NO_TIME, Implausible
 from chartscan.sources.fhir.resources import Patient
 
 Interval = tuple[int, int]
-UNSAID, ALIVE, DEAD = range(3)
+UNSAID, ALIVE, DEAD, DISPUTED = range(4)  # DISPUTED: two lines differ, and nothing says which is newer
+UNDATED = NO_TIME, NO_TIME
+DISPUTED_DEATH = "death_disputed"  # a flag: of a DISPUTED patient
 DEAD_AND_ALIVE = "dead_and_alive"  # a flag: both are said of one patient
 
 
@@ -39,6 +41,16 @@ def vital_of(patient: Patient, clock: Clock, zones: Zones = None) -> Vital:
         flags.append(DEAD_AND_ALIVE)
     status = DEAD if dead else UNSAID if patient.deceasedBoolean is None else ALIVE
     return Vital(birth, death, status, tuple(filter(None, flags)))
+
+
+def either(status: int, death: Interval, other_status: int, other_death: Interval) -> tuple[int, Interval]:
+    """What two lines say of a death together, of which only one is valid: a state, and the whole interval."""
+    deaths = [when for state, when in ((status, death), (other_status, other_death)) if state >= DEAD]
+    if status != DISPUTED and (len(deaths) == 0 or deaths == [death, death]):
+        return min(status, other_status), death
+    if UNDATED in deaths:
+        return DISPUTED, UNDATED
+    return DISPUTED, (min(first for first, _ in deaths), max(last for _, last in deaths))
 
 
 def _read(text: str | None, name: str, clock: Clock, zones: Zones) -> tuple[Interval | None, str]:

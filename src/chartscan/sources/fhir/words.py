@@ -11,6 +11,7 @@ from typing import NamedTuple
 from chartscan.site import Vocabulary
 from chartscan.sources.fhir.remember import remember
 from chartscan.sources.fhir.resources import Coding, Concept, Disposition, Status, WrittenClass
+from chartscan.sources.fhir.statuses import KNOWN
 from chartscan.store.recognition import How, Recognition
 from chartscan.vocabulary import (
     classes,
@@ -55,6 +56,9 @@ class Reading(NamedTuple):
     text: bool = False
 
 
+_NO_STATUS = Reading("", "not said", "not said")
+
+
 class Declared:
     """What a site file says of one thing: by word, or by system and word ("SYSTEM|word")."""
 
@@ -83,10 +87,12 @@ class Words:
     def __init__(self, vocabulary: Vocabulary):
         self.recognition = Recognition()
         self._classes = Declared(vocabulary.class_)
+        self._encounter_statuses = Declared(vocabulary.encounter_status)
         self._dispositions = Declared(vocabulary.disposition)
         self._statuses = Declared(vocabulary.diagnosis_status)
         self._sexes = Declared(vocabulary.sex)
         self._class_readings: dict[tuple[str | None, str | None, str | None], Reading] = {}
+        self._encounter_status_readings: dict[str, Reading] = {}
         self._disposition_readings: dict[tuple[str, str, bool], Reading] = {}
         self._status_readings: dict[tuple[str, str, bool, bool], Reading] = {}
         self._sex_readings: dict[str, Reading] = {}
@@ -191,7 +197,7 @@ class Words:
         readings = [self._status_words(words, clinical) for words in _status_words(status)]
         understood = [r for level in readings for r in level[:1] if r.how != "unknown"]
         unknown = [r for level in readings for r in level]
-        return next(iter([*understood, *unknown]), Reading("", "not said", "not said"))
+        return next(iter([*understood, *unknown]), _NO_STATUS)
 
     def _status_words(self, words: list[tuple[str, str, bool]], clinical: bool) -> list[Reading]:
         """How words were read, the one that counts first."""
@@ -245,12 +251,25 @@ class Words:
         decided = reading.how == "unknown" and kind != "unknown"  # by an identifier, whatever the class
         self._count("class", reading._replace(how="recognised") if decided else reading, kind)
 
-    def count_encounter_status(self, status: str | None, known: bool) -> None:
+    def encounter_status_of(self, status: str | None) -> Reading:
+        """What the status of an encounter says, in FHIR's words; nothing where it is not given."""
+        if not status:
+            return _NO_STATUS
+        found = self._encounter_status_readings.get(status)
+        return found or remember(self._encounter_status_readings, status, self._encounter_status(status))
+
+    def _encounter_status(self, status: str) -> Reading:
+        meaning = self._encounter_statuses.find(status)
+        if meaning:
+            return Reading(meaning, "mapped", status)
+        known = status in KNOWN["Encounter"]
+        text = not known and not status.isalpha()
+        return Reading(status if known else "", "recognised" if known else "unknown", status, text=text)
+
+    def count_encounter_status(self, status: str | None) -> None:
         """Count the status of an encounter that is kept."""
-        how: How = "not said" if not status else "recognised" if known else "unknown"
-        word = status or "not said"
-        text = how == "unknown" and not word.isalpha()
-        self._count("encounter_status", Reading("", how, word, text=text), status)
+        reading = self.encounter_status_of(status)
+        self._count("encounter_status", reading, reading.name or None)
 
     def count_disposition(self, reading: Reading) -> None:
         """Count the disposition of a hospital stay that is over."""
