@@ -47,12 +47,12 @@ $(VENV)/.made:
 	$(BIN)/python -m pip --version
 	touch $@
 
-$(VENV)/.installed: pyproject.toml constraints.txt $(NATIVE) | $(VENV)/.made
-	$(PIP) --editable .
+$(VENV)/.installed: pyproject.toml lab/pyproject.toml constraints.txt $(NATIVE) | $(VENV)/.made
+	$(PIP) --editable . --editable ./lab
 	touch $@
 
-$(VENV)/.installed-test: pyproject.toml constraints.txt $(NATIVE) | $(VENV)/.made
-	$(PIP) --editable '.[test]'
+$(VENV)/.installed-test: pyproject.toml lab/pyproject.toml constraints.txt $(NATIVE) | $(VENV)/.made
+	$(PIP) --editable '.[test]' --editable './lab[bench]'
 	$(BIN)/python -m chartscan.kernels.native
 	touch $@ $(VENV)/.installed
 

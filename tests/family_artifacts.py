@@ -14,15 +14,15 @@ from chartscan.artifact import (
     SummaryArtifact,
     TabularArtifact,
 )
-from chartscan.batches.series import SeriesStore, collate_series
 from chartscan.find import find
+from chartscan.inputs.batches.series import SeriesStore, collate_series
+from chartscan.inputs.hourly import CHANNELS, SeriesConfig, Variables, stays
+from chartscan.inputs.tokens import fit_bins
 from chartscan.models import ehrmamba, gru, hymate, hymate_carried
 from chartscan.objectives import classification, readouts
 from chartscan.objectives.prompted import Prompted
 from chartscan.predict import encode, summary_features, token_features
 from chartscan.schema import LABELS
-from chartscan.sequences import fit_bins
-from chartscan.series import CHANNELS, SeriesConfig, Variables, stays
 from chartscan.tabular import logistic, xgboost
 from series_events import admission, event, static, table, training_rows
 from token_events import START, encoder, population

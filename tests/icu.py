@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from chartscan.recipes.runs import phase as phases
-from chartscan.recipes.runs import work
-from chartscan.recipes.runs.job import Job
+from chartscan.runs import phase as phases
+from chartscan.runs import work
+from chartscan.runs.job import Job
 from chartscan.schema import EVENTS, LABELS
 from chartscan.store.config import StoreConfig
 from chartscan.store.dataset import Dataset

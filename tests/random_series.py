@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 
 from chartscan.batch import ForecastWindow, SeriesBatch
-from chartscan.series import CHANNELS
+from chartscan.inputs.hourly import CHANNELS
 
 N_VARIABLES, N_STATICS, N_TASKS, N_CHANNELS = 7, 3, 2, len(CHANNELS)
 LENGTHS = (12, 0, 9, 1)

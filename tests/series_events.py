@@ -6,8 +6,8 @@ import numpy as np
 import pyarrow as pa
 from hypothesis import strategies as st
 
+from chartscan.inputs.hourly import SeriesConfig, Stay, TripletStream, Variables
 from chartscan.schema import EVENTS, QUESTIONS
-from chartscan.series import SeriesConfig, Stay, TripletStream, Variables
 
 ZERO = datetime(2012, 1, 1)
 CODES = ("PHYSIONET2012//HR", "PHYSIONET2012//pH", "X//plain")

@@ -16,12 +16,12 @@ from chartscan import files
 from chartscan.artifact import Calibration, SequenceArtifact, TabularArtifact, load, pretraining_head, save
 from chartscan.batch import Batch, Prompts
 from chartscan.errors import ChartscanError, ConfigError, DataError
+from chartscan.inputs.tokens import FitScope, NumericBins, SequenceConfig, UnitBins, Vocabulary
+from chartscan.inputs.tokens import types as T
+from chartscan.inputs.tokens.specials import SPECIALS
 from chartscan.models import bigbird, ehrmamba
 from chartscan.objectives.next_event import NextEvent
 from chartscan.objectives.prompted import Prompted
-from chartscan.sequences import FitScope, NumericBins, SequenceConfig, UnitBins, Vocabulary
-from chartscan.sequences import types as T
-from chartscan.sequences.specials import SPECIALS
 from chartscan.tabular import logistic, xgboost
 
 TASKS = ("mortality_30d", "readmission_30d")

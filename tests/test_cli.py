@@ -13,7 +13,7 @@ from chartscan import cli
 from chartscan.cli._options import device_of
 from chartscan.errors import ConfigError, DataError
 from chartscan.find import described, find, names
-from chartscan.recipes._names import find_recipe, recipe_names
+from chartscan.recipes import find_recipe, recipe_names
 
 COMMANDS = ("demo", "simulate", "ingest", "label", "train", "predict", "evaluate", "bench")
 
@@ -181,7 +181,7 @@ def test_a_network_is_loaded_to_the_device_that_was_asked_for(run, monkeypatch, 
     import torch
 
     from chartscan import artifact
-    from chartscan.recipes import zero_shot
+    from chartscan.commands import zero_shot
     from chartscan.store.dataset import Dataset
 
     def load(folder, device="cpu"):
@@ -224,7 +224,7 @@ def test_every_error_is_one_line_with_an_exit_code(run, monkeypatch, error, code
     def fail(*_: object, **__: object) -> None:
         raise error
 
-    monkeypatch.setattr("chartscan.recipes.questions.labels.check_out", fail)
+    monkeypatch.setattr("chartscan.labels.labels.check_out", fail)
     monkeypatch.delenv(cli.DEBUG, raising=False)
     found, _, err = run("label", "all", "d", "o")
     assert found == code
@@ -317,7 +317,7 @@ def test_a_bar_shows_names_as_they_are(monkeypatch):
 
 def test_a_wrong_truth_is_refused_without_reading_on(tmp_path):
     from chartscan.errors import DataError
-    from chartscan.recipes.reporting.truth import _read, truth_file
+    from chartscan.evaluation.truth import _read, truth_file
 
     (tmp_path / "truth").mkdir()
     file = tmp_path / "truth" / "risk.parquet"

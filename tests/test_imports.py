@@ -1,4 +1,4 @@
-"""Who may import whom: the architecture as a test, relative and lazy imports included."""
+"""Who may import whom: the architecture as a test. Lazy, relative and dynamic imports are arrows too."""
 
 import ast
 from pathlib import Path
@@ -8,8 +8,9 @@ import pytest
 import chartscan
 
 SOURCE = Path(chartscan.__file__).parent
+LAB = SOURCE.parent.parent / "lab" / "src" / "chartscan_lab"
 
-# part -> the parts of ours it may import beside `errors` and itself
+# room -> the rooms it may import beside `errors`, `find` and itself
 ALLOWED = {
     "errors": set(),
     "schema": set(),
@@ -33,36 +34,74 @@ ALLOWED = {
     "sources": {"notes", "schema", "store", "vocabulary", "site"},
     "simulate": {"schema", "files"},
     "store": {"notes", "schema", "files", "lock", "site_key"},
-    "sequences": {"schema", "files"},
-    "series": {"schema", "files"},
-    "features": {"schema"},
     "cohort": {"notes", "schema", "parquet_files", "task_files", "meds_columns", "vocabulary", "site"},
     "tasks": {"schema", "cohort", "vocabulary"},
+    "inputs": set(),
+    "inputs.tokens": {"schema", "files"},
+    "inputs.hourly": {"schema", "files"},
+    "inputs.counts": {"schema"},
+    "inputs.batches": {"batch", "inputs.tokens", "inputs.hourly"},
     "layers": {"batch", "kernels"},
-    "batches": {"batch", "sequences", "series"},
     "models": {"batch", "layers"},
     "objectives": {"batch", "layers", "kernels"},
     "training": {"notes", "batch", "files", "lock", "kernels"},
-    "artifact": {"find", "batch", "sequences", "series", "files"},
-    "predict": {"notes", "schema", "artifact", "sequences", "series", "batches", "features"},
-    "generate": {"artifact", "batch", "batches", "sequences"},
-    "evaluation": {"notes", "schema", "metrics", "files", "parquet_files", "task_files", "meds_columns"},
-    "interpret": {"batch", "schema", "layers", "kernels"},
+    "artifact": {"batch", "inputs.tokens", "inputs.hourly", "files", "models", "objectives", "tabular"},
+    "predict": {
+        "notes",
+        "schema",
+        "artifact",
+        "inputs.tokens",
+        "inputs.hourly",
+        "inputs.batches",
+        "inputs.counts",
+    },
+    "runs": {"files", "notes", "schema", "store", "site_key", "lock", "cohort", "artifact", "training"},
+    "labels": {
+        *("notes", "schema", "settings", "site", "task_files", "parquet_files"),
+        *("store", "cohort", "tasks", "artifact", "runs"),
+    },
+    "generate": {
+        *("notes", "schema", "heap", "batch", "store", "cohort"),
+        *("inputs.tokens", "inputs.batches", "artifact", "predict", "runs"),
+    },
+    "evaluation": {
+        *("notes", "schema", "metrics", "files", "parquet_files", "task_files", "meds_columns"),
+        *("store", "site_key", "simulate"),
+    },
+    "interpret": {
+        *("batch", "schema", "layers", "kernels", "console", "metrics", "store", "cohort", "simulate"),
+        *("inputs.tokens", "inputs.hourly", "inputs.batches", "artifact", "generate", "runs"),
+    },
+    "learn": set(),
+    "learn.fitting": {
+        *("notes", "schema", "metrics", "evaluation", "artifact", "predict", "runs"),
+        *("inputs.tokens", "inputs.hourly", "inputs.batches"),
+    },
+    "learn.baselines": {
+        *("schema", "tabular", "artifact", "predict", "runs", "learn.fitting", "inputs.tokens"),
+        "inputs.hourly",
+    },
+    "learn.ensembles": {
+        "notes",
+        "schema",
+        "settings",
+        "artifact",
+        "predict",
+        "runs",
+        "learn.fitting",
+        "recipes",
+    },
+    "learn.neural": {
+        *("schema", "files", "heap", "batch", "kernels", "models", "objectives", "tabular", "training"),
+        *("artifact", "predict", "runs", "learn.fitting", "learn.baselines", "learn.ensembles"),
+        *("inputs.tokens", "inputs.hourly", "inputs.batches"),
+    },
+    "recipes": {
+        *("models", "tabular", "training", "inputs.tokens", "inputs.hourly", "layers", "objectives"),
+        *("learn.baselines", "learn.ensembles", "learn.neural"),
+    },
 }
-ANYTHING = {"recipes", "cli", "__init__"}
-# folder of recipes -> the others it may import beside `_names` and itself: no recipe and no command
-SHARED = {
-    "runs": set(),
-    "reporting": set(),
-    "questions": {"runs"},
-    "fitting": {"runs"},
-    "futures": {"runs"},
-    "explaining": {"runs"},
-    "baselines": {"runs", "fitting"},
-    "ensembles": {"runs", "fitting"},
-    "neural": {"runs", "fitting", "baselines", "ensembles"},
-}
-COMMANDS = {"study", "bench"}  # folders of recipes that see all of them
+ANYTHING = {"commands", "cli", "__init__"}
 NO_TORCH = {
     "schema",
     "errors",
@@ -77,16 +116,17 @@ NO_TORCH = {
     "store",
     "cohort",
     "tasks",
-    "features",
+    "inputs.counts",
+    "inputs.tokens",
+    "inputs.hourly",
     "metrics",
     "evaluation",
-    "sequences",
-    "series",
 }
+FINDERS = {"find", "names", "described"}  # of find.py: their first argument names a package
 
 
 def imported(source: str, package: str) -> set[str]:
-    """Full dotted names that a module of `package` imports, wherever in the file."""
+    """Full dotted names that a module of `package` imports, wherever in the file, by name at run time too."""
     names = set()
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
@@ -97,74 +137,144 @@ def imported(source: str, package: str) -> set[str]:
                 parents = package.split(".")[: len(package.split(".")) - node.level + 1]
                 base = ".".join([*parents, base]).rstrip(".")
             names |= {f"{base}.{alias.name}" for alias in node.names}
+        elif isinstance(node, ast.Call) and (found := _found_at_run_time(node)):
+            names.add(found)
     return names
 
 
-def parts_of(names: set[str]) -> set[str]:
-    """Top-level parts of chartscan among `names`."""
-    return {n.split(".")[1] for n in names if n.startswith("chartscan.") and n.count(".")} - {"__version__"}
+def _found_at_run_time(call: ast.Call) -> str:
+    """The package in a call such as find("tasks", name) or importlib.import_module("chartscan.tasks.x")."""
+    name = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
+    first = call.args[0] if call.args else None
+    if not isinstance(first, ast.Constant) or not isinstance(first.value, str):
+        return ""
+    if name in FINDERS and isinstance(call.func, ast.Name):
+        return first.value + ".*" if first.value.startswith("chartscan_") else f"chartscan.{first.value}.*"
+    return first.value if name in ("import_module", "__import__") else ""
 
 
-def violations(part: str, source: str, package: str) -> list[str]:
-    """What a module of `part` imports and must not."""
+def room_of(name: str) -> str:
+    """The room of a dotted name below chartscan, such as inputs.tokens; "" for the package itself."""
+    parts = name.split(".")[1:]
+    inner = ".".join(parts[:2])
+    return inner if inner in ALLOWED else ".".join(parts[:1])
+
+
+def violations(room: str, source: str, package: str) -> list[str]:
+    """What a module of `room` imports and must not."""
     names = imported(source, package)
-    bad = [] if part in ANYTHING else sorted(parts_of(names) - ALLOWED[part] - {"errors", part})
-    if part in NO_TORCH and any(n.split(".")[0] == "torch" for n in names):
+    ours = {room_of(n) for n in names if n.startswith("chartscan.")} - {"__version__", "__file__"}
+    bad = [] if room in ANYTHING else sorted(ours - ALLOWED[room] - {"errors", "find", room})
+    if room in NO_TORCH and any(n.split(".")[0] == "torch" for n in names):
         bad.append("torch")
+    if any(n.split(".")[0] == "chartscan_lab" for n in names):
+        bad.append("chartscan_lab")
     return bad
 
 
-def shared_violations(folder: str, source: str) -> list[str]:
-    """What a module of a folder of recipes imports from others and must not."""
-    ours = [n.split(".") for n in imported(source, f"chartscan.recipes.{folder}")]
-    used = {parts[2] for parts in ours if parts[:2] == ["chartscan", "recipes"]}
-    return sorted(used - SHARED[folder] - {folder, "_names"})
-
-
 def modules() -> list[tuple[str, Path, str]]:
-    """(part, file, dotted package) of every module."""
+    """(room, file, dotted package) of every module."""
     found = []
     for file in sorted(SOURCE.rglob("*.py")):
         relative = file.relative_to(SOURCE)
         package = ".".join(["chartscan", *relative.parts[:-1]])
-        found.append((relative.parts[0].removesuffix(".py"), file, package))
+        name = package if file.stem == "__init__" and relative.parts[:-1] else f"{package}.{file.stem}"
+        found.append((room_of(name), file, package))
     return found
 
 
-def test_every_part_imports_only_what_it_may():
+def arrows(files: list[tuple[str, str, str]]) -> dict[str, set[str]]:
+    """Module -> modules it imports, of (name, package, source). A package found by name is all of it."""
+    known = {name for name, _, _ in files}
+    graph = {}
+    for name, package, source in files:
+        to: set[str] = set()
+        for wanted in imported(source, package):
+            if wanted.endswith(".*"):
+                to |= {one for one in known if one.startswith(wanted[:-1])}
+            else:
+                to |= {wanted if wanted in known else wanted.rpartition(".")[0]} & known
+        graph[name] = to - {name}
+    return graph
+
+
+def cycle_in(graph: dict[str, set[str]]) -> set[str]:
+    """Modules that stand in or between cycles, empty where there is none."""
+    while graph:
+        leaves = {name for name, to in graph.items() if not to & graph.keys()}
+        roots = graph.keys() - {other for to in graph.values() for other in to}
+        if not leaves | roots:
+            break
+        graph = {name: to for name, to in graph.items() if name not in leaves | roots}
+    return set(graph)
+
+
+def named_modules() -> list[tuple[str, str, str]]:
+    """(dotted name, dotted package, source) of every module of both packages."""
+    found = []
+    for base in (SOURCE, LAB):
+        for file in base.rglob("*.py"):
+            package = ".".join([base.name, *file.relative_to(base).parts[:-1]])
+            name = package if file.stem == "__init__" else f"{package}.{file.stem}"
+            found.append((name, package, file.read_text()))
+    return found
+
+
+def test_every_room_imports_only_what_it_may():
     assert len(modules()) > 5
-    wrong = {str(f): v for part, f, package in modules() if (v := violations(part, f.read_text(), package))}
+    wrong = {str(f): v for room, f, package in modules() if (v := violations(room, f.read_text(), package))}
     assert not wrong
 
 
-def test_what_recipes_share_imports_no_recipe_or_command_and_of_its_own_what_it_may():
-    folders = {file.parent.name for file in (SOURCE / "recipes").glob("*/*.py")} - COMMANDS
-    assert folders == set(SHARED)
-    files = [(folder, file) for folder in SHARED for file in (SOURCE / "recipes" / folder).glob("*.py")]
-    assert not {str(file): v for folder, file in files if (v := shared_violations(folder, file.read_text()))}
+def test_every_room_has_a_rule_and_every_rule_a_room():
+    assert {room for room, _, _ in modules()} - ANYTHING == set(ALLOWED)
 
 
 def test_a_planted_violation_is_found():
-    assert violations("models", "from chartscan.tasks import readmission_30d", "chartscan.models") == [
-        "tasks"
-    ]
+    planted = "from chartscan.tasks import readmission_30d"
+    assert violations("models", planted, "chartscan.models") == ["tasks"]
     assert violations("models", "def f():\n    from ..store import dataset", "chartscan.models") == ["store"]
+    assert violations("models", "find('tasks', name)", "chartscan.models") == ["tasks"]
+    assert violations("models", "importlib.import_module('chartscan.store.x')", "chartscan.models") == [
+        "store"
+    ]
     assert violations("store", "import torch.nn", "chartscan.store") == ["torch"]
     assert violations("models", "from ..batch import Batch\nimport torch", "chartscan.models") == []
-    assert shared_violations("runs", "from chartscan.recipes import train") == ["train"]
-    assert shared_violations("fitting", "from ..neural import start") == ["neural"]
-    assert shared_violations("neural", "from chartscan.recipes.runs.job import Job") == []
+    assert violations("inputs.tokens", "from ..hourly import x", "chartscan.inputs.tokens") == [
+        "inputs.hourly"
+    ]
+    assert violations("cli", "import chartscan_lab.cli", "chartscan.cli") == ["chartscan_lab"]
 
 
-@pytest.mark.parametrize("table", [ALLOWED, SHARED], ids=["parts", "folders of recipes"])
-def test_they_form_no_cycle(table):
-    graph = {part: set(needs) for part, needs in table.items()}
-    while leaves := {part for part, needs in graph.items() if not needs}:
-        graph = {part: needs - leaves for part, needs in graph.items() if part not in leaves}
-    assert not graph
+ENSEMBLES = ("chartscan.recipes", "chartscan.learn.ensembles", "chartscan.learn.neural")  # recipes by name
+
+
+def test_rooms_form_no_cycle():
+    found = cycle_in({room: set(to) for room, to in ALLOWED.items()})
+    assert {f"chartscan.{room}" for room in found} <= set(ENSEMBLES)
+
+
+def test_modules_form_no_cycle():
+    assert not {name for name in cycle_in(arrows(named_modules())) if not name.startswith(ENSEMBLES)}
+
+
+@pytest.mark.parametrize(
+    "other", ["from chartscan.a import x", "import chartscan.a", "find('a', name)", "from .a import x"]
+)
+def test_a_planted_cycle_is_found(other):
+    files = [
+        ("chartscan.a", "chartscan", "def f():\n    from chartscan.b import y"),
+        ("chartscan.a.c", "chartscan.a", "from chartscan.b import y"),
+        ("chartscan.b", "chartscan", other),
+        ("chartscan.d", "chartscan", "import chartscan.b"),
+    ]
+    assert cycle_in(arrows(files)) >= {"chartscan.b"}
+    assert not cycle_in(arrows([*files[:2], ("chartscan.b", "chartscan", ""), files[3]]))
 
 
 def test_public_names_are_exactly_those_in_all():
-    public = {n for n in vars(chartscan) if not n.startswith("_")} - {p for p, _, _ in modules()}
+    public = {n for n in vars(chartscan) if not n.startswith("_")} - {
+        r.partition(".")[0] for r, _, _ in modules()
+    }
     assert public <= set(chartscan.__all__)
     assert all(hasattr(chartscan, name) for name in chartscan.__all__)

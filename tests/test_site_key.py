@@ -13,11 +13,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from chartscan import site_key
+from chartscan.commands.ingest import IngestPlan, run_ingest
 from chartscan.errors import ConfigError, DataError
 from chartscan.notes import Note
-from chartscan.recipes.ingest import IngestPlan, run_ingest
-from chartscan.recipes.runs import seen as seen_module
-from chartscan.recipes.runs.seen import seen, seen_record
+from chartscan.runs import seen as seen_module
+from chartscan.runs.seen import seen, seen_record
 from chartscan.sources import fhir
 from chartscan.store.dataset import Dataset
 from chartscan.store.subjects import encounter_ids, subject_id_of

@@ -6,8 +6,8 @@ import numpy as np
 import pyarrow as pa
 from hypothesis import strategies as st
 
+from chartscan.inputs.tokens import Encoded, Encoder, NumericBins, SequenceConfig, fit_bins, fit_vocabulary
 from chartscan.schema import EVENTS
-from chartscan.sequences import Encoded, Encoder, NumericBins, SequenceConfig, fit_bins, fit_vocabulary
 
 START = datetime(2020, 1, 1)
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)

@@ -1,7 +1,8 @@
 """From a name to the module that holds it: the file name is the registration.
 
 `find("tasks", "readmission_30d")` imports `chartscan/tasks/readmission_30d.py`. Adding a source, task or
-model means adding a file; there is no list to edit. Files that begin with an underscore are private.
+model means adding a file; there is no list to edit. Files that begin with an underscore are private. The
+package of another distribution is named whole, such as `chartscan_lab.study`.
 """
 
 import ast
@@ -18,7 +19,7 @@ from chartscan.errors import ConfigError
 
 def names(package: str) -> list[str]:
     """Names of the public modules of one of our packages, sorted."""
-    path = importlib.import_module(f"chartscan.{package}").__path__
+    path = importlib.import_module(_whole(package)).__path__
     return sorted(m.name for m in pkgutil.iter_modules(path) if not m.name.startswith("_"))
 
 
@@ -28,7 +29,11 @@ def find(package: str, name: str) -> ModuleType:
     known = names(package)
     if module not in known:
         raise ConfigError(unknown(package.removesuffix("s"), module, known))
-    return importlib.import_module(f"chartscan.{package}.{module}")
+    return importlib.import_module(f"{_whole(package)}.{module}")
+
+
+def _whole(package: str) -> str:
+    return package if package.startswith("chartscan_") else f"chartscan.{package}"
 
 
 def unknown(kind: str, name: str, known: Sequence[str]) -> str:
@@ -42,7 +47,7 @@ def described(package: str, having: str) -> dict[str, str]:
     """Public modules that assign the name `having` -> the first line of their docstring; none is imported."""
     found = {}
     for name in names(package):
-        spec = importlib.util.find_spec(f"chartscan.{package}.{name}")
+        spec = importlib.util.find_spec(f"{_whole(package)}.{name}")
         assert spec is not None
         assert spec.origin is not None
         source = ast.parse(Path(spec.origin).read_text(encoding="utf-8"))

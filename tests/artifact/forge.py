@@ -172,8 +172,8 @@ def _text(content: Any) -> str:
 
 def _hash_again(member: Path) -> None:
     """Writes the hashes of vocabulary and variables into model.json, as far as it can still be read."""
-    from chartscan.sequences import Vocabulary
-    from chartscan.series import Variables
+    from chartscan.inputs.hourly import Variables
+    from chartscan.inputs.tokens import Vocabulary
 
     for field, type_ in (("vocabulary", Vocabulary), ("variables", Variables)):
         try:

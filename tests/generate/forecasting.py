@@ -5,9 +5,9 @@ import torch
 
 from chartscan.artifact import SequenceArtifact
 from chartscan.generate import history_of
+from chartscan.inputs.tokens import fit_pace, timelines
 from chartscan.models import ehrmamba
 from chartscan.objectives.next_event import NextEvent
-from chartscan.sequences import fit_pace, timelines
 from token_events import encoder, population
 
 CONFIG = ehrmamba.Config(d_model=16, n_layers=2, d_state=4, time_dim=4)

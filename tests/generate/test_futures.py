@@ -9,13 +9,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chartscan.batches.collate import batch_of
 from chartscan.errors import ConfigError
 from chartscan.generate import Plan, generate
 from chartscan.generate.choice import choose
-from chartscan.sequences import Encoded, encoded_from, violations
-from chartscan.sequences import specials as S
-from chartscan.sequences import types as T
+from chartscan.inputs.batches.collate import batch_of
+from chartscan.inputs.tokens import Encoded, encoded_from, violations
+from chartscan.inputs.tokens import specials as S
+from chartscan.inputs.tokens import types as T
 from forecasting import artifact, histories
 
 ARTIFACT = artifact()

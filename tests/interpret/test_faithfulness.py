@@ -7,6 +7,7 @@ import pytest
 import torch
 from scipy.stats import spearmanr
 
+from chartscan.interpret.explanation import RANDOM, explained
 from chartscan.interpret.faithfulness import (
     CURVE,
     comprehensiveness,
@@ -19,7 +20,6 @@ from chartscan.interpret.faithfulness import (
     top_events,
 )
 from chartscan.interpret.integrated_gradients import of_values
-from chartscan.recipes.explaining.explanation import RANDOM, explained
 from planted_models import Curved, additive, right_for_additive, stays
 from token_rows import Planted, asking
 

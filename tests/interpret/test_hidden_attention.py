@@ -4,6 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from chartscan.inputs.hourly import CHANNELS
 from chartscan.interpret.events import with_questions
 from chartscan.interpret.hidden_attention import (
     block_attention,
@@ -18,7 +19,6 @@ from chartscan.interpret.rollout import rollout
 from chartscan.kernels import reference
 from chartscan.layers.mamba_block import MambaBlock
 from chartscan.models import hymate, hymate_carried
-from chartscan.series import CHANNELS
 from planted_models import V, stays
 from token_rows import answering, asking
 

@@ -8,12 +8,12 @@ import torch
 from sklearn.metrics import roc_auc_score
 from torch.nn.functional import pad
 
+from chartscan.interpret import tokens as token_explaining
+from chartscan.interpret.explanation import GRADIENTS
 from chartscan.interpret.integrated_gradients import STEPS, of_embeddings, path_integral, to_tolerance
 from chartscan.interpret.occlusion import of_events
 from chartscan.interpret.recorded import first_output
-from chartscan.recipes.explaining import tokens as token_explaining
-from chartscan.recipes.explaining.explanation import GRADIENTS
-from chartscan.recipes.explaining.tokens import token_methods, usual_codes, weighed_methods, weighed_score
+from chartscan.interpret.tokens import token_methods, usual_codes, weighed_methods, weighed_score
 from token_rows import Planted, answering, asking
 
 CAUSE = 17

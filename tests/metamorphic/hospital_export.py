@@ -7,10 +7,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from chartscan.commands.ingest import IngestPlan, run_ingest
 from chartscan.console import Display
 from chartscan.errors import ChartscanError
-from chartscan.recipes.ingest import IngestPlan, run_ingest
-from chartscan.recipes.questions.labels import make_labels
+from chartscan.labels.labels import make_labels
 from chartscan.simulate import SimulateConfig, simulate
 
 EXPORTED = "2024-03-08T00:00:00Z"

@@ -13,10 +13,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from chartscan.commands.ingest import IngestPlan, run_ingest
+from chartscan.commands.train import run_train
 from chartscan.errors import ChartscanError
-from chartscan.recipes.ingest import IngestPlan, run_ingest
-from chartscan.recipes.questions.labels import cohort_lines, make_labels
-from chartscan.recipes.train import run_train
+from chartscan.labels.labels import cohort_lines, make_labels
 from hospital_export import EXPORTED, QUIET
 
 JUNK = st.one_of(

@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 import torch
 
-from chartscan.batches.series import SeriesStore, collate_series
 from chartscan.errors import ConfigError
+from chartscan.inputs.batches.series import SeriesStore, collate_series
+from chartscan.inputs.hourly import Variables, stays
 from chartscan.models.hymate import Config, Model
-from chartscan.series import Variables, stays
 from random_series import N_STATICS, N_VARIABLES, padded_to, random_series
 from series_events import SMALL, admission, event, live, questions, static, table
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from chartscan.errors import ConfigError
+from chartscan.inputs.hourly import CHANNELS
 from chartscan.models.hymate_carried import SEQUENCE, WITHIN_HOUR, Config, Model
-from chartscan.series import CHANNELS
 from random_series import N_STATICS, N_VARIABLES, fitted, random_series
 
 CLOSE = {"rtol": 0, "atol": 1e-5}

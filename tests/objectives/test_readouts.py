@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from chartscan.errors import ConfigError
+from chartscan.inputs.hourly import CHANNELS
 from chartscan.models import hymate_carried
 from chartscan.objectives.readouts import Config, Readouts, make
-from chartscan.series import CHANNELS
 from random_series import N_STATICS, N_TASKS, N_VARIABLES, fitted, random_series
 
 SMALL = {"wide_hidden": 5, "hidden": 6, "members": 3, "sequence_hidden": 4}

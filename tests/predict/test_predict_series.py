@@ -7,12 +7,12 @@ import pyarrow as pa
 import pytest
 import torch
 
-from chartscan.batches.series import SeriesStore, collate_series
 from chartscan.errors import ConfigError, DataError
+from chartscan.inputs.batches.series import SeriesStore, collate_series
+from chartscan.inputs.hourly import stays
 from chartscan.predict import log_odds, logit, predict, summary_features
 from chartscan.predict import series as series_answers
 from chartscan.schema import PREDICTIONS, QUESTIONS
-from chartscan.series import stays
 from family_artifacts import (
     SERIES,
     SUBJECTS,

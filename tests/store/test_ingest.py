@@ -6,9 +6,9 @@ from contextlib import contextmanager
 import msgspec
 import pytest
 
+from chartscan.commands import ingest
+from chartscan.commands.ingest import IngestPlan, run_ingest, store_config
 from chartscan.errors import ConfigError
-from chartscan.recipes import ingest
-from chartscan.recipes.ingest import IngestPlan, run_ingest, store_config
 from chartscan.store.config import DaysAfterLastEvent
 from hospital import random_events
 

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from chartscan.sequences import NumericBins, Pace, Vocabulary
-from chartscan.series import Variables
+from chartscan.inputs.hourly import Variables
+from chartscan.inputs.tokens import NumericBins, Pace, Vocabulary
 
 
 class Calibration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

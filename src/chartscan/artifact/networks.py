@@ -24,9 +24,9 @@ from chartscan.artifact.pretraining import pretraining_head
 from chartscan.artifact.weights import load_modules, save_weights
 from chartscan.errors import DataError
 from chartscan.find import find
-from chartscan.sequences import NumericBins, Pace, Vocabulary
-from chartscan.sequences import types as T
-from chartscan.series import Variables
+from chartscan.inputs.hourly import Variables
+from chartscan.inputs.tokens import NumericBins, Pace, Vocabulary
+from chartscan.inputs.tokens import types as T
 
 HEADS: tuple[Head, ...] = ("head", "probe", "forecast", "masked")
 

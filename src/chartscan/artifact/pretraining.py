@@ -6,9 +6,9 @@ from torch import nn
 from chartscan.batch import Pretraining
 from chartscan.errors import DataError
 from chartscan.find import find
-from chartscan.sequences import Vocabulary
-from chartscan.sequences import types as T
-from chartscan.sequences.specials import MASK
+from chartscan.inputs.tokens import Vocabulary
+from chartscan.inputs.tokens import types as T
+from chartscan.inputs.tokens.specials import MASK
 
 
 def pretraining_head(

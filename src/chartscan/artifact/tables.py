@@ -8,7 +8,7 @@ from chartscan.artifact.description import BINS, VARIABLES, VOCABULARY, Descript
 from chartscan.artifact.families import SummaryArtifact, TabularArtifact
 from chartscan.artifact.networks import load_bins, load_variables
 from chartscan.find import find
-from chartscan.sequences import Vocabulary
+from chartscan.inputs.tokens import Vocabulary
 
 
 def save_tabular(staging: Path, artifact: TabularArtifact) -> Description:

@@ -9,17 +9,18 @@ work it imports when it runs, so that help is quick. `main` turns every error in
 import os
 import sys
 import warnings
+from importlib.metadata import entry_points
 from typing import Annotated, Any
 
 import typer
 
 import chartscan
 from chartscan.cli._content_free import keep_content_out_of_hooks, traceback_without_content, unexpected
-from chartscan.cli._help import Command, Group, WithRecipes, WithStudies, WithTasks
+from chartscan.cli._help import Command, Group, WithRecipes, WithTasks
 from chartscan.cli._streams import steady
 from chartscan.cli.data import ingest, label, simulate
 from chartscan.cli.futures import forecast, forecast_report, zero_shot
-from chartscan.cli.reports import bench, demo, evaluate, explain, study
+from chartscan.cli.reports import demo, evaluate, explain
 from chartscan.cli.training import predict, train
 from chartscan.console import shown, shown_lines
 from chartscan.errors import ChartscanError
@@ -99,8 +100,8 @@ app.command("forecast-report", cls=Command)(forecast_report)
 app.command("zero-shot", cls=Command)(zero_shot)
 app.command(cls=Command)(evaluate)
 app.command(cls=Command)(explain)
-app.command(cls=WithStudies)(study)
-app.command(cls=Command)(bench)
+for _point in entry_points(group="chartscan.commands"):  # of other packages, such as chartscan-lab
+    _point.load()(app)
 
 
 def _show_version(wanted: bool) -> None:

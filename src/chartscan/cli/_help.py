@@ -1,7 +1,7 @@
 """Help that fits every terminal, and that ends with the names there are where a command takes one.
 
 Frames and columns need Unicode and 80 columns. Where a terminal has less, help is plain text from which
-nothing is left out. Tasks, recipes and studies are read from their files when they are asked for.
+nothing is left out. Tasks and recipes are read from their files when they are asked for.
 """
 
 import re
@@ -65,7 +65,7 @@ class WithTasks(Command):
     """A command whose help lists the built-in tasks."""
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
-        self.help = (self.help or "") + _listed("Tasks", described("tasks", "TITLE"))
+        self.help = (self.help or "") + listed("Tasks", described("tasks", "TITLE"))
         super().format_help(ctx, formatter)
 
 
@@ -74,20 +74,11 @@ class WithRecipes(Command):
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         found = {name.replace("_", "-"): text for name, text in described("recipes", "RECIPE").items()}
-        self.help = (self.help or "") + _listed("Recipes", found)
+        self.help = (self.help or "") + listed("Recipes", found)
         super().format_help(ctx, formatter)
 
 
-class WithStudies(Command):
-    """A command whose help lists the studies."""
-
-    def format_help(self, ctx: Any, formatter: Any) -> None:
-        found = {name.replace("_", "-"): text for name, text in described("recipes.study", "STUDY").items()}
-        self.help = (self.help or "") + _listed("Studies", found)
-        super().format_help(ctx, formatter)
-
-
-def _listed(heading: str, found: dict[str, str]) -> str:
+def listed(heading: str, found: dict[str, str]) -> str:
     """Names with the first sentence about each, as a block that keeps its lines."""
     width = max(map(len, found))
     lines = [

@@ -7,7 +7,7 @@ import typer
 
 from chartscan.cli._options import DatasetFolder, Quiet, Seed, Subjects, settings_option
 from chartscan.console import Display
-from chartscan.recipes.questions import MAX_UNKNOWN
+from chartscan.labels import MAX_UNKNOWN
 
 
 def simulate(
@@ -107,7 +107,7 @@ def ingest(
       chartscan ingest fhir EXPORT DATASET --suggest-site site.yaml
       chartscan ingest physionet2012 SETS DATASET
     """
-    from chartscan.recipes.ingest import IngestPlan, accounting_lines, run_ingest
+    from chartscan.commands.ingest import IngestPlan, accounting_lines, run_ingest
     from chartscan.store.recognition import recognition_lines
 
     display = Display(quiet)
@@ -180,16 +180,16 @@ def label(
       chartscan label in_hospital_mortality DATASET l.parquet --set hours=48
       chartscan label all DATASET LABELS --set stays.merge_gap_hours=6
     """
-    from chartscan.recipes.questions.forming import stays_of, vocabulary_note
-    from chartscan.recipes.questions.labels import (
+    from chartscan.labels.forming import stays_of, vocabulary_note
+    from chartscan.labels.labels import (
         check_out,
         cohort_lines,
         make_labels,
         save_labels,
         set_tasks,
     )
-    from chartscan.recipes.questions.refusal import refused_tasks
-    from chartscan.recipes.runs.out import check_apart
+    from chartscan.labels.refusal import refused_tasks
+    from chartscan.runs.out import check_apart
     from chartscan.store.dataset import Dataset
 
     check_apart(out, dataset)

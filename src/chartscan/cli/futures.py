@@ -63,8 +63,8 @@ def forecast(
             "--temperature and --top-p."
         )
     device = device_of(device)
+    from chartscan.commands.forecast import ForecastJob, run_forecast
     from chartscan.generate import Plan
-    from chartscan.recipes.forecast import ForecastJob, run_forecast
 
     plan = Plan(
         samples=samples,
@@ -101,7 +101,7 @@ def forecast_report(
       chartscan forecast-report RUN DATASET --out REPORT
     """
     device = device_of(device)
-    from chartscan.recipes.forecast_report import ForecastReportJob, report_lines, run_forecast_report
+    from chartscan.commands.forecast_report import ForecastReportJob, report_lines, run_forecast_report
 
     display = Display(quiet)
     job = ForecastReportJob(
@@ -135,8 +135,8 @@ def zero_shot(
       chartscan zero-shot RUN DATASET LABELS/readmission_30d.parquet p.parquet
     """
     device = device_of(device)
+    from chartscan.commands.zero_shot import ZeroShotJob, run_zero_shot
     from chartscan.generate import Plan
-    from chartscan.recipes.zero_shot import ZeroShotJob, run_zero_shot
 
     plan = Plan(samples=samples, tokens=tokens, days=days, temperature=temperature, top_p=top_p, seed=seed)
     display = Display(quiet)

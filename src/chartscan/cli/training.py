@@ -50,10 +50,10 @@ def train(
       chartscan train xgboost --data DATASET --labels LABELS --out TREES
     """
     device = device_of(device)
-    from chartscan.recipes.questions import MAX_UNKNOWN
-    from chartscan.recipes.questions.labels import set_tasks
-    from chartscan.recipes.questions.refusal import refused_tasks
-    from chartscan.recipes.train import can_start, run_train
+    from chartscan.commands.train import can_start, run_train
+    from chartscan.labels import MAX_UNKNOWN
+    from chartscan.labels.labels import set_tasks
+    from chartscan.labels.refusal import refused_tasks
     from chartscan.store.dataset import Dataset
 
     display = Display(quiet)
@@ -81,8 +81,8 @@ def predict(
       chartscan predict RUN DATASET LABELS P
     """
     device = device_of(device)
-    from chartscan.recipes.predict import run_predict
-    from chartscan.recipes.questions.labels import check_out
+    from chartscan.commands.predict import run_predict
+    from chartscan.labels.labels import check_out
 
     if labels.exists():
         check_out(out, as_folder=labels.is_dir())

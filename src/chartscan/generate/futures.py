@@ -32,11 +32,11 @@ from chartscan.generate.reading import (
     read,
     together,
 )
-from chartscan.sequences import Continuation, Grammar, Token
-from chartscan.sequences import types as T
-from chartscan.sequences.pace import is_event
-from chartscan.sequences.specials import UNK
-from chartscan.sequences.time import DAY_US
+from chartscan.inputs.tokens import Continuation, Grammar, Token
+from chartscan.inputs.tokens import types as T
+from chartscan.inputs.tokens.pace import is_event
+from chartscan.inputs.tokens.specials import UNK
+from chartscan.inputs.tokens.time import DAY_US
 
 ROWS = 512  # futures that go together at least, where there are so many,
 MOST_ROWS, STATE_BYTES = 4096, 2**26  # and up to so many, while all their states together are this small

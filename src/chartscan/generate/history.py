@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from chartscan.artifact import SequenceArtifact
-from chartscan.sequences import Continuation, Encoded, Grammar, Timeline, window
+from chartscan.inputs.tokens import Continuation, Encoded, Grammar, Timeline, window
 
 
 @dataclass(frozen=True)

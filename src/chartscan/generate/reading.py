@@ -10,10 +10,10 @@ from torch import Tensor
 
 from chartscan.artifact import SequenceArtifact
 from chartscan.batch import Batch
-from chartscan.batches.collate import batch_of
 from chartscan.errors import ConfigError
 from chartscan.generate.history import History
-from chartscan.sequences import Encoded
+from chartscan.inputs.batches.collate import batch_of
+from chartscan.inputs.tokens import Encoded
 
 _TOKENS = 16384  # of histories that are read together, padding included
 

@@ -29,7 +29,7 @@ SEQUENCE = ("last", "hours_since", *WITHIN_HOUR)
 
 
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Sizes; `channels` are the names of the carried state's channels, as chartscan.series gives them."""
+    """Sizes; `channels` are the names of the carried state's channels, as inputs.hourly gives them."""
 
     channels: tuple[str, ...]
     bins: int = 6  # of each feature of the carried state

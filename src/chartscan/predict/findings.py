@@ -7,10 +7,10 @@ import numpy as np
 import pyarrow as pa
 
 from chartscan.artifact import Artifact, EnsembleArtifact, SequenceArtifact, SeriesArtifact
-from chartscan.batches import cut_histories, samples_of
+from chartscan.inputs.batches import cut_histories, samples_of
+from chartscan.inputs.tokens import Coverage, named
 from chartscan.notes import Note
 from chartscan.predict.reading import Records
-from chartscan.sequences import Coverage, named
 
 
 @dataclass(frozen=True)

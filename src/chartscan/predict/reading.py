@@ -18,10 +18,10 @@ from chartscan.artifact import (
     SummaryArtifact,
     TabularArtifact,
 )
+from chartscan.inputs.hourly import Variables
+from chartscan.inputs.tokens import NumericBins, Vocabulary
 from chartscan.predict.stays import StayReader, Stays
 from chartscan.predict.tokens import TokenReader, Tokens
-from chartscan.sequences import NumericBins, Vocabulary
-from chartscan.series import Variables
 
 Tables = Callable[[], Iterable[pa.Table]]  # EVENTS of whole subjects, shard by shard
 

@@ -8,7 +8,7 @@ import pyarrow as pa
 import torch
 
 from chartscan.artifact import SequenceArtifact
-from chartscan.batches import Sampler, collate, prompt_rows, samples_in, samples_of
+from chartscan.inputs.batches import Sampler, collate, prompt_rows, samples_in, samples_of
 from chartscan.predict.reading import Records
 from chartscan.schema import PREDICTIONS
 

@@ -8,10 +8,10 @@ import pyarrow as pa
 import torch
 
 from chartscan.artifact import SeriesArtifact
-from chartscan.batches import Sampler
-from chartscan.batches.series import Needs, SeriesStore, collate_series
+from chartscan.inputs.batches import Sampler
+from chartscan.inputs.batches.series import Needs, SeriesStore, collate_series
+from chartscan.inputs.hourly import CHANNELS
 from chartscan.predict.reading import Records
-from chartscan.series import CHANNELS
 
 EVENTS_PER_BATCH = 16384
 NUMBERS_PER_BATCH = 2**24  # of the carried state: 64 MiB

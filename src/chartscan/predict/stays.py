@@ -9,13 +9,13 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from chartscan.batches.series import SeriesStore
 from chartscan.errors import DataError
-from chartscan.features.summary import Summary, summary_matrix
+from chartscan.inputs.batches.series import SeriesStore
+from chartscan.inputs.counts.summary import Summary, summary_matrix
+from chartscan.inputs.hourly import Stay, Variables, stays
+from chartscan.inputs.hourly.events import frame_of, measurements
+from chartscan.inputs.tokens import Coverage, check_coverage
 from chartscan.predict.tokens import summed
-from chartscan.sequences import Coverage, check_coverage
-from chartscan.series import Stay, Variables, stays
-from chartscan.series.events import frame_of, measurements
 
 
 @dataclass(frozen=True)

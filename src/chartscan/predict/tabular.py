@@ -6,10 +6,10 @@ import numpy as np
 import pyarrow as pa
 
 from chartscan.artifact import TabularArtifact
-from chartscan.features.counts import Features, SubjectTokens, count_matrix
+from chartscan.inputs.counts.counts import Features, SubjectTokens, count_matrix
+from chartscan.inputs.tokens import Encoded, Vocabulary
+from chartscan.inputs.tokens import types as T
 from chartscan.predict.reading import Records
-from chartscan.sequences import Encoded, Vocabulary
-from chartscan.sequences import types as T
 
 
 def tabular_log_odds(

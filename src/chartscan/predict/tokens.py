@@ -8,8 +8,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from chartscan.batches import TokenStore
-from chartscan.sequences import (
+from chartscan.inputs.batches import TokenStore
+from chartscan.inputs.tokens import (
     Coverage,
     Encoded,
     Encoder,

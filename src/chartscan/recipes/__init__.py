@@ -1,16 +1,22 @@
-"""Everything the program can do, put together of the other parts: a file for each recipe and each command.
+"""The catalogue: settings by which models are trained. A file that assigns RECIPE is found by its name.
 
-A file that assigns RECIPE is a recipe, found by its name (`_names`). The other files are the commands:
-`ingest`, `train`, `predict`, `report`, `explain`, `forecast`, `forecast_report`, `zero_shot` and `demo`, with
-the folders `study` and `bench`. What recipes and commands share stands in folders of one purpose each:
-
-- `runs`: a run on disk
-- `questions`: LABELS made, read, and put to a model
-- `fitting`: what every kind of model is fitted with
-- `baselines`, `neural`, `ensembles`: the three ways to train
-- `futures`: forecasts
-- `explaining`: answers explained
-- `reporting`: predictions gathered for a report
-
-They import neither recipes nor commands, and one another without a cycle.
+Knows no command. What trains by these settings stands in `learn`.
 """
+
+from types import ModuleType
+
+from chartscan.errors import ConfigError
+from chartscan.find import described, find, unknown
+
+
+def recipe_names() -> list[str]:
+    """Names of the modules of this package that hold a RECIPE, sorted, as users write them: with dashes."""
+    return sorted(name.replace("_", "-") for name in described("recipes", "RECIPE"))
+
+
+def find_recipe(name: str) -> ModuleType:
+    """The module of the recipe `name` (underscores count as dashes); ConfigError with the nearest if none."""
+    wanted, known = name.replace("_", "-"), recipe_names()
+    if wanted not in known:
+        raise ConfigError(unknown("recipe", wanted, known))
+    return find("recipes", wanted)

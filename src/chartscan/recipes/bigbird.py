@@ -3,9 +3,9 @@
 Settings of Fallahpour et al. 2024, Table 4, for one device.
 """
 
+from chartscan.inputs.tokens import SequenceConfig
+from chartscan.learn.neural.sequence import BigbirdRecipe
 from chartscan.models import bigbird
-from chartscan.recipes.neural.sequence import BigbirdRecipe
-from chartscan.sequences import SequenceConfig
 from chartscan.training import TrainConfig
 
 RECIPE = BigbirdRecipe(

@@ -1,8 +1,8 @@
 """BigBird for a demonstration or a test: 2 layers of width 64, blocks of 32 tokens, a model a task."""
 
+from chartscan.inputs.tokens import SequenceConfig
+from chartscan.learn.neural.sequence import BigbirdRecipe
 from chartscan.models import bigbird
-from chartscan.recipes.neural.sequence import BigbirdRecipe
-from chartscan.sequences import SequenceConfig
 from chartscan.training import TrainConfig
 
 RECIPE = BigbirdRecipe(

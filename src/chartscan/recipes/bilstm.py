@@ -3,9 +3,9 @@
 Settings of Fallahpour et al. 2024, Table 4 (LSTM).
 """
 
+from chartscan.inputs.tokens import SequenceConfig
+from chartscan.learn.neural.sequence import BilstmRecipe
 from chartscan.models import bilstm
-from chartscan.recipes.neural.sequence import BilstmRecipe
-from chartscan.sequences import SequenceConfig
 from chartscan.training import TrainConfig
 
 RECIPE = BilstmRecipe(

@@ -1,8 +1,8 @@
 """BiLSTM for a demonstration or a test: 1 layer of 32 units each way, a model a task."""
 
+from chartscan.inputs.tokens import SequenceConfig
+from chartscan.learn.neural.sequence import BilstmRecipe
 from chartscan.models import bilstm
-from chartscan.recipes.neural.sequence import BilstmRecipe
-from chartscan.sequences import SequenceConfig
 from chartscan.training import TrainConfig
 
 RECIPE = BilstmRecipe(

@@ -3,9 +3,9 @@
 Settings of Fallahpour et al. 2024, Table 4, for one device.
 """
 
+from chartscan.inputs.tokens import SequenceConfig
+from chartscan.learn.neural.sequence import CehrBertRecipe
 from chartscan.models import cehr_bert
-from chartscan.recipes.neural.sequence import CehrBertRecipe
-from chartscan.sequences import SequenceConfig
 from chartscan.training import TrainConfig
 
 RECIPE = CehrBertRecipe(

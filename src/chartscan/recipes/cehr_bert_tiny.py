@@ -1,8 +1,8 @@
 """CEHR-BERT for a demonstration or a test: 2 layers of width 64, a model a task, minutes on a laptop."""
 
+from chartscan.inputs.tokens import SequenceConfig
+from chartscan.learn.neural.sequence import CehrBertRecipe
 from chartscan.models import cehr_bert
-from chartscan.recipes.neural.sequence import CehrBertRecipe
-from chartscan.sequences import SequenceConfig
 from chartscan.training import TrainConfig
 
 RECIPE = CehrBertRecipe(

@@ -3,9 +3,9 @@
 Settings of Fallahpour et al. 2024, Table 4 and section A.6 of the paper, for one device.
 """
 
+from chartscan.inputs.tokens import SequenceConfig
+from chartscan.learn.neural.sequence import EhrmambaRecipe
 from chartscan.models import ehrmamba
-from chartscan.recipes.neural.sequence import EhrmambaRecipe
-from chartscan.sequences import SequenceConfig
 from chartscan.training import TrainConfig
 
 RECIPE = EhrmambaRecipe(

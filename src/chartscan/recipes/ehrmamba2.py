@@ -4,9 +4,9 @@ Of the released settings (ODYSSEY, EHRMamba2) the model's and the batch of 24; t
 beside which it stands.
 """
 
+from chartscan.inputs.tokens import SequenceConfig
+from chartscan.learn.neural.sequence import Ehrmamba2Recipe
 from chartscan.models import ehrmamba2
-from chartscan.recipes.neural.sequence import Ehrmamba2Recipe
-from chartscan.sequences import SequenceConfig
 from chartscan.training import TrainConfig
 
 RECIPE = Ehrmamba2Recipe(

@@ -1,8 +1,8 @@
 """EHRMamba-2 for a demonstration or a test: as `ehrmamba-tiny`, on Mamba-2 blocks of 4 heads."""
 
+from chartscan.inputs.tokens import SequenceConfig
+from chartscan.learn.neural.sequence import Ehrmamba2Recipe
 from chartscan.models import ehrmamba2
-from chartscan.recipes.neural.sequence import Ehrmamba2Recipe
-from chartscan.sequences import SequenceConfig
 from chartscan.training import TrainConfig
 
 RECIPE = Ehrmamba2Recipe(

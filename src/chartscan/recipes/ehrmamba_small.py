@@ -1,8 +1,8 @@
 """EHRMamba for a CPU: 2 blocks of width 128, about 400,000 parameters."""
 
+from chartscan.inputs.tokens import SequenceConfig
+from chartscan.learn.neural.sequence import EhrmambaRecipe
 from chartscan.models import ehrmamba
-from chartscan.recipes.neural.sequence import EhrmambaRecipe
-from chartscan.sequences import SequenceConfig
 from chartscan.training import TrainConfig
 
 RECIPE = EhrmambaRecipe(

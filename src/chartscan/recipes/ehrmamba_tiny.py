@@ -1,8 +1,8 @@
 """EHRMamba for a demonstration or a test: 2 blocks of width 64, minutes on a laptop."""
 
+from chartscan.inputs.tokens import SequenceConfig
+from chartscan.learn.neural.sequence import EhrmambaRecipe
 from chartscan.models import ehrmamba
-from chartscan.recipes.neural.sequence import EhrmambaRecipe
-from chartscan.sequences import SequenceConfig
 from chartscan.training import TrainConfig
 
 RECIPE = EhrmambaRecipe(

@@ -4,10 +4,10 @@ A short schedule whose averaged last weights are kept, because choosing a checkp
 chooses noise.
 """
 
+from chartscan.inputs.hourly import CHANNELS, SeriesConfig
+from chartscan.learn.neural.series import GruRecipe
 from chartscan.models import gru
 from chartscan.objectives import classification
-from chartscan.recipes.neural.series import GruRecipe
-from chartscan.series import CHANNELS, SeriesConfig
 from chartscan.training import TrainConfig
 
 RECIPE = GruRecipe(

@@ -3,8 +3,8 @@
 What it changes of the paper, and what each change is worth, stands in docs/physionet2012.md.
 """
 
-from chartscan.recipes.neural.series import CarriedRecipe
-from chartscan.series import SeriesConfig
+from chartscan.inputs.hourly import SeriesConfig
+from chartscan.learn.neural.series import CarriedRecipe
 from chartscan.training import TrainConfig
 
 RECIPE = CarriedRecipe(

@@ -4,6 +4,6 @@ Ten members of each kind, each taught by nine tenths of the subjects; what all o
 not see decides the blend's weights and its calibration.
 """
 
-from chartscan.recipes.ensembles.ensemble import EnsembleRecipe, Member
+from chartscan.learn.ensembles.ensemble import EnsembleRecipe, Member
 
 RECIPE = EnsembleRecipe(members=(Member("hymate", ("refit=false",)), Member("xgboost-summary")), folds=10)

@@ -5,7 +5,7 @@ Half of each train answer is what trees say that other train subjects taught; al
 
 import msgspec
 
+from chartscan.learn.neural.teacher import Teacher
 from chartscan.recipes.hymate import RECIPE as HYMATE
-from chartscan.recipes.neural.teacher import Teacher
 
 RECIPE = msgspec.structs.replace(HYMATE, teacher=Teacher(), refit=False)

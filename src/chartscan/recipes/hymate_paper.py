@@ -6,9 +6,9 @@ gradients are clipped at 0.3 and the weights of the best tuning AUROC kept as in
 PhysioNet 2012 (log/). No weight for the positives, since it spoils probabilities.
 """
 
+from chartscan.learn.neural.series import HymateRecipe
 from chartscan.models import hymate
 from chartscan.objectives import classification
-from chartscan.recipes.neural.series import HymateRecipe
 from chartscan.training import TrainConfig
 
 RECIPE = HymateRecipe(

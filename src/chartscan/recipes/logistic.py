@@ -1,5 +1,5 @@
 """Logistic regression on token counts and ages."""
 
-from chartscan.recipes.baselines.tabular import LogisticRecipe
+from chartscan.learn.baselines.tabular import LogisticRecipe
 
 RECIPE = LogisticRecipe()

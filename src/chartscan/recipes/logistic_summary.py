@@ -1,5 +1,5 @@
 """Logistic regression on summary features of time series."""
 
-from chartscan.recipes.baselines.summary import LogisticSummaryRecipe
+from chartscan.learn.baselines.summary import LogisticSummaryRecipe
 
 RECIPE = LogisticSummaryRecipe()

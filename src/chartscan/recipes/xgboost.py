@@ -1,5 +1,5 @@
 """Gradient-boosted trees on token counts and ages: the baseline every sequence model has to beat."""
 
-from chartscan.recipes.baselines.tabular import XGBoostRecipe
+from chartscan.learn.baselines.tabular import XGBoostRecipe
 
 RECIPE = XGBoostRecipe()

@@ -1,5 +1,5 @@
 """Boosted trees on summary features, ten times, each taught by nine tenths of train and tuning subjects."""
 
-from chartscan.recipes.ensembles.ensemble import EnsembleRecipe, Member
+from chartscan.learn.ensembles.ensemble import EnsembleRecipe, Member
 
 RECIPE = EnsembleRecipe(members=(Member("xgboost-summary"),), folds=10, weights="equal")

@@ -6,8 +6,8 @@ from challenge_sets import folder, ingest, record
 from hypothesis import given
 from hypothesis import strategies as st
 
+from chartscan.commands.ingest import IngestPlan, run_ingest
 from chartscan.errors import ConfigError
-from chartscan.recipes.ingest import IngestPlan, run_ingest
 from chartscan.sources.physionet2012 import Config
 from chartscan.sources.physionet2012.splits import parsed_splits, set_name, split_table
 from chartscan.store.splits import assign_split

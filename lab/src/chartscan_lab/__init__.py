@@ -1,0 +1,1 @@
+"""What measures chartscan and is not shipped with it: studies of published tables, and benchmarks."""

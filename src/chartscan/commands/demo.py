@@ -1,0 +1,61 @@
+"""The main job on a simulated hospital, from a FHIR export to a report: what `chartscan demo` runs.
+
+The same functions as the single commands, so that whoever read the demonstration knows the way with real
+data: simulate -> ingest -> label -> train (a sequence model and the trees) -> predict -> evaluate.
+"""
+
+from pathlib import Path
+
+from chartscan import files
+from chartscan.commands.evaluate import ReportPlan, run_evaluate
+from chartscan.commands.ingest import IngestPlan, accounting_lines, run_ingest
+from chartscan.commands.predict import run_predict
+from chartscan.commands.train import run_train
+from chartscan.labels.labels import cohort_lines, make_labels, save_labels
+from chartscan.lock import OutputLock
+from chartscan.runs.job import Watcher
+from chartscan.runs.out import refuse_existing
+from chartscan.simulate import SimulateConfig, simulate
+from chartscan.site_key import open_ids
+
+MODELS = ("ehrmamba-tiny", "xgboost")
+
+
+def run_demo(out: Path, subjects: int, seed: int, threads: int, watcher: Watcher) -> Path:
+    """Everything under `out`; gives the path of the report. ConfigError where `out` exists.
+
+    Its patients are nobody: ids are open, so that every machine gives the same numbers.
+    """
+    refuse_existing(out)
+    with files.made_folder(out.parent), OutputLock(out), open_ids():
+        return _run(out, subjects, seed, threads, watcher)
+
+
+def _run(out: Path, subjects: int, seed: int, threads: int, watcher: Watcher) -> Path:
+    export, data, labels = out / "export", out / "dataset", out / "labels"
+    with watcher.progress("Simulating", "subjects") as progress:
+        simulate(export, SimulateConfig(subjects=subjects, seed=seed), progress)
+    dataset, accounting = run_ingest(IngestPlan("fhir", export, data, [], []), watcher)
+    for line in accounting_lines(accounting, dataset):
+        watcher.say(line)
+    found = make_labels(dataset, None, watcher)
+    save_labels(found, labels, as_folder=True)
+    for line in cohort_lines(found):
+        watcher.say(line)
+    for name in MODELS:
+        run_train(name, data, out / name, labels, [f"seed={seed}"], watcher, threads=threads)
+        for line in run_predict(
+            out / name, data, labels, out / f"{name}-predictions", "held_out", threads, watcher
+        ):
+            watcher.say(line)
+    plan = ReportPlan(
+        [out / f"{MODELS[0]}-predictions"],
+        out / "report",
+        against=[out / f"{MODELS[1]}-predictions"],
+        data=data,
+        model=out / MODELS[0],
+        truth=export / "truth",
+    )
+    report, table = run_evaluate(plan, watcher)
+    watcher.say(table)
+    return report

@@ -1,0 +1,119 @@
+"""What may come next for the subjects of a split: sampled or likeliest futures as a parquet file."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from chartscan import parquet_files
+from chartscan.artifact import SequenceArtifact
+from chartscan.errors import ConfigError, DataError
+from chartscan.generate import Future, History, Plan, generate
+from chartscan.generate.histories import at_questions, at_the_end, forecaster, histories, subjects_of
+from chartscan.inputs.tokens import violations
+from chartscan.inputs.tokens.time import DAY_US
+from chartscan.inputs.tokens.types import NAMES
+from chartscan.labels.belonging import check_labels
+from chartscan.labels.labels import load_labels
+from chartscan.notes import Notes
+from chartscan.runs.job import Watcher, of_subjects
+from chartscan.runs.out import check_apart, check_file
+from chartscan.schema import HELD_OUT, TIME
+from chartscan.store.dataset import Dataset
+
+FORECASTS = pa.schema(
+    [
+        pa.field("subject_id", pa.int64(), nullable=False),
+        pa.field("prediction_time", TIME, nullable=False),
+        pa.field("sample", pa.int32(), nullable=False),
+        pa.field("position", pa.int32(), nullable=False),  # from 0
+        pa.field("days", pa.float64(), nullable=False),  # since prediction_time; approximate
+        pa.field("code", pa.string(), nullable=False),  # the token
+        pa.field("type", pa.string(), nullable=False),
+        pa.field("probability", pa.float32(), nullable=False),  # of the token, given all before it
+    ]
+)
+
+
+@dataclass(frozen=True)
+class ForecastJob:
+    """What the user asked for."""
+
+    artifact: Path
+    dataset: Path
+    out: Path
+    plan: Plan
+    at: Path | None = None  # labels or questions that say when; None: at the end of each record
+    split: str = HELD_OUT
+    threads: int = 1
+    device: str = "cpu"
+
+
+def run_forecast(job: ForecastJob, watcher: Watcher) -> Iterator[str]:
+    """Writes FORECASTS; gives lines of text that hold no content of a record."""
+    check_apart(job.out, job.artifact, job.dataset, job.at)
+    check_file(job.out, "forecast.parquet")
+    dataset = Dataset.open(job.dataset)
+    model = forecaster(job.artifact, dataset, job.threads, watcher, device=job.device)
+    subjects = subjects_of(model, dataset, job.split)
+    cutter = at_the_end(model)
+    if job.at:
+        questions = of_subjects(_questions(job.at, dataset, Notes(watcher.note)), subjects)
+        cutter, subjects = at_questions(model, questions), np.unique(questions["subject_id"].to_numpy())
+    asked = histories(model, dataset, subjects, cutter, watcher, Notes(watcher.note))
+    with watcher.progress("Forecasting", "histories") as progress:
+        futures = list(generate(model, asked, job.plan, progress))
+    write_forecasts(job.out, model, asked, futures)
+    yield f"{job.out}: {len(futures):,} futures of {len(asked):,} histories, split {job.split}"
+    yield summary(asked, futures)
+
+
+def _questions(path: Path, dataset: Dataset, notes: Notes) -> pa.Table:
+    """Distinct (subject, prediction time) of a file of labels or questions."""
+    found = load_labels(path, questions=True, notes=notes)
+    check_labels(found, dataset, notes)
+    if len(found) > 1:
+        raise ConfigError(f"--at {path}: holds several tasks. Name one file.")
+    table = next(iter(found.values()))[0].select(["subject_id", "prediction_time"])
+    if not table.num_rows:
+        raise DataError(f"--at {path}: holds no rows.")
+    return table.group_by(table.column_names).aggregate([])
+
+
+def summary(asked: Sequence[History], futures: Sequence[Future]) -> str:
+    """How futures ended, and how many of their tokens could not follow in any record."""
+    tokens = sum(len(f.codes) for f in futures)
+    wrong = sum(violations(f.types, asked[f.history].grammar) for f in futures)
+    ends = {why: sum(f.ended == why for f in futures) for why in ("events", "days", "tokens", "death")}
+    said = ", ".join(f"{n:,} by {why}" for why, n in ends.items() if n)
+    return f"{tokens:,} tokens, {wrong:,} of them out of order for a record; ended {said}"
+
+
+def write_forecasts(
+    path: Path, artifact: SequenceArtifact, asked: Sequence[History], futures: Iterable[Future]
+) -> None:
+    """FORECASTS in order of subject, instant, sample and position, whole or not at all."""
+    ordered = sorted(
+        futures, key=lambda f: (asked[f.history].subject_id, asked[f.history].now, f.history, f.sample)
+    )
+    tokens = np.array(artifact.vocabulary.tokens, dtype=object)
+    counts = [len(f.codes) for f in ordered]
+    now = np.repeat([asked[f.history].now for f in ordered], counts).astype(np.int64)
+    joined = {
+        name: np.concatenate([getattr(f, name) for f in ordered])
+        for name in ("codes", "types", "times", "log_probs")
+    }
+    columns = {
+        "subject_id": np.repeat([asked[f.history].subject_id for f in ordered], counts),
+        "prediction_time": pa.array(now).cast(TIME),
+        "sample": np.repeat([f.sample for f in ordered], counts),
+        "position": np.concatenate([np.arange(n) for n in counts]),
+        "days": (joined["times"] - now) / DAY_US,
+        "code": tokens[joined["codes"]],
+        "type": np.array([NAMES.get(i, "") for i in range(max(NAMES) + 1)], dtype=object)[joined["types"]],
+        "probability": np.exp(joined["log_probs"]),
+    }
+    arrays = [pa.array(columns[field.name]).cast(field.type) for field in FORECASTS]
+    parquet_files.write_table(path, pa.table(arrays, schema=FORECASTS))

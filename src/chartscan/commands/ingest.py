@@ -1,0 +1,200 @@
+"""Raw records -> a published dataset: source, store and follow-up rule put together."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+
+from chartscan import site_key
+from chartscan.commands.site_starter import SECTIONS, write_suggestions
+from chartscan.errors import ConfigError
+from chartscan.find import find
+from chartscan.labels.forming import stay_config
+from chartscan.notes import Note
+from chartscan.runs.job import Watcher
+from chartscan.settings import with_settings
+from chartscan.site import Site, Vocabulary, read_site
+from chartscan.store.accounting import Accounting
+from chartscan.store.config import DaysAfterLastEvent, ExportTime, FollowUp, StoreConfig
+from chartscan.store.dataset import Dataset
+from chartscan.store.writer import DatasetWriter
+
+
+@dataclass(frozen=True)
+class IngestPlan:
+    """What the user asked for."""
+
+    source: str
+    path: Path
+    out: Path
+    settings: list[str]  # of the source
+    store: list[str]  # of the store
+    follow_up_end: str | None = None
+    follow_up_days: int | None = None
+    strict: bool = False
+    overwrite: bool = False
+    splits: str | None = None  # of sources that come in sets
+    site: Path | None = None  # the site file
+    suggest_site: Path | None = None  # where a starter of one is written
+
+
+def run_ingest(plan: IngestPlan, watcher: Watcher) -> tuple[Dataset, Accounting]:
+    """Reads `plan.path` and publishes `plan.out`; on any error what was at `plan.out` stays as it was."""
+    source = find("sources", plan.source)
+    site = read_site(plan.site) if plan.site else Site()
+    stay_config(site.stays, "--site stays.")  # refused now, not by `label`
+    settings = with_settings(source.Config(), plan.settings, elsewhere={"--store": StoreConfig()})
+    config = with_vocabulary(with_splits(settings, plan), site, plan)
+    store = store_config(plan)
+    check_places(plan)
+    note_new_key(watcher)
+    writer = DatasetWriter(
+        plan.out,
+        source=plan.source,
+        settings=msgspec.to_builtins(config),
+        site=msgspec.to_builtins(site),
+        config=store,
+        overwrite=plan.overwrite,
+        sorting=lambda: watcher.progress("Sorting", "events"),
+    )
+    try:
+        with writer, watcher.progress("Reading", "bytes") as reading:  # ends before the writer sorts
+            source.read(plan.path, writer, config, reading)
+    finally:  # also of an export that could not be published: its words may be what is wrong
+        suggest(plan, writer.accounting, site, watcher)
+    return Dataset.open(plan.out), writer.accounting
+
+
+def note_new_key(watcher: Watcher) -> None:
+    """Makes the site's key where there is none, and says so: with another one all subjects are new."""
+    path = site_key.key_path()
+    missing = not site_key.is_open() and not path.exists()
+    site_key.site_key()
+    if missing:
+        text = (
+            f"{path}: a new site key was made. Keep a copy. Patients of datasets that were made with another "
+            f"key are not recognised; if there is one, name it with {site_key.VARIABLE} and ingest again."
+        )
+        watcher.note(Note("new_site_key", text, warning=False))
+
+
+def with_vocabulary(config: msgspec.Struct, site: Site, plan: IngestPlan) -> msgspec.Struct:
+    """The source's settings with the site's own words; ConfigError where it has no words to declare."""
+    if site.vocabulary == Vocabulary():
+        return config
+    if "vocabulary" not in config.__struct_fields__:
+        raise ConfigError(
+            f"--site {plan.site}: the source {plan.source} has no words that a site could declare. Leave out "
+            "the section 'vocabulary'."
+        )
+    return msgspec.structs.replace(config, vocabulary=site.vocabulary)
+
+
+def suggest(plan: IngestPlan, accounting: Accounting, site: Site, watcher: Watcher) -> None:
+    """Write the starter of a site file, if one is wanted and any words were read."""
+    if plan.suggest_site is None or not any(
+        word.thing in SECTIONS for word, _ in accounting.recognition.words()
+    ):
+        return
+    number = write_suggestions(plan.suggest_site, accounting.recognition, site)
+    watcher.say(f"{plan.suggest_site}: {number:,} words to fill in")
+
+
+def with_splits(config: msgspec.Struct, plan: IngestPlan) -> msgspec.Struct:
+    """The source's settings with the splits asked for; ConfigError where it has no sets to split by."""
+    if plan.splits is None:
+        return config
+    if "splits" not in config.__struct_fields__:
+        raise ConfigError(
+            f"--splits: the source {plan.source} does not come in sets. Its subjects are split at random: "
+            "--store train_fraction=0.7 --store tuning_fraction=0.15 --store seed=0"
+        )
+    try:
+        return msgspec.structs.replace(config, splits=plan.splits)
+    except ValueError as err:
+        raise ConfigError(f"--splits: {err}.") from None
+
+
+def store_config(plan: IngestPlan) -> StoreConfig:
+    """Settings of the store: those of --store, and over them what has a flag of its own and was given."""
+    config = with_settings(
+        StoreConfig(), plan.store, "--store", {"--set": find("sources", plan.source).Config()}
+    )
+    rule = follow_up(plan)
+    return msgspec.structs.replace(
+        config, strict=plan.strict or config.strict, follow_up=config.follow_up if rule is None else rule
+    )
+
+
+def check_places(plan: IngestPlan) -> None:
+    """ConfigError when IN and OUT are one folder, or one lies in the other: the input is never written to."""
+    taken, made = plan.path.resolve(), plan.out.resolve()
+    if (starter := plan.suggest_site) is not None:
+        if starter.exists() or starter.is_symlink():
+            raise ConfigError(f"--suggest-site {starter} exists and is not overwritten. Name a new file.")
+        if not starter.parent.is_dir():
+            raise ConfigError(f"--suggest-site {starter}: there is no folder {starter.parent}.")
+        if {taken, made} & {starter.resolve(), *starter.resolve().parents}:
+            raise ConfigError(f"--suggest-site {starter}: name a file outside of IN and OUT.")
+    if taken == made or taken in made.parents or made in taken.parents:
+        raise ConfigError(
+            f"{plan.out} and {plan.path} must not be the same folder, nor one inside the other. "
+            "Choose another output folder."
+        )
+
+
+def follow_up(plan: IngestPlan) -> FollowUp | None:
+    """The rule the user set, if any."""
+    if plan.follow_up_end is not None and plan.follow_up_days is not None:
+        raise ConfigError("Give --follow-up-end or --follow-up-days, not both.")
+    if plan.follow_up_days is not None:
+        try:
+            return DaysAfterLastEvent(plan.follow_up_days)
+        except ValueError as err:
+            raise ConfigError(f"--follow-up-days: {err}.") from None
+    if plan.follow_up_end is None:
+        return None
+    try:
+        time = datetime.fromisoformat(plan.follow_up_end)
+    except ValueError:
+        raise ConfigError("--follow-up-end: expected a date such as 2024-12-31.") from None
+    return ExportTime(time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC))
+
+
+COLUMNS = ("lines_in", "accepted", "merged_duplicates", "filtered", "quarantined")
+
+
+def accounting_lines(accounting: Accounting, dataset: Dataset) -> list[str]:
+    """The accounting identity by type of record, and what the dataset holds."""
+    by_type: dict[str, list[int]] = {}
+    for row in accounting.table():
+        numbers = [row[c] if isinstance(row[c], int) else sum(row[c].values()) for c in COLUMNS]
+        before = by_type.get(row["type"], [0] * len(COLUMNS))
+        by_type[row["type"]] = [a + b for a, b in zip(before, numbers, strict=True)]
+    heads = ("lines in", "= accepted", "+ merged", "+ filtered", "+ quarantined")
+    lines = [f"{'type':<28}" + "".join(f"{head:>14}" for head in heads)]
+    lines += [f"{name:<28}" + "".join(f"{n:>14,}" for n in row) for name, row in sorted(by_type.items())]
+    n = dataset.manifest["counts"]
+    return [
+        *lines,
+        *file_lines(accounting),
+        *(f"Warning: {text}" for text in accounting.warnings),
+        f"{dataset.path}: {n['subjects']:,} subjects, {n['events']:,} events, {n['codes']:,} codes",
+    ]
+
+
+_MOST_FILES = 20  # named for each reason
+
+
+def file_lines(accounting: Accounting) -> list[str]:
+    """The files that gave no records, by reason; nothing where every file was simply read."""
+    by_reason: dict[str, list[str]] = {}
+    for file in accounting.files:
+        if file["reason"]:
+            by_reason.setdefault(f"{file['how']} ({file['reason']})", []).append(file["name"])
+    lines = []
+    for reason, names in sorted(by_reason.items()):
+        more = f" and {len(names) - _MOST_FILES} more" if len(names) > _MOST_FILES else ""
+        lines.append(f"{reason}: {', '.join(names[:_MOST_FILES])}{more}")
+    return lines

@@ -1,0 +1,76 @@
+"""A recipe by name -> a trained artifact."""
+
+from pathlib import Path
+
+from chartscan.errors import ConfigError
+from chartscan.labels.belonging import check_labels
+from chartscan.labels.labels import cohort_lines, load_labels, make_labels
+from chartscan.learn.baselines.summary import SummaryRecipe
+from chartscan.learn.baselines.tabular import TabularRecipe
+from chartscan.learn.ensembles.ensemble import EnsembleRecipe
+from chartscan.learn.fitting.few import few_train_events
+from chartscan.learn.neural.sequence import SequenceRecipe
+from chartscan.learn.neural.series import SeriesRecipe
+from chartscan.notes import Notes, warnings_as_notes
+from chartscan.recipes import find_recipe
+from chartscan.runs import work
+from chartscan.runs.dataset_notes import dataset_notes
+from chartscan.runs.job import Job, Watcher
+from chartscan.settings import with_settings
+from chartscan.store.dataset import Dataset
+from chartscan.training.tracking import check_installed
+
+Recipe = SequenceRecipe | SeriesRecipe | TabularRecipe | SummaryRecipe | EnsembleRecipe
+
+
+def recipe_of(name: str, settings: list[str]) -> Recipe:
+    """The recipe `name` with settings changed; ConfigError with the known recipes where there is none."""
+    return with_settings(find_recipe(name).RECIPE, settings)
+
+
+def check_trackable(name: str, recipe: Recipe) -> None:
+    """ConfigError where --track has nothing to follow, MissingExtra where it cannot."""
+    if recipe.untracked:
+        raise ConfigError(
+            f"--track follows the steps of a network. {name} has nothing to track: {recipe.untracked}. "
+            "Leave --track out."
+        )
+    check_installed()
+
+
+def can_start(name: str) -> bool:
+    """Whether the recipe can begin with the weights of a trained artifact."""
+    return hasattr(find_recipe(name).RECIPE, "start_from")
+
+
+def run_train(
+    name: str,
+    data: Path,
+    out: Path,
+    labels: Path | None,
+    settings: list[str],
+    watcher: Watcher,
+    resume: bool = False,
+    threads: int = 1,
+    device: str = "cpu",
+    track: Path | None = None,
+) -> Path:
+    """Trains recipe `name` on the train subjects of `data` and publishes the artifact at `out`."""
+    recipe = recipe_of(name, settings)
+    if track:
+        check_trackable(name, recipe)
+    with work.reserved(out, resume):
+        dataset, notes = Dataset.open(data), Notes(watcher.note)
+        if labels:
+            found = load_labels(labels, notes=notes)
+        else:
+            found = make_labels(dataset, None, watcher, notes=notes)
+        check_labels(found, dataset, notes)
+        for line in cohort_lines(found):
+            watcher.say(line)
+        job = Job(dataset, out, found, watcher, resume, threads, device, track, notes=notes)
+        notes.extend(dataset_notes(dataset))
+        notes.extend(few_train_events(job, recipe.label_limit, recipe.seed))
+        work.begin(job, recipe)
+        with warnings_as_notes(notes):
+            return recipe.train(job)

@@ -1,0 +1,20 @@
+"""Records as irregular time series: variables learned on train, triplets, and a state carried by the hour."""
+
+from chartscan.inputs.hourly.carried import CHANNELS, CarriedStream, carried, carried_grid, steps_of
+from chartscan.inputs.hourly.config import SeriesConfig
+from chartscan.inputs.hourly.triplets import Stay, Triplet, TripletStream, stays
+from chartscan.inputs.hourly.variables import Variables
+
+__all__ = [
+    "CHANNELS",
+    "CarriedStream",
+    "SeriesConfig",
+    "Stay",
+    "Triplet",
+    "TripletStream",
+    "Variables",
+    "carried",
+    "carried_grid",
+    "stays",
+    "steps_of",
+]

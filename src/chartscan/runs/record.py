@@ -1,0 +1,87 @@
+"""run.json: what was run, on which data, with which versions, and the notes on it."""
+
+import hashlib
+import platform
+import subprocess
+from datetime import UTC, datetime
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+
+import chartscan
+from chartscan.notes import KEY, records
+from chartscan.runs.job import Job
+from chartscan.schema import TRAIN, TUNING
+
+SOURCE = Path(chartscan.__file__).parent
+PACKAGES = ("torch", "numpy", "polars", "pyarrow", "duckdb", "scikit-learn")
+
+
+def run_record(job: Job, recipe: msgspec.Struct) -> dict[str, Any]:
+    """The resolved settings of a run, its data and its surroundings, and the notes so far: make it last."""
+    return {
+        "recipe": msgspec.to_builtins(recipe),
+        "data": data_record(job),
+        "labels": {task: label_record(job, task) for task in job.tasks},
+        "versions": versions(),
+        "threads": job.threads,
+        KEY: records(job.notes),
+        "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def data_record(job: Job) -> dict[str, Any]:
+    """Which dataset, by content."""
+    manifest = job.dataset.manifest
+    return {
+        "fingerprint": job.dataset.fingerprint,
+        "source": manifest["source"],
+        "counts": manifest["counts"],
+        "follow_up": job.dataset.follow_up,
+        "subjects": {split: len(job.subjects(split)) for split in (TRAIN, TUNING)},
+    }
+
+
+def label_record(job: Job, task: str) -> dict[str, Any]:
+    """Rows and positives of one task, and its settings."""
+    table, counts = job.labels[task]
+    positives = int(np.sum(table["boolean_value"].to_numpy(zero_copy_only=False)))
+    return {
+        "rows": table.num_rows,
+        "positives": positives,
+        "settings": counts.settings if counts else {},
+    }
+
+
+def versions() -> dict[str, str]:
+    """Versions of ourselves, Python and the packages that decide numbers."""
+    found = {"chartscan": chartscan.__version__, "commit": commit(), "source": source_hash(SOURCE)}
+    found["python"] = platform.python_version()
+    return found | {name: version(name) for name in PACKAGES}
+
+
+@cache
+def source_hash(folder: Path) -> str:
+    """Of all source files and built kernels below: equal where the code is, with or without a checkout.
+
+    Kept: files that change under a running process are not what it runs.
+    """
+    digest = hashlib.sha256()
+    for path in sorted([*folder.rglob("*.py"), *folder.rglob("_native*.so")]):
+        content = hashlib.sha256(path.read_bytes()).hexdigest()
+        digest.update(f"{path.relative_to(folder).as_posix()} {content}\n".encode())
+    return digest.hexdigest()[:12]
+
+
+def commit() -> str:
+    """The commit of a source checkout, with + where it was changed; empty for an installed package."""
+    folder = Path(__file__).parent
+    try:
+        command = ["git", "-C", str(folder), "describe", "--always", "--dirty=+", "--abbrev=12"]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return ""

@@ -1,0 +1,151 @@
+"""Which subjects a model has learned from: so that nobody it has seen is taken for held out.
+
+Kept in the run record as salted 40-bit hashes under the site's key: enough to notice an overlap with another
+dataset or another split of the same patients (two different subjects agree once in 10^12). Without the key
+they tell nothing, neither which subjects were seen nor whether a known one was.
+
+Two hospitals may both have a patient "1". So a hash of id and birth date is kept beside that of the id. Where
+most subjects of a known id have another birth date, the dataset is taken for one of other people.
+"""
+
+import base64
+import hashlib
+import os
+import warnings
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from chartscan.errors import DataError
+from chartscan.runs.job import Job
+from chartscan.schema import TRAIN, TUNING
+from chartscan.site_key import OPEN, fingerprint, site_key
+from chartscan.store.dataset import Dataset
+
+_BYTES = 5
+Births = Mapping[int, int]  # subject -> date of birth in days since 1970; subjects without one are left out
+
+
+def births_of(dataset: Dataset, subject_ids: np.ndarray) -> Births:
+    """Birth dates of the subjects, where the dataset has them."""
+    found: dict[int, int] = {}
+    for path in dataset.shards():
+        table = dataset.read_shard(path, ["subject_id", "time", "event_type"])
+        rows = table.filter(pc.and_(pc.equal(table["event_type"], "birth"), pc.is_valid(table["time"])))
+        days = rows["time"].to_numpy().astype("datetime64[D]").astype(np.int64)
+        found |= dict(zip(rows["subject_id"].to_pylist(), days.tolist(), strict=True))
+    return {subject: found[subject] for subject in subject_ids.tolist() if subject in found}
+
+
+class _Seen(msgspec.Struct, frozen=True):
+    salt: str  # hexadecimal
+    subjects: str  # hashes of _BYTES bytes, base64
+    key: str = OPEN  # fingerprint of the site key
+    persons: str | None = None  # hashes of id and birth date
+
+
+def seen_record(job: Job, before: Mapping[str, Any] | None = None) -> list[dict[str, str]]:
+    """The subjects of train and tuning, after those of the run `before` that this one started from."""
+    salt = os.urandom(16)
+    ids = np.concatenate([job.subjects(split) for split in (TRAIN, TUNING)])
+    key, births = site_key(), births_of(job.dataset, ids)
+    own = _Seen(
+        salt.hex(),
+        _packed(_hash(key, salt, subject) for subject in ids.tolist()),
+        fingerprint(),
+        _packed(_hash(key, salt, subject, births[subject]) for subject in births),
+    )
+    return [*(before or {}).get("seen", []), msgspec.to_builtins(own)]
+
+
+def seen(run: Mapping[str, Any], subject_ids: np.ndarray, births: Births | None = None) -> int:
+    """How many of `subject_ids` the run has learned from, directly or through what it started from.
+
+    By id alone without `births`. With them, those of a known id and another birth date do not count, unless
+    they are the minority of those of known ids: then their birth dates were corrected in the same hospital.
+    Warns where a part of that cannot be known, since it was noted under the key of another site. DataError
+    where the run's record of it is damaged.
+    """
+    found: set[int] = set()
+    records = _records(run)
+    for record in records:
+        if _elsewhere(record):
+            continue
+        key = b"" if record.key == OPEN else site_key()
+        salt, known = bytes.fromhex(record.salt), _unpacked(record.subjects)
+        same_id = {subject for subject in subject_ids.tolist() if _hash(key, salt, subject) in known}
+        found |= _same_people(same_id, key, salt, record.persons, births)
+    if any(map(_elsewhere, records)):
+        warnings.warn(
+            "The model was trained under another site key: whether it has learned from these subjects is "
+            "not known. Name that key's file with CHARTSCAN_SITE_KEY if you have it.",
+            stacklevel=2,
+        )
+    return len(found)
+
+
+def seen_facts(run: Mapping[str, Any], asked: pa.Table, dataset: Dataset) -> dict[str, int | None]:
+    """How many subjects are asked about, and how many of them the run learned from; None: not known.
+
+    `other_people` have the id of a subject that it learned from, and another birth date.
+    """
+    subjects = np.unique(asked["subject_id"].to_numpy())
+    records = _records(run)
+    if not records or any(map(_elsewhere, records)):
+        return {"subjects": len(subjects), "seen": None, "other_people": None}
+    known = seen(run, subjects, births_of(dataset, subjects))
+    return {"subjects": len(subjects), "seen": known, "other_people": seen(run, subjects) - known}
+
+
+def _elsewhere(record: _Seen) -> bool:
+    """Whether a record was made under the key of another site."""
+    return record.key not in (OPEN, fingerprint())
+
+
+def _records(run: Mapping[str, Any]) -> list[_Seen]:
+    try:
+        records = msgspec.convert(run.get("seen", []), list[_Seen])
+        for record in records:
+            packed = [record.subjects, *([] if record.persons is None else [record.persons])]
+            whole = all(len(base64.b64decode(p, validate=True)) % _BYTES == 0 for p in packed)
+            if len(bytes.fromhex(record.salt)) > 64 or not whole:
+                raise ValueError("not hashes")
+    except ValueError as err:
+        raise DataError(
+            "run.json: the record of the subjects seen is damaged. Train the model again."
+        ) from err
+    return records
+
+
+def _same_people(
+    same_id: set[int], key: bytes, salt: bytes, persons: str | None, births: Births | None
+) -> set[int]:
+    """Those of the subjects of known ids that are the people the run learned from."""
+    if births is None or persons is None:
+        return same_id
+    known = _unpacked(persons)
+    dated = {subject for subject in same_id if subject in births}
+    same = {subject for subject in dated if _hash(key, salt, subject, births[subject]) in known}
+    return same_id if 2 * len(same) >= len(dated) else same
+
+
+def _packed(hashes: Iterable[bytes]) -> str:
+    return base64.b64encode(b"".join(sorted(hashes))).decode()
+
+
+def _unpacked(packed: str) -> set[bytes]:
+    raw = base64.b64decode(packed)
+    return {raw[i : i + _BYTES] for i in range(0, len(raw), _BYTES)}
+
+
+def _hash(key: bytes, salt: bytes, subject_id: int, birth: int | None = None) -> bytes:
+    """Under the salt, and under the site's key where there is one."""
+    told = subject_id.to_bytes(8, "big", signed=True)
+    told += b"" if birth is None else birth.to_bytes(4, "big", signed=True)
+    if key:
+        return hashlib.blake2b(salt + told, digest_size=_BYTES, key=key).digest()
+    return hashlib.blake2b(told, digest_size=_BYTES, key=salt).digest()

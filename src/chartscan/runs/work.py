@@ -1,0 +1,154 @@
+"""The working folder beside a run: checkpoints and what was fitted, kept until the artifact is published."""
+
+import hashlib
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+
+from chartscan import files
+from chartscan.artifact.description import RUN
+from chartscan.errors import ConfigError
+from chartscan.lock import OutputLock
+from chartscan.runs.job import Job, work_folder
+from chartscan.runs.out import refuse_existing
+from chartscan.schema import TRAIN, TUNING
+
+IDENTITY = "job.json"
+# These say how often to save, not what is computed: a resumed run may change them.
+FREE = ("checkpoint_every_steps", "checkpoint_every_seconds", "keep_checkpoints")
+
+
+@contextmanager
+def reserved(out: Path, resume: bool = False) -> Iterator[None]:
+    """The lock of the run that will publish `out`, held to its end: before any work, and before data is read.
+
+    ConfigError where another run has it, where `out` is there already, or an unfinished run that is not to be
+    resumed.
+    """
+    work = work_folder(out)
+    files.sweep(out)
+    _drop_if_published(work, out)
+    refuse_existing(out)
+    with files.made_folder(out.parent), OutputLock(out):
+        refuse_existing(out)
+        refuse_unfinished(work, resume)
+        new = not os.path.lexists(work)
+        try:
+            yield
+        except BaseException:
+            if new:
+                _drop_unless_begun(work)
+            raise
+
+
+def _drop_if_published(work: Path, out: Path) -> None:
+    """Removes the working folder of a run that was killed just after it had published `out`."""
+    if not (out / RUN).is_file() or not (work / IDENTITY).is_file():
+        return
+    try:
+        begun, run = json.loads(files.read_bytes(work / IDENTITY)), json.loads(files.read_bytes(out / RUN))
+        same = run["data"]["fingerprint"] == begun["dataset"]
+        same = same and _flat(run["recipe"]).items() <= begun.items()
+    except (ValueError, KeyError, TypeError, AttributeError):  # it is something else
+        return
+    if same:
+        with OutputLock(out):
+            files.check_own(work)
+            _remove(work, out)
+
+
+def _drop_unless_begun(work: Path) -> None:
+    """Removes a working folder of which nothing could be resumed: there is nothing but what was asked for."""
+    with suppress(OSError):
+        if {path.name for path in work.iterdir()} <= {IDENTITY}:
+            shutil.rmtree(work, ignore_errors=True)
+
+
+def refuse_unfinished(work: Path, resume: bool) -> None:
+    """ConfigError where the working folder is there and its run is not to be resumed."""
+    if work.exists() and not resume:
+        raise ConfigError(
+            f"{work} holds an unfinished run. Go on with it: the same command and --resume. Or choose "
+            "another --out."
+        )
+
+
+def begin(job: Job, recipe: msgspec.Struct) -> None:
+    """Make the working folder; refuse to mix with another run that was cut short."""
+    mine = identity(job, recipe)
+    refuse_unfinished(job.work, job.resume)
+    files.check_own(job.work)
+    if job.work.exists():
+        _check_same(job, mine)
+    job.work.mkdir(parents=True, exist_ok=True)
+    files.write_json(job.work / IDENTITY, mine)
+
+
+def finished(job: Job) -> None:
+    """The artifact is published; the working folder is no longer needed."""
+    _remove(job.work, job.out)
+
+
+def _remove(work: Path, out: Path) -> None:
+    """Removes a working folder. Killed at it, it leaves a draft of `out`, which the next start removes."""
+    draft = out.with_name(f".{out.name}.{secrets.token_hex(8)}")
+    os.rename(work, draft)
+    shutil.rmtree(draft)
+
+
+def settings_of(recipe: Any) -> dict[str, Any]:
+    """All settings of a recipe; of an ensemble also those that its members have now."""
+    members = {"resolved": recipe.resolved()} if hasattr(recipe, "resolved") else {}
+    return {**msgspec.to_builtins(recipe), **members}
+
+
+def identity(job: Job, recipe: msgspec.Struct) -> dict[str, str]:
+    """Whatever decides the outcome of a run, one value a name."""
+    return {
+        "recipe": type(recipe).__name__,
+        **_flat(settings_of(recipe)),
+        "dataset": job.dataset.fingerprint,
+        **{f"subjects of {split}": _hash(job.subjects(split)) for split in (TRAIN, TUNING)},
+        **{f"labels of {task}": _hash(*_columns(table)) for task, (table, _) in job.labels.items()},
+    }
+
+
+def _check_same(job: Job, mine: dict[str, str]) -> None:
+    path = job.work / IDENTITY
+    if not path.exists() and all(map(files.is_draft, job.work.iterdir())):
+        return  # killed before it had begun
+    theirs = json.loads(files.read_bytes(path)) if path.exists() else {}
+    differing = sorted(name for name in mine.keys() | theirs.keys() if mine.get(name) != theirs.get(name))
+    differing = [name for name in differing if name.split(".")[-1] not in FREE]
+    if differing:
+        raise ConfigError(
+            f"{job.work} holds an unfinished run that differs in: {', '.join(differing)}. Resume it as it "
+            "was begun, or choose another --out."
+        )
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, str]:
+    found: dict[str, str] = {}
+    for name, value in values.items():
+        if isinstance(value, dict):
+            found |= _flat(value, f"{prefix}{name}.")
+        else:
+            found[prefix + name] = json.dumps(value)
+    return found
+
+
+def _columns(table: pa.Table) -> list[np.ndarray]:
+    return [table[name].to_numpy(zero_copy_only=False) for name in table.column_names]
+
+
+def _hash(*columns: np.ndarray) -> str:
+    return hashlib.sha256(b"".join(np.ascontiguousarray(c).tobytes() for c in columns)).hexdigest()
