@@ -147,6 +147,15 @@ def test_a_stay_that_may_have_begun_before_the_time_of_another_part_has_no_lengt
     assert first("long_stay_7d", by_date).value is None
 
 
+@pytest.mark.parametrize(("died_after", "value"), [(6 * DAY, False), (7 * DAY, False), (8 * DAY, None)])
+def test_a_patient_who_left_alive_in_some_month_left_before_the_death(died_after, value):
+    month = datetime(IN.year, IN.month, 1) + 31 * DAY
+    history = History(7, follow_up=LONG_AGO_EXPORT).add(IN, "HOSPITAL_ADMISSION//IMP", "admission", "a")
+    history.add(month, "HOSPITAL_DISCHARGE//HOME", "discharge", "a", first=IN + 2 * DAY)
+    assert first("long_stay_7d", history).value is None
+    assert first("long_stay_7d", history.add(IN + died_after, "MEDS_DEATH", "death")).value is value
+
+
 AT_DISCHARGE = ["mortality_30d", "readmission_30d", "hypertension_1y"]
 
 

@@ -1,6 +1,6 @@
 """A stay longer than seven days, predicted 24 hours after admission."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import msgspec
 
@@ -52,13 +52,22 @@ def _outcome(record: Record, stay: Stay, config: Config) -> Outcome:
     if stay.ends is None:
         return absent(at, "stay has no end")
     limit = timedelta(hours=config.longer_than_hours)
-    shortest, longest = stay.ends.first - stay.begins.last, stay.ends.last - stay.begins.first
+    shortest, longest = stay.ends.first - stay.begins.last, _latest_end(record, stay) - stay.begins.first
     if shortest <= limit < longest:
         return absent(at, "its dates do not say how long the stay was")
     if stay.died_in_hospital is None and config.exclude_deaths:
         return absent(at, stay.died_reason)
     died = ("stay ends in death",) if stay.died_in_hospital else ()
     return Outcome(at, shortest > limit, flags=flags(stay, at) + died)
+
+
+def _latest_end(record: Record, stay: Stay) -> datetime:
+    """The last instant at which the stay may have ended: a patient who left alive did so before the death."""
+    assert stay.ends is not None
+    death = record.life.death
+    if stay.died_in_hospital is False and death is not None:
+        return min(stay.ends.last, death.last)
+    return stay.ends.last
 
 
 def title(config: Config = DEFAULT) -> str:
