@@ -28,7 +28,15 @@ from chartscan.sources.fhir.periods import Span, unordered_span, zones_of
 from chartscan.sources.fhir.plausible import ALWAYS, NO_TIME, OUTSIDE, Life, life_of, window_of
 from chartscan.sources.fhir.references import Table, Visit, key_of, target, text_of
 from chartscan.sources.fhir.resources import Encounter, EncounterDiagnosis, Patient
-from chartscan.sources.fhir.stays import DROPPED, LEFT_OUT, STAY, VISIT, disposition_of, kind_of
+from chartscan.sources.fhir.stays import (
+    DROPPED,
+    LEFT_OUT,
+    STAY,
+    VISIT,
+    disposition_of,
+    kind_of,
+    status_known,
+)
 from chartscan.sources.fhir.vital import UNSAID, vital_of
 from chartscan.sources.fhir.words import Words
 from chartscan.vocabulary.dispositions import meaning_of
@@ -56,6 +64,7 @@ class Register:
         self._clock = Clock(config.time_zone, ALWAYS)
         self._expired: defaultdict[int, list[int]] = defaultdict(list)
         self._dispositions: dict[str, int] = {}
+        self._doubtful: set[int] = set()  # rows of encounters whose status is not understood
         self._successors: dict[int, list[tuple[int, str]]] = {}
         self._numbers = Numbers()
         self._strange_patients: set[int] = set()
@@ -190,6 +199,7 @@ class Register:
         }
         for name, value in values.items():
             self.encounters.columns[name][row] = value
+        (self._doubtful.discard if status_known(encounter) else self._doubtful.add)(row)
         if not dropped and bytes(encounter.diagnosis):
             self._put_diagnoses(encounter, row, place)
 
@@ -262,7 +272,10 @@ class Register:
         lifetimes.take_away_implausible(patients, encounters, self.window.last, epochs)
 
     def _gather_expired(self, dispositions: list[str]) -> None:
-        """Remember the ends of the stays that patients did not survive."""
+        """Remember the ends of the stays that patients did not survive.
+
+        One whose status is not understood may be none: it says that the patient may be dead, and not when.
+        """
         columns = self.encounters.columns
         deadly = np.array([meaning_of(name) == "dead" for name in dispositions], bool)
         candidates = {*np.flatnonzero(deadly[np.array(columns["disposition"], np.int64)]).tolist()}
@@ -271,7 +284,8 @@ class Register:
             if meaning_of(said) != "dead" or columns["kind"][row] == DROPPED or self._wholes.is_move(row):
                 continue
             end = columns["end"][row]
-            self._expired[columns["patient"][row]] += [] if end == NO_TIME else [end]
+            known = end != NO_TIME and row not in self._doubtful
+            self._expired[columns["patient"][row]] += [end] if known else []
 
     def _sort_links(self) -> None:
         """Diagnoses of valid versions only, by key, so that they are found fast."""
