@@ -71,8 +71,9 @@ DIAGNOSIS = "Condition"  # the kind of record whose code systems are counted
 _SPACE = re.compile(r"\s+")
 _Key = tuple[str | None, str | None, str | None]
 # Letters behind a code: its certainty and its side. The WHO's codes have none, other editions of their own.
-_LETTERS = re.compile(r"(?:ICD10GM//[A-Z][0-9]{2,4}|ICD10//[A-Z][0-9]{3,4})-?[+*!†#]?(?P<letters>[A-Z]{1,3})")
+_LETTERS = re.compile(r"(?:ICD10GM//[A-Z][0-9]{2,4}|ICD10//[A-Z][0-9]{2,4})-?[+*!†#]?(?P<letters>[A-Z]{1,3})")
 _SIDES = "BLR"
+_CERTAIN = CERTAINTY.rpartition("-")[2]  # how every address of the extension ends
 _CONCEPT = msgspec.json.Decoder(Concept | None)
 
 
@@ -299,10 +300,10 @@ class CodeBook:
 
 def _letters_in(raw: Raw) -> list[str]:
     """The certainties in an extension; "?" for one that cannot be read."""
-    if CERTAINTY.encode() not in bytes(raw):
+    if _CERTAIN.encode() not in bytes(raw).lower():
         return []
     found = lenient(raw, list[Extension])
-    named = [one for one in found if (one.url or "").strip().rstrip("/").endswith(CERTAINTY)]
+    named = [one for one in found if (one.url or "").strip().rstrip("/").lower().endswith(_CERTAIN)]
     letters = [(one.valueCoding.code or "").strip() if one.valueCoding else "" for one in named]
     return [letter or "?" for letter in letters] if found else ["?"]
 
