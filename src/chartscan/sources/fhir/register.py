@@ -242,7 +242,7 @@ class Register:
         people = lifetimes.people_of(patients, encounters)
         lifetimes.give_zones(patients, encounters, people, self._clock)
         lifetimes.take_away_births(patients, encounters, people)
-        self._wholes = Wholes(encounters, dispositions)
+        self._wholes = Wholes(encounters, dispositions, self._doubtful)
         self.flags += self._wholes.flags
         self._gather_expired(dispositions)
         self._sort_links()
@@ -288,12 +288,17 @@ class Register:
             self._expired[columns["patient"][row]] += [end] if known else []
 
     def _sort_links(self) -> None:
-        """Diagnoses of valid versions only, by key, so that they are found fast."""
+        """Diagnoses of valid versions only, by key, so that they are found fast; of several encounters that
+        name one the first comes first."""
         keys, rows, places = (np.array(column) for column in self._links)
         if not len(keys):
             return
-        valid = np.array(self.encounters.columns["place"])[rows] == places
-        order = np.argsort(keys[valid], kind="stable")
+        place, kind, start, end = (
+            np.array(self.encounters.columns[name])[rows] for name in ("place", "kind", "start", "end")
+        )
+        valid = (place == places) & (kind != DROPPED)
+        begun = np.where(start == NO_TIME, np.where(end == NO_TIME, -(NO_TIME + 1), end), start)
+        order = np.lexsort((begun[valid], keys[valid]))
         self._links = tuple(array("q", column[valid][order].tobytes()) for column in (keys, rows, places))
 
     def _persons(self) -> np.ndarray:
