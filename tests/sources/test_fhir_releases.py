@@ -142,3 +142,12 @@ def test_encounters_and_diagnoses_of_older_releases_are_read_as_those_of_r4(tmp_
     assert result.events == expected.events
     assert not result.total("quarantined")
     assert result.one("diagnosis")["encounter_id"] == "e1"
+
+
+def test_a_diagnosis_that_r5_names_in_the_encounter_alone_is_evidence_for_labels(tmp_path):
+    named = [{"condition": [{"concept": concept("I10", "http://hl7.org/fhir/sid/icd-10")}]}]
+    for line in (r5(diagnosis=named, admission={}), r5(diagnosis=named[0], admission={}), r5(admission={})):
+        result = ingest_lines(tmp_path, line)
+        found = [(e["code"], e["time"], e["encounter_id"]) for e in result.of("outcome")]
+        assert found == [("UNDATED_DIAGNOSIS//ICD10//I10", None, "e1")] * (line.get("diagnosis") == named)
+        assert not result.of("diagnosis")
