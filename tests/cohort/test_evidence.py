@@ -66,6 +66,7 @@ SOON_AFTER = interval(OUT + HOUR)
         ("Q7", Life(WITHIN), True),
         ("Q7", Life(ON_THE_DAY), None),
         ("Q7", Life(AFTER), False),
+        ("Q7", Life(SOON_AFTER), None),  # the word may say dead, and the death be recorded an hour late
         ("CONFLICTING", Life(), None),
         ("CONFLICTING", Life(WITHIN), None),
     ],
@@ -109,6 +110,13 @@ def test_of_several_encounters_the_last_to_end_decides():
     assert ending(["EXPIRED", "HOME"], *STAY, Life()).died is None
     assert ending(["EXPIRED", "HOME"], *STAY, Life(WITHIN)).died is True
     assert ending(["EXPIRED", ""], *STAY, Life()).died is True
+
+
+def test_a_last_disposition_that_is_not_understood_leaves_a_death_before_it_open():
+    assert ending(["EXPIRED", "B7"], *STAY, Life()).died is None
+    assert ending(["EXPIRED", "B7"], *STAY, Life(WITHIN)).died is True
+    assert ending(["EXPIRED", "B7"], *STAY, Life(AFTER)).died is None
+    assert ending(["B7", "EXPIRED"], *STAY, Life()).died is True
 
 
 @pytest.mark.parametrize(

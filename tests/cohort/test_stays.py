@@ -14,6 +14,7 @@ from chartscan.cohort import Encounter, Interval, Life, Site, StayConfig, record
 from chartscan.cohort.follow_up import follow_up_rule
 from chartscan.cohort.stays import merged_stays
 from chartscan.errors import ConfigError
+from chartscan.find import find
 from chartscan.schema import TIME
 
 DAY = timedelta(days=1)
@@ -329,3 +330,39 @@ def test_stays_are_certain_only_where_every_reading_of_their_times_makes_the_sam
 
 def _of(draw, when):
     return when.first + draw.random() * (when.last - when.first)
+
+
+def test_who_may_come_back_to_a_stay_did_not_surely_die_in_the_one_before():
+    deadly = encounter("a", 0, 5, "EXPIRED")
+    visit = replace(encounter("b", 20, 25), hospital=False)
+    assert merged_stays([deadly, visit])[0].died_in_hospital is True
+    strange = replace(visit, class_known=False)
+    assert merged_stays([deadly, strange])[0].died_in_hospital is None
+    assert merged_stays([deadly, strange], Life(Interval(deadly.end, deadly.end)))[0].died_in_hospital is True
+    assert merged_stays([deadly, replace(strange, start=T0)])[0].died_in_hospital is True
+
+
+def test_a_diagnosis_recorded_before_its_encounter_counts_at_any_time_from_then_on():
+    rows = events(
+        (0, "HOSPITAL_ADMISSION//IMP", "admission", "a"),
+        (5, "HOSPITAL_DISCHARGE//HOME", "discharge", "a"),
+        (40, "HOSPITAL_ADMISSION//IMP", "admission", "b"),
+        (45, "HOSPITAL_DISCHARGE//HOME", "discharge", "b"),
+        (-9, "ICD10//I10", "diagnosis", "b"),
+        (41, "ICD10//J06", "diagnosis", "b"),
+    )
+    record = record_from_events(rows)
+    assert [(d.code, d.when) for d in record.diagnoses] == [
+        ("ICD10//I10", Interval(T0 - 9 * DAY, T0 + 40 * DAY)),
+        ("ICD10//J06", Interval(T0 + 40 * DAY, T0 + 40 * DAY)),
+    ]
+
+
+def test_a_stay_that_began_on_an_unknown_day_is_not_taken_for_a_short_one():
+    rows = events(
+        (19, "HOSPITAL_ADMISSION//IMP", "admission", "a"), (19, "HOSPITAL_DISCHARGE//HOME", "discharge", "a")
+    )
+    first = pa.array([T0 - 5 * DAY, None], TIME)
+    record = record_from_events(rows.append_column("earliest_time", first))
+    (outcome,) = find("tasks", "long_stay_7d").label(record)
+    assert (outcome.eligible, outcome.reason) == (True, "stay may have ended before the prediction time")

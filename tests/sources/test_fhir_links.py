@@ -85,6 +85,39 @@ def test_an_undated_case_is_open_where_its_last_ward_is(tmp_path):
     ]
 
 
+def test_an_undated_case_ends_no_earlier_than_a_ward_of_unknown_start(tmp_path):
+    wards = [
+        part_of("case", id="w1", period=span(1, 3)),
+        part_of("case", id="w2", period={"start": "soon", "end": DAY.format(7)}),
+    ]
+    result = ingest_lines(tmp_path, encounter(id="case", period=None), *wards)
+    assert stays(result)[0][:3] == ("case", 1, 7)
+
+
+@pytest.mark.parametrize(
+    ("case", "part", "said"),
+    [
+        (None, {"class": {"code": "EMER"}}, "EXPIRED"),
+        (None, {"class": {"code": "AMB"}}, "EXPIRED"),
+        (None, {"class": {"code": "Q7"}}, "EXPIRED"),
+        (None, {"status": "storniert"}, "CONFLICTING"),  # maybe no part at all
+        (None, {"status": "cancelled"}, "UNKNOWN"),
+        ("home", {"class": {"code": "EMER"}}, "CONFLICTING"),
+        ("home", {"status": "storniert"}, "CONFLICTING"),
+        ("exp", {"status": "storniert"}, "EXPIRED"),
+        (None, {"hospitalization": left("B7")}, "B7"),
+        ("B8", {"hospitalization": left("B7")}, "B8"),
+        ("B8", {"hospitalization": left("home")}, "HOME"),
+        ("home", {"hospitalization": left("B7")}, "HOME"),
+    ],
+)
+def test_what_any_part_of_a_stay_says_of_death_and_cannot_be_understood_counts(tmp_path, case, part, said):
+    whole = encounter(**({"hospitalization": left(case)} if case else {}))
+    ward = part_of("e1", **{"id": "w", "period": span(2, 4), "hospitalization": left("exp")} | part)
+    for lines in ([whole, ward], [ward, whole]):
+        assert stays(ingest_lines(tmp_path, *lines)) == [("e1", 1, 5, said)]
+
+
 def test_a_case_without_dated_wards_is_filtered(tmp_path):
     result = ingest_lines(tmp_path, encounter(id="case", period=None), part_of("case", id="w", period=None))
     assert result.total("filtered") == {"undated": 2}
@@ -199,6 +232,19 @@ def test_a_diagnosis_belongs_to_the_encounter_that_names_it(tmp_path):
 def test_a_diagnosis_link_of_another_shape_costs_nothing(tmp_path, diagnosis):
     line = encounter() | {"diagnosis": diagnosis}
     assert len(ingest_lines(tmp_path, line).of("admission")) == 1
+
+
+def test_a_diagnosis_that_several_encounters_name_belongs_to_the_first_of_them(tmp_path):
+    named = {"diagnosis": [{"condition": {"reference": "Condition/x1"}}]}
+    visits = [
+        encounter(id="late", period=span(8, 9), **named),
+        encounter(id="early", period=span(1, 2), **named),
+        encounter(id="first", period={"start": "2019-01-01"}, status="cancelled", **named),
+        encounter(id="middle", period=span(4, 5), **named),
+    ]
+    for order in (visits, visits[::-1]):
+        result = ingest_lines(tmp_path, *order, resource("Condition", code=concept("I10")))
+        assert result.one("diagnosis")["encounter_id"] == "early"
 
 
 def test_a_link_of_an_older_version_of_the_encounter_does_not_count(tmp_path):

@@ -164,7 +164,9 @@ BO = {"reference": "Patient/bo"}
         (encounter(period={"start": 2020}, status=7), 1),
         (encounter(identifier={}), 1),
         (encounter(id=4), 1),
-        (encounter(subject="Patient/ana"), 0),
+        (encounter(subject="Patient/ana"), 1),
+        (encounter(subject=[{"reference": "http://here.example/Patient/ana"}]), 1),
+        (encounter(subject=7), 0),
         (encounter(period=4, subject={"reference": "Patient/nobody"}), 0),
         (doubled(encounter(), "status", "cancelled"), 1),
         (doubled(encounter(**{"class": {"code": "IMP"}}), "class", AMB), 1),
@@ -181,6 +183,10 @@ BO = {"reference": "Patient/bo"}
         (json.dumps(encounter(language="\ud800")).encode(), 1),
         (json.dumps(dict(reversed(encounter(language="\ud800").items()))).encode(), 1),
         (b'{"resourceType": "Encounter"', 0),
+        (WHOLE.replace(b"Patient/", b"Patient\\/")[:-1], 1),
+        (WHOLE.replace(b'"resourceType": "Encounter", ', b"")[:-1], 1),  # the type stood at the end
+        (json.dumps({"entry": [{"resource": encounter()}], "resourceType": "Bundle"}).encode()[:-1], 1),
+        (json.dumps(observation(dataAbsentReason={"text": "x"})).encode()[31:], 0),
         (b"null", 0),
     ],
 )
@@ -209,6 +215,7 @@ DIAGNOSIS = json.dumps(condition(recordedDate="2020-01-02")).encode()
         (condition() | {"code": {"coding": [{"code": 10}]}}, "NO-CODE//Condition"),
         (doubled(condition(), "code", concept("J06", ICD10)), "NO-CODE//Condition"),
         (DIAGNOSIS[:-1], "NO-CODE//Condition"),
+        (DIAGNOSIS.replace(b'"resourceType": "Condition", ', b"")[:-1], "NO-CODE//Condition"),
         (DIAGNOSIS.replace(b'"ana"', b"ana").replace(b'"I10"', b"I10"), "NO-CODE//Condition"),
     ],
 )
@@ -279,3 +286,51 @@ def test_a_site_may_declare_what_a_status_of_an_encounter_means(tmp_path, meanin
     assert not result.accounting["flagged"].get("unknown_encounter_status")
     counted = result.writer.accounting.recognition.as_dict()["encounter_status"]
     assert counted["unknown"] == 0
+
+
+def labels_of(result, task, follow_up="2030-01-01"):
+    events = pa.concat_tables(result.writer.tables)
+    record = record_from_events(events, {"rule": "export_time", "time": follow_up})
+    return [outcome.value for outcome in find("tasks", task).label(record)]
+
+
+HOME, DEAD = (
+    {"dischargeDisposition": concept(how, "http://terminology.hl7.org/CodeSystem/discharge-disposition")}
+    for how in ("home", "exp")
+)
+LATER = {"start": "2020-01-20T08:00:00Z", "end": "2020-01-20T12:00:00Z"}
+EMER = {"class": {"code": "EMER"}}
+
+
+@pytest.mark.parametrize(
+    ("fields", "deaths", "value"),
+    [
+        (EMER, 1, True),
+        (EMER | {"period": {"start": "soon"}}, 1, None),
+        (EMER | {"period": {"start": "soon"}, "hospitalization": HOME}, 0, False),
+        (EMER | {"period": {"start": "soon"}, "status": "cancelled"}, 0, False),
+        (EMER | {"period": "soon"}, 1, None),
+        (EMER | {"modifierExtension": [{"url": "urn:x"}]}, 1, None),
+        (EMER | {"status": "storniert"}, 1, None),
+        ({"status": "storniert"}, 1, None),
+        ({"status": "storniert", "hospitalization": HOME}, 0, False),
+    ],
+)
+def test_a_death_in_an_encounter_that_may_be_none_is_known_without_its_time(tmp_path, fields, deaths, value):
+    stay = encounter(hospitalization=HOME)
+    deadly = encounter(**{"id": "x", "period": LATER, "hospitalization": DEAD} | fields)
+    for lines in ([stay, deadly], [deadly, stay]):
+        result = ingest_lines(tmp_path, *lines)
+        assert len(result.of("death")) == deaths
+        assert labels_of(result, "mortality_30d")[0] is value
+
+
+def test_a_death_that_is_told_elsewhere_is_not_told_again_by_a_line_that_cannot_be_used(tmp_path):
+    bad = encounter(id="x", period={"start": "soon"}, hospitalization=DEAD) | EMER
+    result = ingest_lines(tmp_path, encounter(hospitalization=DEAD), bad)
+    assert result.one("death")["time"] == datetime(2020, 1, 5, 12)
+
+
+def test_a_lost_stay_whose_status_is_not_understood_leaves_a_trace(tmp_path):
+    result = ingest_lines(tmp_path, encounter(status="storniert", period={"start": "soon"}))
+    assert lost(result) == ["LOST_STAY"]

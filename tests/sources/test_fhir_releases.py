@@ -113,3 +113,41 @@ def test_what_r4_and_r5_say_of_the_end_of_a_stay_is_evidence_together(tmp_path, 
     result = ingest_lines(tmp_path, line)
     assert result.one("discharge")["code"] == f"HOSPITAL_DISCHARGE//{name}"
     assert result.one("admission")["code"].endswith("//GP") == ("admitSource" in r4_part)
+
+
+def test_a_disposition_that_is_a_coding_is_read(tmp_path):
+    how = {"dischargeDisposition": {"code": "exp", "system": DISPOSITIONS}}
+    for line in (r5(admission=how), r5(hospitalization=how, admission={"dischargeDisposition": {}})):
+        assert ingest_lines(tmp_path, line).one("discharge")["code"] == "HOSPITAL_DISCHARGE//EXPIRED"
+
+
+PATIENT, VISIT = {"reference": "Patient/ana"}, {"reference": "Encounter/e1"}
+
+
+@pytest.mark.parametrize(
+    "older",
+    [
+        {"patient": PATIENT, "encounter": VISIT, "dateRecorded": "2020-01-02T10:00:00Z"},  # DSTU2
+        {"subject": PATIENT, "context": VISIT, "assertedDate": "2020-01-02T10:00:00Z"},  # STU3
+    ],
+)
+def test_encounters_and_diagnoses_of_older_releases_are_read_as_those_of_r4(tmp_path, older):
+    diagnosis = {"resourceType": "Condition", "id": "c1", "code": concept("I10")}
+    r4 = {"subject": PATIENT, "encounter": VISIT, "recordedDate": "2020-01-02T10:00:00Z"}
+    stay = encounter(hospitalization=HOW)
+    same = {key: value for key, value in stay.items() if key != "subject"} | {"class": "inpatient"}
+    whose = {key: older[key] for key in ("patient", "subject") if key in older}
+    expected = ingest_lines(tmp_path, stay, diagnosis | r4)
+    result = ingest_lines(tmp_path, same | whose, diagnosis | older)
+    assert result.events == expected.events
+    assert not result.total("quarantined")
+    assert result.one("diagnosis")["encounter_id"] == "e1"
+
+
+def test_a_diagnosis_that_r5_names_in_the_encounter_alone_is_evidence_for_labels(tmp_path):
+    named = [{"condition": [{"concept": concept("I10", "http://hl7.org/fhir/sid/icd-10")}]}]
+    for line in (r5(diagnosis=named, admission={}), r5(diagnosis=named[0], admission={}), r5(admission={})):
+        result = ingest_lines(tmp_path, line)
+        found = [(e["code"], e["time"], e["encounter_id"]) for e in result.of("outcome")]
+        assert found == [("UNDATED_DIAGNOSIS//ICD10//I10", None, "e1")] * (line.get("diagnosis") == named)
+        assert not result.of("diagnosis")

@@ -359,6 +359,9 @@ VERIFIED = {"verificationStatus": concept("confirmed")}
         ({"verificationStatus": concept("unknown")}, "UNVERIFIED//ICD10CM//I10"),
         ({"verificationStatus": "in Frage"}, "UNVERIFIED//ICD10CM//I10"),
         (VERIFIED | {"clinicalStatus": concept("storniert")}, "UNVERIFIED//ICD10CM//I10"),
+        ({"verificationStatus": coding("unknown", "urn:x")}, "UNVERIFIED//ICD10CM//I10"),  # no concept
+        ({"verificationStatus": coding("refuted", "urn:x")}, None),
+        (VERIFIED | {"clinicalStatus": coding("entered-in-error", CLINICAL)}, None),
         ({"verificationStatus": concept("B7")}, "ICD10CM//I10"),  # declared, as are the next
         (VERIFIED | {"clinicalStatus": concept("laufend")}, "ICD10CM//I10"),
         ({"verificationStatus": concept("?")}, None),
@@ -439,13 +442,26 @@ def test_codings_of_a_diagnosis_that_disagree_on_a_condition_leave_it_open(
     )
 
 
+@pytest.mark.parametrize("order", [1, -1])
+@pytest.mark.parametrize(("diagnoses", "disputed"), [({}, 0), ({"http://here.example/dx|A1": "none"}, 1)])
+def test_a_code_of_the_sites_own_system_denies_an_icd_code_only_where_it_is_declared(
+    tmp_path, order, diagnoses, disputed
+):
+    codings = [PRESSURE, coding("A1", "http://here.example/dx")][::order]
+    site = Vocabulary(systems={"http://here.example/dx": "HERE"}, diagnoses=diagnoses)
+    lines = resource("Condition", code={"coding": codings}, recordedDate="2020-03-02T09:00:00Z")
+    result = ingest_lines(tmp_path, lines, vocabulary=site)
+    assert result.accounting["flagged"].get("codings_of_a_diagnosis_disagree", 0) == disputed
+    assert result.one("diagnosis")["code"].startswith("UNVERIFIED//") == bool(disputed)
+
+
 GM = "http://fhir.de/CodeSystem/bfarm/icd-10-gm"
 CERTAINTY = "http://fhir.de/StructureDefinition/icd-10-gm-diagnosesicherheit"
 
 
-def certain(letter, code="I10.90", system=GM, **value):
+def certain(letter, code="I10.90", system=GM, url=CERTAINTY, **value):
     said = value or {"valueCoding": {"system": "https://fhir.kbv.de/x", "code": letter}}
-    return coding(code, system) | {"extension": [{"url": "urn:x"}, {"url": CERTAINTY} | said]}
+    return coding(code, system) | {"extension": [{"url": "urn:x"}, {"url": url} | said]}
 
 
 @pytest.mark.parametrize(
@@ -473,6 +489,8 @@ def certain(letter, code="I10.90", system=GM, **value):
         ([coding("I10.90R", GM)], {}, "ICD10GM//I1090R"),
         ([coding("I10.90A", "http://hl7.org/fhir/sid/icd-10")], {}, "UNVERIFIED//ICD10//I1090A"),
         ([coding("I10.90G", "http://hl7.org/fhir/sid/icd-10")], {}, "ICD10//I1090G"),
+        ([coding("I10V", "http://hl7.org/fhir/sid/icd-10")], {}, "UNVERIFIED//ICD10//I10V"),
+        ([certain("A", url="https://here.example/KBV_EX_Base_Diagnosesicherheit")], {}, None),
         ([coding("S72.001A", ICD10)], {}, "ICD10CM//S72001A"),
         ([coding("M05.A", ICD10)], {}, "ICD10CM//M05A"),
     ],

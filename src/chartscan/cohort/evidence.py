@@ -131,7 +131,8 @@ def what_is_said(dispositions: Sequence[str]) -> Said:
     if "conflict" in meanings:
         return "conflict"
     if "dead" in meanings:
-        return "dead, then alive" if last == "alive" else "dead"
+        survived = last == "alive" or (last == "unknown" and dispositions[-1] not in SILENT)
+        return "dead, then alive" if survived else "dead"
     if last == "alive":
         return "alive"
     return "nothing" if dispositions[-1] in SILENT else "unrecognised"
@@ -175,15 +176,17 @@ def _by_time(
     if said == "conflict":
         return None, CODINGS_CONFLICT
     before, after = death.surely_before(start), end.surely_before(death)
+    late = after and end.later(LATE_RECORDING).surely_before(death)
     inside = death.surely_not_after(end) and not before
     if said in ("dead", "dead, then alive"):
-        late = after and end.later(LATE_RECORDING).surely_before(death)
         agrees = not before and not (late if said == "dead" else after)
         return (True, "") if agrees else (None, CONFLICT)
     if said == "alive":
         return (None, CONFLICT) if inside or before else (False, "")
     if inside:
         return True, ""
+    if said == "unrecognised" and after and not late:  # the word may say dead
+        return None, NOT_RECOGNISED
     if after:
         return False, ""
     if same_day_in_hospital and not before and death.last - death.first <= timedelta(days=1):

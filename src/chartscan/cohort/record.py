@@ -69,8 +69,8 @@ UNKNOWN_SITE = Site()
 @dataclass(frozen=True, slots=True)
 class Diagnosis:
     """A coded diagnosis. `time` is when its encounter started; without an encounter, when it was recorded:
-    its onset may lie years before anybody knew of it. Where that is not known to the instant it is the last
-    one possible, and `when` the whole interval."""
+    its onset may lie years before anybody knew of it. Where that is not known to the instant, or it was
+    recorded before its encounter started, it is the last one possible, and `when` the whole interval."""
 
     code: str
     time: datetime | None  # None: coded at an unknown time
@@ -317,5 +317,8 @@ def _diagnosis(row: Row, encounter: Encounter | None) -> Diagnosis:
     for start in _DIAGNOSES:
         code = code.removeprefix(start)
     if encounter is not None:
-        return Diagnosis(code, encounter.start, encounter_id, encounter.first_start)
+        first = encounter.first_start
+        if known is not None and known < encounter.begins.first:  # one of the two cannot be true
+            first = first_known or known
+        return Diagnosis(code, encounter.start, encounter_id, first)
     return Diagnosis(code, known, encounter_id, first_known)

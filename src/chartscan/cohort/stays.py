@@ -128,10 +128,9 @@ def merged_stays(
     gap = timedelta(hours=config.merge_gap_hours)
     spans = [_span(group) for group in groups]
     begun = [all(part.start_known for part in group) for group in groups]
-    last_start = max(
-        (begins.first if known else begins.last for (begins, _), known in zip(spans, begun, strict=True)),
-        default=datetime.min,
-    )
+    starts = [begins.first if known else begins.last for (begins, _), known in zip(spans, begun, strict=True)]
+    starts += [e.begins.first if e.start_known else e.begins.last for e in strangers]
+    last_start = max(starts, default=datetime.min)
     stays = [_stay(group, life, last_start, config) for group in groups]
     for number, span in enumerate(spans):
         others = spans[:number] + spans[number + 1 :]
@@ -225,7 +224,7 @@ def _order(encounter: Encounter) -> tuple[datetime | str | bool, ...]:
 
 
 def _stay(parts: list[Encounter], life: Life, last_start: datetime, config: StayConfig) -> Stay:
-    """`last_start` is that of the patient's last stay."""
+    """`last_start` is that of the patient's last stay, or of what may be one."""
     by_end = sorted(parts, key=_end_order)
     last = [part for part in by_end if _may_end_last(part, by_end[-1])]
     disposition = disposition_of_last(part.disposition for part in last)

@@ -32,7 +32,7 @@ def _exclusion(record: Record, stay: Stay, at: datetime, hours: float) -> str:
     death = _death(record, stay)
     if death is not None and death.last <= at:
         return "not alive at the prediction time"
-    if stay.ends is not None and stay.ends.last < at:
+    if stay.ends is not None and stay.ends.last < stay.begins.first + timedelta(hours=hours):
         return f"stay shorter than {hours:g} h"
     if stay.died_in_hospital and stay.end == at:
         return "not alive at the prediction time"

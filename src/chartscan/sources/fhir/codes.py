@@ -71,8 +71,9 @@ DIAGNOSIS = "Condition"  # the kind of record whose code systems are counted
 _SPACE = re.compile(r"\s+")
 _Key = tuple[str | None, str | None, str | None]
 # Letters behind a code: its certainty and its side. The WHO's codes have none, other editions of their own.
-_LETTERS = re.compile(r"(?:ICD10GM//[A-Z][0-9]{2,4}|ICD10//[A-Z][0-9]{3,4})-?[+*!†#]?(?P<letters>[A-Z]{1,3})")
+_LETTERS = re.compile(r"(?:ICD10GM//[A-Z][0-9]{2,4}|ICD10//[A-Z][0-9]{2,4})-?[+*!†#]?(?P<letters>[A-Z]{1,3})")
 _SIDES = "BLR"
+_CERTAIN = CERTAINTY.rpartition("-")[2]  # how every address of the extension ends
 _CONCEPT = msgspec.json.Decoder(Concept | None)
 
 
@@ -173,13 +174,14 @@ class CodeBook:
         """`code` of a diagnosis, and the codes beside it that say otherwise of which conditions it means.
 
         `code` is UNVERIFIED where another denies a condition of it. Those after it are UNVERIFIED, and of a
-        condition that `code` denies.
+        condition that `code` denies. A code of the site's own system denies nothing unless it is declared:
+        many sites code every diagnosis twice.
         """
         if concept is None or len(concept.coding) < 2:
             return [code]
-        own, denied, others = self._conditions(code), False, []
+        own, denied, others = self._conditions(code, self._own_systems), False, []
         for other in sorted(set(filter(None, map(self.coding, concept.coding))) - {code}):
-            says = self._conditions(other)
+            says = self._conditions(other, frozenset())
             denied |= any(mine and of is False for mine, of in zip(own, says, strict=True))
             if any(mine is False and of for mine, of in zip(own, says, strict=True)):
                 others.append(f"{UNVERIFIED}//{other}")
@@ -201,9 +203,12 @@ class CodeBook:
             return readings[0] if readings else Reading("", "not said", "not said")
         return Reading("", "unknown", ", ".join(reading.word for reading in readings), CERTAINTY)
 
-    def _conditions(self, code: str) -> list[bool | None]:
-        """For each group of diagnoses, whether a code is of it; None where that is not known."""
-        return [group.says(code, self._own_systems, self._declared_codes) for group in GROUPS.values()]
+    def _conditions(self, code: str, systems: frozenset[str]) -> list[bool | None]:
+        """For each group of diagnoses, whether a code is of it; None where that is not known.
+
+        `systems` are those whose codes are of no group unless they are declared.
+        """
+        return [group.says(code, systems, self._declared_codes) for group in GROUPS.values()]
 
     def coding(self, coding: Coding) -> str | None:
         """The code of one coding, or None where it names none."""
@@ -299,10 +304,10 @@ class CodeBook:
 
 def _letters_in(raw: Raw) -> list[str]:
     """The certainties in an extension; "?" for one that cannot be read."""
-    if CERTAINTY.encode() not in bytes(raw):
+    if _CERTAIN.encode() not in bytes(raw).lower():
         return []
     found = lenient(raw, list[Extension])
-    named = [one for one in found if (one.url or "").strip().rstrip("/").endswith(CERTAINTY)]
+    named = [one for one in found if (one.url or "").strip().rstrip("/").lower().endswith(_CERTAIN)]
     letters = [(one.valueCoding.code or "").strip() if one.valueCoding else "" for one in named]
     return [letter or "?" for letter in letters] if found else ["?"]
 

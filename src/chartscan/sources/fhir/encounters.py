@@ -1,10 +1,12 @@
 """Encounters -> the events that open and close them."""
 
-from chartscan.schema import LOST_STAY
+from chartscan.schema import LOST_STAY, UNDATED_DIAGNOSIS
+from chartscan.sources.fhir.codes import DIAGNOSIS
 from chartscan.sources.fhir.context import Context
+from chartscan.sources.fhir.identity import lenient
 from chartscan.sources.fhir.outcomes import NO_ID, UNDATED, Filtered, Quarantined
 from chartscan.sources.fhir.periods import Span, span_of
-from chartscan.sources.fhir.resources import Encounter
+from chartscan.sources.fhir.resources import Encounter, EncounterDiagnosis
 from chartscan.sources.fhir.stays import (
     EMERGENCY,
     ICU,
@@ -65,6 +67,22 @@ def map_encounter(encounter: Encounter, context: Context) -> None:
     elif kind == STAY and span.end is None and span.start and told:
         start = span.start[1]
         context.events.add(subject, start, f"HOSPITAL_OUTCOME//{disposition}", "outcome", start, encounter.id)
+    if b'"concept"' in bytes(encounter.diagnosis):
+        _diagnoses_without_condition(encounter, subject, context)
+
+
+def _diagnoses_without_condition(encounter: Encounter, subject: int, context: Context) -> None:
+    """Diagnoses that R5 names in the encounter itself: when they were coded is not told, so labels alone see
+    them."""
+    for diagnosis in lenient(encounter.diagnosis, list[EncounterDiagnosis]):
+        found = diagnosis.condition
+        for one in found if isinstance(found, list) else [found] if found else []:
+            if one.concept is not None and not one.target:
+                context.flags["diagnosis_without_time"] += 1
+                code = context.codes.code(one.concept, DIAGNOSIS)
+                for said in context.codes.disputed(one.concept, code):
+                    code = f"{UNDATED_DIAGNOSIS}//{said}"
+                    context.events.add(subject, None, code, "outcome", None, encounter.id)
 
 
 def _is_told(disposition: str, encounter: Encounter, span: Span, words: Words) -> bool:

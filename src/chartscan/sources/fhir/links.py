@@ -6,25 +6,30 @@ spans its wards.
 """
 
 from collections import Counter, defaultdict
+from collections.abc import Set
 
 import numpy as np
 
 from chartscan.sources.fhir.plausible import NO_TIME
 from chartscan.sources.fhir.references import Table
-from chartscan.sources.fhir.stays import ICU, STAY
-from chartscan.vocabulary.dispositions import CONFLICT, meaning_of
+from chartscan.sources.fhir.stays import DROPPED, ICU, STAY
+from chartscan.vocabulary.dispositions import CONFLICT, SILENT, meaning_of
 
 ROOT, ELSEWHERE = -1, -2  # part of nothing; part of what is not in the export or not of this patient
 
 
 class Wholes:
-    """The stay that each encounter belongs to: a row, -1 for none. Fills the times of undated stays."""
+    """The stay that each encounter belongs to: a row, -1 for none. Fills the times of undated stays.
 
-    def __init__(self, table: Table, dispositions: list[str]):
+    `doubtful` are encounters that may be none, since their status is not understood.
+    """
+
+    def __init__(self, table: Table, dispositions: list[str], doubtful: Set[int] = frozenset()):
         self.flags: Counter[str] = Counter()
         self.said: dict[int, str] = {}  # disposition of a stay, where its wards say more than itself
         self._columns = table.columns
         self._dispositions = dispositions
+        self._doubtful = doubtful
         self._parents = self._parents_of(table)
         self.whole = self._wholes()
         self._take_in_strays()
@@ -110,7 +115,8 @@ class Wholes:
         if not wards:
             return
         first = min(wards, key=lambda row: columns["start"][row])
-        ends = [row for row in wards if columns["end"][row] != NO_TIME]
+        undated = [row for row in parts if columns["kind"][row] in (STAY, ICU) and row not in wards]
+        ends = [row for row in wards + undated if columns["end"][row] != NO_TIME]
         latest = max(wards, key=lambda row: columns["start"][row])
         for name in ("start", "start_first"):
             columns[name][stay] = columns[name][first]
@@ -121,20 +127,27 @@ class Wholes:
         self.flags["stay_dated_by_its_wards"] += 1
 
     def _conclude(self, stay: int, parts: list[int]) -> None:
-        """How a stay ended, by its own disposition and those of its wards."""
+        """How a stay ended, by its own disposition, those of its wards, and any part that says dead."""
         own = self._said(stay)
         wards = [row for row in parts if self._columns["kind"][row] in (STAY, ICU)]
-        deadly = next((self._said(r) for r in wards if meaning_of(self._said(r)) == "dead"), None)
-        told = [r for r in wards if meaning_of(self._said(r)) != "unknown" and self._end(r) != NO_TIME]
+        says_dead = {r for r in parts if self._columns["kind"][r] != DROPPED and self._is_deadly(r)}
+        deadly = next((self._said(r) for r in sorted(says_dead - self._doubtful)), None)
+        told = [r for r in wards if self._said(r) not in SILENT and self._end(r) != NO_TIME]
         name = own
         if meaning_of(own) == "unknown" and told:
-            name = self._said(max(told, key=self._end))
+            last = self._said(max(told, key=self._end))
+            name = last if own in SILENT or meaning_of(last) != "unknown" else own
+        if says_dead & self._doubtful and meaning_of(name) != "dead":
+            name = CONFLICT
         if deadly and meaning_of(name) == "alive":
             name = CONFLICT
         elif deadly and meaning_of(name) == "unknown":
             name = deadly
         if name != own:
             self.said[stay] = name
+
+    def _is_deadly(self, row: int) -> bool:
+        return meaning_of(self._said(row)) == "dead"
 
     def _said(self, row: int) -> str:
         return self._dispositions[self._columns["disposition"][row]]

@@ -56,6 +56,7 @@ class Register:
         self._clock = Clock(config.time_zone, ALWAYS)
         self._expired: defaultdict[int, list[int]] = defaultdict(list)
         self._dispositions: dict[str, int] = {}
+        self._doubtful: set[int] = set()  # rows of encounters whose status is not understood
         self._successors: dict[int, list[tuple[int, str]]] = {}
         self._numbers = Numbers()
         self._strange_patients: set[int] = set()
@@ -208,6 +209,8 @@ class Register:
             self._unplaced.add(row)
         for name, value in values.items():
             columns[name][row] = value
+        doubtful = self._words.encounter_status_of(encounter.status).how == "unknown"
+        (self._doubtful.add if doubtful else self._doubtful.discard)(row)
         if not dropped and bytes(encounter.diagnosis):
             self._put_diagnoses(encounter, row, place)
 
@@ -250,7 +253,7 @@ class Register:
         people = lifetimes.people_of(patients, encounters)
         lifetimes.give_zones(patients, encounters, people, self._clock)
         lifetimes.take_away_births(patients, encounters, people)
-        self._wholes = Wholes(encounters, dispositions)
+        self._wholes = Wholes(encounters, dispositions, self._doubtful)
         self.flags += self._wholes.flags
         self._gather_expired(dispositions)
         self._sort_links()
@@ -280,7 +283,10 @@ class Register:
         lifetimes.take_away_implausible(patients, encounters, self.window.last, epochs)
 
     def _gather_expired(self, dispositions: list[str]) -> None:
-        """Remember the ends of the stays that patients did not survive."""
+        """Remember the ends of the stays that patients did not survive.
+
+        One whose status is not understood may be none: it says that the patient may be dead, and not when.
+        """
         columns = self.encounters.columns
         deadly = np.array([meaning_of(name) == "dead" for name in dispositions], bool)
         candidates = {*np.flatnonzero(deadly[np.array(columns["disposition"], np.int64)]).tolist()}
@@ -289,15 +295,21 @@ class Register:
             if meaning_of(said) != "dead" or columns["kind"][row] == DROPPED or self._wholes.is_move(row):
                 continue
             end = columns["end"][row]
-            self._expired[columns["patient"][row]] += [] if end == NO_TIME else [end]
+            known = end != NO_TIME and row not in self._doubtful
+            self._expired[columns["patient"][row]] += [end] if known else []
 
     def _sort_links(self) -> None:
-        """Diagnoses of valid versions only, by key, so that they are found fast."""
+        """Diagnoses of valid versions only, by key, so that they are found fast; of several encounters that
+        name one the first comes first."""
         keys, rows, places = (np.array(column) for column in self._links)
         if not len(keys):
             return
-        valid = np.array(self.encounters.columns["place"])[rows] == places
-        order = np.argsort(keys[valid], kind="stable")
+        place, kind, start, end = (
+            np.array(self.encounters.columns[name])[rows] for name in ("place", "kind", "start", "end")
+        )
+        valid = (place == places) & (kind != DROPPED)
+        begun = np.where(start == NO_TIME, np.where(end == NO_TIME, -(NO_TIME + 1), end), start)
+        order = np.lexsort((begun[valid], keys[valid]))
         self._links = tuple(array("q", column[valid][order].tobytes()) for column in (keys, rows, places))
 
     def _persons(self) -> np.ndarray:

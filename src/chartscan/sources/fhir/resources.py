@@ -27,7 +27,15 @@ class Concept(Struct, gc=False):
     text: str | None = None
 
 
-Status = Concept | str | list[Concept] | None  # a word alone in STU3, a concept in R4
+class StatusConcept(Concept, gc=False, kw_only=True):
+    """A CodeableConcept, or a Coding that stands for one."""
+
+    system: str | None = None
+    code: str | None = None
+    display: str | None = None
+
+
+Status = StatusConcept | str | list[StatusConcept] | None  # a word alone in STU3, a concept in R4
 
 
 class Reference(Struct, gc=False):
@@ -127,9 +135,12 @@ class Patient(Resource, gc=False, kw_only=True, rename={"masked_death": "_deceas
 
 
 class Disposition(Concept, gc=False, kw_only=True):
-    """How a stay ended; some exports code it in an extension."""
+    """How a stay ended; some exports code it in an extension, or write a Coding."""
 
     extension: list[Extension] = []
+    system: str | None = None
+    code: str | None = None
+    display: str | None = None
 
 
 class Hospitalization(Struct, gc=False):
@@ -179,6 +190,7 @@ class Encounter(Resource, gc=False, kw_only=True, rename={"class_": "class"}):
     class_: WrittenClass = None
     identifier: list[Identifier] = []
     subject: Reference | None = None
+    patient: Reference | None = None  # in DSTU2
     partOf: Reference | None = None
     period: Period | None = None
     actualPeriod: Period | None = None
@@ -188,6 +200,7 @@ class Encounter(Resource, gc=False, kw_only=True, rename={"class_": "class"}):
     diagnosis: Raw = Raw()  # list[EncounterDiagnosis], read where it can be
 
     def __post_init__(self) -> None:
+        self.subject = self.subject or self.patient
         if self.actualPeriod is not None:
             self.period = _both_periods(self.period, self.actualPeriod)
         if self.admission is not None:
@@ -215,6 +228,7 @@ def _all_ends(ends: list[Disposition]) -> Disposition | None:
     return Disposition(
         coding=[
             *(coding for end in ends for coding in end.coding),
+            *(Coding(end.system, end.code, end.display) for end in ends),
             *(Coding(display=end.text) for end in ends if end.text),
         ],
         extension=[extension for end in ends for extension in end.extension],
@@ -248,6 +262,15 @@ class Condition(Resource, gc=False, kw_only=True):
     onsetDateTime: str | None = None
     onsetPeriod: Period | None = None
     recordedDate: str | None = None
+    patient: Reference | None = None  # in DSTU2
+    context: Reference | None = None  # in STU3
+    assertedDate: str | None = None  # in STU3
+    dateRecorded: str | None = None  # in DSTU2
+
+    def __post_init__(self) -> None:
+        self.subject = self.subject or self.patient
+        self.encounter = self.encounter or self.context
+        self.recordedDate = self.recordedDate or self.assertedDate or self.dateRecorded
 
 
 class Procedure(Resource, gc=False, kw_only=True):

@@ -23,14 +23,24 @@ from chartscan.sources.fhir.resources import (
     Condition,
     DiagnosisConcept,
     Encounter,
+    Hospitalization,
     Identifier,
     Meta,
     Reference,
     WrittenClass,
 )
-from chartscan.sources.fhir.stays import STAY, is_left_out, kind_of, may_be_a_stay
+from chartscan.sources.fhir.stays import (
+    STAY,
+    disposition_of,
+    is_doubtful,
+    is_left_out,
+    kind_of,
+    may_be_a_stay,
+)
+from chartscan.sources.fhir.vital import DEAD
 from chartscan.store.accounting import UNROUTED
 from chartscan.vocabulary.code_groups import UNVERIFIED
+from chartscan.vocabulary.dispositions import meaning_of
 
 _TYPES: dict[str, Any] = {"Encounter": Encounter, "Condition": Condition}
 _FIELDS: dict[str, dict[str, Any]] = {
@@ -42,6 +52,8 @@ _FIELDS: dict[str, dict[str, Any]] = {
         "identifier": list[Identifier],
         "subject": Reference | None,
         "partOf": Reference | None,
+        "hospitalization": Hospitalization | None,
+        "admission": Hospitalization | None,
     },
     "Condition": {
         "id": str | None,
@@ -58,6 +70,13 @@ _KIND = re.compile(rb'"resourceType"\s*:\s*"([A-Za-z]{1,40})"')
 _SUBJECT = re.compile(
     rb'"subject"\s*:\s*\{(?:[^{}]|\{[^{}]{0,500}\}){0,500}?"reference"\s*:\s*"([^"\\]{1,500})"'
 )
+_PATIENT = re.compile(rb'\bPatient(?:\\?/)([A-Za-z0-9.-]{1,64})"')  # some write every / as \/
+_BUNDLE = b"Bundle"
+# Fields by which a line is known whose type is lost: of those with a subject nothing else has them.
+_TYPICAL = (
+    (b"Encounter", re.compile(rb'"(?:class|hospitalization)"\s*:')),
+    (b"Condition", re.compile(rb'"(?:verificationStatus|clinicalStatus|recordedDate)"\s*:')),
+)
 
 
 def leave_trace(resource: Any, why: Exception, place: int, context: Context) -> None:
@@ -66,10 +85,11 @@ def leave_trace(resource: Any, why: Exception, place: int, context: Context) -> 
         undated = isinstance(why, Filtered) and why.reason == UNDATED
         table = context.index.tables["Encounter"]
         repeats = isinstance(why, Duplicate) and table.is_undecided(table.row(resource.id or ""))
-        if (undated or repeats or isinstance(why, (Quarantined, *FAILURES))) and _may_be_a_stay(
-            resource, place, context
-        ):
+        lost = isinstance(why, (Quarantined, *FAILURES))
+        if (undated or repeats or lost) and _may_be_a_stay(resource, place, context):
             _add(resource, LOST_STAY, context)
+        if lost and _says_death(resource, place, context):
+            _add(resource, "MEDS_DEATH", context, "death")
     elif isinstance(resource, Condition) and isinstance(why, (Quarantined, *FAILURES)):
         leave_doubt(resource, context)
 
@@ -93,20 +113,32 @@ def leave_traces_of_line(line: memoryview, kind: str, why: Exception, place: int
     context.events.place = place  # the mappers were not reached
     raw = bytes(line).removeprefix(BOM)
     begin = _BEGIN.match(raw)
-    if kind == UNROUTED:
-        named_kinds = [begin["kind"]] if begin else sorted(set(_KIND.findall(raw)))
-        kind = named_kinds[0].decode() if len(named_kinds) == 1 else kind
-    if kind not in _FIELDS:
-        return
-    fields = {} if why.reason == DOUBLED_KEY else _fields(raw, kind)
-    if fields:
-        leave_trace(_TYPES[kind](resourceType=kind, **fields), why, place, context)
-        return
-    resource_id = begin["id"] if begin and why.reason != DOUBLED_KEY else None
-    for text in sorted(set(_SUBJECT.findall(raw))):
-        subject = Reference(text.decode(errors="replace"))
-        named = resource_id.decode() if resource_id else None
-        leave_trace(_TYPES[kind](resourceType=kind, id=named, subject=subject), why, place, context)
+    kinds = _kinds_in(raw) if kind == UNROUTED else [kind]
+    for one in kinds:
+        if one in _FIELDS:
+            fields = {} if why.reason == DOUBLED_KEY else _fields(raw, one)
+            if not fields and begin and begin["id"] and why.reason != DOUBLED_KEY:
+                fields["id"] = begin["id"].decode()
+            for subject in [fields.pop("subject", None)] if fields.get("subject") else _subjects_in(raw):
+                leave_trace(_TYPES[one](resourceType=one, **fields, subject=subject), why, place, context)
+
+
+def _kinds_in(raw: bytes) -> list[str]:
+    """What a line that is not JSON may be: each type in a Bundle, else the only one that it names; where it
+    names none, what its fields are typical of."""
+    begin = _BEGIN.match(raw)
+    named = {begin["kind"]} if begin else set(_KIND.findall(raw))
+    if not named:
+        named = {kind for kind, fields in _TYPICAL if fields.search(raw)}
+    elif len(named) > 1 and _BUNDLE not in named:
+        return []
+    return [kind.decode() for kind in sorted(named)]
+
+
+def _subjects_in(raw: bytes) -> list[Reference]:
+    """The patients that a line may be of: its subjects, else all that it names."""
+    found = set(_SUBJECT.findall(raw)) or {b"Patient/" + name for name in _PATIENT.findall(raw)}
+    return [Reference(text.decode(errors="replace")) for text in sorted(found)]
 
 
 def _fields(raw: bytes, kind: str) -> dict[str, Any]:
@@ -129,7 +161,24 @@ def _may_be_a_stay(encounter: Encounter, place: int, context: Context) -> bool:
         return False
     if _another_counts(encounter, place, context):
         return False
+    if is_doubtful(encounter, context.config, context.words):
+        return True
     return may_be_a_stay(kind_of(encounter, context.config, context.words), encounter, context.words)
+
+
+def _says_death(encounter: Encounter, place: int, context: Context) -> bool:
+    """Whether what is lost is all that tells of a death."""
+    if is_left_out(encounter, context.words):
+        return False
+    if meaning_of(disposition_of(encounter, context.words)) != "dead":
+        return False
+    try:
+        context.subject(encounter.subject)
+    except (Filtered, Quarantined):
+        return False
+    register, patient = context.index.register, context.person.patient_id
+    told = register.status(patient) >= DEAD or register.expired_ends(patient) is not None
+    return not told and not _another_counts(encounter, place, context)
 
 
 def _another_counts(encounter: Encounter, place: int, context: Context) -> bool:
@@ -144,11 +193,11 @@ def _another_counts(encounter: Encounter, place: int, context: Context) -> bool:
     return columns["kind"][row] == STAY or columns["left_out"][row] == DELETED or not later
 
 
-def _add(resource: Encounter | Condition, code: str, context: Context) -> None:
+def _add(resource: Encounter | Condition, code: str, context: Context, kind: str = "outcome") -> None:
     try:
         subject = context.subject(resource.subject)
     except (Filtered, Quarantined):  # of no patient
         return
     visit = context.index.visit(text_of(resource.encounter)) if isinstance(resource, Condition) else None
     own = visit is not None and visit.patient == context.person.key
-    context.events.add(subject, None, code, "outcome", None, visit.id if visit and own else None)
+    context.events.add(subject, None, code, kind, None, visit.id if visit and own else None)

@@ -319,7 +319,8 @@ def _status_words(status: Status) -> list[list[tuple[str, str, bool]]]:
     if isinstance(status, str):
         return [[(status, "", False)]] if status.strip() else []
     concepts = status if isinstance(status, list) else [status] if status else []
-    codings = [c for one in concepts for c in one.coding if plain_system(c.system or "") not in ABSENT]
+    written = [c for one in concepts for c in (Coding(one.system, one.code, one.display), *one.coding)]
+    codings = [c for c in written if plain_system(c.system or "") not in ABSENT]
     levels = (
         [(c.code or "", c.system or "", False) for c in codings],
         [(c.display or "", c.system or "", True) for c in codings],
@@ -343,7 +344,7 @@ def priority_of(concept: Concept | None) -> str:
 
 def _codings(concept: Disposition) -> list[Coding]:
     """The codings of a disposition that say something; German exports have them in parts of an extension."""
-    codings = list(concept.coding)
+    codings = [Coding(concept.system, concept.code, concept.display), *concept.coding]
     for extension in concept.extension:
         parts = [extension, *extension.extension]
         codings += [part.valueCoding for part in parts if part.valueCoding]
