@@ -12,8 +12,8 @@ import typer
 from chartscan import cli
 from chartscan.cli._options import device_of
 from chartscan.errors import ConfigError, DataError
-from chartscan.find import described, find, names
-from chartscan.recipes import find_recipe, recipe_names
+from chartscan.find import described, names
+from chartscan.recipes import ensembles, find_recipe, hourly, recipe_names, tokens, trees
 
 COMMANDS = ("demo", "simulate", "ingest", "label", "train", "predict", "evaluate", "bench")
 
@@ -69,8 +69,9 @@ def test_the_version_is_shown(run):
 
 
 def test_only_real_recipes_are_known():
-    real = [n.replace("_", "-") for n in names("recipes") if hasattr(find("recipes", n), "RECIPE")]
+    real = tokens.RECIPES | hourly.RECIPES | trees.RECIPES | ensembles.RECIPES
     assert recipe_names() == sorted(real)
+    assert len(real) == sum(len(one.RECIPES) for one in (tokens, hourly, trees, ensembles))
     assert {"ehrmamba", "xgboost", "hymate", "hymate-paper", "gru"} <= set(real)
     assert find_recipe("ehrmamba_tiny") is find_recipe("ehrmamba-tiny")
     for wrong in ("train", "bench_train", "ehrmamba-tinny", "_job"):

@@ -36,6 +36,26 @@ def test_a_mapping_takes_new_names():
     assert with_settings(Outer(), ["free.a=1", "free.b=2"]).free == {"a": 1, "b": 2}
 
 
+class Special(Inner, frozen=True):
+    depth: int = 2
+
+
+def test_a_group_keeps_the_type_that_it_has_and_what_its_fields_may_be():
+    changed = with_settings(Outer(Special()), ["model.depth=3"])
+    assert changed.model == Special(depth=3)
+    assert with_settings(Outer(Special()), ['model={"depth": 4}']).model == Special(depth=4)
+    with pytest.raises(ConfigError, match=r"model\.depth: Expected `int`, got `str`"):
+        with_settings(Outer(Special()), ["model.depth=x"])
+    with pytest.raises(ConfigError, match="no field 'depth'"):
+        with_settings(Outer(), ["model.depth=3"])
+
+
+def test_a_setting_that_names_things_is_made_by_the_caller():
+    made = {"free": lambda written: {name: len(name) for name in written}}
+    assert with_settings(Outer(), ['free=["a","bb"]'], named=made).free == {"a": 1, "bb": 2}
+    assert with_settings(Outer(free={"c": 7}), ["seed=1"], named=made).free == {"c": 7}
+
+
 @pytest.mark.parametrize(
     ("texts", "says"),
     [

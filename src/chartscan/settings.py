@@ -5,8 +5,8 @@ A wrong name is refused with the nearest right one, a wrong type with what was e
 
 import difflib
 import re
-from collections.abc import Mapping, Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar, get_type_hints
 
 import msgspec
 
@@ -28,12 +28,14 @@ def with_settings(
     assignments: Sequence[str],
     flag: str = "--set",
     elsewhere: Mapping[str, msgspec.Struct] | None = None,
+    named: Mapping[str, Callable[[Any], Any]] | None = None,
 ) -> S:
     """`config` with each `path.to.field=value` applied; values are JSON, or else plain text.
 
     All are applied before the result is checked, so that two fields that bound each other can change
     together. ConfigError names the `flag` the user gave them with. `elsewhere` holds what other flags of the
-    command set: a name that is theirs is answered with the right flag.
+    command set: a name that is theirs is answered with the right flag. `named` makes the value of a setting
+    from what is written, where that names things (may raise msgspec.ValidationError).
     """
     data = msgspec.to_builtins(config)
     for assignment in assignments:
@@ -47,11 +49,46 @@ def with_settings(
         except UnknownSetting as err:
             raise _with_right_flag(err, names, text.strip(), flag, elsewhere or {}) from None
     try:
-        return msgspec.convert(data, type(config))
+        return _rebuilt(config, data, named or {})
     except msgspec.ValidationError as err:
         raise ConfigError(_text(flag, str(err))) from None
     except ConfigError as err:
         raise ConfigError(f"{flag}: {err}") from None
+
+
+def _rebuilt(config: S, data: dict[str, Any], named: Mapping[str, Callable[[Any], Any]]) -> S:
+    """`config` with the values of `data`, each of the type of the present value where that is a group, and
+    else of the field's. ValidationError tells the path of what has another."""
+    hints = get_type_hints(type(config), include_extras=True)
+    values = {}
+    for name, value in data.items():
+        now = getattr(config, name, None)
+        try:
+            values[name] = _converted(now, value, hints[name], named.get(name))
+        except msgspec.ValidationError as err:
+            raise msgspec.ValidationError(_below(name, str(err))) from None
+    try:
+        return type(config)(**values)
+    except (TypeError, ValueError) as err:  # of its own check, as msgspec has it
+        raise msgspec.ValidationError(str(err)) from None
+
+
+def _converted(now: Any, value: Any, hint: Any, made: Callable[[Any], Any] | None) -> Any:
+    if value == msgspec.to_builtins(now):
+        return now
+    if made is not None:
+        return made(value)
+    if isinstance(now, msgspec.Struct) and isinstance(value, dict):
+        if value.keys() <= set(now.__struct_fields__):
+            return _rebuilt(now, value, {})
+        return msgspec.convert(value, type(now))  # which refuses it
+    return msgspec.convert(value, hint)
+
+
+def _below(name: str, error: str) -> str:
+    """msgspec's complaint about a part of the field `name`."""
+    text, at, path = error.partition(" - at `$")
+    return f"{text} - at `$.{name}{path if at else '`'}"
 
 
 def _value(text: str) -> Any:

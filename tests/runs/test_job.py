@@ -5,7 +5,7 @@ import pyarrow as pa
 import pytest
 
 from chartscan.errors import ConfigError
-from chartscan.recipes.gru import RECIPE
+from chartscan.recipes import find_recipe
 from chartscan.runs.work import identity
 from icu import TASK, job, make_icu
 
@@ -43,7 +43,7 @@ def test_nobody_is_in_two_splits(dataset, tmp_path):
 
 def test_another_division_is_another_run(dataset, tmp_path):
     one, other, same = (
-        identity(job(dataset, tmp_path, division=d), RECIPE)
+        identity(job(dataset, tmp_path, division=d), find_recipe("gru"))
         for d in (division(5, 3, 2), division(4, 4, 2), division(5, 3, 2))
     )
     assert one == same != other

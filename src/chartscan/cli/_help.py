@@ -14,6 +14,7 @@ from typing import Any
 from typer.core import TyperCommand, TyperGroup
 
 from chartscan.find import described
+from chartscan.recipes import ABOUT
 
 NARROWEST = 80  # columns that frames need
 
@@ -73,8 +74,7 @@ class WithRecipes(Command):
     """A command whose help lists the recipes."""
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
-        found = {name.replace("_", "-"): text for name, text in described("recipes", "RECIPE").items()}
-        self.help = (self.help or "") + listed("Recipes", found)
+        self.help = (self.help or "") + listed("Recipes", dict(sorted(ABOUT.items())))
         super().format_help(ctx, formatter)
 
 

@@ -1,6 +1,9 @@
 """A recipe by name -> a trained artifact."""
 
 from pathlib import Path
+from typing import Any
+
+import msgspec
 
 from chartscan.errors import ConfigError
 from chartscan.labels.belonging import check_labels
@@ -8,6 +11,7 @@ from chartscan.labels.labels import cohort_lines, load_labels, make_labels
 from chartscan.learn.baselines.summary import SummaryRecipe
 from chartscan.learn.baselines.tabular import TabularRecipe
 from chartscan.learn.ensembles.ensemble import EnsembleRecipe
+from chartscan.learn.ensembles.members import Member
 from chartscan.learn.fitting.few import few_train_events
 from chartscan.learn.neural.sequence import SequenceRecipe
 from chartscan.learn.neural.series import SeriesRecipe
@@ -25,7 +29,21 @@ Recipe = SequenceRecipe | SeriesRecipe | TabularRecipe | SummaryRecipe | Ensembl
 
 def recipe_of(name: str, settings: list[str]) -> Recipe:
     """The recipe `name` with settings changed; ConfigError with the known recipes where there is none."""
-    return with_settings(find_recipe(name).RECIPE, settings)
+    return with_settings(find_recipe(name), settings, named={"members": _members})
+
+
+class _WrittenMember(msgspec.Struct, forbid_unknown_fields=True):
+    """A member of an ensemble as users write it."""
+
+    recipe: str
+    settings: tuple[str, ...] = ()
+    seeds: tuple[int, ...] = (0,)
+
+
+def _members(written: Any) -> tuple[Member, ...]:
+    """Members as written after --set: from names to recipes."""
+    found = msgspec.convert(written, list[_WrittenMember])
+    return tuple(Member(one.recipe, recipe_of(one.recipe, list(one.settings)), one.seeds) for one in found)
 
 
 def check_trackable(name: str, recipe: Recipe) -> None:
@@ -40,7 +58,7 @@ def check_trackable(name: str, recipe: Recipe) -> None:
 
 def can_start(name: str) -> bool:
     """Whether the recipe can begin with the weights of a trained artifact."""
-    return hasattr(find_recipe(name).RECIPE, "start_from")
+    return hasattr(find_recipe(name), "start_from")
 
 
 def run_train(

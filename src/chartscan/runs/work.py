@@ -106,9 +106,9 @@ def _remove(work: Path, out: Path) -> None:
 
 
 def settings_of(recipe: Any) -> dict[str, Any]:
-    """All settings of a recipe; of an ensemble also those that its members have now."""
-    members = {"resolved": recipe.resolved()} if hasattr(recipe, "resolved") else {}
-    return {**msgspec.to_builtins(recipe), **members}
+    """All settings of a recipe."""
+    found: dict[str, Any] = msgspec.to_builtins(recipe)
+    return found
 
 
 def identity(job: Job, recipe: msgspec.Struct) -> dict[str, str]:

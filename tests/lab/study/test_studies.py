@@ -5,9 +5,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
+import chartscan_lab.study
 from chartscan.commands.train import recipe_of
 from chartscan.errors import ConfigError
-from chartscan.find import find
 from chartscan.models import hymate
 from chartscan.settings import with_settings
 from chartscan_lab.study._command import StudyPlan, find_study, run_study, study_names
@@ -102,6 +102,6 @@ def test_a_study_of_data_wants_data(tmp_path):
 
 def test_helpers_of_studies_are_private():
     names = {name.replace("-", "_") for name in study_names()}
-    package = find("recipes", "study").__path__[0]
-    public = {path.stem for path in Path(package).glob("*.py") if not path.stem.startswith("_")}
+    package = Path(chartscan_lab.study.__file__).parent
+    public = {path.stem for path in package.glob("*.py") if not path.stem.startswith("_")}
     assert public == names

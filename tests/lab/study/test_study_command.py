@@ -14,7 +14,7 @@ from chartscan.errors import ConfigError
 from chartscan.evaluation import read_predictions
 from chartscan.interpret.faithfulness import SHARES
 from chartscan.models import hymate
-from chartscan.recipes import hymate_paper
+from chartscan.recipes import find_recipe, hourly
 from chartscan.training import TrainConfig
 from chartscan_lab.study import _made_with
 from chartscan_lab.study._command import StudyPlan, run_study
@@ -40,12 +40,12 @@ def place(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         quick = TrainConfig(learning_rate=5e-3, epochs=2)
         tiny = msgspec.structs.replace(
-            hymate_paper.RECIPE,
+            find_recipe("hymate-paper"),
             model=hymate.Config(d_model=8, n_layers=1, n_attention=1, n_heads=2, d_state=4),
             pretrain=None,
             finetune=quick,
         )
-        patch.setattr(hymate_paper, "RECIPE", tiny)
+        patch.setitem(hourly.RECIPES, "hymate-paper", tiny)
         yield StudyPlan(
             "published", folder / "out", folder / "data", folder / "labels.parquet", seeds=2, bootstrap=50
         )

@@ -15,7 +15,7 @@ from chartscan.commands.train import run_train
 from chartscan.errors import ConfigError, DataError
 from chartscan.evaluation import read_predictions
 from chartscan.labels.labels import make_labels, save_labels
-from chartscan.recipes import cehr_bert_tiny, ehrmamba_tiny
+from chartscan.recipes import find_recipe, tokens
 from chartscan.runs.record import SOURCE, source_hash
 from chartscan.schema import HELD_OUT
 from chartscan.settings import with_settings
@@ -42,8 +42,8 @@ def plan(tmp_path_factory):
     labels[RARE] = table.filter(table["boolean_value"]), counts  # of one class: nobody can learn it
     save_labels(labels, root / "labels", as_folder=True)
     with pytest.MonkeyPatch.context() as patch:
-        for module in (ehrmamba_tiny, cehr_bert_tiny):
-            patch.setattr(module, "RECIPE", with_settings(module.RECIPE, QUICK))
+        for name in ("ehrmamba-tiny", "cehr-bert-tiny"):
+            patch.setitem(tokens.RECIPES, name, with_settings(find_recipe(name), QUICK))
         settings = ['recipes=["xgboost","cehr-bert","ehrmamba"]', 'tested=["ehrmamba"]', "min_subjects=2"]
         yield StudyPlan(
             "table1", root / "out", root / "data", root / "labels", seeds=1, settings=settings,
@@ -87,7 +87,7 @@ def test_every_model_answers_every_task_that_can_be_learned(done):
 def test_tokens_of_an_epoch_are_those_of_its_batches_with_padding(plan, done):
     """The rows of a prompted model, by the bench's own count of an epoch, whose batches differ a little."""
     with hospital(str(plan.data), str(plan.labels), subjects=0) as where:
-        recipe = with_settings(cehr_bert_tiny.RECIPE, ["sequence.min_subjects=2"])
+        recipe = with_settings(find_recipe("cehr-bert-tiny"), ["sequence.min_subjects=2"])
         expected = epochs(recipe, where, tokens=256, steps=1).by_phase["pretraining"]
     rows = {row["name"]: row for row in done[1]["tasks"][0]["rows"]}
     found = rows["cehr-bert, one task"]["tokens_per_epoch"]

@@ -19,12 +19,12 @@ def dataset(tmp_path_factory):
 @pytest.mark.parametrize("name", ["xgboost-summary", "logistic-summary"])
 def test_a_signal_in_the_data_is_learned_and_answered(name, dataset, tmp_path):
     asked = job(dataset, tmp_path / "run")
-    found = artifact.load(train(find_recipe(name).RECIPE, asked))
+    found = artifact.load(train(find_recipe(name), asked))
     labels = {TASK: asked.labels_of(TASK, "held_out")}
     answers = predict(found, lambda: asked.tables("held_out"), labels)[TASK]
     truth = labels[TASK]["boolean_value"].to_numpy(zero_copy_only=False)
     assert roc_auc_score(truth, answers["predicted_boolean_probability"].to_numpy()) > 0.8
-    again = artifact.load(train(find_recipe(name).RECIPE, job(dataset, tmp_path / "again")))
+    again = artifact.load(train(find_recipe(name), job(dataset, tmp_path / "again")))
     one, other = (log_odds(a, lambda: asked.tables("held_out"), labels)[TASK] for a in (found, again))
     np.testing.assert_array_equal(one, other)
 

@@ -10,7 +10,7 @@ import pytest
 from chartscan import artifact
 from chartscan.errors import ConfigError
 from chartscan.interpret.voices import voices
-from chartscan.learn.baselines.summary import XGBoostSummaryRecipe
+from chartscan.learn.baselines.summary import SummaryRecipe
 from chartscan.learn.ensembles import members
 from chartscan.learn.ensembles.ensemble import EnsembleRecipe, Member
 from chartscan.learn.ensembles.stacking import stacked
@@ -27,6 +27,10 @@ TREES = ("model.max_trees=20", "model.patience=20")
 GRU = ("model.d_model=4", "finetune.epochs=1")
 
 
+def member(name, settings=(), seeds=(0,)):
+    return Member(name, with_settings(find_recipe(name), settings), seeds)
+
+
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory):
     return make_icu(tmp_path_factory.mktemp("icu") / "data")
@@ -40,10 +44,10 @@ def answers(folder, job_, split=HELD_OUT):
 
 @pytest.mark.parametrize(("name", "settings"), [("gru", GRU), ("xgboost-summary", TREES)])
 def test_one_member_of_equal_weight_predicts_as_that_member(dataset, tmp_path, name, settings):
-    recipe = EnsembleRecipe(members=(Member(name, settings),), weights="equal")
+    recipe = EnsembleRecipe(members=(member(name, settings),), weights="equal")
     ensemble = train(recipe, job(dataset, tmp_path / "ensemble"))
     alone = job(dataset, tmp_path / "alone")
-    train(with_settings(find_recipe(name).RECIPE, settings), alone)
+    train(with_settings(find_recipe(name), settings), alone)
     np.testing.assert_array_equal(answers(ensemble, alone), answers(alone.out, alone))
     asked = {TASK: alone.labels_of(TASK, HELD_OUT)}
     both = [
@@ -54,8 +58,8 @@ def test_one_member_of_equal_weight_predicts_as_that_member(dataset, tmp_path, n
 
 def test_token_models_of_several_seeds_weigh_alike_and_can_be_explained_together(dataset, tmp_path):
     settings = ("pretrain=null", "finetune.epochs=1", "model.d_model=8", "model.n_layers=1")
-    members = (Member("ehrmamba-tiny", settings, seeds=(0, 1)),)
-    recipe = msgspec.structs.replace(find_recipe("ehrmamba-seeds").RECIPE, members=members)
+    members = (member("ehrmamba-tiny", settings, seeds=(0, 1)),)
+    recipe = msgspec.structs.replace(find_recipe("ehrmamba-seeds"), members=members)
     out = train(recipe, job(dataset, tmp_path / "run"))
     found = voices(artifact.load(out), out)[TASK]
     assert found.weights == (0.5, 0.5)
@@ -64,7 +68,7 @@ def test_token_models_of_several_seeds_weigh_alike_and_can_be_explained_together
 
 
 CROSS_FITTED = EnsembleRecipe(
-    members=(Member("xgboost-summary", TREES, seeds=(0, 1)), Member("logistic-summary")), folds=3
+    members=(member("xgboost-summary", TREES, seeds=(0, 1)), member("logistic-summary")), folds=3
 )
 
 
@@ -118,7 +122,7 @@ def test_every_member_is_taught_by_others_than_it_is_asked_about(dataset, tmp_pa
 
 MEMORY = EnsembleRecipe(  # deep trees that learn every stay by heart
     members=(
-        Member("xgboost-summary", ("model.max_depth=12", "model.min_child_weight=0", "model.l2=0",
+        member("xgboost-summary", ("model.max_depth=12", "model.min_child_weight=0", "model.l2=0",
                                    "model.column_sample=1", "model.subsample=1", "model.learning_rate=0.3",
                                    "model.max_trees=40", "model.patience=40")),
     ),
@@ -150,7 +154,7 @@ def test_a_fold_that_teaches_its_own_member_is_caught(tmp_path, monkeypatch):
 
 def test_an_interrupted_ensemble_goes_on_and_predicts_the_same(dataset, cross_fitted, tmp_path, monkeypatch):
     calls = []
-    fit = XGBoostSummaryRecipe.train
+    fit = SummaryRecipe.train
 
     def interrupted(self, job_):
         calls.append(job_.out.name)
@@ -158,7 +162,7 @@ def test_an_interrupted_ensemble_goes_on_and_predicts_the_same(dataset, cross_fi
             raise KeyboardInterrupt
         return fit(self, job_)
 
-    monkeypatch.setattr(XGBoostSummaryRecipe, "train", interrupted)
+    monkeypatch.setattr(SummaryRecipe, "train", interrupted)
     with pytest.raises(KeyboardInterrupt):
         train(CROSS_FITTED, job(dataset, tmp_path / "run"))
     assert not (tmp_path / "run").exists()
@@ -166,7 +170,7 @@ def test_an_interrupted_ensemble_goes_on_and_predicts_the_same(dataset, cross_fi
         train(CROSS_FITTED, job(dataset, tmp_path / "run"))
     resumed = train(CROSS_FITTED, job(dataset, tmp_path / "run", resume=True))
     assert calls[2] == calls[3]
-    assert len(calls) == 1 + 6  # nothing finished was done again
+    assert len(calls) == 1 + 9  # nothing finished was done again
     one = job(dataset, tmp_path / "unused")
     np.testing.assert_array_equal(answers(resumed, one), answers(cross_fitted, one))
     for name in ("blend.json", "calibration.json"):
@@ -174,7 +178,7 @@ def test_an_interrupted_ensemble_goes_on_and_predicts_the_same(dataset, cross_fi
 
 
 def test_a_member_interrupted_in_its_training_goes_on_where_it_was(dataset, tmp_path, monkeypatch):
-    recipe = EnsembleRecipe(members=(Member("gru", GRU),), folds=2)
+    recipe = EnsembleRecipe(members=(member("gru", GRU),), folds=2)
     whole = train(recipe, job(dataset, tmp_path / "whole"))
     interrupt_at(monkeypatch, "Fine-tuning", step=1)
     with pytest.raises(Interrupted):
@@ -220,4 +224,4 @@ def test_settings_that_cannot_work_are_refused():
             msgspec.structs.replace(CROSS_FITTED, **wrong)
     for seeds in ((), (0, 0), (-1,), (1000,)):
         with pytest.raises(ConfigError, match="different numbers"):
-            Member("gru", seeds=seeds)
+            member("gru", seeds=seeds)

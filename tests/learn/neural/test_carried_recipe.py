@@ -145,11 +145,11 @@ def test_a_refit_of_what_is_not_fixed_beforehand_is_refused(wrong):
 
 
 def test_a_member_of_an_ensemble_is_not_taught_by_those_it_is_asked_about(dataset, tmp_path):
-    ensemble = EnsembleRecipe(members=(Member("hymate", tuple(TINY)),), folds=3)
+    ensemble = EnsembleRecipe(members=(Member("hymate", recipe_of("hymate", TINY)),), folds=3)
     with pytest.raises(ConfigError, match="refit=false"):
         train(ensemble, job(dataset, tmp_path / "run"))
     for name in ("hymate-folds", "hymate-blend"):
-        assert all("refit" not in r or not r["refit"] for r in recipe_of(name, []).resolved())
+        assert not any(getattr(member.recipe, "refit", False) for member in recipe_of(name, []).members)
 
 
 def test_another_seed_gives_other_weights(run, dataset, tmp_path):

@@ -34,7 +34,7 @@ TASKS = ("long_stay_7d", "readmission_30d")
 TINY = [
     name
     for name in recipe_names()
-    if name.endswith("-tiny") and isinstance(find_recipe(name).RECIPE, SequenceRecipe)
+    if name.endswith("-tiny") and isinstance(find_recipe(name), SequenceRecipe)
 ]
 
 ATTENTION = {"attention"}
@@ -53,7 +53,7 @@ def quick(name: str) -> list[str]:
     settings = ["model.d_model=32", "model.n_layers=1", "finetune.epochs=1", "sequence.min_subjects=2"]
     if not name.startswith("ehrmamba"):
         settings.append("sequence.context=256")
-    return [*settings, "pretrain.epochs=1"] if find_recipe(name).RECIPE.pretrain else settings
+    return [*settings, "pretrain.epochs=1"] if find_recipe(name).pretrain else settings
 
 
 @pytest.fixture(scope="module")

@@ -8,8 +8,9 @@ import pytest
 from chartscan import artifact
 from chartscan.errors import ConfigError
 from chartscan.inputs.hourly import CHANNELS, SeriesConfig
-from chartscan.learn.neural.series import GruRecipe, HymateRecipe
+from chartscan.learn.neural.series import SeriesRecipe
 from chartscan.models import gru, hymate
+from chartscan.objectives import classification
 from chartscan.runs.phase import Interrupted
 from chartscan.runs.seen import seen
 from chartscan.training import TrainConfig
@@ -17,11 +18,16 @@ from icu import TASK, interrupt_at, job, make_icu, train
 
 SERIES = SeriesConfig(min_subjects=2, window_hours=24.0)
 QUICK = TrainConfig(learning_rate=5e-3, epochs=2, average_decay=0.9, metric="auroc", direction="max")
-GRU = GruRecipe(
-    model=gru.Config(d_model=8, channels=len(CHANNELS)), series=SERIES, finetune=QUICK, batch_size=16
+GRU = SeriesRecipe(
+    model=gru.Config(d_model=8, channels=len(CHANNELS)),
+    head=classification.Config(),
+    series=SERIES,
+    finetune=QUICK,
+    batch_size=16,
 )
-HYMATE = HymateRecipe(
+HYMATE = SeriesRecipe(
     model=hymate.Config(d_model=8, n_layers=1, n_heads=2, d_state=4),
+    head=classification.Config(),
     series=SERIES,
     pretrain=TrainConfig(learning_rate=5e-3, epochs=2, patience=5),
     finetune=QUICK,

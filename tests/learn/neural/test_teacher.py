@@ -14,10 +14,11 @@ from chartscan.errors import ConfigError
 from chartscan.inputs.hourly import CHANNELS, SeriesConfig
 from chartscan.learn.fitting.stays import Questions, fit_variables, questions_of, stays_of
 from chartscan.learn.neural import teacher
-from chartscan.learn.neural.series import CarriedRecipe, GruRecipe, SeriesRun, base_rates
+from chartscan.learn.neural.series import SeriesRecipe, SeriesRun, base_rates
 from chartscan.learn.neural.teacher import Teacher, fold_of_rows, mixed, untaught
 from chartscan.metrics.auroc import auroc
 from chartscan.models import gru, hymate_carried
+from chartscan.objectives import classification, readouts
 from chartscan.predict import summary_features
 from chartscan.recipes import find_recipe
 from chartscan.runs.phase import Interrupted
@@ -27,8 +28,9 @@ from icu import TASK, interrupt_at, job, labels, make_icu, train
 
 FEW_TREES = xgboost.Config(trees=8, max_depth=3, learning_rate=0.3, patience=None)
 TEACHER = Teacher(model=FEW_TREES, folds=3)
-ALONE = GruRecipe(
+ALONE = SeriesRecipe(
     model=gru.Config(d_model=4, channels=len(CHANNELS)),
+    head=classification.Config(),
     series=SeriesConfig(min_subjects=2, window_hours=24.0),
     finetune=TrainConfig(learning_rate=5e-3, epochs=1),
     batch_size=32,
@@ -177,8 +179,9 @@ def test_tuning_and_held_out_subjects_do_not_teach_the_teacher(dataset, tmp_path
 
 def carried(teacher):
     """HyMaTE over the carried state, small: its inputs are fitted with labels."""
-    return CarriedRecipe(
+    return SeriesRecipe(
         model=hymate_carried.Config(channels=CHANNELS, d_model=8, n_layers=1, n_heads=2),
+        head=readouts.Config(),
         series=ALONE.series,
         finetune=ALONE.finetune,
         teacher=teacher,
@@ -230,7 +233,7 @@ def test_the_number_of_threads_changes_nothing(dataset, tmp_path):
 
 
 def test_the_distilled_recipe_is_hymate_with_a_teacher():
-    distilled, plain = (find_recipe(name).RECIPE for name in ("hymate-distilled", "hymate"))
+    distilled, plain = (find_recipe(name) for name in ("hymate-distilled", "hymate"))
     assert distilled.teacher == Teacher()
     assert plain.teacher is None
     assert msgspec.structs.replace(distilled, teacher=None, refit=True) == plain

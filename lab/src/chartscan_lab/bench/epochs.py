@@ -88,7 +88,7 @@ class Epochs(NamedTuple):
 
 def recipe_of(name: str) -> SequenceRecipe:
     """The recipe of a token model; ConfigError for any other."""
-    found = find_recipe(name).RECIPE
+    found = find_recipe(name)
     if not isinstance(found, SequenceRecipe):
         raise ConfigError(f"recipes: '{name}' is no recipe of a token model.")
     return found

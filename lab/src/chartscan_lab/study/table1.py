@@ -1,8 +1,6 @@
 """Every model on every task, fine-tuned for each task and by prompts: Table 1 of the EHRMamba paper."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cache
-from types import ModuleType
 from typing import Any, ClassVar, Literal, get_args
 
 import msgspec
@@ -162,8 +160,7 @@ class Table1(TrainedStudy, frozen=True):
         return [*parts, UNMEASURED] if self._memories else parts
 
     def _rows_of(self, recipe: str) -> list[Row]:
-        name, module = sized(recipe, self.size)
-        found = module.RECIPE
+        name, found = sized(recipe, self.size)
         settings = self._settings(found)
         if not isinstance(found, SequenceRecipe):
             return [Row(name=recipe, recipe=name, settings=settings)]
@@ -226,12 +223,8 @@ class Table1(TrainedStudy, frozen=True):
 STUDY = Table1()
 
 
-@cache
-def sized(recipe: str, size: str) -> tuple[str, ModuleType]:
-    """The recipe of that size and its module; those of one size only are as they are.
-
-    Kept, since finding one costs a look at every file of the package.
-    """
+def sized(recipe: str, size: str) -> tuple[str, Any]:
+    """The name of the recipe of that size, and itself; those of one size only are as they are."""
     wanted = f"{recipe}-{size}"
     name = wanted if wanted in recipe_names() else recipe
     return name, find_recipe(name)

@@ -15,7 +15,7 @@ from chartscan.runs.record import run_record
 from chartscan.runs.seen import seen_record
 from chartscan.runs.work import finished
 from chartscan.schema import TRAIN, TUNING
-from chartscan.tabular import logistic, xgboost
+from chartscan.tabular import xgboost
 
 # Small, slow trees on few columns each: hundreds of correlated columns, few positives. Their number comes
 # from cross-validation among the train and tuning stays of PhysioNet 2012 (log/): to stop on 800 stays is
@@ -42,18 +42,6 @@ class SummaryRecipe(BaselineRecipe, frozen=True, kw_only=True):
     def train(self, job: Job) -> Path:
         """The whole run; gives the artifact's folder."""
         return train_summary(self, job)
-
-
-class XGBoostSummaryRecipe(SummaryRecipe, frozen=True, kw_only=True):
-    """Trees."""
-
-    model: xgboost.Config = TREES
-
-
-class LogisticSummaryRecipe(SummaryRecipe, frozen=True, kw_only=True):
-    """Logistic regression."""
-
-    model: logistic.Config = logistic.Config()
 
 
 def train_summary(recipe: SummaryRecipe, job: Job) -> Path:

@@ -71,18 +71,6 @@ class TabularRecipe(BaselineRecipe, frozen=True, kw_only=True):
         return train_tabular(self, job)
 
 
-class XGBoostRecipe(TabularRecipe, frozen=True, kw_only=True):
-    """Trees."""
-
-    model: xgboost.Config = xgboost.Config()
-
-
-class LogisticRecipe(TabularRecipe, frozen=True, kw_only=True):
-    """Logistic regression."""
-
-    model: logistic.Config = logistic.Config()
-
-
 def train_tabular(recipe: TabularRecipe, job: Job) -> Path:
     """One model a task, stopped by and calibrated on the tuning subjects."""
     vocabulary, bins = fit_tokens(job, recipe.sequence)

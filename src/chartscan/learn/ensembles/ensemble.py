@@ -24,13 +24,11 @@ from chartscan.learn.fitting.calibration import fit_calibration
 from chartscan.learn.fitting.few import enough
 from chartscan.learn.fitting.scores import scores
 from chartscan.predict import log_odds
-from chartscan.recipes import find_recipe
 from chartscan.runs.job import Job
 from chartscan.runs.record import run_record
 from chartscan.runs.seen import seen_record
-from chartscan.runs.work import finished, settings_of
+from chartscan.runs.work import finished
 from chartscan.schema import TUNING
-from chartscan.settings import with_settings
 
 __all__ = ["EnsembleRecipe", "Member"]
 
@@ -57,12 +55,7 @@ class EnsembleRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     @property
     def name(self) -> str:
         """The members' names."""
-        return " + ".join(dict.fromkeys(member.recipe for member in self.members))
-
-    def resolved(self) -> list[dict[str, Any]]:
-        """The members' recipes with all their settings, as they are now."""
-        found = [with_settings(find_recipe(m.recipe).RECIPE, list(m.settings)) for m in self.members]
-        return [settings_of(recipe) for recipe in found]
+        return " + ".join(dict.fromkeys(member.name for member in self.members))
 
     def train(self, job: Job) -> Path:
         """The whole run; gives the artifact's folder."""

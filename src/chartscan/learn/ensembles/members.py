@@ -18,11 +18,9 @@ from chartscan.errors import ConfigError
 from chartscan.learn.ensembles.folds import strata, stratified_folds
 from chartscan.learn.fitting.few import limited
 from chartscan.notes import Notes
-from chartscan.recipes import find_recipe
 from chartscan.runs import work
 from chartscan.runs.job import Job
 from chartscan.schema import HELD_OUT, TRAIN, TUNING
-from chartscan.settings import with_settings
 
 FOLDER = "members"
 SEEDS_APART = 1000  # between the seeds of members of ensembles whose own seeds follow each other
@@ -31,15 +29,15 @@ SEEDS_APART = 1000  # between the seeds of members of ensembles whose own seeds 
 class Member(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One recipe of an ensemble, trained once with each seed; all of its trainings share one weight."""
 
-    recipe: str  # its name
-    settings: tuple[str, ...] = ()  # as written after --set
+    name: str
+    recipe: Any  # its seed does not count
     seeds: tuple[int, ...] = (0,)
 
     def __post_init__(self) -> None:
         sound = len(set(self.seeds)) == len(self.seeds) and all(0 <= s < SEEDS_APART for s in self.seeds)
         if not self.seeds or not sound:
             raise ConfigError(
-                f"seeds of the member {self.recipe}: expected different numbers from 0 to {SEEDS_APART - 1}."
+                f"seeds of the member {self.name}: expected different numbers from 0 to {SEEDS_APART - 1}."
             )
 
 
@@ -50,7 +48,7 @@ class Training:
     entry: int  # its place among the recipes of the ensemble
     title: str  # for people
     folder: str  # for its artifact
-    recipe: Any  # resolved
+    recipe: Any  # with its seed
     division: Mapping[str, np.ndarray]
 
 
@@ -85,23 +83,22 @@ def trainings(
     """Every training there is to do, in the order of the members, their seeds and the folds."""
     found = []
     for entry, member in enumerate(members):
-        recipe = find_recipe(member.recipe).RECIPE
         for own in member.seeds:
             number = seed * SEEDS_APART + own
-            resolved = with_settings(recipe, [*member.settings, f"seed={number}"])
-            _check_untaught(member, resolved)
+            recipe = msgspec.structs.replace(member.recipe, seed=number)
+            _check_untaught(member)
             for fold, division in enumerate(divisions(job, labels, folds, number)):
                 where = "" if folds is None else f", fold {fold + 1}"
-                title, folder = f"{member.recipe}, seed {number}{where}", f"{entry}-{number}-{fold}"
-                found.append(Training(entry, title, folder, resolved, division))
+                title, folder = f"{member.name}, seed {number}{where}", f"{entry}-{number}-{fold}"
+                found.append(Training(entry, title, folder, recipe, division))
     return found
 
 
-def _check_untaught(member: Member, resolved: Any) -> None:
+def _check_untaught(member: Member) -> None:
     """ConfigError where the tuning subjects, whose answers weigh the member, would teach it."""
-    if getattr(resolved, "refit", False):
+    if getattr(member.recipe, "refit", False):
         raise ConfigError(
-            f"The member {member.recipe} is refitted by its tuning subjects, who are to be asked as untaught."
+            f"The member {member.name} is refitted by its tuning subjects, who are to be asked as untaught."
             " Give it the setting refit=false."
         )
 

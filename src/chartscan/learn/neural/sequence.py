@@ -39,7 +39,6 @@ from chartscan.learn.neural.probing import Known, fit_probe, known_of
 from chartscan.learn.neural.prompting import Tuned, head_of, learnable, one_a_task, samples_of_split
 from chartscan.learn.neural.start import for_any_machine, starting_point
 from chartscan.learn.neural.trainee import Trainee, logits_of, loss_of, mean_loss
-from chartscan.models import bigbird, bilstm, cehr_bert, ehrmamba, ehrmamba2
 from chartscan.objectives.probe import Probe
 from chartscan.runs.curves import loss_curves
 from chartscan.runs.epoch_seconds import seconds_per_epoch
@@ -109,36 +108,6 @@ class SequenceRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
                 "probe: a task token at the beginning of a row, which pretraining has not seen, would change "
                 "what is read. Expected sequence.task_token_placement=end."
             )
-
-
-class EhrmambaRecipe(SequenceRecipe, frozen=True, kw_only=True):
-    """EHRMamba."""
-
-    model: ehrmamba.Config
-
-
-class Ehrmamba2Recipe(SequenceRecipe, frozen=True, kw_only=True):
-    """EHRMamba-2."""
-
-    model: ehrmamba2.Config
-
-
-class BilstmRecipe(SequenceRecipe, frozen=True, kw_only=True):
-    """BiLSTM."""
-
-    model: bilstm.Config
-
-
-class CehrBertRecipe(SequenceRecipe, frozen=True, kw_only=True):
-    """CEHR-BERT."""
-
-    model: cehr_bert.Config
-
-
-class BigbirdRecipe(SequenceRecipe, frozen=True, kw_only=True):
-    """BigBird; with `together`, MultiBird."""
-
-    model: bigbird.Config
 
 
 class SequenceRun:

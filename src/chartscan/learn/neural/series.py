@@ -20,7 +20,7 @@ from chartscan.errors import check_settings
 from chartscan.find import find
 from chartscan.heap import keep_freed_memory
 from chartscan.inputs.batches.series import SeriesStore
-from chartscan.inputs.hourly import CHANNELS, SeriesConfig, Stay
+from chartscan.inputs.hourly import SeriesConfig, Stay
 from chartscan.kernels import described
 from chartscan.learn.fitting.calibration import fit_calibration
 from chartscan.learn.fitting.histories import cut_notes
@@ -30,8 +30,6 @@ from chartscan.learn.neural.series_epochs import Answered, Forecasts
 from chartscan.learn.neural.start import for_any_machine
 from chartscan.learn.neural.teacher import Teacher, mixed, teacher_probabilities, teacher_record
 from chartscan.learn.neural.trainee import Trainee, logits_of, mean_loss
-from chartscan.models import gru, hymate, hymate_carried
-from chartscan.objectives import classification, readouts
 from chartscan.objectives.masked_forecast import MaskedForecast
 from chartscan.predict import summary_features
 from chartscan.runs.curves import loss_curves
@@ -84,27 +82,6 @@ class SeriesRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     def train(self, job: Job) -> Path:
         """The whole run; gives the artifact's folder."""
         return SeriesRun(self, job).train()
-
-
-class HymateRecipe(SeriesRecipe, frozen=True, kw_only=True):
-    """HyMaTE."""
-
-    model: hymate.Config = hymate.Config()
-    head: classification.Config = classification.Config()
-
-
-class GruRecipe(SeriesRecipe, frozen=True, kw_only=True):
-    """A gated recurrent unit on the carried state."""
-
-    model: gru.Config = gru.Config(channels=len(CHANNELS))
-    head: classification.Config = classification.Config()
-
-
-class CarriedRecipe(SeriesRecipe, frozen=True, kw_only=True):
-    """HyMaTE over the carried state."""
-
-    model: hymate_carried.Config = hymate_carried.Config(channels=CHANNELS)
-    head: readouts.Config = readouts.Config()
 
 
 class SeriesRun:
