@@ -1,7 +1,7 @@
 """How the package is built, in numbers: `python -m chartscan_lab.house [FOLDER]` prints the table.
 
-Counts product files alone, not the lab and not the tests. A line is one with something on it. A room is a folder
-of the package; files beside the folders are rooms of their own.
+Counts product files alone, not the lab and not the tests. A line is one with something on it. A room is a
+folder of the package; files beside the folders are rooms of their own.
 """
 
 import ast
