@@ -8,7 +8,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from chartscan.sources.fhir import decode, plain, reader
+from chartscan.sources.fhir import decode, reader
+from chartscan.sources.fhir import observations as plain
 from chartscan.sources.fhir.decode import LineDecoder
 from fhir_export import PATIENT, Result, concept, encounter, ingest_lines, observation
 

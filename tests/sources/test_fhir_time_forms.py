@@ -6,9 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chartscan.sources.fhir.clock import Clock
+from chartscan.sources.fhir.clock import Clock, mended
 from chartscan.sources.fhir.outcomes import Quarantined
-from chartscan.sources.fhir.time_forms import mended
 from fhir_export import concept, ingest_lines, observation, resource
 
 NINE = datetime(2024, 3, 1, 9, 5, tzinfo=UTC)

@@ -10,9 +10,7 @@ from hypothesis import strategies as st
 from chartscan.site import Vocabulary
 from chartscan.sources.fhir.codes import CodeBook
 from chartscan.sources.fhir.config import Config
-from chartscan.sources.fhir.numbers import COMPARATORS, parse
-from chartscan.sources.fhir.unit_reader import UnitReader
-from chartscan.sources.fhir.values import ValueReader
+from chartscan.sources.fhir.values import COMPARATORS, UnitReader, ValueReader, parse
 from fhir_export import LOINC, Result, concept, ingest_lines, observation, resource
 
 VALUE_COLUMNS = ("numeric_value", "text_value", "unit", "comparator")

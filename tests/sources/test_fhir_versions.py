@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from chartscan.errors import DataError
 from chartscan.sources import fhir
-from chartscan.sources.fhir import repeats as repeats_module
+from chartscan.sources.fhir import versions as repeats_module
 from chartscan.store.config import StoreConfig
 from chartscan.store.dataset import Dataset
 from chartscan.store.writer import DatasetWriter

@@ -11,15 +11,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from chartscan.errors import DataError
+from chartscan.sources.fhir.clock import micros_of
 from chartscan.sources.fhir.codes import CodeBook
 from chartscan.sources.fhir.config import Config
 from chartscan.sources.fhir.decode import ERROR_REPORT
-from chartscan.sources.fhir.folder import Folder, check_unchanged, survey
+from chartscan.sources.fhir.folder import Folder, check_unchanged, contradictions, latest, survey
 from chartscan.sources.fhir.index import read_index
-from chartscan.sources.fhir.judge import Judge
 from chartscan.sources.fhir.lines import InputFile, Limits
-from chartscan.sources.fhir.manifests import contradictions, latest
-from chartscan.sources.fhir.plausible import micros_of
+from chartscan.sources.fhir.mappers import Judge
 from chartscan.sources.fhir.reader import Reader
 from chartscan.sources.fhir.wrapped import Records
 from chartscan.store.accounting import Accounting

@@ -3,10 +3,9 @@
 from collections.abc import Sequence
 
 from chartscan.schema import DISPUTED_DIAGNOSIS, UNDATED_DIAGNOSIS
-from chartscan.sources.fhir.clock import inside
+from chartscan.sources.fhir.clock import FIRST, Implausible, inside
 from chartscan.sources.fhir.context import Context, Interval, earliest_of, first_time
 from chartscan.sources.fhir.outcomes import Filtered, Quarantined
-from chartscan.sources.fhir.plausible import FIRST, Implausible
 from chartscan.sources.fhir.references import Visit
 from chartscan.sources.fhir.resources import (
     AllergyIntolerance,

@@ -3,7 +3,7 @@
 from collections import Counter
 from typing import NamedTuple
 
-from chartscan.sources.fhir.clock import HOUR, Clock, Zones, inside
+from chartscan.sources.fhir.clock import HOUR, Clock, Implausible, Life, Zones, inside
 from chartscan.sources.fhir.codes import CodeBook
 from chartscan.sources.fhir.config import Config
 from chartscan.sources.fhir.events import EventBuffer
@@ -18,7 +18,6 @@ from chartscan.sources.fhir.outcomes import (
     Filtered,
     Quarantined,
 )
-from chartscan.sources.fhir.plausible import Implausible, Life
 from chartscan.sources.fhir.references import KEPT, TEST, Visit, key_of, server_of, target
 from chartscan.sources.fhir.remember import remember
 from chartscan.sources.fhir.resources import Period, Reference

@@ -29,8 +29,7 @@ from chartscan.sources.fhir.outcomes import (
     Filtered,
     Quarantined,
 )
-from chartscan.sources.fhir.resource_types import R4
-from chartscan.sources.fhir.resources import DECODERS, REFERENCE_TYPES, Head, Observation
+from chartscan.sources.fhir.resources import DECODERS, R4, REFERENCE_TYPES, Head, Observation
 from chartscan.store.accounting import UNROUTED
 
 FAILURES = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from chartscan.schema import EVENTS
-from chartscan.sources.fhir.plausible import Life
+from chartscan.sources.fhir.clock import Life
 from chartscan.sources.fhir.values import NOTHING, Result
 
 

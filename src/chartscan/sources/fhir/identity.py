@@ -1,11 +1,8 @@
-"""Whether two lines of one id tell of two people, and which patients share a record number.
-
-Ids are unique within one server only. An export put together from two has other people, and other stays,
-under the same ids; they must never become one. Names and numbers are kept as digests.
-"""
+"""Who a Patient is: birth and death as stated, what tells people apart, and replaced records."""
 
 import hashlib
 from array import array
+from collections import Counter
 from typing import Any, NamedTuple
 
 import msgspec
@@ -13,10 +10,72 @@ import numpy as np
 from msgspec import Raw
 
 from chartscan.errors import DataError
-from chartscan.sources.fhir.plausible import NO_TIME
-from chartscan.sources.fhir.references import Table
-from chartscan.sources.fhir.resources import HumanName, NumberedIdentifier, Patient
-from chartscan.sources.fhir.vital import Interval
+from chartscan.sources.fhir.clock import NO_TIME, Clock, Implausible, Zones
+from chartscan.sources.fhir.outcomes import Quarantined
+from chartscan.sources.fhir.references import Table, key_of, target, text_of
+from chartscan.sources.fhir.resources import HumanName, NumberedIdentifier, Patient, PatientLink
+
+# Birth and death as a Patient states them: intervals, and whether anything is said at all.
+# A birth or death that cannot be read or cannot be true never costs the patient: it becomes unknown, with a
+# flag. Dead at an impossible time is dead, at an unknown time.
+
+Interval = tuple[int, int]
+UNSAID, ALIVE, DEAD, DISPUTED = range(4)  # DISPUTED: two lines differ, and nothing says which is newer
+UNDATED = NO_TIME, NO_TIME
+DISPUTED_DEATH = "death_disputed"  # a flag: of a DISPUTED patient
+DEAD_AND_ALIVE = "dead_and_alive"  # a flag: both are said of one patient
+
+
+class Vital(NamedTuple):
+    """First and last instant of birth and death, None where unknown; `flags` name what was odd."""
+
+    birth: Interval | None
+    death: Interval | None
+    status: int  # UNSAID, ALIVE or DEAD
+    flags: tuple[str, ...]
+
+
+def vital_of(patient: Patient, clock: Clock, zones: Zones = None) -> Vital:
+    """What a Patient says of birth and death. A date of death may be of the site's zone, or of `zones`."""
+    birth, birth_flag = _read(patient.birthDate, "birth", clock, None)
+    death, death_flag = _read(patient.deceasedDateTime, "death", clock, zones)
+    flags = [birth_flag, death_flag]
+    if birth and death and death[1] < birth[0]:
+        death = None
+        flags.append("death_before_birth")
+    masked = bytes(patient.masked_death) not in (b"", b"null")
+    dead = bool(patient.deceasedDateTime) or masked or patient.deceasedBoolean is True
+    if dead and patient.deceasedBoolean is False:
+        flags.append(DEAD_AND_ALIVE)
+    status = DEAD if dead else UNSAID if patient.deceasedBoolean is None else ALIVE
+    return Vital(birth, death, status, tuple(filter(None, flags)))
+
+
+def either(status: int, death: Interval, other_status: int, other_death: Interval) -> tuple[int, Interval]:
+    """What two lines say of a death together, of which only one is valid: a state, and the whole interval."""
+    deaths = [when for state, when in ((status, death), (other_status, other_death)) if state >= DEAD]
+    if status != DISPUTED and (len(deaths) == 0 or deaths == [death, death]):
+        return min(status, other_status), death
+    if UNDATED in deaths:
+        return DISPUTED, UNDATED
+    return DISPUTED, (min(first for first, _ in deaths), max(last for _, last in deaths))
+
+
+def _read(text: str | None, name: str, clock: Clock, zones: Zones) -> tuple[Interval | None, str]:
+    """The interval of a birth or death, or None, with the flag that says why; "" where nothing is odd."""
+    if not text:
+        return None, ""
+    try:
+        return clock.day_interval(text, zones, of_birth=name == "birth"), ""
+    except Implausible:
+        return None, f"{name}_implausible"
+    except Quarantined:
+        return None, f"{name}_invalid"
+
+
+# Whether two lines of one id tell of two people, and which patients share a record number.
+# Ids are unique within one server only. An export put together from two has other people, and other stays,
+# under the same ids; they must never become one. Names and numbers are kept as digests.
 
 COLUMNS = ("born_first", "born_last", "sex", "family", "number_low", "number_high", "server")
 _SEXES = {"m": 1, "f": 2, "w": 2}
@@ -131,3 +190,75 @@ def lenient(raw: Raw, kind: Any) -> Any:
 def _digest(text: str) -> int:
     hashed = hashlib.blake2b(text.encode(errors="surrogatepass"), digest_size=8).digest()
     return (int.from_bytes(hashed) >> 1) | 1
+
+
+# Patient.link: which record replaced which, followed to the last one.
+# A chain that comes back to itself, or two records that replaced the same one, leave nobody to follow:
+# those in a cycle cannot be used, those with two successors stay themselves.
+
+
+class Merges(NamedTuple):
+    """Key of a replaced patient -> id of the last record; keys that lead into a cycle; and what was odd."""
+
+    last: dict[int, str]
+    cyclic: set[int]
+    flags: Counter[str]
+
+    def id_of(self, patient_id: str) -> str:
+        """The id under which a patient is known in the end."""
+        return self.last.get(key_of("Patient", patient_id)[0], patient_id) if self.last else patient_id
+
+    def is_cyclic(self, patient_id: str) -> bool:
+        return bool(self.cyclic) and key_of("Patient", patient_id)[0] in self.cyclic
+
+
+def successors_of(patient: Patient) -> list[tuple[int, str]]:
+    """(key of the replaced, id of the replacing) for each merge that a Patient tells of."""
+    own, found = patient.id or "", []
+    for link in lenient(patient.link, list[PatientLink]):
+        kind, other = target(text_of(link.other))
+        if not other or kind not in ("", "Patient"):
+            continue
+        if link.type == "replaced-by":
+            found.append((key_of("Patient", own)[0], other))
+        elif link.type == "replaces":
+            found.append((key_of("Patient", other)[0], own))
+    return found
+
+
+def followed(told: dict[int, list[tuple[int, str]]], table: Table) -> Merges:
+    """All merges, from what each row of `table` told."""
+    successors: dict[int, set[str]] = {}
+    for pairs in told.values():
+        for key, replacing in pairs:
+            successors.setdefault(key, set()).add(replacing)
+    flags: Counter[str] = Counter()
+    after: dict[int, str] = {}
+    for key, named in successors.items():
+        if len(named) > 1:
+            flags["merged_into_two"] += 1
+        elif table.row(min(named)) < 0:
+            flags["merged_into_unknown"] += 1
+        else:
+            after[key] = min(named)
+    last: dict[int, str] = {}
+    cyclic: set[int] = set()
+    for key in after:
+        _follow(key, after, last, cyclic)
+    flags["merge_cycle"] += len(cyclic)
+    return Merges(last, cyclic, flags)
+
+
+def _follow(key: int, after: dict[int, str], last: dict[int, str], cyclic: set[int]) -> None:
+    """Find the end of the chain that begins at `key`, for all of its links."""
+    path, seen = [], set()
+    here, end = key, ""
+    while here in after and here not in seen and here not in last and here not in cyclic:
+        path.append(here)
+        seen.add(here)
+        end = after[here]
+        here = key_of("Patient", end)[0]
+    if here in seen or here in cyclic:
+        cyclic.update(path)
+        return
+    last.update(dict.fromkeys(path, last.get(here, end)))

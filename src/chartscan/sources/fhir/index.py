@@ -14,11 +14,19 @@ from chartscan.sources.fhir.decode import FAILURES, LineDecoder
 from chartscan.sources.fhir.drugs import Ingredients, ingredients, resolve
 from chartscan.sources.fhir.lines import Block, BrokenFile, InputFile
 from chartscan.sources.fhir.outcomes import TAGGED_DELETED, TEST_PATIENT, Filtered, Quarantined
-from chartscan.sources.fhir.ranks import stamp_of
-from chartscan.sources.fhir.references import DELETED, KEPT, LEFT_OUT, TEST, Table, Visit, target
+from chartscan.sources.fhir.references import (
+    DELETED,
+    KEPT,
+    LEFT_OUT,
+    TEST,
+    Deletion,
+    Table,
+    Visit,
+    stamp_of,
+    target,
+)
 from chartscan.sources.fhir.register import Register
 from chartscan.sources.fhir.resources import REFERENCE_TYPES, Encounter, Medication, Patient
-from chartscan.sources.fhir.retractions import Deletion
 from chartscan.sources.fhir.wrapped import Records
 
 Report = Callable[[InputFile, int], None]

@@ -1,12 +1,17 @@
-"""What reads each type of resource, and what is asked of every resource before."""
+"""What reads each type of resource, and whether a line would be used."""
 
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
+
 from chartscan.sources.fhir.clinical import map_allergy, map_condition, map_immunization, map_procedure
+from chartscan.sources.fhir.codes import CodeBook
 from chartscan.sources.fhir.config import Config
 from chartscan.sources.fhir.context import Context
 from chartscan.sources.fhir.encounters import map_encounter
+from chartscan.sources.fhir.events import EventBuffer
+from chartscan.sources.fhir.index import Index
 from chartscan.sources.fhir.medications import (
     map_administration,
     map_dispense,
@@ -17,6 +22,7 @@ from chartscan.sources.fhir.medications import (
 from chartscan.sources.fhir.observations import map_observation
 from chartscan.sources.fhir.outcomes import (
     MODIFIED,
+    NO_ID,
     TAGGED_DELETED,
     TEST_DATA,
     TEST_PATIENT,
@@ -24,8 +30,10 @@ from chartscan.sources.fhir.outcomes import (
     Quarantined,
 )
 from chartscan.sources.fhir.patients import map_patient
-from chartscan.sources.fhir.ranks import marked
+from chartscan.sources.fhir.references import marked
 from chartscan.sources.fhir.resources import Meta
+
+# What reads each type of resource, and what is asked of every resource before.
 
 MAPPERS: dict[str, Callable[[Any, Context], None]] = {
     "Patient": map_patient,
@@ -67,3 +75,29 @@ def refuse_modified(resource: Any, config: Config) -> None:
     urls = (extension.url for extension in resource.modifierExtension or ())
     if any(url not in config.harmless_modifiers for url in urls):
         raise Quarantined(MODIFIED)
+
+
+# Whether a line would be used, asked before anything is remembered of it.
+# The first pass and the second must agree: a Patient or an Encounter that the second puts into quarantine
+# may not stand for its id. So the first pass tries the very mapper that will read the line, and forgets
+# what it gives.
+
+
+class Judge:
+    """Tries mappers in a context of its own, in which any patient may be referred to."""
+
+    def __init__(self, config: Config):
+        codes, lenient = CodeBook(config), msgspec.structs.replace(config, allow_missing=True)
+        self._events = EventBuffer(lambda table, places: None, config.batch_rows)
+        self._context = Context(lenient, Index(lenient, codes), codes, self._events)
+
+    def __call__(self, kind: str, resource: Any) -> None:
+        """Filtered or Quarantined where `resource`, of type `kind`, gives nothing."""
+        if not resource.id:
+            raise Quarantined(NO_ID)
+        try:
+            map_resource(kind, resource, self._context)
+        finally:
+            self._events.drop_after(0)
+            self._context.placeholders.clear()
+            self._context.flags.clear()

@@ -8,6 +8,7 @@ from chartscan.sources.fhir.drugs import contained, resolve
 from chartscan.sources.fhir.outcomes import NO_ID, Filtered, Quarantined
 from chartscan.sources.fhir.references import text_of
 from chartscan.sources.fhir.resources import (
+    INTENTS,
     CodeableReference,
     Dosage,
     Medication,
@@ -17,8 +18,9 @@ from chartscan.sources.fhir.resources import (
     MedicationStatement,
     MedicationUse,
     Reference,
+    fhir_word,
+    status_of,
 )
-from chartscan.sources.fhir.statuses import INTENTS, fhir_word, status_of
 from chartscan.sources.fhir.values import NOTHING, Result, is_given, is_value
 
 _NEVER_HAPPENED = {

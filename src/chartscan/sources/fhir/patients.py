@@ -2,9 +2,7 @@
 
 from chartscan.schema import DEATH_BY_DISPOSITION, DEATH_DISPUTED
 from chartscan.sources.fhir.context import Context
-from chartscan.sources.fhir.outcomes import NO_ID, Quarantined
-from chartscan.sources.fhir.resources import Patient, Reference
-from chartscan.sources.fhir.vital import (
+from chartscan.sources.fhir.identity import (
     ALIVE,
     DEAD,
     DEAD_AND_ALIVE,
@@ -15,6 +13,8 @@ from chartscan.sources.fhir.vital import (
     Vital,
     vital_of,
 )
+from chartscan.sources.fhir.outcomes import NO_ID, Quarantined
+from chartscan.sources.fhir.resources import Patient, Reference
 
 _US_CORE = {
     "http://hl7.org/fhir/us/core/StructureDefinition/us-core-race": "RACE",

@@ -6,9 +6,8 @@ be read, where the other can.
 
 from typing import NamedTuple
 
-from chartscan.sources.fhir.clock import Clock, Zones, inside, offset_written
+from chartscan.sources.fhir.clock import Clock, Implausible, Zones, inside, offset_written
 from chartscan.sources.fhir.outcomes import BAD_TIME, Quarantined
-from chartscan.sources.fhir.plausible import Implausible
 from chartscan.sources.fhir.resources import Period
 
 Interval = tuple[int, int]

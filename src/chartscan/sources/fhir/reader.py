@@ -17,13 +17,12 @@ from chartscan.sources.fhir.identity import refuse_two_servers
 from chartscan.sources.fhir.index import Index, Judge, Report, place_of
 from chartscan.sources.fhir.lines import Block, BrokenFile, InputFile, LineCount
 from chartscan.sources.fhir.mappers import map_resource, refuse_marked
+from chartscan.sources.fhir.observations import read_plain
 from chartscan.sources.fhir.outcomes import DELETED_PATIENT, NO_ID, Duplicate, Filtered, Quarantined
-from chartscan.sources.fhir.plain import read_plain
 from chartscan.sources.fhir.references import DELETED
-from chartscan.sources.fhir.repeats import Repeats, by_file
 from chartscan.sources.fhir.second_look import leave_doubts, verdict_on
 from chartscan.sources.fhir.traces import leave_trace, leave_traces_of_line
-from chartscan.sources.fhir.versions import GONE, MERGED, REASONS, Verdict, kind_name
+from chartscan.sources.fhir.versions import GONE, MERGED, REASONS, Repeats, Verdict, by_file, kind_name
 from chartscan.sources.fhir.wrapped import Records
 from chartscan.store.accounting import UNROUTED
 from chartscan.store.subjects import SUBJECTS

@@ -8,28 +8,31 @@ from collections import Counter, defaultdict
 
 import numpy as np
 
-from chartscan.sources.fhir import lifetimes
-from chartscan.sources.fhir.clock import Clock, Zones
+from chartscan.sources.fhir import links
+from chartscan.sources.fhir.clock import ALWAYS, NO_TIME, OUTSIDE, Clock, Life, Zones, life_of, window_of
 from chartscan.sources.fhir.config import Config
 from chartscan.sources.fhir.identity import (
     COLUMNS,
+    UNDATED,
+    UNSAID,
+    Interval,
     Numbers,
     another_person,
+    either,
+    followed,
     identity_of,
     keep,
     lenient,
     refuse_two_servers,
+    successors_of,
+    vital_of,
 )
-from chartscan.sources.fhir.lifetimes import NO_ZONE
-from chartscan.sources.fhir.links import Wholes, overlapping
-from chartscan.sources.fhir.merges import followed, successors_of
+from chartscan.sources.fhir.links import NO_ZONE, Wholes, overlapping
 from chartscan.sources.fhir.outcomes import Quarantined
 from chartscan.sources.fhir.periods import Span, unordered_span, zones_of
-from chartscan.sources.fhir.plausible import ALWAYS, NO_TIME, OUTSIDE, Life, life_of, window_of
 from chartscan.sources.fhir.references import Table, Visit, key_of, target, text_of
 from chartscan.sources.fhir.resources import Encounter, EncounterDiagnosis, Patient
 from chartscan.sources.fhir.stays import DROPPED, STAY, VISIT, disposition_of, is_left_out, kind_of
-from chartscan.sources.fhir.vital import UNDATED, UNSAID, Interval, either, vital_of
 from chartscan.sources.fhir.words import Words
 from chartscan.vocabulary.dispositions import meaning_of
 
@@ -121,7 +124,7 @@ class Register:
     def zones(self, patient_id: str) -> Zones:
         """The zones that are written in the encounters of a patient, which the dates may be of."""
         row = self.patients.row(patient_id)
-        return None if row < 0 else lifetimes.zones_at(self.patients, row)
+        return None if row < 0 else links.zones_at(self.patients, row)
 
     def status(self, patient_id: str) -> int:
         """Whether a patient is said to be dead or alive, one of the states of `vital`."""
@@ -250,9 +253,9 @@ class Register:
         self._refuse_two_servers()
         self._judge_times()
         dispositions = list(self._dispositions)
-        people = lifetimes.people_of(patients, encounters)
-        lifetimes.give_zones(patients, encounters, people, self._clock)
-        lifetimes.take_away_births(patients, encounters, people)
+        people = links.people_of(patients, encounters)
+        links.give_zones(patients, encounters, people, self._clock)
+        links.take_away_births(patients, encounters, people)
         self._wholes = Wholes(encounters, dispositions, self._doubtful)
         self.flags += self._wholes.flags
         self._gather_expired(dispositions)
@@ -280,7 +283,7 @@ class Register:
         births, starts = np.array(patients.columns["birth"]), np.array(encounters.columns["start"])
         self.window, self.shifted = window_of(self._export, births, starts)
         epochs = self._clock.epochs() if self.window.epoch else set()
-        lifetimes.take_away_implausible(patients, encounters, self.window.last, epochs)
+        links.take_away_implausible(patients, encounters, self.window.last, epochs)
 
     def _gather_expired(self, dispositions: list[str]) -> None:
         """Remember the ends of the stays that patients did not survive.

@@ -1,15 +1,94 @@
-"""The parts of FHIR R4 resources that become events, typed; all other fields are skipped unread.
+"""The resources of FHIR, as far as they are read: types, statuses and fields."""
 
-Nothing here cycles, so the garbage collector need not look (`gc=False`), which doubles the speed. Each
-resource checks its own `resourceType`: a line decoded as the wrong type fails.
-"""
-
+from collections import Counter
+from functools import lru_cache
 from typing import Literal
 
 import msgspec
 from msgspec import Raw, Struct
 
-from chartscan.sources.fhir.statuses import fhir_word
+# The resource types of FHIR R4 (4.0.1), by name. Any other word that a record calls itself is no type, and
+# may be content, so it is never repeated.
+
+_NAMES = """
+Account ActivityDefinition AdverseEvent AllergyIntolerance Appointment AppointmentResponse AuditEvent
+Basic Binary BiologicallyDerivedProduct BodyStructure Bundle CapabilityStatement CarePlan CareTeam
+CatalogEntry ChargeItem ChargeItemDefinition Claim ClaimResponse ClinicalImpression CodeSystem
+Communication CommunicationRequest CompartmentDefinition Composition ConceptMap Condition Consent Contract
+Coverage CoverageEligibilityRequest CoverageEligibilityResponse DetectedIssue Device DeviceDefinition
+DeviceMetric DeviceRequest DeviceUseStatement DiagnosticReport DocumentManifest DocumentReference
+EffectEvidenceSynthesis Encounter Endpoint EnrollmentRequest EnrollmentResponse EpisodeOfCare
+EventDefinition Evidence EvidenceVariable ExampleScenario ExplanationOfBenefit FamilyMemberHistory Flag
+Goal GraphDefinition Group GuidanceResponse HealthcareService ImagingStudy Immunization
+ImmunizationEvaluation ImmunizationRecommendation ImplementationGuide InsurancePlan Invoice Library
+Linkage List Location Measure MeasureReport Media Medication MedicationAdministration MedicationDispense
+MedicationKnowledge MedicationRequest MedicationStatement MedicinalProduct MedicinalProductAuthorization
+MedicinalProductContraindication MedicinalProductIndication MedicinalProductIngredient
+MedicinalProductInteraction MedicinalProductManufactured MedicinalProductPackaged
+MedicinalProductPharmaceutical MedicinalProductUndesirableEffect MessageDefinition MessageHeader
+MolecularSequence NamingSystem NutritionOrder Observation ObservationDefinition OperationDefinition
+OperationOutcome Organization OrganizationAffiliation Parameters Patient PaymentNotice
+PaymentReconciliation Person PlanDefinition Practitioner PractitionerRole Procedure Provenance
+Questionnaire QuestionnaireResponse RelatedPerson RequestGroup ResearchDefinition
+ResearchElementDefinition ResearchStudy ResearchSubject RiskAssessment RiskEvidenceSynthesis Schedule
+SearchParameter ServiceRequest Slot Specimen SpecimenDefinition StructureDefinition StructureMap
+Subscription Substance SubstanceNucleicAcid SubstancePolymer SubstanceProtein
+SubstanceReferenceInformation SubstanceSourceMaterial SubstanceSpecification SupplyDelivery SupplyRequest
+Task TerminologyCapabilities TestReport TestScript ValueSet VerificationResult VisionPrescription
+"""
+R4 = frozenset(_NAMES.split())
+
+
+# FHIR's word for a status as written, and the statuses that each type may have.
+
+_SPELLED = {"canceled": "cancelled", "enteredinerror": "entered-in-error", "in-error": "entered-in-error"}
+_COMMON = ("completed", "entered-in-error", "on-hold", "stopped", "unknown")
+KNOWN = {
+    "Observation": {
+        *("registered", "specimen-in-process", "preliminary", "final", "amended", "corrected", "appended"),
+        *("cancelled", "entered-in-error", "unknown"),
+    },
+    "Encounter": {
+        *("planned", "arrived", "triaged", "in-progress", "onleave", "on-hold", "finished", "discharged"),
+        *("completed", "discontinued", "cancelled", "entered-in-error", "unknown"),
+    },
+    "MedicationRequest": {*_COMMON, "active", "cancelled", "draft", "ended"},
+    "MedicationAdministration": {*_COMMON, "in-progress", "not-done"},
+    "MedicationDispense": {*_COMMON, "in-progress", "cancelled", "declined", "preparation"},
+    "MedicationStatement": {*_COMMON, "active", "intended", "not-taken", "recorded", "draft"},
+}
+INTENTS = {
+    *(
+        "proposal",
+        "plan",
+        "order",
+        "original-order",
+        "reflex-order",
+        "filler-order",
+        "instance-order",
+        "option",
+    ),
+}
+
+
+def status_of(kind: str, written: str | None, flags: Counter[str]) -> str:
+    """The status, whatever its capitals and spaces; flagged where FHIR has none of that name for the type."""
+    status = fhir_word(written or "")
+    if status and status not in KNOWN[kind]:
+        flags["unknown_status"] += 1
+    return status
+
+
+@lru_cache(maxsize=1000)
+def fhir_word(written: str) -> str:
+    """A word as FHIR writes its codes: small letters and hyphens."""
+    word = "-".join(written.lower().replace("_", " ").replace("-", " ").split())
+    return _SPELLED.get(word, word)
+
+
+# The parts of FHIR R4 resources that become events, typed; all other fields are skipped unread.
+# Nothing here cycles, so the garbage collector need not look (`gc=False`), which doubles the speed. Each
+# resource checks its own `resourceType`: a line decoded as the wrong type fails.
 
 
 class Coding(Struct, gc=False):

@@ -15,10 +15,10 @@ from chartscan.schema import LOST_STAY, UNDATED_DIAGNOSIS
 from chartscan.sources.fhir.codes import DIAGNOSIS, NO_CODE
 from chartscan.sources.fhir.context import Context
 from chartscan.sources.fhir.decode import FAILURES
+from chartscan.sources.fhir.identity import DEAD
 from chartscan.sources.fhir.lines import BOM
 from chartscan.sources.fhir.outcomes import DOUBLED_KEY, UNDATED, Duplicate, Filtered, Quarantined
-from chartscan.sources.fhir.ranks import is_later, updated_of, version_of
-from chartscan.sources.fhir.references import DELETED, text_of
+from chartscan.sources.fhir.references import DELETED, is_later, text_of, updated_of, version_of
 from chartscan.sources.fhir.resources import (
     Condition,
     DiagnosisConcept,
@@ -37,7 +37,6 @@ from chartscan.sources.fhir.stays import (
     kind_of,
     may_be_a_stay,
 )
-from chartscan.sources.fhir.vital import DEAD
 from chartscan.store.accounting import UNROUTED
 from chartscan.vocabulary.code_groups import UNVERIFIED
 from chartscan.vocabulary.dispositions import meaning_of

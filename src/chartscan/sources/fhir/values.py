@@ -1,34 +1,272 @@
-"""value[x] -> (number, text, unit, comparator), the four value columns of EVENTS.
+"""Values of FHIR -> numbers, texts and units of events, and an account of how each was read."""
 
-A number stands only where an exact value, or a bound with its comparator, was understood; everything else
-stays text, or becomes null and is counted. `numbers` knows how numbers are written, `unit_reader` units.
-"""
-
+import re
+import struct
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from decimal import Decimal
 from math import isfinite
+from typing import NamedTuple
 
 import msgspec
 from msgspec import Raw
 
 from chartscan.sources.fhir.codes import CodeBook
-from chartscan.sources.fhir.numbers import (
-    FIRST_ODD,
-    LARGEST,
-    ORDINARY,
-    SMALLEST,
-    Parsed,
-    beyond_float32,
-    comparator_of,
-    is_no_number,
-    looks_like_a_number,
-    parse,
-    says_nothing,
-    sentinel,
-)
+from chartscan.sources.fhir.remember import LIMIT
 from chartscan.sources.fhir.resources import Coding, Concept, Dosage, Quantity, Value
-from chartscan.sources.fhir.unit_reader import UNIFIED, UnitReader
 from chartscan.store.accounting import Accounting
+from chartscan.store.recognition import How
+from chartscan.vocabulary.units import LONGEST, canonical_unit, same_unit
+
+# Written numbers -> number and comparator, and what is odd about a number.
+# A text is a number only where it can be nothing else: "1,5", "1_000" and digits of other scripts stay
+# text. What is not understood is never read as an exact value. Knows no resource.
+
+LARGEST = 3.4028234e38  # of float32
+SMALLEST = 7.1e-46  # what is nearer to zero becomes zero in float32
+ORDINARY, FIRST_ODD = 1e-37, 999.0  # exact numbers between these are neither tiny nor sentinels
+
+APPROXIMATE, SUFFICIENT = "ap", "ad"
+_SPELLED = {  # in texts as well
+    "<": "< &lt; \uff1c less_than below under fewer_than smaller_than kleiner kleiner_als",
+    "<=": "<= ≤ ⩽ ≦ =< &lt;= <_or_= <or= </= at_most up_to not_more_than less_than_or_equal_to",
+    ">": "> &gt; \uff1e more_than greater_than above over larger_than größer_als groesser_als",
+    ">=": ">= ≥ ⩾ ≧ => &gt;= >_or_= >or= >/= at_least not_less_than greater_than_or_equal_to",
+    APPROXIMATE: "~ ≈ about approx approx. approximately ca. circa",
+    "": "= ==",
+}
+_CODES = {  # of FHIR, and short words, as a Quantity's comparator alone; "sa 5" in a text is something else
+    "<": "lt eb less smaller",
+    "<=": "le lte",
+    ">": "gt sa more greater",
+    ">=": "ge gte",
+    APPROXIMATE: "ap",
+    SUFFICIENT: "ad",
+    "": "eq equal equals",
+}
+
+
+def _by_word(table: dict[str, str]) -> dict[str, str]:
+    return {word.replace("_", " "): name for name, words in table.items() for word in words.split()}
+
+
+_MINUS = str.maketrans("\u2212\u2010\u2011", "---")
+_IN_TEXT = _by_word(_SPELLED)
+COMPARATORS = _IN_TEXT | _by_word(_CODES)
+_WORDS = "|".join(re.escape(word) for word in sorted(_IN_TEXT, key=len, reverse=True))
+_NUMBER = re.compile(
+    rf"({_WORDS})?\s*(-?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d{{1,4}})?)(?:\s*([^\d\s.,:'_+-].*))?",
+    re.ASCII | re.IGNORECASE,
+)
+_LIKE_A_NUMBER = re.compile(r"[<>=≤≥~\s+-]*\d[\d\s.,'_\u066b\u066c]*")
+_NO_NUMBER = frozenset({"nan", "inf", "infinity", "-inf", "-infinity", "+inf", "+infinity"})
+_NOTHING = re.compile(r"[-\u2013\u2014.\s]*|#?n/a|\(?null\)?", re.IGNORECASE)
+_INTEGER_LIMITS = frozenset({2147483647.0, 2147483648.0, 4294967295.0})
+_BALANCES = frozenset({"mL", "L", "dL", "cL", "g", "kg"})  # what a patient gained or lost may be below zero
+_SMALL_BALANCES = _BALANCES | {"mmol/L", "meq/L"}  # a base excess of -9 is an everyday result
+
+
+class Parsed(NamedTuple):
+    """A text that is a number: as written, with the comparator ("" if exact) and the unit it carries."""
+
+    number: str
+    comparator: str
+    unit: str | None
+
+
+def comparator_of(written: str | None) -> str | None:
+    """The comparator that a word stands for, "" where it says exact, None where it is not understood."""
+    word = " ".join((written or "").split()).lower()
+    return COMPARATORS.get(word) if word else ""
+
+
+def parse(text: str) -> Parsed | None:
+    """The number that a text is, None where it is anything else or may be."""
+    found = _NUMBER.fullmatch(" ".join(text.translate(_MINUS).split()))
+    if found is None:
+        return None
+    word, number, unit = found.groups()
+    if unit is not None and not _is_certain(unit):
+        return None
+    return Parsed(number, COMPARATORS[word.lower()] if word else "", unit)
+
+
+def _is_certain(unit: str) -> bool:
+    """Whether what follows a number can only be its unit: "5 L" may be a low 5, "22/24 h" a fraction."""
+    return (len(unit) > 1 or unit == "%") and not unit[1:2].isdigit() and canonical_unit(unit) is not None
+
+
+def says_nothing(text: str) -> bool:
+    """Whether a text is a mark for a missing value."""
+    return _NOTHING.fullmatch(text) is not None
+
+
+def looks_like_a_number(text: str) -> bool:
+    """Whether a text that is no number for `parse` holds digits and separators only."""
+    return _LIKE_A_NUMBER.fullmatch(text) is not None
+
+
+def is_no_number(text: str) -> bool:
+    """Whether a text is a program's word for no number."""
+    return text.lower() in _NO_NUMBER
+
+
+def beyond_float32(written: str, number: float) -> bool:
+    """Whether a float32 cannot give back the decimal digits that were written."""
+    mantissa = written.lower().partition("e")[0]
+    digits = mantissa.replace(".", "").lstrip("+-0")
+    if len(digits) <= 6:
+        return False
+    stored = struct.unpack("f", struct.pack("f", number))[0]
+    if len(digits) > 9:
+        return stored != number or Decimal(written) != Decimal(stored)
+    return float(f"{stored:.{len(digits)}g}") != number
+
+
+def sentinel(number: float, unit: str | None) -> str | None:
+    """ "sure" where an exact number surely stands for a missing value, "doubtful" where it may, else None.
+
+    Sure: six nines or more before the point and no other digit, the limits of 32-bit integers, and three
+    nines or more below zero, but as a volume or weight (a balance of fluids). Doubtful: 999, 9999, 99999,
+    such balances, and -9 and -99 where no balance or base excess can be that.
+    """
+    size = abs(number)
+    if size in _INTEGER_LIMITS:
+        return "sure"
+    whole, _, part = f"{size:.12g}".partition(".")
+    if set(whole + part) != {"9"}:
+        return None
+    if len(whole) >= 6 or (number < 0 and len(whole) >= 3 and unit not in _BALANCES):
+        return "sure"
+    if len(whole) >= 3 or (number < 0 and not part and unit not in _SMALL_BALANCES):
+        return "doubtful"
+    return None
+
+
+# Unit and code of a Quantity -> the unit of an event, and an account of how each was read.
+# What people read (`unit`) and what programs read (`code`) may disagree; then neither is believed: the
+# event keeps both, as a unit of its own, and is counted. Which spellings mean one unit, `vocabulary.units`
+# knows.
+
+UNIFIED, CONFLICT, UNKNOWN = "unit_unified", "unit_conflict", "unit_unknown"
+_Key = tuple[str | None, str | None]  # unit and code of a Quantity
+
+
+class Reading(NamedTuple):
+    """The unit of events, and how it was found: recognised, mapped, unknown or not said."""
+
+    unit: str | None
+    how: How
+    flag: str | None = None
+
+
+class Counted:
+    """A unit as met in the export; `records` grows with every use."""
+
+    __slots__ = ("reading", "records", "unit")
+
+    def __init__(self, reading: Reading):
+        self.reading = reading
+        self.unit = reading.unit
+        self.records = 0
+
+
+class UnitReader:
+    """Reads units; `words` are those of the site (`unit`, or `unit|code`), which go before all others."""
+
+    def __init__(self, words: Mapping[str, str]):
+        self._words = {_folded(word): canonical_unit(unit) or unit for word, unit in words.items()}
+        self.met: dict[_Key, Counted] = {}  # by unit and code as written; cleared when full, never replaced
+        self._account: Counter[tuple[str, Reading]] = Counter()
+
+    def find(self, key: _Key) -> Counted:
+        """The unit that (unit, code) stand for; add to its `records` when it is used."""
+        found = self.met.get(key)
+        if found is not None:
+            return found
+        if len(self.met) >= LIMIT:
+            self._settle()
+        found = self.met[key] = Counted(self._read(*key))
+        return found
+
+    def _read(self, unit: str | None, code: str | None) -> Reading:
+        unit, code = _plain(unit), _plain(code)
+        if not unit and not code:
+            return Reading(None, "not said")
+        if not unit or not code or _folded(unit) == _folded(code):
+            return self._single(unit or code)
+        if (mapped := self._words.get(f"{unit}|{code}")) is not None:  # a conflict that the site resolved
+            return Reading(mapped, "mapped", UNIFIED)
+        return self._pair(unit, code)
+
+    def _single(self, word: str) -> Reading:
+        meaning, how = self._meaning(word)
+        if meaning is None:
+            return Reading(word, how, UNKNOWN)
+        return Reading(meaning, how, UNIFIED if meaning != word else None)
+
+    def _pair(self, unit: str, code: str) -> Reading:
+        """Where unit and code are written differently."""
+        said, how = self._meaning(unit)
+        coded, how_coded = self._meaning(code)
+        if said is not None and coded is not None:
+            both = same_unit(said, coded)
+            if both is not None:
+                how = "mapped" if "mapped" in (how, how_coded) else "recognised"
+                return Reading(both, how, UNIFIED if both != unit else None)
+            return Reading(f"{said}|{coded}", "unknown", CONFLICT)
+        if coded is not None:  # words that are not understood, with a code that is
+            return Reading(coded, how_coded, UNIFIED)
+        if said is not None and not code.isdigit():  # it may say something else
+            return Reading(f"{said}|{code}", "unknown", CONFLICT)
+        if said is not None:  # a number names a unit in SNOMED or at the site, so the words are all there is
+            return Reading(said, how, UNIFIED if said != unit else None)
+        return Reading(unit, "unknown", UNKNOWN)
+
+    def _meaning(self, word: str) -> tuple[str | None, How]:
+        mapped = self._words.get(_folded(word))
+        if mapped is not None:
+            return mapped, "mapped"
+        meaning = canonical_unit(word)
+        return meaning, "unknown" if meaning is None else "recognised"
+
+    def flags(self) -> Counter[str]:
+        """Records whose unit was unified, contradicts itself or is unknown."""
+        self._settle()
+        found: Counter[str] = Counter()
+        for (_, reading), records in self._account.items():
+            if reading.flag:
+                found[reading.flag] += records
+        return found
+
+    def account(self) -> Iterator[tuple[str, str | None, How, int]]:
+        """(word, unit, how, records) of every spelling that was met."""
+        self._settle()
+        for (word, reading), records in self._account.items():
+            yield word, reading.unit if reading.how != "unknown" else None, reading.how, records
+
+    def _settle(self) -> None:
+        """Add what was counted to the account, and start anew."""
+        for (unit, code), counted in self.met.items():
+            unit, code = _plain(unit), _plain(code)
+            word = f"{unit}|{code}" if unit and code and unit != code else unit or code
+            if counted.records:
+                self._account[word, counted.reading] += counted.records
+        self.met.clear()
+
+
+def _plain(text: str | None) -> str:
+    """A unit as written, without what cannot be seen; a narrative is cut."""
+    return " ".join((text or "").replace("\x00", "").split())[:LONGEST]
+
+
+def _folded(word: str) -> str:
+    return " ".join(word.split())
+
+
+# value[x] -> (number, text, unit, comparator), the four value columns of EVENTS.
+# A number stands only where an exact value, or a bound with its comparator, was understood; everything else
+# stays text, or becomes null and is counted. `numbers` knows how numbers are written, `unit_reader` units.
 
 Result = tuple[float | None, str | None, str | None, str | None]
 NOTHING: Result = (None, None, None, None)

@@ -10,8 +10,7 @@ from typing import NamedTuple
 
 from chartscan.site import Vocabulary
 from chartscan.sources.fhir.remember import remember
-from chartscan.sources.fhir.resources import Coding, Concept, Disposition, Status, WrittenClass
-from chartscan.sources.fhir.statuses import KNOWN
+from chartscan.sources.fhir.resources import KNOWN, Coding, Concept, Disposition, Status, WrittenClass
 from chartscan.store.recognition import How, Recognition
 from chartscan.vocabulary import (
     classes,

@@ -41,9 +41,8 @@ from chartscan.sources.fhir.outcomes import (
     Filtered,
     Quarantined,
 )
-from chartscan.sources.fhir.resource_types import R4
-from chartscan.sources.fhir.resources import DECODERS, REFERENCE_TYPES, Meta
-from chartscan.sources.fhir.retractions import Deletion, deleted_by, moment_of
+from chartscan.sources.fhir.references import Deletion, deleted_by, moment_of_deletion
+from chartscan.sources.fhir.resources import DECODERS, R4, REFERENCE_TYPES, Meta
 from chartscan.store.accounting import UNROUTED
 
 MOST_LEVELS = 8  # of wrappers in wrappers
@@ -415,7 +414,7 @@ def _deletion(raw: bytes, named: tuple[str, str] | None, time: str | None) -> It
     if named is None:
         return Item(raw, (UNROUTED, Quarantined(UNCLEAR_DELETION)))
     kind = named[0] if named[0] in R4 else UNKNOWN_TYPE
-    return Item(raw, (kind, Filtered("deletion")), (*named, moment_of(time)))
+    return Item(raw, (kind, Filtered("deletion")), (*named, moment_of_deletion(time)))
 
 
 def _as_deletion(item: Item) -> Item:
