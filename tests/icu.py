@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from chartscan.runs import phase as phases
 from chartscan.runs import work
 from chartscan.runs.job import Job
 from chartscan.schema import EVENTS, LABELS
@@ -93,7 +92,7 @@ def train(recipe, job_: Job) -> Path:
 
 def interrupt_at(monkeypatch, phase, step):
     """SIGTERM to ourselves when a phase reports a step."""
-    fit = phases.fit
+    fit = work.fit
 
     def fit_and_be_told(*arguments, report, folder, **rest):
         def interrupting(record):
@@ -103,4 +102,4 @@ def interrupt_at(monkeypatch, phase, step):
 
         return fit(*arguments, report=interrupting, folder=folder, **rest)
 
-    monkeypatch.setattr(phases, "fit", fit_and_be_told)
+    monkeypatch.setattr(work, "fit", fit_and_be_told)

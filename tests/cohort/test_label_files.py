@@ -9,8 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from chartscan.cohort import Counts, absent, excluded, label_subjects, read_labels, write_labels
-from chartscan.cohort.counts import Tally
-from chartscan.cohort.outcome import Outcome
+from chartscan.cohort.counts import Outcome, Tally
 from chartscan.errors import DataError
 from chartscan.find import find, names
 from chartscan.notes import Notes

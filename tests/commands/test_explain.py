@@ -27,9 +27,8 @@ from chartscan.inputs.tokens import Encoder, SequenceConfig, fit_bins, fit_pace,
 from chartscan.interpret import faithfulness, future
 from chartscan.interpret import series as series_explaining
 from chartscan.interpret import tokens as token_explaining
-from chartscan.interpret.explanation import Question
+from chartscan.interpret.explanation import Question, voices
 from chartscan.interpret.future import Ahead, forecasts_beside
-from chartscan.interpret.voices import voices
 from chartscan.labels.labels import make_labels, save_labels
 from chartscan.models import ehrmamba, gru, hymate, hymate_carried
 from chartscan.objectives import classification, readouts

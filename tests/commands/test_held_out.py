@@ -13,7 +13,7 @@ from chartscan.learn.fitting import tokens
 from chartscan.schema import HELD_OUT, TRAIN, TUNING
 from chartscan.store.config import StoreConfig
 from chartscan.store.dataset import Dataset
-from chartscan.store.splits import assign_split
+from chartscan.store.subjects import assign_split
 from chartscan.store.writer import DatasetWriter
 from icu import TASK, job, labels, make_icu, train
 

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from chartscan.errors import ConfigError
 from chartscan.generate import Plan, generate
-from chartscan.generate.choice import choose
-from chartscan.inputs.batches.collate import batch_of
+from chartscan.generate.reading import choose
+from chartscan.inputs.batches.rows import batch_of
 from chartscan.inputs.tokens import Encoded, encoded_from, violations
 from chartscan.inputs.tokens import specials as S
 from chartscan.inputs.tokens import types as T

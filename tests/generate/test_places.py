@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from chartscan.generate.places import Places
+from chartscan.generate.reading import Places
 
 
 def first(seed, sample, steps=4, subject=7, now=11):

@@ -7,8 +7,7 @@ import torch
 from torch import nn
 
 from chartscan.interpret.carried_gradients import of_carried, of_events
-from chartscan.layers.quantile_bins import QuantileBins
-from chartscan.layers.quantile_scores import QuantileScores
+from chartscan.layers.quantile_bins import QuantileBins, QuantileScores
 from planted_models import V, stays
 
 H, C = 48, 3

@@ -5,6 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from chartscan.inputs.hourly import CHANNELS
+from chartscan.interpret.attention import rollout
 from chartscan.interpret.events import with_questions
 from chartscan.interpret.hidden_attention import (
     block_attention,
@@ -15,7 +16,6 @@ from chartscan.interpret.hidden_attention import (
     selection,
     selections,
 )
-from chartscan.interpret.rollout import rollout
 from chartscan.kernels import reference
 from chartscan.layers.mamba_block import MambaBlock
 from chartscan.models import hymate, hymate_carried

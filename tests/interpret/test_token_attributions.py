@@ -9,10 +9,10 @@ from sklearn.metrics import roc_auc_score
 from torch.nn.functional import pad
 
 from chartscan.interpret import tokens as token_explaining
+from chartscan.interpret.attention import first_output
 from chartscan.interpret.explanation import GRADIENTS
 from chartscan.interpret.integrated_gradients import STEPS, of_embeddings, path_integral, to_tolerance
 from chartscan.interpret.occlusion import of_events
-from chartscan.interpret.recorded import first_output
 from chartscan.interpret.tokens import token_methods, usual_codes, weighed_methods, weighed_score
 from token_rows import Planted, answering, asking
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chartscan.batch import Prompts
-from chartscan.inputs.batches.collate import batch_of
+from chartscan.inputs.batches.rows import batch_of
 from chartscan.interpret.events import candidates, rows_of, with_questions, without
 from random_batches import tensors
 from token_events import encoder, population

@@ -9,7 +9,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from chartscan.layers.block_sparse_attention import BlockSparseAttention, random_blocks
-from chartscan.layers.full_attention import FullAttention
+from chartscan.layers.self_attention import FullAttention
 from largest_tensor import LargestTensor
 
 HEADS, SIZE, BLOCK, RANDOM, CONTEXT = 2, 4, 4, 3, 80

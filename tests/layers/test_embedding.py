@@ -7,7 +7,7 @@ import torch
 
 from chartscan.errors import ConfigError
 from chartscan.layers.embedding import EventEmbedding
-from chartscan.layers.sine_features import SineFeatures
+from chartscan.layers.triplet_embedding import SineFeatures
 from random_batches import N_TYPES, VOCAB_SIZE, random_batch
 
 ATTRIBUTES = ("ages", "times", "gaps", "segments", "visit_orders")

@@ -8,7 +8,7 @@ import torch
 
 from chartscan.layers.block_sparse_attention import BlockSparseAttention
 from chartscan.layers.encoder_layer import EncoderLayer
-from chartscan.layers.full_attention import FullAttention
+from chartscan.layers.self_attention import FullAttention
 
 transformers = pytest.importorskip("transformers")
 

@@ -5,7 +5,7 @@ import torch
 
 from chartscan.errors import ConfigError
 from chartscan.layers.encoder_layer import EncoderLayer
-from chartscan.layers.full_attention import FullAttention
+from chartscan.layers.self_attention import FullAttention
 
 WIDTH, HEADS = 16, 4
 

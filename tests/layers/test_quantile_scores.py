@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chartscan.layers.quantile_scores import KNOTS, QuantileScores
+from chartscan.layers.quantile_bins import KNOTS, QuantileScores
 
 LEVELS = [NormalDist().inv_cdf(0.002 + 0.996 * i / (KNOTS - 1)) for i in range(KNOTS)]
 

@@ -9,7 +9,7 @@ from torch.nn.functional import cross_entropy
 
 from chartscan.models.cehr_bert import Config, Model
 from chartscan.objectives.masked_event import MaskedEvent
-from chartscan.training import random_state
+from chartscan.training import checkpoint
 from random_batches import VOCAB_SIZE, random_batch, rows_and_steps, with_padding
 
 MASK, FIRST = 2, 10
@@ -153,17 +153,17 @@ def test_evaluation_masks_a_row_the_same_whatever_the_batch_and_the_epoch():
 
 def test_evaluation_leaves_the_random_numbers_of_training_alone():
     head, batch = objective().eval(), random_batch()
-    before = random_state.tensors()
+    before = checkpoint.tensors()
     head.masked(batch)
-    assert torch.equal(random_state.tensors()["cpu"], before["cpu"])
+    assert torch.equal(checkpoint.tensors()["cpu"], before["cpu"])
 
 
 def test_training_masks_anew_and_goes_on_exactly_from_a_checkpoints_state():
     head, batch = objective(rate=0.5), random_batch((40, 25))
-    kept = random_state.tensors(), random_state.plain()
+    kept = checkpoint.tensors(), checkpoint.plain()
     first, second = head.masked(batch)[0], head.masked(batch)[0]
     assert not torch.equal(first, second)
-    random_state.restore(*kept)
+    checkpoint.restore(*kept)
     assert torch.equal(head.masked(batch)[0], first)
     assert torch.equal(head.masked(batch)[0], second)
 

@@ -3,7 +3,7 @@
 import pytest
 
 from chartscan.errors import ConfigError
-from chartscan.runs.out import check_apart
+from chartscan.runs.work import check_apart
 
 
 def test_an_input_or_a_place_within_one_is_refused(tmp_path):

@@ -7,9 +7,8 @@ import pytest
 
 from chartscan.simulate import SimulateConfig, simulate
 from chartscan.simulate.aftermath import Findings, hazards
-from chartscan.simulate.catalogue import CHRONIC, DRUGS, MEASURES
+from chartscan.simulate.catalogue import CHRONIC, DRUGS, MEASURES, direction_evidence, positions
 from chartscan.simulate.causes import CAUSES, SATURATIONS, is_cause, says_nothing
-from chartscan.simulate.channels import direction_evidence, positions
 from chartscan.simulate.clinic import clinic_visit
 from chartscan.simulate.draws import Draws
 from chartscan.simulate.life import live

@@ -5,7 +5,7 @@ import pytest
 from scipy import integrate, stats
 
 from chartscan.simulate import aftermath, severity
-from chartscan.simulate.channels import Channel, Level, direction_evidence, positions
+from chartscan.simulate.catalogue import Channel, Level, direction_evidence, positions
 from chartscan.simulate.life import live
 from chartscan.simulate.onset import CONDITIONS, FIDELITY, Onset
 from chartscan.simulate.onset import Level as OnsetLevel

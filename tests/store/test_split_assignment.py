@@ -2,8 +2,7 @@ import hashlib
 
 import numpy as np
 
-from chartscan.store.splits import assign_split
-from chartscan.store.subjects import subject_id_of
+from chartscan.store.subjects import assign_split, subject_id_of
 
 FRACTIONS = (0.70, 0.15, 0.15)
 

@@ -17,7 +17,7 @@ import pytest
 
 from chartscan.errors import BudgetError, ConfigError, DataError
 from chartscan.schema import EVENTS, SPLITS
-from chartscan.store import scatter, sort
+from chartscan.store import sort
 from chartscan.store.config import DaysAfterLastEvent, ExportTime, StoreConfig
 from chartscan.store.dataset import Dataset
 from chartscan.store.quarantine import Quarantine
@@ -334,7 +334,7 @@ def test_a_full_disk_leaves_no_staging_and_the_first_error_is_the_one_seen(tmp_p
                 writer.write(piece)
             if when == "while sorting":
                 monkeypatch.setattr(StoreConfig, "bytes_at_once", 2 << 20)
-                monkeypatch.setattr(scatter, "BUFFER_BYTES", 1 << 20)
+                monkeypatch.setattr(sort, "BUFFER_BYTES", 1 << 20)
             if when in ("while sorting", "in the shards"):
                 writer._spool.close()
                 limit.enter_context(files_of_at_most(20_000))

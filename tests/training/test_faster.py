@@ -7,8 +7,7 @@ from torch import nn
 
 from chartscan.errors import ConfigError
 from chartscan.training import TrainConfig, fit
-from chartscan.training.optimiser import adamw
-from chartscan.training.schedule import learning_rate
+from chartscan.training.optimiser import adamw, learning_rate
 from toy_training import CONFIG, ToyBatches, toy_fit, toy_loss, toy_model, trace
 
 FASTER = msgspec.structs.replace(CONFIG, faster={"3": 2.5, "0.": 0.3})  # the linear map and the embedding

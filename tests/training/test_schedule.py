@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from chartscan.errors import ConfigError
 from chartscan.training import TrainConfig
+from chartscan.training.optimiser import learning_rate
 from chartscan.training.plan import Plan, plan
-from chartscan.training.schedule import learning_rate
 from toy_training import ToyBatches
 
 

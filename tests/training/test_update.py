@@ -8,8 +8,7 @@ import torch
 from torch import nn
 
 from chartscan.training import NonFinite, TrainConfig, fit
-from chartscan.training.optimiser import adamw
-from chartscan.training.schedule import learning_rate
+from chartscan.training.optimiser import adamw, learning_rate
 from chartscan.training.update import update
 from toy_training import ToyBatches, toy_fit, toy_loss, toy_model
 

@@ -5,8 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chartscan.vocabulary import dispositions
-from chartscan.vocabulary.discharge_codes import name_of_code
-from chartscan.vocabulary.dispositions import meaning_of, name_of_text
+from chartscan.vocabulary.dispositions import meaning_of, name_of_code, name_of_text
 
 NUBC = ("https://www.nubc.org/CodeSystem/PatDischargeStatus", "http://www.nubc.org/patient-discharge")
 NUBC += ("urn:oid:2.16.840.1.113883.6.301.5", "2.16.840.1.113883.6.301.5")

@@ -189,7 +189,7 @@ def label(
         set_tasks,
     )
     from chartscan.labels.refusal import refused_tasks
-    from chartscan.runs.out import check_apart
+    from chartscan.runs.work import check_apart
     from chartscan.store.dataset import Dataset
 
     check_apart(out, dataset)

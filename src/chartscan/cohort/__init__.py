@@ -1,12 +1,10 @@
 """Records, stays, follow-up and labels: everything a clinical task is written with."""
 
-from chartscan.cohort.counts import Counts
+from chartscan.cohort.counts import Counts, Outcome, absent, excluded
 from chartscan.cohort.evidence import Life
-from chartscan.cohort.follow_up import FollowUp
-from chartscan.cohort.intervals import Interval
+from chartscan.cohort.intervals import FollowUp, Interval
 from chartscan.cohort.label_files import read_labels, write_labels
 from chartscan.cohort.labelling import label_dataset, label_subjects
-from chartscan.cohort.outcome import Outcome, absent, excluded
 from chartscan.cohort.record import (
     COLUMNS,
     Diagnosis,

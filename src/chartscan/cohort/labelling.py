@@ -7,9 +7,8 @@ from typing import Any, Protocol
 import msgspec
 import pyarrow as pa
 
-from chartscan.cohort.counts import Counts, Tally
-from chartscan.cohort.follow_up import FollowUp, follow_up_rule
-from chartscan.cohort.outcome import Outcome
+from chartscan.cohort.counts import Counts, Outcome, Tally
+from chartscan.cohort.intervals import FollowUp, follow_up_rule
 from chartscan.cohort.record import COLUMNS, UNKNOWN_SITE, Record, Site, record_from_events
 from chartscan.cohort.stays import DEFAULT, StayConfig
 from chartscan.schema import LABELS, QUESTIONS

@@ -15,8 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from chartscan.cohort.evidence import Life
-from chartscan.cohort.follow_up import FollowUp, follow_up_rule
-from chartscan.cohort.intervals import Interval, interval
+from chartscan.cohort.intervals import FollowUp, Interval, follow_up_rule, interval
 from chartscan.cohort.stays import DEFAULT, Encounter, Stay, StayConfig, merged_stays
 from chartscan.schema import (
     DEATH_BY_DISPOSITION,

@@ -14,7 +14,7 @@ from chartscan.commands.train import run_train
 from chartscan.labels.labels import cohort_lines, make_labels, save_labels
 from chartscan.lock import OutputLock
 from chartscan.runs.job import Watcher
-from chartscan.runs.out import refuse_existing
+from chartscan.runs.work import refuse_existing
 from chartscan.simulate import SimulateConfig, simulate
 from chartscan.site_key import open_ids
 

@@ -23,9 +23,9 @@ from chartscan.evaluation.truth import ceilings
 from chartscan.labels.labels import title_of
 from chartscan.labels.plausible import check_rows
 from chartscan.notes import Notes
-from chartscan.runs.dataset_notes import dataset_notes
 from chartscan.runs.job import Watcher
 from chartscan.runs.record import commit
+from chartscan.runs.seen import dataset_notes
 from chartscan.schema import LABELS
 from chartscan.store.dataset import Dataset
 

@@ -27,13 +27,12 @@ from chartscan.evaluation.truth import ceilings
 from chartscan.generate.histories import check_unseen, forecaster
 from chartscan.heap import keep_freed_memory
 from chartscan.inputs.hourly import stays
-from chartscan.interpret.explanation import SIGNED, Explanation, Question
+from chartscan.interpret.explanation import SIGNED, Explanation, Question, Voices, voices
 from chartscan.interpret.future import Ahead, forecasts_beside
 from chartscan.interpret.page import Event, Forecast, Patient, page
 from chartscan.interpret.series import explain_series
 from chartscan.interpret.summary import summary, table
 from chartscan.interpret.tokens import explain_tokens
-from chartscan.interpret.voices import Voices, voices
 from chartscan.labels.asked import asked
 from chartscan.labels.labels import Labels, title_of
 from chartscan.lock import OutputLock
@@ -41,7 +40,7 @@ from chartscan.notes import KEY, Notes
 from chartscan.notes import records as note_records
 from chartscan.predict import answer
 from chartscan.runs.job import Watcher, of_subjects
-from chartscan.runs.out import check_apart, refuse_existing
+from chartscan.runs.work import check_apart, refuse_existing
 from chartscan.schema import HELD_OUT
 from chartscan.store.dataset import Dataset
 

@@ -19,7 +19,7 @@ from chartscan.labels.belonging import check_labels
 from chartscan.labels.labels import load_labels
 from chartscan.notes import Notes
 from chartscan.runs.job import Watcher, of_subjects
-from chartscan.runs.out import check_apart, check_file
+from chartscan.runs.work import check_apart, check_file
 from chartscan.schema import HELD_OUT, TIME
 from chartscan.store.dataset import Dataset
 

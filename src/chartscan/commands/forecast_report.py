@@ -17,13 +17,13 @@ from chartscan.generate import History, Plan, generate, history_of
 from chartscan.generate.histories import forecaster, sequences, subjects_of, train_sequences
 from chartscan.generate.ngram import NGram, copied, fit_ngram, frequent, frequent_set, padded
 from chartscan.inputs.batches import Sampler
-from chartscan.inputs.batches.collate import batch_of
+from chartscan.inputs.batches.rows import batch_of
 from chartscan.inputs.tokens import Encoded, Timeline, violations, window
 from chartscan.inputs.tokens import types as T
 from chartscan.inputs.tokens.pace import is_event
 from chartscan.notes import Notes
 from chartscan.runs.job import Watcher
-from chartscan.runs.out import check_apart
+from chartscan.runs.work import check_apart
 from chartscan.schema import HELD_OUT
 from chartscan.store.dataset import Dataset
 

@@ -16,10 +16,9 @@ from chartscan.labels.asked import asked
 from chartscan.labels.moments import moment_notes
 from chartscan.notes import KEY, Note, Notes, notes_in, records, warnings_as_notes
 from chartscan.predict import Findings, answer
-from chartscan.runs.dataset_notes import dataset_notes
 from chartscan.runs.job import Watcher
-from chartscan.runs.out import check_apart
-from chartscan.runs.seen import seen_facts
+from chartscan.runs.seen import dataset_notes, seen_facts
+from chartscan.runs.work import check_apart
 from chartscan.schema import COHORT_KEY
 from chartscan.store.dataset import Dataset
 

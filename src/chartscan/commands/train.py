@@ -12,17 +12,17 @@ from chartscan.learn.baselines.summary import SummaryRecipe
 from chartscan.learn.baselines.tabular import TabularRecipe
 from chartscan.learn.ensembles.ensemble import EnsembleRecipe
 from chartscan.learn.ensembles.members import Member
-from chartscan.learn.fitting.few import few_train_events
+from chartscan.learn.fitting.calibration import few_train_events
 from chartscan.learn.neural.sequence import SequenceRecipe
 from chartscan.learn.neural.series import SeriesRecipe
 from chartscan.notes import Notes, warnings_as_notes
 from chartscan.recipes import find_recipe
 from chartscan.runs import work
-from chartscan.runs.dataset_notes import dataset_notes
 from chartscan.runs.job import Job, Watcher
+from chartscan.runs.seen import dataset_notes
 from chartscan.settings import with_settings
 from chartscan.store.dataset import Dataset
-from chartscan.training.tracking import check_installed
+from chartscan.training.record import check_installed
 
 Recipe = SequenceRecipe | SeriesRecipe | TabularRecipe | SummaryRecipe | EnsembleRecipe
 

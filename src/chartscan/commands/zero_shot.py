@@ -22,8 +22,8 @@ from chartscan.labels.belonging import check_labels
 from chartscan.labels.labels import load_labels, task_as_labelled
 from chartscan.notes import KEY, Notes, records
 from chartscan.runs.job import Watcher, of_subjects
-from chartscan.runs.out import check_apart, check_file
 from chartscan.runs.seen import seen_facts
+from chartscan.runs.work import check_apart, check_file
 from chartscan.schema import COHORT_KEY, HELD_OUT, PREDICTIONS, check
 from chartscan.store.dataset import Dataset
 

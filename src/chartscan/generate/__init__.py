@@ -5,7 +5,6 @@ the same whatever came before.
 """
 
 from chartscan.generate.futures import Future, Plan, generate, go_on
-from chartscan.generate.history import History, history_of
-from chartscan.generate.reading import causal, read
+from chartscan.generate.reading import History, causal, history_of, read
 
 __all__ = ["Future", "History", "Plan", "causal", "generate", "go_on", "history_of", "read"]

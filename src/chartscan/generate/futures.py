@@ -18,15 +18,15 @@ from torch import Tensor
 from chartscan.artifact import SequenceArtifact
 from chartscan.batch import Batch
 from chartscan.errors import check_settings
-from chartscan.generate.choice import choose
-from chartscan.generate.history import History
-from chartscan.generate.places import Places
 from chartscan.generate.reading import (
     CausalModel,
+    History,
+    Places,
     State,
     alike,
     bytes_of,
     causal,
+    choose,
     device_of,
     joined,
     read,

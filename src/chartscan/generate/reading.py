@@ -1,8 +1,8 @@
-"""Reading histories: in batches of like length, and their states as one, from which futures go on."""
+"""A history read before its future is drawn: where it stands, and how the next token is chosen."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import fields, replace
-from typing import Any, Protocol, cast
+from dataclasses import dataclass, fields, replace
+from typing import Any, NamedTuple, Protocol, cast
 
 import numpy as np
 import torch
@@ -11,9 +11,120 @@ from torch import Tensor
 from chartscan.artifact import SequenceArtifact
 from chartscan.batch import Batch
 from chartscan.errors import ConfigError
-from chartscan.generate.history import History
-from chartscan.inputs.batches.collate import batch_of
-from chartscan.inputs.tokens import Encoded
+from chartscan.inputs.batches.rows import batch_of
+from chartscan.inputs.tokens import Continuation, Encoded, Grammar, Timeline, window
+
+# Which token comes next, by the model's logits: the likeliest, or one drawn by temperature and top-p.
+
+
+class Choice(NamedTuple):
+    """The next token of each row, and its log probability by the model itself among the tokens allowed."""
+
+    codes: Tensor  # (R,) int64
+    log_probs: Tensor  # (R,) float32, at temperature 1 and without top-p
+
+
+def choose(logits: Tensor, allowed: Tensor, temperature: float, top_p: float, places: Tensor) -> Choice:
+    """One token a row of `logits` (R, V), where `allowed` (R, V) or (V,) is true.
+
+    Temperature 0 takes the likeliest. Otherwise the least set of likeliest tokens that together have `top_p`
+    at `temperature` is drawn from (Holtzman et al. 2020), by `places` (R,) in [0, 1): a row's token depends
+    on its own logits and place alone.
+    """
+    scores = torch.log_softmax(logits.masked_fill(~allowed, -torch.inf).double(), -1)
+    codes = scores.argmax(-1) if temperature == 0 else _drawn(scores / temperature, top_p, places)
+    return Choice(codes, scores.gather(-1, codes.unsqueeze(-1)).squeeze(-1).float())
+
+
+def _drawn(scores: Tensor, top_p: float, places: Tensor) -> Tensor:
+    """By inverse cumulative distribution: over all tokens by their ids, or the likeliest first."""
+    if top_p == 1:
+        return _at(torch.softmax(scores, -1).cumsum(-1), places)
+    likeliest, order = torch.softmax(scores, -1).sort(dim=-1, descending=True, stable=True)
+    before = likeliest.cumsum(-1) - likeliest
+    kept = (before < top_p) & (likeliest > 0)
+    index = _at((likeliest * kept).cumsum(-1), places)
+    return order.gather(-1, index.unsqueeze(-1)).squeeze(-1)
+
+
+def _at(upper: Tensor, places: Tensor) -> Tensor:
+    """The index at which cumulated probabilities `upper` (R, V) pass `places` (R,) of their sum."""
+    target = places.double().unsqueeze(-1) * upper[:, -1:]
+    last = torch.searchsorted(upper, upper[:, -1:].contiguous())  # rounding must not go beyond it
+    return torch.minimum(torch.searchsorted(upper, target, right=True), last).squeeze(-1)
+
+
+# Where in their distributions the draws of a future fall: random numbers of one history and one sample.
+# Each future by itself is drawn like any other. But the futures of one history share out the places of
+# their first tokens (a randomly shifted Halton sequence; Cranley and Patterson 1976, SIAM J. Numer. Anal.
+# 13:904): a share of them is known more closely than the same number of independent ones would tell it.
+
+_BASES = (2, 3, 5)  # of the sequence, for the first token, the second, the third
+_NO_SAMPLE = 2**64 - 1  # the random numbers of a history, not of one of its samples
+_CODES = 0  # the column of places among codes; the other one is among durations
+
+
+class Places:
+    """The places (steps, 2) in [0, 1) of one future, block by block."""
+
+    def __init__(self, seed: int, subject: int, now: int, sample: int):
+        history = [seed, subject % 2**64, now % 2**64]
+        self._random = np.random.default_rng([*history, sample])
+        shifts = np.random.default_rng([*history, _NO_SAMPLE]).random(len(_BASES))
+        self._first = [(_mirrored(sample, b) + s) % 1.0 for b, s in zip(_BASES, shifts, strict=True)]
+
+    def next(self, steps: int) -> np.ndarray:
+        """Those of the next `steps` tokens, among codes and among durations."""
+        found = self._random.random((steps, 2))
+        n = min(len(self._first), steps)
+        found[:n, _CODES], self._first = self._first[:n], self._first[n:]
+        return found
+
+
+def _mirrored(number: int, base: int) -> float:
+    """The digits of `number` in `base`, mirrored at the point: the first n numbers lie evenly in [0, 1)."""
+    found, size = 0.0, 1.0
+    while number:
+        number, digit = divmod(number, base)
+        size /= base
+        found += digit * size
+    return found
+
+
+# Where a future begins: the tokens that a model sees of a record, and the state they leave.
+
+
+@dataclass(frozen=True)
+class History:
+    """The first tokens of one subject's record. `now` is the instant the future is asked for."""
+
+    subject_id: int
+    now: int  # microseconds since 1970
+    window: Encoded  # what fits into the context
+    state: Continuation
+    grammar: Grammar
+
+
+def history_of(
+    artifact: SequenceArtifact,
+    subject_id: int,
+    encoded: Encoded,
+    timeline: Timeline,
+    now: int,
+    context: int | None = None,
+) -> History:
+    """The history of the tokens `encoded`, the visible part of a subject's sequence.
+
+    Of a longer one, the model sees the last `context` tokens (default: the vocabulary's own context).
+    """
+    config, pace = artifact.vocabulary.config, artifact.pace
+    assert pace is not None
+    shown = window(encoded, encoded.n, context or config.context)
+    state = Continuation.after(shown, timeline.origin(encoded, now), config, pace)
+    return History(subject_id, now, shown, state, Grammar.after(encoded.types))
+
+
+# Reading histories: in batches of like length, and their states as one, from which futures go on.
 
 _TOKENS = 16384  # of histories that are read together, padding included
 

@@ -15,11 +15,10 @@ import torch
 from torch import Tensor, nn
 
 from chartscan.batch import SeriesBatch
+from chartscan.interpret.attention import first_output, outputs_of
 from chartscan.interpret.events import Score, real_events
 from chartscan.interpret.integrated_gradients import Attribution, path_integral
-from chartscan.interpret.recorded import first_output, outputs_of
-from chartscan.layers.quantile_bins import QuantileBins
-from chartscan.layers.quantile_scores import QuantileScores
+from chartscan.layers.quantile_bins import QuantileBins, QuantileScores
 
 
 class CarriedAttribution(NamedTuple):

@@ -9,7 +9,7 @@ import polars as pl
 import pyarrow as pa
 
 from chartscan.artifact import SequenceArtifact
-from chartscan.cohort.follow_up import follow_up_rule
+from chartscan.cohort.intervals import follow_up_rule
 from chartscan.generate import Future, History, Plan, generate, history_of
 from chartscan.inputs.tokens import (
     Encoded,
@@ -23,9 +23,9 @@ from chartscan.inputs.tokens import (
 from chartscan.inputs.tokens.pace import is_event
 from chartscan.inputs.tokens.time import DAY_US
 from chartscan.inputs.tokens.vocabulary import TEXT_MARK
+from chartscan.interpret.events import TYPES, token_events
 from chartscan.interpret.explanation import Question
 from chartscan.interpret.page import Coming, Forecast
-from chartscan.interpret.token_events import TYPES, token_events
 from chartscan.runs.job import Watcher
 from chartscan.store.dataset import Dataset
 

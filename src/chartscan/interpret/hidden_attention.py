@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from chartscan.interpret.recorded import inputs_of
+from chartscan.interpret.attention import inputs_of
 from chartscan.kernels import causal_conv, linear
 from chartscan.layers.mamba_block import MambaBlock
 

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 from chartscan.batch import SeriesBatch
 from chartscan.errors import ConfigError
+from chartscan.interpret.attention import first_output, outputs_of
 from chartscan.interpret.events import AnyBatch, Score, candidates, longest, real_events
-from chartscan.interpret.recorded import first_output, outputs_of
 
 STEPS, MOST_STEPS = 32, 512
 TOLERANCE = 0.01

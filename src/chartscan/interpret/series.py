@@ -17,7 +17,7 @@ from chartscan.console import ProgressFunction
 from chartscan.inputs.batches import Sampler
 from chartscan.inputs.batches.series import SeriesStore, collate_series
 from chartscan.inputs.hourly import Stay, carried_grid, steps_of
-from chartscan.interpret.attention import attention_maps
+from chartscan.interpret.attention import attention_maps, rollout
 from chartscan.interpret.carried_gradients import of_carried
 from chartscan.interpret.carried_gradients import of_events as of_each
 from chartscan.interpret.events import real_events, without
@@ -37,7 +37,6 @@ from chartscan.interpret.faithfulness import shuffled
 from chartscan.interpret.hidden_attention import every_position, mean_attention, selections
 from chartscan.interpret.integrated_gradients import Attribution, of_embeddings, of_values, to_tolerance
 from chartscan.interpret.occlusion import occlusion, of_events
-from chartscan.interpret.rollout import rollout
 
 EVENTS_PER_BATCH = 8192
 UNLIMITED = 1 << 30  # events of a stay

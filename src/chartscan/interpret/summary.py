@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from chartscan.interpret.aggregates import by_type
+from chartscan.interpret.attention import by_type
 from chartscan.interpret.explanation import RANDOM, Explanation
 from chartscan.interpret.faithfulness import SHARES, spearman
 from chartscan.metrics.auroc import auroc

@@ -12,11 +12,11 @@ from chartscan.artifact import SequenceArtifact
 from chartscan.batch import Batch, Prompts
 from chartscan.console import ProgressFunction
 from chartscan.inputs.batches import Sampler
-from chartscan.inputs.batches.collate import batch_of
+from chartscan.inputs.batches.rows import batch_of
 from chartscan.inputs.tokens import Encoded, Encoder, readings, visible, window, window_index
 from chartscan.inputs.tokens import types as T
-from chartscan.interpret.attention import attending, attention_maps
-from chartscan.interpret.events import Score, with_questions
+from chartscan.interpret.attention import attending, attention_maps, rollout
+from chartscan.interpret.events import Score, token_events, with_questions
 from chartscan.interpret.explanation import (
     ATTENTION,
     CONTRIBUTIONS,
@@ -33,8 +33,6 @@ from chartscan.interpret.faithfulness import shuffled
 from chartscan.interpret.hidden_attention import contributions, mean_attention, selections
 from chartscan.interpret.integrated_gradients import Attribution, of_embeddings, to_tolerance
 from chartscan.interpret.occlusion import of_events
-from chartscan.interpret.rollout import rollout
-from chartscan.interpret.token_events import token_events
 from chartscan.layers.embedding import EventEmbedding
 from chartscan.layers.mamba_block import MambaBlock
 

@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from chartscan.cohort.follow_up import follow_up_rule
+from chartscan.cohort.intervals import follow_up_rule
 from chartscan.errors import DataError
 from chartscan.notes import Notes
 from chartscan.store.dataset import Dataset

@@ -22,7 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from chartscan.layers.full_attention import among_real, probabilities
+from chartscan.layers.self_attention import among_real, probabilities
 
 
 class BlockSparseAttention(nn.Module):

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from chartscan.batch import PAD, Batch
 from chartscan.errors import ConfigError
 from chartscan.kernels.products import linear
-from chartscan.layers.sine_features import SineFeatures
+from chartscan.layers.triplet_embedding import SineFeatures
 
 _STD = 0.1  # of each summand before the norm: no one of them drowns the others at first
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from chartscan.errors import ConfigError
 from chartscan.kernels.products import linear
-from chartscan.layers.dropout import Dropout
+from chartscan.layers.fusion import Dropout
 
 _STD = 0.02  # of weights at first, as in BERT
 

@@ -1,16 +1,47 @@
-"""Fusion attention: events weighed against each other and added up to one vector of a stay.
-
-Section 3.2.4 of HyMaTE (arXiv:2509.24118). Padding has no weight. A softmax can be summed as events arrive,
-so the vector of every prefix costs no second look at what came before.
-"""
+"""Dropout of whole variables, and the fusion of two streams."""
 
 import math
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from chartscan.kernels.products import linear
+
+# Dropout that draws a byte a number on processors, where PyTorch draws one random number each.
+# Of a training step of HyMaTE on one core the draws were a tenth: 6.3 ms for 32 x 450 x 64 numbers, and 1.2
+# ms by bytes.
+
+_BYTE = 256
+
+
+class Dropout(nn.Module):
+    """As nn.Dropout; on processors `p` is rounded to 1/256, and so is the scale of what is kept."""
+
+    def __init__(self, p: float):
+        super().__init__()
+        self.p = p
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training or self.p == 0:
+            return x
+        if not x.is_cpu:
+            return F.dropout(x, self.p)
+        dropped = min(round(self.p * _BYTE), _BYTE - 1)  # byte values
+        kept = _random_bytes(x.numel()).view(x.shape) >= dropped
+        return x * kept.to(x.dtype).mul_(_BYTE / (_BYTE - dropped))
+
+
+def _random_bytes(n: int) -> Tensor:
+    """(n,) uint8, uniform, of PyTorch's generator."""
+    words = torch.empty(-(-n // 8), dtype=torch.int64).random_(-(2**63), None)
+    return words.view(torch.uint8)[:n]
+
+
+# Fusion attention: events weighed against each other and added up to one vector of a stay.
+# Section 3.2.4 of HyMaTE (arXiv:2509.24118). Padding has no weight. A softmax can be summed as events
+# arrive, so the vector of every prefix costs no second look at what came before.
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,4 @@
-"""The embedding of HyMaTE: what was measured, its value and its time, as one vector of the model's width.
-
-Section 3.2.1 of arXiv:2509.24118 adds the three. Beside the sum stand a concatenation and a gate of about as
-many parameters, so that they can be compared. Values come scaled, times in hours; no unit is known here.
-"""
+"""Embedding of (time, variable, value) triplets."""
 
 import math
 from typing import Literal, get_args
@@ -13,6 +9,33 @@ from torch import Tensor, nn
 from chartscan.batch import PAD
 from chartscan.errors import ConfigError
 from chartscan.kernels.products import linear
+
+# Times as learned sine waves (after Time2Vec): what EHRMamba adds to a code for its age and time.
+
+
+class SineFeatures(nn.Module):
+    """sin(x w + phi) with learned w and phi: (...,) -> (..., size).
+
+    At first the waves have periods from `shortest` to `longest` (in the units of x), evenly on a log scale,
+    and random phases. The released code draws w from a Xavier normal instead, which for times in weeks
+    leaves no wave longer than a month or so.
+    """
+
+    def __init__(self, size: int, shortest: float, longest: float):
+        super().__init__()
+        periods = torch.logspace(math.log10(shortest), math.log10(longest), size)
+        self.frequency = nn.Parameter(2 * math.pi / periods)
+        self.phase = nn.Parameter(2 * math.pi * torch.rand(size))
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.autocast(x.device.type, enabled=False):  # thousands of weeks need more than bf16's 8 bits
+            return torch.sin(torch.addcmul(self.phase, x.float().unsqueeze(-1), self.frequency))
+
+
+# The embedding of HyMaTE: what was measured, its value and its time, as one vector of the model's width.
+# Section 3.2.1 of arXiv:2509.24118 adds the three. Beside the sum stand a concatenation and a gate of about
+# as many parameters, so that they can be compared. Values come scaled, times in hours; no unit is known
+# here.
 
 Combine = Literal["sum", "concat", "gated"]
 _STD = 0.5  # of each part at first: no one of them drowns the others

@@ -13,8 +13,8 @@ from chartscan.batch import Batch, Pretraining
 from chartscan.errors import ConfigError, check_at_least_one
 from chartscan.layers.embedding import EventEmbedding
 from chartscan.layers.encoder_layer import EncoderLayer
-from chartscan.layers.full_attention import FullAttention
 from chartscan.layers.prompt_prefixes import last_of_each, prompt_prefixes
+from chartscan.layers.self_attention import FullAttention
 
 
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

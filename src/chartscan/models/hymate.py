@@ -15,8 +15,7 @@ from torch import Tensor, nn
 
 from chartscan.batch import SeriesBatch
 from chartscan.errors import ConfigError, check_at_least_one
-from chartscan.layers.dropout import Dropout
-from chartscan.layers.fusion import Fusion, FusionState
+from chartscan.layers.fusion import Dropout, Fusion, FusionState
 from chartscan.layers.mamba_block import Backend, BlockState, MambaBlock
 from chartscan.layers.mamba_stack import MambaStack
 from chartscan.layers.self_attention import AttentionState, SelfAttention

@@ -13,7 +13,7 @@ from chartscan.errors import DataError
 from chartscan.inputs.batches.series import SeriesStore
 from chartscan.inputs.counts.summary import Summary, summary_matrix
 from chartscan.inputs.hourly import Stay, Variables, stays
-from chartscan.inputs.hourly.events import frame_of, measurements
+from chartscan.inputs.hourly.variables import frame_of, measurements
 from chartscan.inputs.tokens import Coverage, check_coverage
 from chartscan.predict.tokens import summed
 

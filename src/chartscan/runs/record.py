@@ -1,4 +1,4 @@
-"""run.json: what was run, on which data, with which versions, and the notes on it."""
+"""What a run leaves on record: settings, versions, data, times and curves."""
 
 import hashlib
 import platform
@@ -13,9 +13,39 @@ import msgspec
 import numpy as np
 
 import chartscan
+from chartscan import files
 from chartscan.notes import KEY, records
 from chartscan.runs.job import Job
 from chartscan.schema import TRAIN, TUNING
+from chartscan.training import Batches, TrainConfig
+from chartscan.training.plan import plan
+
+# Training curves for the run record, thinned to what a plot can show.
+
+CURVE_POINTS = 400  # of a phase
+
+
+def loss_curves(work: Path) -> dict[str, list[dict[str, float]]]:
+    """Losses of each phase (at most CURVE_POINTS, evenly taken, with the last), and its evaluations."""
+    curves = {}
+    for file in sorted(work.glob("*/*.jsonl")):
+        rows = [msgspec.json.decode(line) for line in files.read_bytes(file).splitlines()]
+        taken = np.unique(np.linspace(0, len(rows) - 1, min(len(rows), CURVE_POINTS)).round().astype(int))
+        curves[f"{file.parent.name}/{file.stem}"] = [rows[i] for i in taken]
+    return curves
+
+
+# How long an epoch took: from the log of each phase of training.
+
+
+def seconds_per_epoch(folder: Path, data: Batches, config: TrainConfig) -> float:
+    """Seconds of a phase for each epoch of it, evaluations included, sessions of a resumed run added up."""
+    last = msgspec.json.decode(files.read_bytes(folder / "losses.jsonl").splitlines()[-1])
+    steps_per_epoch = plan(data, config).ends[-1] / config.epochs
+    return float(last["seconds"] / (last["step"] / steps_per_epoch))
+
+
+# run.json: what was run, on which data, with which versions, and the notes on it.
 
 SOURCE = Path(chartscan.__file__).parent
 PACKAGES = ("torch", "numpy", "polars", "pyarrow", "duckdb", "scikit-learn")

@@ -1,18 +1,10 @@
-"""Which subjects a model has learned from: so that nobody it has seen is taken for held out.
-
-Kept in the run record as salted 40-bit hashes under the site's key: enough to notice an overlap with another
-dataset or another split of the same patients (two different subjects agree once in 10^12). Without the key
-they tell nothing, neither which subjects were seen nor whether a known one was.
-
-Two hospitals may both have a patient "1". So a hash of id and birth date is kept beside that of the id. Where
-most subjects of a known id have another birth date, the dataset is taken for one of other people.
-"""
+"""What a run must tell of its data, and which subjects a model has seen."""
 
 import base64
 import hashlib
 import os
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -21,10 +13,60 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from chartscan.errors import DataError
+from chartscan.notes import Note, notes_in
 from chartscan.runs.job import Job
 from chartscan.schema import TRAIN, TUNING
 from chartscan.site_key import OPEN, fingerprint, site_key
 from chartscan.store.dataset import Dataset
+
+# Notes on a dataset, from its manifest: unrecognised words, follow-up, warnings of the ingest.
+
+UNKNOWN_ABOVE = 0.05  # share of the records of a thing that tasks depend on
+WORDS = 5  # named in a note
+
+
+def dataset_notes(dataset: Dataset) -> list[Note]:
+    """What whoever trains, predicts or evaluates on the dataset must know of it."""
+    manifest = dataset.manifest
+    warnings = manifest.get("accounting", {}).get("warnings", [])
+    return [
+        *_recognition(manifest.get("recognition") or {}),
+        *_follow_up(dataset.follow_up),
+        *(Note("ingest", str(text)) for text in warnings),
+        *notes_in(manifest),
+    ]
+
+
+def _recognition(things: Mapping[str, Mapping[str, Any]]) -> Iterator[Note]:
+    for thing, counts in things.items():
+        unknown = counts.get("unknown", 0)
+        total = unknown + counts.get("recognised", 0) + counts.get("mapped", 0)
+        if total and unknown > UNKNOWN_ABOVE * total:
+            words = [word for word in counts.get("words", []) if word["how"] == "unknown"][:WORDS]
+            named = ", ".join(f"{word['word']} ({word['records']:,})" for word in words)
+            yield Note(
+                "unrecognised_words",
+                f"{thing.replace('_', ' ')}: {unknown:,} of {total:,} records ({unknown / total:.1%}) have a "
+                f"word that is not recognised: {named}. Say what they mean: chartscan ingest ... --site.",
+            )
+
+
+def _follow_up(rule: Mapping[str, Any]) -> Iterator[Note]:
+    nothing = rule.get("rule") == "days_after_last_event" and not rule.get("days")
+    if nothing or rule.get("rule") in (None, "unknown"):
+        yield Note(
+            "follow_up_not_known",
+            "Nothing says how long subjects were followed. Outcomes that were not seen are unknown, unless a "
+            "later record shows that none came. Tell it when ingesting: --follow-up-end or --follow-up-days.",
+        )
+
+
+# Which subjects a model has learned from: so that nobody it has seen is taken for held out.
+# Kept in the run record as salted 40-bit hashes under the site's key: enough to notice an overlap with
+# another dataset or another split of the same patients (two different subjects agree once in 10^12).
+# Without the key they tell nothing, neither which subjects were seen nor whether a known one was.
+# Two hospitals may both have a patient "1". So a hash of id and birth date is kept beside that of the id.
+# Where most subjects of a known id have another birth date, the dataset is taken for one of other people.
 
 _BYTES = 5
 Births = Mapping[int, int]  # subject -> date of birth in days since 1970; subjects without one are left out

@@ -1,26 +1,69 @@
-"""The working folder beside a run: checkpoints and what was fitted, kept until the artifact is published."""
+"""Where a run writes: the published folder, the working folder beside it, and phases that go on."""
 
 import hashlib
 import json
 import os
 import secrets
 import shutil
+import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import numpy as np
 import pyarrow as pa
+from torch import nn
 
 from chartscan import files
 from chartscan.artifact.description import RUN
-from chartscan.errors import ConfigError
+from chartscan.errors import ChartscanError, ConfigError
 from chartscan.lock import OutputLock
 from chartscan.runs.job import Job, work_folder
-from chartscan.runs.out import refuse_existing
 from chartscan.schema import TRAIN, TUNING
+from chartscan.training import Batches, Evaluation, FitResult, LossFunction, StepRecord, TrainConfig, fit
+from chartscan.training.record import tensorboard
+
+# Where results may be written: never over what they are made from, and only where that is possible.
+
+
+def check_apart(out: Path, *inputs: Path | None) -> None:
+    """ConfigError where `out` is one of the `inputs` or lies within one of their folders, or is not ours.
+
+    What an earlier run left there when it was killed is removed.
+    """
+    place = files.own_place(out).resolve()
+    files.sweep(out)
+    for one in inputs:
+        if one is not None and place.is_relative_to(one.resolve()):
+            raise ConfigError(f"{out} is part of {one}, which is read, not written. Name another place.")
+
+
+def refuse_existing(out: Path) -> None:
+    """ConfigError where `out` is there, also as a link to nothing: nothing is ever written over."""
+    if os.path.lexists(out):
+        raise ConfigError(f"{out} exists already and is not overwritten. Choose another place.")
+    files.sweep(out)
+
+
+def check_file(out: Path, example: str) -> None:
+    """Makes the folder of the file `out`; an error now, not after hours, where nothing can be written there.
+
+    ConfigError where `out` is a folder, and the `example` of a file in it; OSError that names `out`.
+    """
+    if out.is_dir():
+        raise ConfigError(f"{out} is a folder; expected a file, such as {out / example}.")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=out.parent):
+            pass
+    except OSError as err:
+        reason = os.strerror(err.errno) if err.errno else str(err)
+        raise OSError(err.errno, f"cannot be written: {reason}", str(out)) from err
+
+
+# The working folder beside a run: checkpoints and what was fitted, kept until the artifact is published.
 
 IDENTITY = "job.json"
 # These say how often to save, not what is computed: a resumed run may change them.
@@ -152,3 +195,64 @@ def _columns(table: pa.Table) -> list[np.ndarray]:
 
 def _hash(*columns: np.ndarray) -> str:
     return hashlib.sha256(b"".join(np.ascontiguousarray(c).tobytes() for c in columns)).hexdigest()
+
+
+# One phase of training, pretraining or fine-tuning: in a folder of its own, watched, and resumed exactly.
+
+
+class Interrupted(ChartscanError):
+    """Training was asked to stop and has saved its state."""
+
+    exit_code = 143
+
+
+def run_phase(
+    job: Job,
+    recipe: msgspec.Struct,
+    title: str,
+    module: nn.Module,
+    data: Batches,
+    loss: LossFunction,
+    config: TrainConfig,
+    evaluate: Evaluation | None,
+) -> FitResult:
+    """`fit` in a folder named after the phase under the job's working folder.
+
+    Raises Interrupted where a signal stopped it and everything is saved.
+    """
+    folder = phase_folder(job, title)
+    tracking = tensorboard(job.track / folder.name) if job.track else nullcontext()
+    with job.watcher.progress(title, "steps") as progress, tracking as track:
+
+        def report(record: StepRecord) -> None:
+            progress(record.step, record.total_steps, _text(record))
+            if track:
+                track(record)
+
+        result = fit(
+            module,
+            data,
+            loss,
+            config,
+            folder=folder,
+            evaluate=evaluate,
+            resume=job.resume,
+            report=report,
+            device=job.device,
+            fingerprint=json.dumps(identity(job, recipe), sort_keys=True),
+        )
+    if result.interrupted:
+        raise Interrupted(f"{title} was interrupted and saved. Go on with the same command and --resume.")
+    return result
+
+
+def phase_folder(job: Job, title: str) -> Path:
+    """Where a phase keeps its checkpoints and its log."""
+    return job.work / title.lower().replace(" ", "-")
+
+
+def _text(record: StepRecord) -> str:
+    """What is shown beside the bar."""
+    loss = "" if record.loss is None else f"loss {record.loss:.4f}, "
+    tuning = "".join(f", tuning {name} {value:.4f}" for name, value in record.metrics.items())
+    return f"{loss}{record.tokens_per_second:,.0f} targets/s{tuning}"

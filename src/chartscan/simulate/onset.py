@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from math import exp, log
 from typing import NamedTuple
 
-from chartscan.simulate.channels import Channel, Level, logistic
+from chartscan.simulate.catalogue import Channel, Level, logistic
 from chartscan.simulate.draws import Draws
 from chartscan.simulate.person import Person
 from chartscan.simulate.record import DAY, YEAR_DAYS

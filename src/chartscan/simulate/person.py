@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from math import exp
 
-from chartscan.simulate.channels import logistic
+from chartscan.simulate.catalogue import logistic
 from chartscan.simulate.draws import Draws, cumulative
 from chartscan.simulate.record import DAY, YEAR_DAYS
 

@@ -9,7 +9,7 @@ drawn, in their level, in C reactive protein and pulse.
 from math import exp, log
 from typing import NamedTuple
 
-from chartscan.simulate.channels import Channel, log_normal_density, logistic
+from chartscan.simulate.catalogue import Channel, log_normal_density, logistic
 from chartscan.simulate.draws import Draws, cumulative
 from chartscan.simulate.person import Person
 

@@ -21,8 +21,6 @@ from chartscan.simulate.catalogue import (
     OPERATIONS,
     OTHER_DRUG_WEIGHTS,
     OTHER_DRUGS,
-)
-from chartscan.simulate.channels import (
     Channel,
     apparent,
     direction_evidence,

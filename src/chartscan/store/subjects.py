@@ -1,11 +1,4 @@
-"""From the ids of a source to those of a dataset, and the check that no two patients became one.
-
-A subject id is a 63-bit hash of (source, patient id) under the site's key: the same in every run and file
-order of the site, and nothing that others could compute. Two patients that collide are an error, not a merge.
-
-An encounter id is a 128-bit hash of that of the source, under the same key and apart from subject ids. Among
-10^9 encounters two are the same with a probability of 10^-21, so that nothing checks it.
-"""
+"""Which patient of the source is which subject, and which subject is in which split."""
 
 import hashlib
 
@@ -14,8 +7,40 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from chartscan.errors import DataError
-from chartscan.schema import check
+from chartscan.schema import HELD_OUT, TRAIN, TUNING, check
 from chartscan.site_key import is_open, site_key
+
+# Which subjects are for training, tuning and the final test, decided for each subject alone.
+# The split is a keyed hash of the subject id, so adding or removing subjects moves nobody.
+
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+_MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
+_MIX_2 = np.uint64(0x94D049BB133111EB)
+
+
+def assign_split(subject_ids: np.ndarray, seed: int, fractions: tuple[float, float, float]) -> np.ndarray:
+    """Split name of each subject, shape (n,); `fractions` are those of train, tuning and held_out."""
+    key = _splitmix64(np.array([seed], np.int64).view(np.uint64))
+    hashed = _splitmix64(np.asarray(subject_ids, np.int64).view(np.uint64) ^ key)
+    uniform = (hashed >> np.uint64(11)).astype(np.float64) * 2.0**-53  # in [0, 1)
+    bounds = np.cumsum(fractions[:2])
+    return np.array([TRAIN, TUNING, HELD_OUT])[np.searchsorted(bounds, uniform, side="right")]
+
+
+def _splitmix64(x: np.ndarray) -> np.ndarray:
+    """Steele, Lea and Flood 2014, "Fast splittable pseudorandom number generators": a bijective mixer."""
+    z = x + _GOLDEN
+    z = (z ^ (z >> np.uint64(30))) * _MIX_1
+    z = (z ^ (z >> np.uint64(27))) * _MIX_2
+    return z ^ (z >> np.uint64(31))
+
+
+# From the ids of a source to those of a dataset, and the check that no two patients became one.
+# A subject id is a 63-bit hash of (source, patient id) under the site's key: the same in every run and file
+# order of the site, and nothing that others could compute. Two patients that collide are an error, not a
+# merge.
+# An encounter id is a 128-bit hash of that of the source, under the same key and apart from subject ids.
+# Among 10^9 encounters two are the same with a probability of 10^-21, so that nothing checks it.
 
 SUBJECTS = pa.schema(
     [

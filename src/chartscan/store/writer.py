@@ -23,7 +23,7 @@ from chartscan.errors import ConfigError, DataError
 from chartscan.files import own_place, sync
 from chartscan.lock import OutputLock
 from chartscan.schema import SPLITS, check
-from chartscan.store import metadata, publish
+from chartscan.store import manifest, publish
 from chartscan.store.accounting import Accounting
 from chartscan.store.config import DaysAfterLastEvent, FollowUp, StoreConfig
 from chartscan.store.manifest import read_manifest, write_manifest
@@ -37,9 +37,8 @@ from chartscan.store.quarantine import (
 )
 from chartscan.store.shards import write_shards
 from chartscan.store.sort import Repeats, sorted_events
-from chartscan.store.splits import assign_split
 from chartscan.store.spool import Spool, amend
-from chartscan.store.subjects import identity_map, subject_map, without_patients
+from chartscan.store.subjects import assign_split, identity_map, subject_map, without_patients
 from chartscan.store.tally import Tally
 from chartscan.store.writing import writing
 
@@ -75,7 +74,7 @@ class DatasetWriter:
         self._overwrite = overwrite
         self._sorting = sorting or (lambda: nullcontext(_nobody))
         self._lock = OutputLock(self.out)
-        self._book = metadata.CodeBook()
+        self._book = manifest.CodeBook()
         self._subjects: list[pa.Table] = []
         self._splits: list[pa.Table] = []
         self._follow_up: FollowUp = DaysAfterLastEvent()
@@ -231,10 +230,10 @@ class DatasetWriter:
 
     def _write_metadata(self, folder: Path, codes: pa.Table, subjects: pa.Table) -> None:
         ids = np.unique(subjects["subject_id"])
-        metadata.write_codes(folder, codes)
-        metadata.write_subjects(folder, without_patients(subjects) if self._subjects else subjects)
-        metadata.write_splits(folder, ids, self._split_of(ids))
-        metadata.write_description(folder, self._source)
+        manifest.write_codes(folder, codes)
+        manifest.write_subjects(folder, without_patients(subjects) if self._subjects else subjects)
+        manifest.write_splits(folder, ids, self._split_of(ids))
+        manifest.write_description(folder, self._source)
 
     def _split_of(self, ids: np.ndarray) -> np.ndarray:
         if not self._splits:

@@ -17,17 +17,22 @@ from torch import nn
 
 from chartscan.errors import ConfigError
 from chartscan.lock import OutputLock
-from chartscan.training import random_state
-from chartscan.training.averaging import Average, copied, weights_of
+from chartscan.training import checkpoint
 from chartscan.training.checkpoint import Checkpoint, Checkpoints, Plain, State
 from chartscan.training.config import TrainConfig, uses_bf16
-from chartscan.training.early_stopping import judged, out_of_patience
 from chartscan.training.identity import check_same, environment, identity, warn_if_moved
 from chartscan.training.interruption import Interrupted, Interruption, interruption
-from chartscan.training.optimiser import adamw, restore_state, state_tensors
-from chartscan.training.plan import Batches, plan
+from chartscan.training.optimiser import (
+    Average,
+    adamw,
+    copied,
+    learning_rate,
+    restore_state,
+    state_tensors,
+    weights_of,
+)
+from chartscan.training.plan import Batches, judged, out_of_patience, plan
 from chartscan.training.record import Log, Reporter, StepRecord, smoothed
-from chartscan.training.schedule import learning_rate
 from chartscan.training.update import LossFunction, NonFinite, Update, update
 
 Evaluation = Callable[[nn.Module], Mapping[str, float]]
@@ -144,13 +149,13 @@ class _Run:
             return
         for log in (self.losses, self.evaluations):
             log.sync()
-        plain = Plain(self.state, random_state.plain(), self.identity, environment())
+        plain = Plain(self.state, checkpoint.plain(), self.identity, environment())
         groups = {
             "module": self.module.state_dict(),
             "optimiser": state_tensors(self.module, self.optimiser),
             "average": self.average.tensors if self.average else {},
             "best": self.best,
-            "random": random_state.tensors(),
+            "random": checkpoint.tensors(),
         }
         self.checkpoints.save(plain, groups)
         self.saved_step, self.saved_at = self.state.step, time.monotonic()
@@ -164,7 +169,7 @@ class _Run:
         if self.average:
             self.average.tensors = {n: t.to(self.device) for n, t in found.group("average").items()}
         self.state, self.saved_step = found.plain.state, found.plain.state.step
-        random_state.restore(found.group("random"), found.plain.random)
+        checkpoint.restore(found.group("random"), found.plain.random)
 
     def _step(self) -> None:
         step = self.state.step
@@ -218,7 +223,7 @@ class _Run:
         with weights_of(self.average, self.module):
             self.module.eval()
             try:
-                with random_state.undisturbed(), torch.no_grad(), wish.at_once():
+                with checkpoint.undisturbed(), torch.no_grad(), wish.at_once():
                     metrics = dict(self.evaluation(self.module))
             except Interrupted:
                 return False

@@ -1,6 +1,7 @@
-"""What a run tells while it goes: records for whoever watches, and the log `losses.jsonl`."""
+"""Losses over time: for the run record, and for a tracker to look at."""
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from itertools import takewhile
 from pathlib import Path
 from typing import Any, Literal
@@ -8,6 +9,9 @@ from typing import Any, Literal
 import msgspec
 
 from chartscan import files
+from chartscan.errors import MissingExtra
+
+# What a run tells while it goes: records for whoever watches, and the log `losses.jsonl`.
 
 SMOOTHING = 0.98  # of the loss shown
 
@@ -66,3 +70,37 @@ class Log:
         """Forces what was added to disk."""
         if self.path.exists():
             files.sync(self.path)
+
+
+# The records of a run as curves in TensorBoard (extra `track`).
+
+
+def check_installed() -> None:
+    """MissingExtra without the package tensorboard."""
+    _summary_writer()
+
+
+def _summary_writer() -> Any:
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as err:
+        raise MissingExtra("tensorboard", "track") from err
+    return SummaryWriter
+
+
+@contextmanager
+def tensorboard(folder: Path) -> Iterator[Reporter]:
+    """A reporter that writes event files into `folder`; MissingExtra without the package tensorboard."""
+    with _summary_writer()(folder) as writer:
+
+        def report(record: StepRecord) -> None:
+            curves = dict(record.metrics) if record.phase == "evaluate" else _curves(record)
+            for name, value in curves.items():
+                writer.add_scalar(f"{record.phase}/{name}", value, record.step)
+
+        yield report
+
+
+def _curves(record: StepRecord) -> dict[str, float]:
+    curves = {"learning_rate": record.learning_rate, "tokens_per_second": record.tokens_per_second}
+    return curves if record.loss is None else curves | {"loss": record.loss}

@@ -6,7 +6,7 @@ hospital stay, and labels that depend on that are absent.
 
 from typing import Literal
 
-from chartscan.vocabulary.spelling import plain, plain_system
+from chartscan.vocabulary.systems import plain, plain_system
 
 Kind = Literal["stay", "emergency", "other", "unknown"]
 

@@ -1,6 +1,6 @@
 """The urgency of an admission: codes of HL7 v3-ActPriority, and the words for them."""
 
-from chartscan.vocabulary.spelling import plain, plain_system
+from chartscan.vocabulary.systems import plain, plain_system
 
 _ACT_PRIORITY = {
     "http://terminology.hl7.org/codesystem/v3-actpriority",

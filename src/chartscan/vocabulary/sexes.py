@@ -1,6 +1,6 @@
 """The words for administrative sex. A word in no table here is unknown, and no fact about the patient."""
 
-from chartscan.vocabulary.spelling import plain
+from chartscan.vocabulary.systems import plain
 
 MALE, FEMALE, OTHER, UNKNOWN = "M", "F", "OTHER", "UNKNOWN"
 MEANINGS = {"male": MALE, "female": FEMALE, "other": OTHER, "unknown": UNKNOWN}  # what a site file may write

@@ -9,7 +9,7 @@ from scipy.stats import norm
 
 from chartscan.errors import ConfigError, DataError
 from chartscan.inputs.hourly import SeriesConfig, Variables
-from chartscan.inputs.hourly.ranges import RANGES
+from chartscan.inputs.hourly.variables import RANGES
 from series_events import CODES, SMALL, VARIABLES, event, static, table, training_rows
 
 

@@ -9,16 +9,15 @@ import pytest
 
 from chartscan import artifact
 from chartscan.errors import ConfigError
-from chartscan.interpret.voices import voices
+from chartscan.interpret.explanation import voices
 from chartscan.learn.baselines.summary import SummaryRecipe
 from chartscan.learn.ensembles import members
-from chartscan.learn.ensembles.ensemble import EnsembleRecipe, Member
-from chartscan.learn.ensembles.stacking import stacked
+from chartscan.learn.ensembles.ensemble import EnsembleRecipe, Member, stacked
 from chartscan.predict import log_odds, predict
 from chartscan.recipes import find_recipe
 from chartscan.runs.job import Job
-from chartscan.runs.phase import Interrupted
 from chartscan.runs.seen import seen
+from chartscan.runs.work import Interrupted
 from chartscan.schema import HELD_OUT, TRAIN, TUNING
 from chartscan.settings import with_settings
 from icu import TASK, interrupt_at, job, labels, make_icu, train

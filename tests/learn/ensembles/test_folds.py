@@ -3,7 +3,7 @@ import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chartscan.learn.ensembles.folds import strata, stratified_folds
+from chartscan.learn.ensembles.members import strata, stratified_folds
 
 subjects = st.lists(st.integers(1, 10_000), unique=True, max_size=63)
 

@@ -5,7 +5,7 @@ import pytest
 from scipy.optimize import minimize
 from sklearn.linear_model import LogisticRegression
 
-from chartscan.learn.ensembles.stacking import equal, stacked
+from chartscan.learn.ensembles.ensemble import equal, stacked
 
 
 def rows(noise, n=2000, seed=0):

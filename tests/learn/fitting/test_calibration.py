@@ -1,7 +1,6 @@
 import numpy as np
 
-from chartscan.learn.fitting.calibration import fit_calibration
-from chartscan.learn.fitting.few import LEAST_EVENTS
+from chartscan.learn.fitting.calibration import LEAST_EVENTS, fit_calibration
 
 
 def test_overconfident_answers_are_drawn_back():

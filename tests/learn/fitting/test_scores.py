@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score, log_loss, roc_auc_score
 
-from chartscan.learn.fitting.scores import mean_scores, scores
+from chartscan.learn.fitting.calibration import mean_scores, scores
 
 
 def rows(n, seed=0):

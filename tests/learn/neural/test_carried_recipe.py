@@ -15,7 +15,7 @@ from chartscan.inputs.hourly import CHANNELS, carried, stays
 from chartscan.learn.ensembles.ensemble import EnsembleRecipe, Member
 from chartscan.learn.neural.teacher import Teacher
 from chartscan.predict import predict
-from chartscan.runs.phase import Interrupted
+from chartscan.runs.work import Interrupted
 from chartscan.schema import PREDICTIONS
 from chartscan.training import TrainConfig
 from icu import TASK, deaths, interrupt_at, job, labels, make_icu, train

@@ -20,8 +20,8 @@ from chartscan.find import find, names
 from chartscan.generate import Plan
 from chartscan.labels.labels import load_labels, make_labels, save_labels
 from chartscan.learn.neural import sequence
-from chartscan.learn.neural.pretraining import objective_of
 from chartscan.learn.neural.sequence import SequenceRecipe
+from chartscan.learn.neural.start import objective_of
 from chartscan.predict import log_odds
 from chartscan.recipes import find_recipe, recipe_names
 from chartscan.runs.job import of_subjects

@@ -11,8 +11,8 @@ from chartscan.inputs.hourly import CHANNELS, SeriesConfig
 from chartscan.learn.neural.series import SeriesRecipe
 from chartscan.models import gru, hymate
 from chartscan.objectives import classification
-from chartscan.runs.phase import Interrupted
 from chartscan.runs.seen import seen
+from chartscan.runs.work import Interrupted
 from chartscan.training import TrainConfig
 from icu import TASK, interrupt_at, job, make_icu, train
 

@@ -21,7 +21,7 @@ from chartscan.models import gru, hymate_carried
 from chartscan.objectives import classification, readouts
 from chartscan.predict import summary_features
 from chartscan.recipes import find_recipe
-from chartscan.runs.phase import Interrupted
+from chartscan.runs.work import Interrupted
 from chartscan.tabular import xgboost
 from chartscan.training import TrainConfig
 from icu import TASK, interrupt_at, job, labels, make_icu, train

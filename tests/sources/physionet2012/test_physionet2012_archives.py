@@ -10,9 +10,9 @@ import pytest
 from challenge_sets import folder, ingest, record, tar, zipped
 
 from chartscan.errors import DataError
-from chartscan.sources.physionet2012.config import Config
 from chartscan.sources.physionet2012.folder import survey
 from chartscan.sources.physionet2012.members import members
+from chartscan.sources.physionet2012.parameters import Config
 
 FILES = {f"set-a/{i}.txt": record(i, *(f"{h:02}:00,HR,{60 + i}" for h in range(48))) for i in range(1, 40)}
 

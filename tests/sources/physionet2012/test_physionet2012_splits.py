@@ -10,7 +10,7 @@ from chartscan.commands.ingest import IngestPlan, run_ingest
 from chartscan.errors import ConfigError
 from chartscan.sources.physionet2012 import Config
 from chartscan.sources.physionet2012.splits import parsed_splits, set_name, split_table
-from chartscan.store.splits import assign_split
+from chartscan.store.subjects import assign_split
 
 SUBJECTS = {"a": np.arange(1000, 2000), "b": np.arange(2000, 3000), "c": np.arange(3000, 3063)}
 

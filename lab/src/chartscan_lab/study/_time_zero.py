@@ -4,7 +4,7 @@ import numpy as np
 import pyarrow as pa
 
 from chartscan.errors import DataError
-from chartscan.inputs.hourly.events import admissions, first_events, frame_of
+from chartscan.inputs.hourly.variables import admissions, first_events, frame_of
 from chartscan.runs.job import of_subjects
 from chartscan.schema import LABELS
 from chartscan.store.dataset import Dataset

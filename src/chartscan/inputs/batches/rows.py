@@ -1,16 +1,123 @@
-"""Which tokens form the rows that a model sees: pretraining windows, and prompts after a visible history.
+"""Rows of tokens: kept, drawn in batches, and put together as tensors."""
 
-A row is (subject, end): the window of the subject's first `end` tokens. Nothing is copied before collation.
-"""
-
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from functools import cached_property
 
 import numpy as np
 import pyarrow as pa
+import torch
+from numpy.typing import DTypeLike
 
-from chartscan.inputs.batches.store import TokenStore
-from chartscan.inputs.tokens import Vocabulary, cut, visible
+from chartscan.batch import Batch, Prompts
+from chartscan.errors import DataError
+from chartscan.inputs.tokens import Encoded, Vocabulary, cut, visible, window
+from chartscan.inputs.tokens.encoded import DTYPES
+
+# The tokens of all subjects of a split in a few long arrays.
+
+
+@dataclass(frozen=True)
+class TokenStore:
+    """Tokens of S subjects, one after the other: about 29 bytes a token."""
+
+    subject_ids: np.ndarray  # (S,) int64, ascending
+    bounds: np.ndarray  # (S + 1,) int64, where each subject's tokens begin
+    tokens: Encoded  # (tokens,)
+
+    @classmethod
+    def build(cls, encoded: Iterable[tuple[int, Encoded]]) -> "TokenStore":
+        """A store of (subject_id, tokens) in any order; DataError when a subject comes twice."""
+        found = sorted(encoded, key=lambda item: item[0])
+        ids = np.array([subject for subject, _ in found], dtype=np.int64)
+        if len(np.unique(ids)) < len(ids):
+            raise DataError("A subject came twice: every subject must lie in one file of the dataset.")
+        lengths = [tokens.n for _, tokens in found]
+        names = [f.name for f in fields(Encoded)]
+        parts = [[getattr(tokens, name) for _, tokens in found] for name in names]
+        bounds = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]).astype(np.int64)
+        return cls(ids, bounds, Encoded(*(_joined(*named) for named in zip(names, parts, strict=True))))
+
+    def __len__(self) -> int:
+        return len(self.subject_ids)
+
+    @cached_property
+    def lengths(self) -> np.ndarray:
+        """Tokens of each subject (S,)."""
+        return np.diff(self.bounds)
+
+    def __getitem__(self, index: int) -> Encoded:
+        """Tokens of the subject at `index` of `subject_ids`, as views."""
+        a, b = self.bounds[index], self.bounds[index + 1]
+        return Encoded(*(getattr(self.tokens, f.name)[a:b] for f in fields(Encoded)))
+
+    def index_of(self, subject_ids: np.ndarray) -> np.ndarray:
+        """Indices of subjects by id; DataError, with how many, when some are not in the store."""
+        index = np.searchsorted(self.subject_ids, subject_ids)
+        index = np.minimum(index, max(len(self) - 1, 0))
+        missing = len(self) == 0 or self.subject_ids[index] != subject_ids
+        if np.any(missing) and len(subject_ids):
+            count = int(np.sum(missing)) if len(self) else len(subject_ids)
+            raise DataError(f"Labels: {count} of {len(subject_ids)} belong to subjects without events here.")
+        return index
+
+
+def _joined(name: str, parts: list[np.ndarray]) -> np.ndarray:
+    return np.concatenate(parts) if parts else np.array([], dtype=DTYPES[name])
+
+
+# Which rows form which batch: rows of like length together, in an order that seed and epoch determine.
+# The batches of an epoch are a pure function, so (epoch, number of the batch) is all that a resumed run
+# needs.
+
+JITTER = 0.05  # lengths are sorted up to this much, so that epochs mix rows differently
+PADDING = 0.1  # a batch whose padding would exceed this share of it ends early,
+LEAST = 0.25  # once it has this share of its tokens: few rows of unlike length fill no batch well
+
+
+@dataclass(frozen=True)
+class Sampler:
+    """Batches of at most `tokens_per_batch` tokens, padding included (a longer row is a batch of its own)."""
+
+    lengths: np.ndarray  # (R,) int64
+    tokens_per_batch: int
+    seed: int = 0
+
+    def epoch(self, number: int) -> list[np.ndarray]:
+        """Row indices of each batch of an epoch; every row once."""
+        random = np.random.default_rng([self.seed, number])
+        blurred = self.lengths * (1 + JITTER * random.random(len(self.lengths)))
+        batches = self._packed(np.argsort(blurred, kind="stable"))
+        return [batches[i] for i in random.permutation(len(batches))]
+
+    def in_order(self) -> list[np.ndarray]:
+        """Batches from the shortest rows to the longest, for prediction."""
+        return self._packed(np.argsort(self.lengths, kind="stable"))
+
+    def _packed(self, order: np.ndarray) -> list[np.ndarray]:
+        """`order` cut into batches, each as many rows as fit and are of like length."""
+        cuts, start, longest, filled = [], 0, 0, 0
+        for place, length in enumerate(self.lengths[order].tolist()):
+            positions = max(longest, length) * (place - start + 1)
+            enough = longest * (place - start) >= LEAST * self.tokens_per_batch
+            unlike = enough and filled + length < (1 - PADDING) * positions
+            if place > start and (positions > self.tokens_per_batch or unlike):
+                cuts.append(place)
+                start, longest, filled = place, 0, 0
+            longest, filled = max(longest, length), filled + length
+        return np.split(order, cuts) if len(order) else []
+
+
+def padding_share(lengths: np.ndarray, batches: list[np.ndarray]) -> float:
+    """Share of the positions of `batches` that is padding."""
+    filled = sum(int(lengths[batch].sum()) for batch in batches)
+    positions = sum(len(batch) * int(lengths[batch].max()) for batch in batches)
+    return 1 - filled / positions if positions else 0.0
+
+
+# Which tokens form the rows that a model sees: pretraining windows, and prompts after a visible history.
+# A row is (subject, end): the window of the subject's first `end` tokens. Nothing is copied before
+# collation.
 
 
 @dataclass(frozen=True)
@@ -161,3 +268,61 @@ def _longest(subjects: np.ndarray, ends: np.ndarray, context: int) -> np.ndarray
 def _lengths(store: TokenStore, subjects: np.ndarray, ends: np.ndarray, context: int) -> np.ndarray:
     found = [cut(store[s].types, e, context).length for s, e in zip(subjects.tolist(), ends, strict=True)]
     return np.array(found, dtype=np.int64)
+
+
+# Rows of a token store -> a Batch of tensors, padded at the right.
+
+_DTYPES: dict[str, DTypeLike] = {
+    "codes": np.int64,
+    "types": np.int64,
+    "ages": np.float32,
+    "times": np.float32,
+    "gaps": np.float32,
+    "segments": np.int64,
+    "visit_orders": np.int64,
+    "attributed": np.bool_,
+}
+
+
+def collate(store: TokenStore, rows: Rows, indices: np.ndarray) -> Batch:
+    """The rows `indices` as one batch; their prompts too, sorted by row (see `samples_in`)."""
+    windows = [_row(store, rows, index) for index in indices.tolist()]
+    prompts = None if rows.questions is None else _prompts(taken(rows.questions, indices))
+    return batch_of(windows, prompts)
+
+
+def samples_in(rows: Rows, indices: np.ndarray) -> np.ndarray:
+    """Which sample each prompt of `collate(store, rows, indices)` answers (P,)."""
+    if rows.questions is None:
+        return np.array([], dtype=np.int64)
+    return taken(rows.questions, indices).samples
+
+
+def batch_of(sequences: list[Encoded], prompts: Prompts | None = None) -> Batch:
+    """Sequences as one batch, padded with zeros to the longest."""
+    lengths = np.array([sequence.n for sequence in sequences], dtype=np.int64)
+    shape = len(sequences), int(lengths.max(initial=0))
+    inside = np.arange(shape[1]) < lengths[:, None]  # (B, L)
+    columns: dict[str, torch.Tensor] = {}
+    for name, dtype in _DTYPES.items():
+        column: np.ndarray = np.zeros(shape, dtype=dtype)
+        column[inside] = np.concatenate([getattr(sequence, name) for sequence in sequences])
+        columns[name] = torch.from_numpy(column)
+    positions = torch.from_numpy(np.where(inside, np.arange(shape[1]), 0))
+    return Batch(**columns, positions=positions, lengths=torch.from_numpy(lengths), prompts=prompts)
+
+
+def _row(store: TokenStore, rows: Rows, index: int) -> Encoded:
+    found = window(store[int(rows.subjects[index])], int(rows.ends[index]), rows.context)
+    if not rows.heads[index]:
+        return found
+    codes = found.codes.copy()
+    codes[0] = rows.heads[index]
+    return Encoded(codes, *(getattr(found, f.name) for f in fields(Encoded)[1:]))
+
+
+def _prompts(questions: Questions) -> Prompts:
+    names = [f.name for f in fields(Prompts)]
+    return Prompts(
+        **{name: torch.from_numpy(np.ascontiguousarray(getattr(questions, name))) for name in names}
+    )

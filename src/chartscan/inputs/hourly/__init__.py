@@ -1,9 +1,8 @@
 """Records as irregular time series: variables learned on train, triplets, and a state carried by the hour."""
 
 from chartscan.inputs.hourly.carried import CHANNELS, CarriedStream, carried, carried_grid, steps_of
-from chartscan.inputs.hourly.config import SeriesConfig
 from chartscan.inputs.hourly.triplets import Stay, Triplet, TripletStream, stays
-from chartscan.inputs.hourly.variables import Variables
+from chartscan.inputs.hourly.variables import SeriesConfig, Variables
 
 __all__ = [
     "CHANNELS",

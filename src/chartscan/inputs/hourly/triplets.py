@@ -16,11 +16,12 @@ import pyarrow as pa
 
 from chartscan.errors import DataError
 from chartscan.inputs.hourly.derived import LiveDerived, derived_rows
-from chartscan.inputs.hourly.events import (
+from chartscan.inputs.hourly.variables import (
     ADMISSION,
     NO_START,
     NOT_MEASURED,
     STATIC,
+    Variables,
     admissions,
     first_events,
     frame_of,
@@ -28,7 +29,6 @@ from chartscan.inputs.hourly.events import (
     static_facts,
     variable_name,
 )
-from chartscan.inputs.hourly.variables import Variables
 
 _MICROSECONDS_PER_HOUR = 3.6e9
 _EPOCH = datetime(1970, 1, 1)

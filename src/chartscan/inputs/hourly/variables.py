@@ -1,14 +1,11 @@
-"""The variables of time series and their numbers, learned on train subjects alone.
-
-Owns which codes are variables and which facts are static, their ranges, clipping and scaling. Knows neither
-stays nor time. Travels with the weights as variables.json.
-"""
+"""Variables of time series: which events are theirs, plausible ranges, scales fitted on train."""
 
 import hashlib
 import math
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 import numpy as np
@@ -17,11 +14,135 @@ import pyarrow as pa
 from scipy.special import ndtri
 
 from chartscan import files
-from chartscan.errors import DataError
-from chartscan.inputs.hourly.config import SeriesConfig
+from chartscan.errors import ConfigError, DataError
 from chartscan.inputs.hourly.derived import Rule, derived_rows, rules_for
-from chartscan.inputs.hourly.events import admissions, frame_of, measurements, static_facts
-from chartscan.inputs.hourly.ranges import Range, range_of
+
+# How records become time series: every setting of the representation, saved with the variables.
+
+MOST_HOURS = 17_520  # two years: every hour of a stay has a row of its own
+MOST_EVENTS = 1 << 22
+
+
+class SeriesConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Settings of triplets and carried state."""
+
+    window_hours: float = 48.0  # the carried state shows the last so many hours of a stay
+    clip: tuple[float, float] = (0.001, 0.999)  # quantiles of train beyond which values are pulled in
+    ranges: bool = True  # values outside the ranges of `series.ranges` are absent
+    scaling: Literal["zscore", "rank_gauss"] = "zscore"
+    min_subjects: int = 10  # train subjects that a variable or a static fact needs
+    max_events: int = 1500  # latest events of a stay that a model of triplets sees
+    derived: bool = False  # variables of `series.derived` beside those measured
+
+    def __post_init__(self) -> None:
+        if self.window_hours < 1 or self.min_subjects < 1 or self.max_events < 1:
+            raise ConfigError("series.window_hours, min_subjects and max_events must be at least 1.")
+        if self.window_hours > MOST_HOURS or self.max_events > MOST_EVENTS:
+            raise ConfigError(
+                f"series.window_hours must be at most {MOST_HOURS:,}, max_events at most {MOST_EVENTS:,}."
+            )
+        if not 0 <= self.clip[0] < self.clip[1] <= 1:
+            raise ConfigError("series.clip: expected two quantiles, 0 <= low < high <= 1.")
+
+
+# Values that a living patient can have, by code; a value outside is a mistake of the record, not a finding.
+# Fixed before any training, from the distributions of all measurements. Both ends belong to the range.
+# Codes that are not here have none. In PhysioNet 2012 negative numbers stand for "missing", so no range
+# goes below 0.
+
+Range = tuple[float, float]
+
+ABOVE_ZERO: Range = (1e-6, math.inf)  # a pressure of 0 is a line that was off
+NOT_NEGATIVE: Range = (0.0, math.inf)
+
+_PHYSIONET2012: dict[str, Range] = {
+    "Age": NOT_NEGATIVE,
+    "Height": (100.0, 230.0),  # cm
+    "Weight": (20.0, 300.0),  # kg
+    "pH": (6.5, 8.0),
+    "WBC": (0.0, 500.0),  # 10^9/l
+    "Urine": (0.0, 5000.0),  # ml; 0 is real
+    "Temp": (25.0, 45.0),  # degrees Celsius
+    "HR": (10.0, 300.0),  # per minute
+    "RespRate": (1.0, 100.0),  # per minute
+    "Mg": (0.1, 15.0),  # mmol/l
+    **dict.fromkeys(("SysABP", "DiasABP", "MAP", "NISysABP", "NIDiasABP", "NIMAP"), ABOVE_ZERO),
+    **dict.fromkeys(
+        (
+            *("Albumin", "ALP", "ALT", "AST", "Bilirubin", "BUN", "Cholesterol", "Creatinine", "FiO2"),
+            *("GCS", "Glucose", "HCO3", "HCT", "K", "Lactate", "MechVent", "Na", "PaCO2", "PaO2"),
+            *("Platelets", "SaO2", "TroponinI", "TroponinT"),
+        ),
+        NOT_NEGATIVE,
+    ),
+}
+
+RANGES: dict[str, Range] = {f"PHYSIONET2012//{name}": limits for name, limits in _PHYSIONET2012.items()}
+
+
+def range_of(code: str) -> Range:
+    """The range of a code; everything where it has none."""
+    return RANGES.get(code, (-math.inf, math.inf))
+
+
+# Which rows of EVENTS are measurements, static facts and starts of a stay, and when each became known.
+# One definition for fitting, for whole records and for streams. Outcomes are never among them.
+
+ADMISSION = "admission"
+STATIC = "static"
+# Rows that frame a record; a number on one of them is no measurement.
+NOT_MEASURED = ("birth", "static", "admission", "visit_start", "visit_end", "discharge", "death", "outcome")
+NO_START = ("birth", "static", "outcome")  # without an admission, a stay begins with any other timed event
+
+_COLUMNS = ["subject_id", "time", "code", "numeric_value", "unit", "event_type", "available_time"]
+
+
+def frame_of(table: pa.Table) -> pl.DataFrame:
+    """EVENTS with `known`: microseconds since 1970 when a row became known, null for static facts."""
+    frame = pl.from_arrow(table.select(_COLUMNS).replace_schema_metadata())
+    assert isinstance(frame, pl.DataFrame)
+    known = pl.coalesce("available_time", "time").cast(pl.Datetime("us")).dt.epoch("us")
+    return frame.with_columns(known=pl.when(pl.col("time").is_not_null()).then(known))
+
+
+def measurements(frame: pl.DataFrame) -> pl.DataFrame:
+    """Rows with a finite number at a known time, with the `name` of their variable."""
+    unit = pl.col("unit").fill_null("")
+    name = pl.when(unit == "").then("code").otherwise(pl.format("{} [{}]", "code", unit))
+    measured = (
+        pl.col("known").is_not_null()
+        & pl.col("numeric_value").is_finite()
+        & ~pl.col("event_type").is_in(NOT_MEASURED)
+    )
+    return frame.filter(measured).with_columns(name=name)
+
+
+def variable_name(code: str, unit: str | None) -> str:
+    """Name of a variable: its code, and its unit where it has one, since units are never mixed."""
+    return f"{code} [{unit}]" if unit else code
+
+
+def static_facts(frame: pl.DataFrame) -> pl.DataFrame:
+    """Static rows in a fixed order: `subject_id`, `code`, `numeric_value` (null or not a number: none)."""
+    facts = frame.filter((pl.col("event_type") == STATIC) & pl.col("time").is_null())
+    return facts.select("subject_id", "code", "numeric_value").sort("subject_id", "code", "numeric_value")
+
+
+def admissions(frame: pl.DataFrame) -> pl.DataFrame:
+    """Starts of stays: `subject_id`, `known`, ascending."""
+    starts = (pl.col("event_type") == ADMISSION) & pl.col("known").is_not_null()
+    return frame.filter(starts).select("subject_id", "known").sort("subject_id", "known")
+
+
+def first_events(frame: pl.DataFrame) -> pl.DataFrame:
+    """When the first timed event of each subject became known, births and outcomes aside."""
+    timed = pl.col("known").is_not_null() & ~pl.col("event_type").is_in(NO_START)
+    return frame.filter(timed).group_by("subject_id").agg(pl.col("known").min()).sort("subject_id")
+
+
+# The variables of time series and their numbers, learned on train subjects alone.
+# Owns which codes are variables and which facts are static, their ranges, clipping and scaling. Knows
+# neither stays nor time. Travels with the weights as variables.json.
 
 QUANTILES = 65  # numbers kept of each variable's distribution, from its minimum to its maximum
 MOST_VARIABLES = 32_767  # the number of a variable is an int16

@@ -2,16 +2,22 @@
 
 from chartscan.inputs.tokens.attributes import Token
 from chartscan.inputs.tokens.config import SequenceConfig
-from chartscan.inputs.tokens.continuation import Continuation
+from chartscan.inputs.tokens.continuation import Continuation, Grammar, violations
 from chartscan.inputs.tokens.coverage import Coverage, check_coverage, coverage, named, unknown_share
 from chartscan.inputs.tokens.encoded import Cut, Encoded, cut, visible, window, window_index
 from chartscan.inputs.tokens.encoder import Encoder
-from chartscan.inputs.tokens.grammar import Grammar, violations
 from chartscan.inputs.tokens.numeric import NumericBins, UnitBins, fit_bins
 from chartscan.inputs.tokens.order import known_order
 from chartscan.inputs.tokens.pace import Pace, fit_pace
-from chartscan.inputs.tokens.stream import Event, Stream, encoded_from, events_in_known_order
-from chartscan.inputs.tokens.timeline import Origin, Timeline, timelines
+from chartscan.inputs.tokens.timeline import (
+    Event,
+    Origin,
+    Stream,
+    Timeline,
+    encoded_from,
+    events_in_known_order,
+    timelines,
+)
 from chartscan.inputs.tokens.vocabulary import FitScope, Vocabulary, fit_vocabulary, readings, token_rows
 
 __all__ = [

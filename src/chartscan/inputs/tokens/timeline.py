@@ -1,17 +1,27 @@
-"""The exact instants behind a subject's tokens: what a future has to count its times, gaps and ages from."""
+"""The timeline of a record: whole, and event by event."""
 
+from datetime import datetime, timedelta
 from typing import NamedTuple
 
+import msgspec
 import numpy as np
 import polars as pl
 import pyarrow as pa
 
+from chartscan.errors import DataError
+from chartscan.inputs.tokens import specials as S
 from chartscan.inputs.tokens import types as T
+from chartscan.inputs.tokens.attributes import Attributes, Moment, Token, plain
 from chartscan.inputs.tokens.config import SequenceConfig
-from chartscan.inputs.tokens.encoded import Encoded
-from chartscan.inputs.tokens.order import known_order
+from chartscan.inputs.tokens.encoded import DTYPES, Encoded
+from chartscan.inputs.tokens.lookup import TokenLookup
+from chartscan.inputs.tokens.order import ALWAYS, known_order
 from chartscan.inputs.tokens.pace import is_event
+from chartscan.inputs.tokens.visits import Visits, kind_of
 from chartscan.inputs.tokens.vocabulary import token_rows
+from chartscan.schema import EVENT_TYPES, EVENTS
+
+# The exact instants behind a subject's tokens: what a future has to count its times, gaps and ages from.
 
 
 class Origin(NamedTuple):
@@ -58,3 +68,103 @@ def timelines(table: pa.Table, config: SequenceConfig) -> dict[int, Timeline]:
         birth, known = births.get(subject, (None, 0))
         found[subject] = Timeline(birth, known, times[first:end])
     return found
+
+
+# Encoding one subject event by event, as a live record brings them.
+
+_EPOCH = datetime(1970, 1, 1)
+
+
+class Event(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One row of EVENTS without its subject; times are UTC without a zone."""
+
+    code: str
+    event_type: str
+    time: datetime | None = None
+    available_time: datetime | None = None
+    numeric_value: float | None = None
+    text_value: str | None = None
+    unit: str | None = None
+    comparator: str | None = None
+    encounter_id: str | None = None
+
+
+def events_in_known_order(table: pa.Table) -> list[Event]:
+    """The EVENTS of one subject as records, in the order in which a stream must be given them."""
+    columns = [name for name in EVENTS.names if name in Event.__struct_fields__]
+    return [Event(**row) for row in known_order(table).select(columns).iter_rows(named=True)]
+
+
+def encoded_from(tokens: list[Token]) -> Encoded:
+    """Tokens that a stream gave, as arrays."""
+    columns = zip(*tokens, strict=True)
+    typed = [np.array(column) for column in columns]
+    typed[-1] = typed[-1].view("datetime64[us]")
+    return Encoded(*(c.astype(dtype) for c, dtype in zip(typed, DTYPES.values(), strict=True)))
+
+
+class Stream:
+    """The tokens of one subject so far. [CLS] comes with the first event."""
+
+    def __init__(self, lookup: TokenLookup, config: SequenceConfig):
+        self._lookup = lookup
+        self._config = config
+        self._visits = Visits(config)
+        self._attributes = Attributes(config)
+        self._pushed: int | None = None  # when the last event became known
+        self._last: Moment | None = None
+
+    def push(self, event: Event) -> list[Token]:
+        """The tokens that `event` adds; none for a birth or an outcome, nor for a death without a time.
+
+        Events come in the order in which they became known, static facts first (`events_in_known_order`);
+        DataError otherwise, since tokens already given cannot change.
+        """
+        if event.event_type not in EVENT_TYPES:
+            raise DataError(f"event_type: expected one of {', '.join(EVENT_TYPES)}.")
+        time, known = _instants(event)
+        if self._pushed is not None and known < self._pushed:
+            raise DataError("An event became known before one already pushed; push events in known order.")
+        tokens = [] if self._pushed is not None else [plain(S.CLS, T.CLS, ALWAYS)]
+        self._pushed = known
+        if event.event_type == "birth":
+            if self._attributes.birth is None:
+                self._attributes.birth = time
+        elif event.event_type in T.NO_TOKENS:
+            pass
+        elif time is not None:
+            tokens += self._timed(event, self._attributes.moment(time, known))
+        elif self._config.static_tokens and event.event_type != "death":  # undated: as in token_rows
+            tokens.append(plain(self._code(event), T.STATIC, ALWAYS))
+        return tokens
+
+    def _timed(self, event: Event, now: Moment) -> list[Token]:
+        """The tokens of an event that has a time."""
+        quiet = now.known - self._last.known if self._last else 0
+        kind = kind_of(event.event_type)
+        edge = self._visits.step(kind, now.time, now.known, quiet, event.encounter_id)
+        tokens = []
+        if edge.closes and self._last:
+            tokens += self._attributes.visit_end(self._last, now.known)
+        if edge.interval:
+            tokens.append(plain(edge.interval, T.INTERVAL, now.known))
+        if edge.opens:
+            tokens.append(self._attributes.visit_start(now))
+        type_ = T.TYPE_OF_EVENT[event.event_type]
+        tokens.append(self._attributes.event(self._code(event), type_, now))
+        self._last = now
+        return tokens + self._attributes.visit_end(now, now.known) if edge.ends else tokens
+
+    def _code(self, event: Event) -> int:
+        return self._lookup.id(event.code, event.numeric_value, event.unit, event.text_value)
+
+
+def _instants(event: Event) -> tuple[int | None, int]:
+    """When the event happened (None: static) and became known, in microseconds."""
+    if event.time is None:
+        return None, ALWAYS
+    return _microseconds(event.time), _microseconds(event.available_time or event.time)
+
+
+def _microseconds(time: datetime) -> int:
+    return (time - _EPOCH) // timedelta(microseconds=1)

@@ -1,16 +1,24 @@
-"""Where visits begin and end, event by event, from what is known so far and nothing later.
+"""Visits of a record, and the layout of their tokens."""
 
-Overlapping encounters form one visit, from the first start to the last end. Events outside encounters (late
-results, records without encounters) form implicit visits, closed when the next event tells that they are
-over: no news for `implicit_gap_hours`, or the start of an encounter. An encounter whose end never comes is
-given up after `stale_visit_days` without news.
-"""
-
+from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
+import polars as pl
+
+from chartscan.inputs.tokens import specials as S
+from chartscan.inputs.tokens import types as T
 from chartscan.inputs.tokens.config import SequenceConfig
+from chartscan.inputs.tokens.order import ALWAYS
 from chartscan.inputs.tokens.specials import interval_token
 from chartscan.inputs.tokens.time import DAY_US, HOUR_US
+from chartscan.schema import EVENT_TYPES
+
+# Where visits begin and end, event by event, from what is known so far and nothing later.
+# Overlapping encounters form one visit, from the first start to the last end. Events outside encounters
+# (late results, records without encounters) form implicit visits, closed when the next event tells that
+# they are over: no news for `implicit_gap_hours`, or the start of an encounter. An encounter whose end
+# never comes is given up after `stale_visit_days` without news.
 
 ORDINARY, OPENER, CLOSER = 0, 1, 2
 
@@ -78,3 +86,127 @@ class Visits:
                 del self._open[encounter]
             return not self._open
         return False
+
+
+# Where every token of a shard goes: events in known order with the structural tokens around them.
+# A subject is [CLS], then for each event (closing [VE] [REG]) (interval) ([VS]) event (ending [VE] [REG]).
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The events of a shard that become tokens, in known order; shape (events,)."""
+
+    subject: np.ndarray  # index of the subject in the shard
+    time: np.ndarray  # int64 microseconds; 0 for static facts
+    known: np.ndarray  # int64 microseconds; ALWAYS for static facts
+    types: np.ndarray  # uint8, sequences.types
+    kind: np.ndarray  # opener, closer or ordinary
+    timed: np.ndarray  # bool, false for static facts
+    first: np.ndarray  # bool, the first timed event of its subject
+    encounter: pl.Series
+
+
+@dataclass(frozen=True)
+class Edges:
+    """The boundaries around each event, as in visits.Boundaries; shape (events,)."""
+
+    closes: np.ndarray
+    interval: np.ndarray
+    opens: np.ndarray
+    ends: np.ndarray
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Tokens of the shard, subject after subject; shape (tokens,) but for `bounds` (subjects + 1,)."""
+
+    bounds: np.ndarray  # first token of each subject
+    subject: np.ndarray  # index of the subject
+    codes: np.ndarray  # ids of structural tokens; elsewhere those of the events
+    types: np.ndarray
+    source: np.ndarray  # the event whose time and visit the token has; -1 for [CLS]
+    known: np.ndarray  # int64 microseconds
+
+
+def rows_of(events: pl.DataFrame, ids: np.ndarray) -> Rows:
+    """The columns of `events` (known order) that the layout needs; `ids` are all subjects of the shard."""
+    subject = np.searchsorted(ids, events["subject_id"].to_numpy())
+    timed = events["time"].is_not_null().to_numpy()
+    types = np.where(timed, T.TYPE_OF_RANK[events["event_rank"].to_numpy()], T.STATIC)
+    kinds = np.array([kind_of(name) for name in EVENT_TYPES], dtype=np.int8)
+    first = timed.copy()
+    first[1:] &= (subject[1:] != subject[:-1]) | ~timed[:-1]
+    return Rows(
+        subject=subject,
+        time=events["time"].dt.epoch("us").fill_null(0).to_numpy(),
+        known=events["known"].to_numpy(),
+        types=types,
+        kind=kinds[events["event_rank"].to_numpy()],
+        timed=timed,
+        first=first,
+        encounter=events["encounter_id"],
+    )
+
+
+def edges(rows: Rows, config: SequenceConfig) -> Edges:
+    """Boundaries of all visits: `Visits` stepped through the events where a boundary is possible.
+
+    Elsewhere (no encounter starts or ends, none just ended, no long silence) nothing can change.
+    """
+    n = len(rows.time)
+    quiet = np.zeros(n, dtype=np.int64)
+    quiet[1:] = np.where(rows.first[1:], 0, rows.known[1:] - rows.known[:-1])
+    after = np.zeros(n, dtype=bool)
+    after[1:] = rows.kind[:-1] != 0
+    shortest = min(config.implicit_gap_hours * HOUR_US, config.stale_visit_days * DAY_US)
+    index = np.flatnonzero(rows.timed & (rows.first | (rows.kind != 0) | after | (quiet > shortest)))
+    columns = [c[index].tolist() for c in (rows.first, rows.kind, rows.time, rows.known, quiet)]
+    found = []
+    visits = Visits(config)
+    for first, kind, time, known, silence, encounter in zip(
+        *columns, rows.encounter.gather(index).to_list(), strict=True
+    ):
+        if first:
+            visits = Visits(config)
+        found.append(visits.step(kind, time, known, silence, encounter))
+    full = np.zeros((n, 4), dtype=np.int32)
+    full[index] = np.array(found, dtype=np.int32).reshape(-1, 4)
+    return Edges(full[:, 0] > 0, full[:, 1], full[:, 2] > 0, full[:, 3] > 0)
+
+
+def lay_out(rows: Rows, edge: Edges, codes: np.ndarray, subjects: int) -> Layout:
+    """Every token in its place. `codes` are the ids of the events, `subjects` how many the shard has."""
+    has_interval = edge.interval > 0
+    sizes = 1 + 2 * edge.closes + has_interval + edge.opens + 2 * edge.ends
+    per_subject = 1 + np.bincount(rows.subject, weights=sizes, minlength=subjects).astype(np.int64)
+    bounds = np.concatenate([[0], np.cumsum(per_subject)])
+    first = np.cumsum(sizes) - sizes + rows.subject + 1  # the first token that each event brings
+    event = first + 2 * edge.closes + has_interval + edge.opens
+    out_codes = np.full(bounds[-1], S.CLS, dtype=np.int32)
+    out_types = np.full(bounds[-1], T.CLS, dtype=np.uint8)
+    source = np.full(bounds[-1], -1, dtype=np.int64)
+    known = np.full(bounds[-1], ALWAYS, dtype=np.int64)
+
+    def put(where: np.ndarray, position: np.ndarray, code, type_, shift: int = 0) -> None:
+        at, index = position[where], np.flatnonzero(where)
+        out_codes[at] = code
+        out_types[at] = type_
+        source[at] = index + shift
+        known[at] = rows.known[index]
+
+    put(np.ones(len(event), dtype=bool), event, codes, rows.types)
+    put(edge.opens, event - 1, S.VS, T.VS)
+    put(has_interval, event - edge.opens - 1, edge.interval[has_interval], T.INTERVAL)
+    put(edge.closes, first, S.VE, T.VE, shift=-1)
+    put(edge.closes, first + 1, S.REG, T.REG, shift=-1)
+    put(edge.ends, event + 1, S.VE, T.VE)
+    put(edge.ends, event + 2, S.REG, T.REG)
+    subject = np.repeat(np.arange(subjects), per_subject)
+    return Layout(bounds, subject, out_codes, out_types, source, known)
+
+
+def visit_numbers(rows: Rows, edge: Edges) -> np.ndarray:
+    """Number of the visit each event belongs to, from 1; 0 for static facts."""
+    opened = np.cumsum(edge.opens)
+    start = np.searchsorted(rows.subject, rows.subject)  # the first event of the same subject
+    return opened - np.concatenate([[0], opened])[start]

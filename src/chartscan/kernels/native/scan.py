@@ -10,9 +10,8 @@ import torch
 from torch import Tensor
 
 from chartscan.kernels.native import checks
-from chartscan.kernels.native.checks import pointer, strided
+from chartscan.kernels.native.checks import pointer, reads, strided
 from chartscan.kernels.native.library import library
-from chartscan.kernels.native.reads import reads
 
 CHECKPOINT_STEPS, CHECKPOINT_CHANNELS = 32, 16  # as in src/arguments.h
 

@@ -14,9 +14,7 @@ from chartscan.artifact import TabularArtifact
 from chartscan.errors import DataError, check_settings
 from chartscan.find import find
 from chartscan.inputs.tokens import Encoded, Encoder, SequenceConfig, Vocabulary
-from chartscan.learn.fitting.calibration import fit_calibration
-from chartscan.learn.fitting.few import enough, limited
-from chartscan.learn.fitting.scores import scores
+from chartscan.learn.fitting.calibration import enough, fit_calibration, limited, scores
 from chartscan.learn.fitting.tokens import coverage_table, fit_tokens
 from chartscan.predict import encode, logit, token_features
 from chartscan.runs.job import Job

@@ -1,9 +1,6 @@
-"""An ensemble of recipes as one artifact: members trained one by one, blended by how they do on unseen rows.
+"""Weights of an ensemble's members: non-negative logistic stacking of their log odds.
 
-With `folds` the subjects of train and tuning are pooled and cut: each member is taught by all folds but one,
-which tunes it, so that every subject gets an answer from members that it did not teach (though it may have
-chosen their weights, where a recipe keeps the best). Without, every member is taught by train, and tuning
-decides the blend. Held-out subjects are not touched.
+Stacked generalisation (Wolpert 1992; non-negative after Breiman 1996, Machine Learning 24:49).
 """
 
 from collections.abc import Mapping
@@ -14,15 +11,14 @@ from typing import Any, ClassVar, Literal
 import msgspec
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
+from scipy.optimize import minimize
 
 from chartscan import artifact
 from chartscan.artifact import EnsembleArtifact
 from chartscan.errors import DataError, check_settings
 from chartscan.learn.ensembles.members import Member, Training, job_of, pooled_labels, trained, trainings
-from chartscan.learn.ensembles.stacking import Blend, equal, stacked
-from chartscan.learn.fitting.calibration import fit_calibration
-from chartscan.learn.fitting.few import enough
-from chartscan.learn.fitting.scores import scores
+from chartscan.learn.fitting.calibration import enough, fit_calibration, scores
 from chartscan.predict import log_odds
 from chartscan.runs.job import Job
 from chartscan.runs.record import run_record
@@ -31,6 +27,65 @@ from chartscan.runs.work import finished
 from chartscan.schema import TUNING
 
 __all__ = ["EnsembleRecipe", "Member"]
+
+RIDGE = 1e-6  # on the mean log loss: members that say the same share their weight evenly
+
+
+@dataclass(frozen=True)
+class Blend:
+    """Log odds = intercept + members' log odds @ weights."""
+
+    weights: NDArray[np.float64]  # (M,), none negative
+    intercept: float = 0.0
+
+    def log_odds(self, members: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Blended log odds (n,) of the members' (n, M)."""
+        return self.intercept + members @ self.weights
+
+
+def equal(members: int) -> Blend:
+    """The mean of the members' log odds."""
+    return Blend(np.full(members, 1 / members))
+
+
+def stacked(log_odds: NDArray[np.float64], labels: NDArray[np.bool_]) -> Blend:
+    """The blend of least log loss on rows (n, M) that taught no member.
+
+    Where every weight would be 0 (no member knows anything about these rows) all count the same.
+    """
+    members = log_odds.shape[1]
+    start = np.append(equal(members).weights, 0.0)
+    bounds = [(0.0, None)] * members + [(None, None)]
+    found = minimize(
+        _loss,
+        start,
+        (log_odds, labels.astype(np.float64)),
+        method="L-BFGS-B",
+        jac=True,
+        bounds=bounds,
+        options={"ftol": 1e-15, "gtol": 1e-9, "maxiter": 10_000},
+    )
+    weights = np.asarray(found.x[:-1], np.float64)
+    return Blend(weights, float(found.x[-1])) if weights.any() else equal(members)
+
+
+def _loss(
+    x: NDArray[np.float64], log_odds: NDArray[np.float64], labels: NDArray[np.float64]
+) -> tuple[float, NDArray[np.float64]]:
+    """Mean log loss with the ridge, and its gradient, of weights and intercept `x` (M + 1,)."""
+    weights = x[:-1]
+    z = log_odds @ weights + x[-1]
+    residual = np.exp(-np.logaddexp(0.0, -z)) - labels
+    loss = np.mean(np.logaddexp(0.0, z) - labels * z) + RIDGE * weights @ weights
+    gradient = np.append(log_odds.T @ residual / len(labels) + 2 * RIDGE * weights, residual.mean())
+    return float(loss), gradient
+
+
+# An ensemble of recipes as one artifact: members trained one by one, blended by how they do on unseen rows.
+# With `folds` the subjects of train and tuning are pooled and cut: each member is taught by all folds but
+# one, which tunes it, so that every subject gets an answer from members that it did not teach (though it
+# may have chosen their weights, where a recipe keeps the best). Without, every member is taught by train,
+# and tuning decides the blend. Held-out subjects are not touched.
 
 
 class EnsembleRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

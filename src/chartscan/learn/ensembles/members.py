@@ -1,10 +1,7 @@
-"""The members of an ensemble: which there are, whom each is taught by, and training those not yet finished.
-
-A finished member stays in the working folder of the ensemble, so that an interrupted one goes on from there.
-"""
+"""The members of an ensemble, who teaches each, and training those not yet finished."""
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,12 +12,44 @@ import pyarrow as pa
 
 from chartscan import artifact
 from chartscan.errors import ConfigError
-from chartscan.learn.ensembles.folds import strata, stratified_folds
-from chartscan.learn.fitting.few import limited
+from chartscan.learn.fitting.calibration import limited
 from chartscan.notes import Notes
 from chartscan.runs import work
 from chartscan.runs.job import Job
 from chartscan.schema import HELD_OUT, TRAIN, TUNING
+
+# Subjects cut into folds of like outcomes: who is left out of which member of a cross-fitted ensemble.
+
+
+def strata(subject_ids: np.ndarray, labels: Iterable[pa.Table]) -> np.ndarray:
+    """A number for each subject (n,), equal where for every task both are unlabelled, negative or positive.
+
+    A subject with several labels of a task is positive where any of them is.
+    """
+    found = np.zeros(len(subject_ids), np.int64)
+    for table in labels:
+        ids = table["subject_id"].to_numpy()
+        positive = ids[table["boolean_value"].to_numpy(zero_copy_only=False).astype(bool)]
+        found = 3 * found + np.isin(subject_ids, ids) + np.isin(subject_ids, positive)
+    return found
+
+
+def stratified_folds(subject_ids: np.ndarray, strata: np.ndarray, folds: int, seed: int) -> list[np.ndarray]:
+    """The subjects as `folds` disjoint, sorted lists; sizes, and each stratum's share, differ by at most one.
+
+    Decided by the sorted ids, their strata and the seed, not by any order in which they come.
+    """
+    order = np.argsort(subject_ids, kind="stable")
+    ids, groups = subject_ids[order], strata[order]
+    random = np.random.default_rng([seed, folds])
+    shuffled = random.permutation(len(ids))
+    dealt = shuffled[np.argsort(groups[shuffled], kind="stable")]  # stratum by stratum, like cards
+    return [np.sort(ids[dealt[place::folds]]) for place in range(folds)]
+
+
+# The members of an ensemble: which there are, whom each is taught by, and training those not yet finished.
+# A finished member stays in the working folder of the ensemble, so that an interrupted one goes on from
+# there.
 
 FOLDER = "members"
 SEEDS_APART = 1000  # between the seeds of members of ensembles whose own seeds follow each other

@@ -1,14 +1,90 @@
-"""Calibration and decision thresholds, fitted on tuning samples: what `predict` applies to raw log odds."""
+"""Calibration and scores on tuning subjects, and what too few labels allow."""
 
+import zlib
 from collections.abc import Sequence
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from chartscan.artifact import Calibration
 from chartscan.evaluation import apply_platt, fit_platt
-from chartscan.learn.fitting.few import LEAST_EVENTS, enough
+from chartscan.metrics.auroc import auroc
+from chartscan.metrics.average_precision import average_precision
 from chartscan.metrics.f1 import best_f1_threshold
-from chartscan.notes import Notes
+from chartscan.notes import Note, Notes
+from chartscan.runs.job import Job
+from chartscan.schema import TRAIN
+
+# Few labels: which ones, the same for every model; and when there are too few to choose or calibrate by.
+
+LEAST_EVENTS = 10  # of either class
+FEW_EVENTS = 20  # of either class among train labels: below, what a model learns is mostly chance
+TUNING_SHARE = 4  # a tuning label for every so many train labels
+
+
+def limited(labels: pa.Table, task: str, split: str, limit: int | None, seed: int) -> pa.Table:
+    """At most `limit` rows of the train split, and a quarter as many of any other, but one at least.
+
+    Drawn by task and seed.
+    """
+    if limit is None:
+        return labels
+    most = limit if split == TRAIN else max(1, limit // TUNING_SHARE)
+    random = np.random.default_rng([seed, zlib.crc32(task.encode())])
+    return labels.take(np.sort(random.permutation(labels.num_rows)[:most]))
+
+
+def few_train_events(job: Job, limit: int | None, seed: int) -> list[Note]:
+    """A note on each task with fewer than FEW_EVENTS train labels of either class."""
+    found = []
+    for task in job.tasks:
+        labels = limited(job.labels_of(task, TRAIN), task, TRAIN, limit, seed)
+        positives = int(pc.sum(labels["boolean_value"]).as_py() or 0)
+        rarer, word = min((positives, "events"), (labels.num_rows - positives, "non-events"))
+        if rarer < FEW_EVENTS:
+            text = (
+                f"{rarer:,} {word} among {labels.num_rows:,} train labels. Fewer than {FEW_EVENTS} teach a "
+                "model little. Label more subjects, or longer follow-up."
+            )
+            found.append(Note("few_train_events", text, task))
+    return found
+
+
+def enough(answers: np.ndarray) -> bool:
+    """Whether there are LEAST_EVENTS answers of either class."""
+    positives = int(np.sum(answers > 0.5))
+    return min(positives, len(answers) - positives) >= LEAST_EVENTS
+
+
+# How good log odds are on tuning labels: what decides which weights a training keeps.
+
+DIRECTIONS = {"loss": "min", "auroc": "max", "average_precision": "max"}  # which way each is better
+
+
+def scores(labels: np.ndarray, log_odds: np.ndarray) -> dict[str, float]:
+    """Mean log loss, AUROC and average precision of one task's rows; what is not defined is left out."""
+    y = np.asarray(labels, bool)
+    if not len(y):
+        return {}
+    loss = float(np.mean(np.logaddexp(0, log_odds) - y * log_odds))
+    ranks = {"auroc": auroc(y, log_odds), "average_precision": average_precision(y, log_odds)}
+    return {"loss": loss} | {name: value for name, value in ranks.items() if np.isfinite(value)}
+
+
+def mean_scores(answers: np.ndarray, log_odds: np.ndarray) -> dict[str, float]:
+    """The mean over tasks of each score, of answers and log odds (n, T); unknown answers are NaN.
+
+    The loss weighs every answer the same, whatever its task. A score that no task defines is NaN.
+    """
+    known = ~np.isnan(answers)
+    tasks = [scores(y[k] > 0.5, z[k]) for y, z, k in zip(answers.T, log_odds.T, known.T, strict=True)]
+    ranks = {name: [task[name] for task in tasks if name in task] for name in DIRECTIONS if name != "loss"}
+    loss = scores(answers[known] > 0.5, log_odds[known]).get("loss", np.nan)
+    return {"loss": loss} | {name: float(np.mean(v)) if v else np.nan for name, v in ranks.items()}
+
+
+# Calibration and decision thresholds, fitted on tuning samples: what `predict` applies to raw log odds.
 
 
 def fit_calibration(

@@ -11,7 +11,7 @@ import pyarrow as pa
 from chartscan.errors import DataError
 from chartscan.inputs.hourly import SeriesConfig, Stay, Variables, stays
 from chartscan.inputs.tokens import Coverage, unknown_share
-from chartscan.learn.fitting.few import limited
+from chartscan.learn.fitting.calibration import limited
 from chartscan.predict import series_coverage
 from chartscan.predict.tokens import summed
 from chartscan.runs.job import Job

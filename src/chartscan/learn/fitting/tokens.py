@@ -1,6 +1,9 @@
-"""Vocabulary, bins and tokens of a dataset: what sequence models and the trees on counts both start from."""
+"""Tokens of a run's subjects: fitted, stored, and what the context cuts off."""
 
+from collections.abc import Sequence
 from typing import Any
+
+import numpy as np
 
 from chartscan.inputs.batches import TokenStore
 from chartscan.inputs.tokens import (
@@ -15,8 +18,25 @@ from chartscan.inputs.tokens import (
     fit_vocabulary,
     unknown_share,
 )
+from chartscan.notes import Note
+from chartscan.predict import cut_note
 from chartscan.runs.job import Job
 from chartscan.schema import HELD_OUT, TRAIN, TUNING
+
+# Train histories that are longer than what a network sees at once.
+
+
+def cut_notes(tasks: Sequence[str], task_of: np.ndarray, cut: np.ndarray) -> list[Note]:
+    """A note on each task with train histories that are `cut` (S,); `task_of` (S,) is their task."""
+    found = []
+    for index, task in enumerate(tasks):
+        rows = cut[task_of == index]
+        if rows.any():
+            found.append(cut_note(task, int(rows.sum()), len(rows), "train histories"))
+    return found
+
+
+# Vocabulary, bins and tokens of a dataset: what sequence models and the trees on counts both start from.
 
 OTHER = "other"
 

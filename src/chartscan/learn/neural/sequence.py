@@ -31,22 +31,31 @@ from chartscan.inputs.batches import (
 from chartscan.inputs.tokens import Encoder, SequenceConfig, fit_pace
 from chartscan.kernels import described
 from chartscan.learn.fitting.calibration import fit_calibration
-from chartscan.learn.fitting.histories import cut_notes
-from chartscan.learn.fitting.tokens import coverage_table, fit_tokens, token_store
-from chartscan.learn.neural.epochs import Epochs
-from chartscan.learn.neural.pretraining import Body, check_model, new_body, objective_of
-from chartscan.learn.neural.probing import Known, fit_probe, known_of
-from chartscan.learn.neural.prompting import Tuned, head_of, learnable, one_a_task, samples_of_split
-from chartscan.learn.neural.start import for_any_machine, starting_point
-from chartscan.learn.neural.trainee import Trainee, logits_of, loss_of, mean_loss
+from chartscan.learn.fitting.tokens import coverage_table, cut_notes, fit_tokens, token_store
+from chartscan.learn.neural.epochs import Epochs, Trainee, logits_of, loss_of, mean_loss
+from chartscan.learn.neural.prompting import (
+    Known,
+    Tuned,
+    fit_probe,
+    head_of,
+    known_of,
+    learnable,
+    one_a_task,
+    samples_of_split,
+)
+from chartscan.learn.neural.start import (
+    Body,
+    check_model,
+    for_any_machine,
+    new_body,
+    objective_of,
+    starting_point,
+)
 from chartscan.objectives.probe import Probe
-from chartscan.runs.curves import loss_curves
-from chartscan.runs.epoch_seconds import seconds_per_epoch
 from chartscan.runs.job import Job
-from chartscan.runs.phase import phase_folder, run_phase
-from chartscan.runs.record import run_record
+from chartscan.runs.record import loss_curves, run_record, seconds_per_epoch
 from chartscan.runs.seen import seen_record
-from chartscan.runs.work import finished
+from chartscan.runs.work import finished, phase_folder, run_phase
 from chartscan.schema import TRAIN, TUNING
 from chartscan.training import FitResult, TrainConfig
 

@@ -22,23 +22,18 @@ from chartscan.heap import keep_freed_memory
 from chartscan.inputs.batches.series import SeriesStore
 from chartscan.inputs.hourly import SeriesConfig, Stay
 from chartscan.kernels import described
-from chartscan.learn.fitting.calibration import fit_calibration
-from chartscan.learn.fitting.histories import cut_notes
-from chartscan.learn.fitting.scores import DIRECTIONS, mean_scores
+from chartscan.learn.fitting.calibration import DIRECTIONS, fit_calibration, mean_scores
 from chartscan.learn.fitting.stays import Questions, fit_variables, questions_of, stays_of
-from chartscan.learn.neural.series_epochs import Answered, Forecasts
+from chartscan.learn.fitting.tokens import cut_notes
+from chartscan.learn.neural.epochs import Answered, Forecasts, Trainee, logits_of, mean_loss
 from chartscan.learn.neural.start import for_any_machine
 from chartscan.learn.neural.teacher import Teacher, mixed, teacher_probabilities, teacher_record
-from chartscan.learn.neural.trainee import Trainee, logits_of, mean_loss
 from chartscan.objectives.masked_forecast import MaskedForecast
 from chartscan.predict import summary_features
-from chartscan.runs.curves import loss_curves
-from chartscan.runs.epoch_seconds import seconds_per_epoch
 from chartscan.runs.job import Job
-from chartscan.runs.phase import phase_folder, run_phase
-from chartscan.runs.record import run_record
+from chartscan.runs.record import loss_curves, run_record, seconds_per_epoch
 from chartscan.runs.seen import seen_record
-from chartscan.runs.work import finished
+from chartscan.runs.work import finished, phase_folder, run_phase
 from chartscan.schema import TRAIN, TUNING
 from chartscan.training import Batches, Evaluation, FitResult, TrainConfig
 

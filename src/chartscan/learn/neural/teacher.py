@@ -16,8 +16,8 @@ import pyarrow as pa
 from chartscan import files
 from chartscan.errors import check_settings
 from chartscan.learn.baselines.summary import TREES
-from chartscan.learn.ensembles.folds import strata, stratified_folds
-from chartscan.learn.fitting.scores import scores
+from chartscan.learn.ensembles.members import strata, stratified_folds
+from chartscan.learn.fitting.calibration import scores
 from chartscan.learn.fitting.stays import Questions
 from chartscan.predict import logit
 from chartscan.runs.job import Job

@@ -29,13 +29,13 @@ from chartscan.vocabulary.code_groups import (
     is_code,
     is_understood,
 )
-from chartscan.vocabulary.spelling import plain_system
 from chartscan.vocabulary.systems import (
     KNOWN,
     code_of,
     icd_version,
     is_diagnosis_system,
     name_of_system,
+    plain_system,
     system_name,
 )
 

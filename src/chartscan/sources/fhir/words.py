@@ -12,15 +12,8 @@ from chartscan.site import Vocabulary
 from chartscan.sources.fhir.remember import remember
 from chartscan.sources.fhir.resources import KNOWN, Coding, Concept, Disposition, Status, WrittenClass
 from chartscan.store.recognition import How, Recognition
-from chartscan.vocabulary import (
-    classes,
-    diagnosis_statuses,
-    discharge_codes,
-    dispositions,
-    priorities,
-    sexes,
-)
-from chartscan.vocabulary.spelling import last_part, plain_system
+from chartscan.vocabulary import classes, diagnosis_statuses, dispositions, priorities, sexes
+from chartscan.vocabulary.systems import last_part, plain_system
 
 UNRECOGNISED = "UNRECOGNISED"
 NO_CLASS, NOT_SAID = "UNKNOWN", "UNKNOWN"
@@ -178,7 +171,7 @@ class Words:
         meaning = self._dispositions.find(word, system)
         if meaning:
             return Reading(dispositions.OF_MEANING.get(meaning, meaning), "mapped", word, system, text)
-        name = None if text else discharge_codes.name_of_code(word, system)
+        name = None if text else dispositions.name_of_code(word, system)
         name = name or dispositions.name_of_text(word)
         if name:
             return Reading(name, "recognised", word, system, text)

@@ -10,7 +10,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 from chartscan.errors import DataError
-from chartscan.sources.physionet2012.config import Config
 from chartscan.sources.physionet2012.folder import (
     ARCHIVE,
     EMPTY,
@@ -22,7 +21,7 @@ from chartscan.sources.physionet2012.folder import (
 )
 from chartscan.sources.physionet2012.members import OTHER, OUTCOMES, Member, members
 from chartscan.sources.physionet2012.outcomes import DEATH, OutcomeBook, columns_of
-from chartscan.sources.physionet2012.parameters import RECORD_ID
+from chartscan.sources.physionet2012.parameters import RECORD_ID, Config
 from chartscan.sources.physionet2012.reader import Reader
 from chartscan.sources.physionet2012.splits import parsed_splits, split_table
 from chartscan.store.config import DaysAfterLastEvent

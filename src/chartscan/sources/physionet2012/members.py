@@ -20,7 +20,6 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from chartscan.errors import DataError
-from chartscan.sources.physionet2012.config import Config
 from chartscan.sources.physionet2012.folder import (
     ARCHIVE,
     BOM,
@@ -37,6 +36,7 @@ from chartscan.sources.physionet2012.folder import (
     judged,
     plain_text,
 )
+from chartscan.sources.physionet2012.parameters import Config
 from chartscan.sources.physionet2012.splits import set_name
 
 RECORD, OUTCOMES, OTHER = "record", "outcomes", "other"

@@ -1,13 +1,54 @@
-"""The 41 parameters of the challenge: what each is, its unit, and what kind of event it becomes.
+"""The settings of the source, and the parameters of PhysioNet 2012: names, units and limits."""
 
-Names, meanings and units are those of the challenge's own page (physionet.org/content/challenge-2012).
-"""
-
+from datetime import datetime
 from typing import NamedTuple
 
+import msgspec
 import numpy as np
 
+from chartscan.sources.physionet2012.splits import parsed_splits
 from chartscan.vocabulary.limits import ANYTHING, LIMITS
+
+# What may be said about the sets of the challenge: when they begin, and how they are split.
+
+MOST_MB = 1 << 16
+
+
+class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Settings of the PhysioNet/CinC Challenge 2012 source."""
+
+    # Times in the files are hours and minutes since admission; this is the moment of every admission (UTC).
+    time_zero: str = "2012-01-01T00:00:00"
+    # Which sets, or shares of them, are for what: "train=a:0.8,tuning=a:0.2,held_out=b"; None: the store's
+    # random shares of everything.
+    splits: str | None = None
+    batch_mb: int = 8  # text parsed at once
+    record_limit_mb: int = 16  # a record file is some kilobytes
+    archive_limit_mb: int = 1024  # of an archive when unpacked; it is held in memory
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot work; msgspec turns ValueError into its own validation error."""
+        if _moment(self.time_zero) is None:
+            raise ValueError(
+                "time_zero: expected a moment in UTC without an offset, such as 2012-01-01T00:00"
+            )
+        if self.splits is not None:
+            parsed_splits(self.splits)
+        limits = self.batch_mb, self.record_limit_mb, self.archive_limit_mb
+        if not all(1 <= limit <= MOST_MB for limit in limits):
+            raise ValueError(f"batch_mb, record_limit_mb and archive_limit_mb lie between 1 and {MOST_MB}")
+
+
+def _moment(text: str) -> datetime | None:
+    try:
+        time = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return time if time.tzinfo is None else None
+
+
+# The 41 parameters of the challenge: what each is, its unit, and what kind of event it becomes.
+# Names, meanings and units are those of the challenge's own page (physionet.org/content/challenge-2012).
 
 PREFIX = "PHYSIONET2012"
 RECORD_ID = "RecordID"

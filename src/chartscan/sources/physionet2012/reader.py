@@ -13,7 +13,6 @@ import pyarrow as pa
 from chartscan.errors import DataError
 from chartscan.schema import EVENTS, TIME
 from chartscan.sources.physionet2012 import lines as L
-from chartscan.sources.physionet2012.config import Config
 from chartscan.sources.physionet2012.members import Member
 from chartscan.sources.physionet2012.parameters import (
     ADMISSION,
@@ -22,6 +21,7 @@ from chartscan.sources.physionet2012.parameters import (
     NAMES,
     OUTCOMES,
     PREFIX,
+    Config,
     descriptions,
 )
 from chartscan.store.accounting import Accounting

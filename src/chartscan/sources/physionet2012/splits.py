@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from chartscan.errors import ConfigError
 from chartscan.schema import HELD_OUT, SPLITS, TRAIN, TUNING
-from chartscan.store.splits import assign_split
+from chartscan.store.subjects import assign_split
 
 NAMES = (TRAIN, TUNING, HELD_OUT)
 EVERYTHING = ""  # stands for all sets
