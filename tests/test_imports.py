@@ -32,7 +32,7 @@ ALLOWED = {
     "kernels": set(),
     "tabular": {"files"},
     "sources": {"notes", "schema", "store", "vocabulary", "site"},
-    "simulate": {"schema", "files"},
+    "simulator": {"schema", "files"},
     "store": {"notes", "schema", "files", "lock", "site_key"},
     "cohort": {"notes", "schema", "parquet_files", "task_files", "meds_columns", "vocabulary", "site"},
     "tasks": {"schema", "cohort", "vocabulary"},
@@ -46,7 +46,7 @@ ALLOWED = {
     "objectives": {"batch", "layers", "kernels"},
     "training": {"notes", "batch", "files", "lock", "kernels"},
     "artifact": {"batch", "inputs.tokens", "inputs.hourly", "files", "models", "objectives", "tabular"},
-    "predict": {
+    "prediction": {
         "notes",
         "schema",
         "artifact",
@@ -62,36 +62,36 @@ ALLOWED = {
     },
     "generate": {
         *("notes", "schema", "heap", "batch", "store", "cohort"),
-        *("inputs.tokens", "inputs.batches", "artifact", "predict", "runs"),
+        *("inputs.tokens", "inputs.batches", "artifact", "prediction", "runs"),
     },
     "evaluation": {
         *("notes", "schema", "metrics", "files", "parquet_files", "task_files", "meds_columns"),
-        *("store", "site_key", "simulate"),
+        *("store", "site_key", "simulator"),
     },
     "interpret": {
-        *("batch", "schema", "layers", "kernels", "console", "metrics", "store", "cohort", "simulate"),
+        *("batch", "schema", "layers", "kernels", "console", "metrics", "store", "cohort", "simulator"),
         *("inputs.tokens", "inputs.hourly", "inputs.batches", "artifact", "generate", "runs"),
     },
     "learn": set(),
     "learn.fitting": {
-        *("notes", "schema", "metrics", "evaluation", "artifact", "predict", "runs"),
+        *("notes", "schema", "metrics", "evaluation", "artifact", "prediction", "runs"),
         *("inputs.tokens", "inputs.hourly", "inputs.batches"),
     },
     "learn.baselines": {
-        *("schema", "tabular", "artifact", "predict", "runs", "learn.fitting", "inputs.tokens"),
+        *("schema", "tabular", "artifact", "prediction", "runs", "learn.fitting", "inputs.tokens"),
         "inputs.hourly",
     },
     "learn.ensembles": {
         "notes",
         "schema",
         "artifact",
-        "predict",
+        "prediction",
         "runs",
         "learn.fitting",
     },
     "learn.neural": {
         *("schema", "files", "heap", "batch", "kernels", "models", "objectives", "tabular", "training"),
-        *("artifact", "predict", "runs", "learn.fitting", "learn.baselines", "learn.ensembles"),
+        *("artifact", "prediction", "runs", "learn.fitting", "learn.baselines", "learn.ensembles"),
         *("inputs.tokens", "inputs.hourly", "inputs.batches"),
     },
     "recipes": {
@@ -110,7 +110,7 @@ NO_TORCH = {
     "vocabulary",
     "site",
     "sources",
-    "simulate",
+    "simulator",
     "store",
     "cohort",
     "tasks",

@@ -24,8 +24,8 @@ def simulate(
     Example:
       chartscan simulate EXPORT --subjects 2000 --seed 1
     """
-    from chartscan.simulate import SimulateConfig
-    from chartscan.simulate import simulate as run
+    from chartscan.simulator import SimulateConfig
+    from chartscan.simulator import simulate as run
 
     display = Display(quiet)
     with display.progress("Simulating", "subjects") as progress:

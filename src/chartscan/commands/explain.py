@@ -39,7 +39,7 @@ from chartscan.labels.labels import Labels, title_of
 from chartscan.lock import OutputLock
 from chartscan.notes import KEY, Notes
 from chartscan.notes import records as note_records
-from chartscan.predict import answer
+from chartscan.prediction import answer
 from chartscan.runs.job import Watcher, of_subjects
 from chartscan.runs.out import check_apart, refuse_existing
 from chartscan.schema import HELD_OUT

@@ -15,7 +15,7 @@ from chartscan.heap import keep_freed_memory
 from chartscan.labels.asked import asked
 from chartscan.labels.moments import moment_notes
 from chartscan.notes import KEY, Note, Notes, notes_in, records, warnings_as_notes
-from chartscan.predict import Findings, answer
+from chartscan.prediction import Findings, answer
 from chartscan.runs.dataset_notes import dataset_notes
 from chartscan.runs.job import Watcher
 from chartscan.runs.out import check_apart

@@ -18,7 +18,7 @@ from chartscan.learn.fitting.calibration import fit_calibration
 from chartscan.learn.fitting.few import enough, limited
 from chartscan.learn.fitting.scores import scores
 from chartscan.learn.fitting.tokens import coverage_table, fit_tokens
-from chartscan.predict import encode, logit, token_features
+from chartscan.prediction import encode, logit, token_features
 from chartscan.runs.job import Job
 from chartscan.runs.record import run_record
 from chartscan.runs.seen import seen_record

@@ -23,7 +23,7 @@ from chartscan.learn.ensembles.stacking import Blend, equal, stacked
 from chartscan.learn.fitting.calibration import fit_calibration
 from chartscan.learn.fitting.few import enough
 from chartscan.learn.fitting.scores import scores
-from chartscan.predict import log_odds
+from chartscan.prediction import log_odds
 from chartscan.runs.job import Job
 from chartscan.runs.record import run_record
 from chartscan.runs.seen import seen_record

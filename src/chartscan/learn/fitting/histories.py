@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from chartscan.notes import Note
-from chartscan.predict import cut_note
+from chartscan.prediction import cut_note
 
 
 def cut_notes(tasks: Sequence[str], task_of: np.ndarray, cut: np.ndarray) -> list[Note]:

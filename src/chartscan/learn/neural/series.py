@@ -31,7 +31,7 @@ from chartscan.learn.neural.start import for_any_machine
 from chartscan.learn.neural.teacher import Teacher, mixed, teacher_probabilities, teacher_record
 from chartscan.learn.neural.trainee import Trainee, logits_of, mean_loss
 from chartscan.objectives.masked_forecast import MaskedForecast
-from chartscan.predict import summary_features
+from chartscan.prediction import summary_features
 from chartscan.runs.curves import loss_curves
 from chartscan.runs.epoch_seconds import seconds_per_epoch
 from chartscan.runs.job import Job
