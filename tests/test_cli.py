@@ -10,7 +10,7 @@ import pytest
 import typer
 
 from chartscan import cli
-from chartscan.cli._options import device_of
+from chartscan.commands.machine import device_of
 from chartscan.errors import ConfigError, DataError
 from chartscan.find import described, names
 from chartscan.recipes import ensembles, find_recipe, hourly, recipe_names, tokens, trees
@@ -225,7 +225,7 @@ def test_every_error_is_one_line_with_an_exit_code(run, monkeypatch, error, code
     def fail(*_: object, **__: object) -> None:
         raise error
 
-    monkeypatch.setattr("chartscan.labels.labels.check_out", fail)
+    monkeypatch.setattr("chartscan.commands.label.check_out", fail)
     monkeypatch.delenv(cli.DEBUG, raising=False)
     found, _, err = run("label", "all", "d", "o")
     assert found == code

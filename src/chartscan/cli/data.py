@@ -180,28 +180,13 @@ def label(
       chartscan label in_hospital_mortality DATASET l.parquet --set hours=48
       chartscan label all DATASET LABELS --set stays.merge_gap_hours=6
     """
-    from chartscan.labels.forming import stays_of, vocabulary_note
-    from chartscan.labels.labels import (
-        check_out,
-        cohort_lines,
-        make_labels,
-        save_labels,
-        set_tasks,
-    )
-    from chartscan.labels.refusal import refused_tasks
-    from chartscan.runs.out import check_apart
-    from chartscan.store.dataset import Dataset
+    from chartscan.commands.label import LabelPlan, run_label
+    from chartscan.labels.labels import cohort_lines
 
-    check_apart(out, dataset)
-    check_out(out, as_folder=task == "all")
-    display, opened = Display(quiet), Dataset.open(dataset)
-    wanted = None if task == "all" else [task]
-    stays, of_task = stays_of(opened, site, settings or [])
-    if note := vocabulary_note(opened, site):
-        display.say(note)
-    labels = make_labels(opened, wanted, display, of_task, questions, stays, max_unknown)
-    save_labels(labels, out, task == "all", questions)
+    display = Display(quiet)
+    plan = LabelPlan(task, dataset, out, settings or [], site, max_unknown, questions)
+    labels, refused = run_label(plan, display)
     for line in cohort_lines(labels):
         display.say(line)
-    if refused_tasks(opened, set_tasks(wanted, of_task), max_unknown):
+    if refused:
         raise typer.Exit(3)

@@ -14,11 +14,10 @@ from chartscan.cli._options import (
     Quiet,
     SplitOrAll,
     Threads,
-    device_of,
     resume_option,
     settings_option,
-    threads_of,
 )
+from chartscan.commands.machine import device_of, threads_of
 from chartscan.console import Display
 
 
@@ -50,17 +49,13 @@ def train(
       chartscan train xgboost --data DATASET --labels LABELS --out TREES
     """
     device = device_of(device)
-    from chartscan.commands.train import can_start, run_train
-    from chartscan.labels import MAX_UNKNOWN
-    from chartscan.labels.labels import set_tasks
-    from chartscan.labels.refusal import refused_tasks
-    from chartscan.store.dataset import Dataset
+    from chartscan.commands.train import can_start, refused_without_labels, run_train
 
     display = Display(quiet)
     run_train(recipe, data, out, labels, settings or [], display, resume, threads_of(threads), device, track)
     further = f", or fine-tune it further: --set start_from={out}" if can_start(recipe) else ""
     display.say(f"{out}: trained. Predict with it{further}")
-    if labels is None and refused_tasks(Dataset.open(data), set_tasks(None, []), MAX_UNKNOWN):
+    if labels is None and refused_without_labels(data):
         raise typer.Exit(3)
 
 
@@ -82,10 +77,7 @@ def predict(
     """
     device = device_of(device)
     from chartscan.commands.predict import run_predict
-    from chartscan.labels.labels import check_out
 
-    if labels.exists():
-        check_out(out, as_folder=labels.is_dir())
     display = Display(quiet)
     for line in run_predict(artifact, dataset, labels, out, split, threads_of(threads), display, device):
         display.say(line)

@@ -12,12 +12,12 @@ from typing import Any
 import msgspec
 import numpy as np
 
-import chartscan
 from chartscan.notes import KEY, records
 from chartscan.runs.job import Job
 from chartscan.schema import TRAIN, TUNING
+from chartscan.version import VERSION
 
-SOURCE = Path(chartscan.__file__).parent
+SOURCE = Path(__file__).parent.parent
 PACKAGES = ("torch", "numpy", "polars", "pyarrow", "duckdb", "scikit-learn")
 
 
@@ -59,7 +59,7 @@ def label_record(job: Job, task: str) -> dict[str, Any]:
 
 def versions() -> dict[str, str]:
     """Versions of ourselves, Python and the packages that decide numbers."""
-    found = {"chartscan": chartscan.__version__, "commit": commit(), "source": source_hash(SOURCE)}
+    found = {"chartscan": VERSION, "commit": commit(), "source": source_hash(SOURCE)}
     found["python"] = platform.python_version()
     return found | {name: version(name) for name in PACKAGES}
 

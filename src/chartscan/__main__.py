@@ -1,4 +1,4 @@
-"""`python -m chartscan.cli`: the same as the command `chartscan`."""
+"""`python -m chartscan`: the same as the command `chartscan`."""
 
 from chartscan.cli import main
 
