@@ -10,6 +10,9 @@ from typing import Annotated, Any
 
 import typer
 
+from chartscan.find import names
+from chartscan.recipes import recipe_names
+
 ArtifactFolder = Annotated[
     Path, typer.Argument(metavar="ARTIFACT", help="Folder of the trained model: --out of chartscan train.")
 ]
@@ -67,6 +70,21 @@ def settings_option(example: str) -> Any:
 def temperature_option(least: float, says: str) -> Any:
     """The option --temperature; `least` is 0 where a command may also take the likeliest token."""
     return typer.Option(min=least, help=says)
+
+
+def recipes_like(incomplete: str) -> list[str]:
+    """Recipes that begin so: what the shell offers."""
+    return [name for name in recipe_names() if name.startswith(incomplete)]
+
+
+def sources_like(incomplete: str) -> list[str]:
+    """Sources that begin so."""
+    return [name for name in names("sources") if name.startswith(incomplete)]
+
+
+def tasks_like(incomplete: str) -> list[str]:
+    """Tasks that begin so, and "all"."""
+    return [name for name in ("all", *names("tasks")) if name.startswith(incomplete)]
 
 
 def tokens_option(says: str) -> Any:

@@ -5,7 +5,15 @@ from typing import Annotated
 
 import typer
 
-from chartscan.cli._options import DatasetFolder, Quiet, Seed, Subjects, settings_option
+from chartscan.cli._options import (
+    DatasetFolder,
+    Quiet,
+    Seed,
+    Subjects,
+    settings_option,
+    sources_like,
+    tasks_like,
+)
 from chartscan.console import Display
 from chartscan.labels import MAX_UNKNOWN
 
@@ -36,7 +44,12 @@ def simulate(
 
 
 def ingest(
-    source: Annotated[str, typer.Argument(metavar="SOURCE", help="What IN is: fhir or physionet2012.")],
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="SOURCE", help="What IN is: fhir or physionet2012.", autocompletion=sources_like
+        ),
+    ],
     input_path: Annotated[
         Path,
         typer.Argument(
@@ -136,7 +149,10 @@ def ingest(
 
 
 def label(
-    task: Annotated[str, typer.Argument(metavar="TASK", help="A task of the list above, or 'all'.")],
+    task: Annotated[
+        str,
+        typer.Argument(metavar="TASK", help="A task of the list above, or 'all'.", autocompletion=tasks_like),
+    ],
     dataset: DatasetFolder,
     out: Annotated[
         Path, typer.Argument(metavar="OUT", help="Parquet file of the labels; with 'all' a folder of them.")

@@ -1,4 +1,4 @@
-"""Commands of a model: train one, and let it predict the outcomes that labels ask about."""
+"""Commands of a model: which there are, train one, and let it predict the outcomes that labels ask about."""
 
 from pathlib import Path
 from typing import Annotated
@@ -14,6 +14,7 @@ from chartscan.cli._options import (
     Quiet,
     SplitOrAll,
     Threads,
+    recipes_like,
     resume_option,
     settings_option,
 )
@@ -22,7 +23,10 @@ from chartscan.console import Display
 
 
 def train(
-    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="A recipe of the list above.")],
+    recipe: Annotated[
+        str,
+        typer.Argument(metavar="RECIPE", help="A recipe of the list above.", autocompletion=recipes_like),
+    ],
     data: Annotated[Path, DATA],
     out: Annotated[Path, typer.Option(help="A new folder for the trained model.")],
     labels: Annotated[
@@ -57,6 +61,27 @@ def train(
     display.say(f"{out}: trained. Predict with it{further}")
     if labels is None and refused_without_labels(data):
         raise typer.Exit(3)
+
+
+def recipes(
+    name: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="NAME", help="Show every setting of this recipe.", autocompletion=recipes_like
+        ),
+    ] = None,
+) -> None:
+    """List the recipes that train can use, or show every setting of one with its value.
+
+    Examples:
+      chartscan recipes
+      chartscan recipes ehrmamba-tiny
+    """
+    from chartscan.commands.recipes import catalogue_lines, recipe_lines
+
+    display = Display()
+    for line in recipe_lines(name) if name else catalogue_lines():
+        display.say(line)
 
 
 def predict(
