@@ -21,7 +21,7 @@ from chartscan.inputs.tokens import fit_bins
 from chartscan.models import ehrmamba, gru, hymate, hymate_carried
 from chartscan.objectives import classification, readouts
 from chartscan.objectives.prompted import Prompted
-from chartscan.predict import encode, summary_features, token_features
+from chartscan.prediction import encode, summary_features, token_features
 from chartscan.schema import LABELS
 from chartscan.tabular import logistic, xgboost
 from series_events import admission, event, static, table, training_rows

@@ -16,8 +16,8 @@ import pytest
 
 from canaries import NUMBER, Planter, found_below, found_in, give_numbers
 from chartscan import cli, site_key
-from chartscan.simulate import SimulateConfig, simulate
-from chartscan.simulate.export import patient_id
+from chartscan.simulator import SimulateConfig, simulate
+from chartscan.simulator.export import patient_id
 
 QUICK = ("pretrain.epochs=1", "finetune.epochs=1", "model.d_model=16", "tokens_per_batch=8192")
 
@@ -130,7 +130,7 @@ PLACES = (
     "chartscan.store.dataset.Dataset.read_shard",
     "chartscan.store.sort.sort_shard",
     "chartscan.artifact.folder.read",
-    "chartscan.predict.reading.Questions.of",
+    "chartscan.prediction.reading.Questions.of",
     "chartscan.files.sha256",
 )
 

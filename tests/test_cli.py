@@ -2,6 +2,7 @@
 
 import inspect
 import re
+import runpy
 import sys
 
 import pyarrow as pa
@@ -10,12 +11,14 @@ import pytest
 import typer
 
 from chartscan import cli
-from chartscan.cli._options import device_of
+from chartscan.commands.machine import device_of
+from chartscan.commands.recipes import setting_lines
+from chartscan.commands.train import recipe_of
 from chartscan.errors import ConfigError, DataError
 from chartscan.find import described, names
-from chartscan.recipes import ensembles, find_recipe, hourly, recipe_names, tokens, trees
+from chartscan.recipes import ABOUT, ensembles, find_recipe, hourly, recipe_names, tokens, trees
 
-COMMANDS = ("demo", "simulate", "ingest", "label", "train", "predict", "evaluate", "bench")
+COMMANDS = ("demo", "simulate", "ingest", "label", "train", "recipes", "predict", "evaluate", "bench")
 
 
 @pytest.fixture
@@ -83,6 +86,55 @@ def test_only_real_recipes_are_known():
         find_recipe("ehrmamba-tinny")
 
 
+def test_recipes_are_listed_with_what_each_is_for(run):
+    code, out, _ = run("recipes")
+    listed = " ".join(out.split())
+    assert code == 0
+    assert all(f"{name} {about}" in listed for name, about in ABOUT.items())
+    assert max(map(len, out.splitlines())) <= 78
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_the_settings_shown_of_a_recipe_make_that_recipe(name, run):
+    shown = list(setting_lines(find_recipe(name)))
+    assert recipe_of(name, shown) == find_recipe(name)
+    code, out, _ = run("recipes", name.replace("-", "_"))
+    assert code == 0
+    assert set(shown) <= set(out.splitlines())
+    assert out.splitlines()[-1] == f"chartscan train {name} --data DATASET --labels LABELS --out RUN"
+
+
+def test_an_ensemble_names_its_members_and_their_settings(run):
+    out = run("recipes", "hymate-blend")[1]
+    assert '{"recipe":"hymate","settings":["refit=false"],"seeds":[0]}' in out
+    assert "chartscan recipes hymate, chartscan recipes xgboost-summary" in out
+
+
+def test_python_m_chartscan_is_the_command(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["__main__.py", "--version"])
+    with pytest.raises(SystemExit) as end:
+        runpy.run_module("chartscan", run_name="__main__")
+    assert (end.value.code, capsys.readouterr().out) == (0, "chartscan 0.1.0\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "offered"),
+    [
+        ("recip", ["recipes"]),
+        ("recipes hymate-f", ["hymate-folds"]),
+        ("train ehrmamba2", ["ehrmamba2", "ehrmamba2-tiny"]),
+        ("label mort", ["mortality_30d"]),
+        ("ingest ph", ["physionet2012"]),
+    ],
+)
+def test_the_shell_completes_commands_recipes_tasks_and_sources(run, monkeypatch, words, offered):
+    monkeypatch.setenv("_CHARTSCAN_COMPLETE", "complete_bash")
+    monkeypatch.setenv("COMP_WORDS", f"chartscan {words}")
+    monkeypatch.setenv("COMP_CWORD", str(len(words.split())))
+    code, out, _ = run()
+    assert (code, out.split()) == (0, offered)
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -124,6 +176,7 @@ def test_what_cannot_work_is_refused_before_any_work(run, arguments, tmp_path):
     [
         (["ingest", "fihr", "in", "out"], 2, "Did you mean 'fhir'"),
         (["train", "ehrmamba-tinny", "--data", "x", "--out", "y"], 2, "Did you mean 'ehrmamba-tiny'"),
+        (["recipes", "ehrmamba-tinny"], 2, "Did you mean 'ehrmamba-tiny'"),
         (["label", "readmission_30d", "nowhere", "out.parquet"], 5, "chartscan ingest"),
         (["predict", "nowhere", "nowhere", "nowhere", "out"], 5, "nowhere"),
         (["evaluate", "nowhere", "--out", "out"], 5, "chartscan predict"),
@@ -225,7 +278,7 @@ def test_every_error_is_one_line_with_an_exit_code(run, monkeypatch, error, code
     def fail(*_: object, **__: object) -> None:
         raise error
 
-    monkeypatch.setattr("chartscan.labels.labels.check_out", fail)
+    monkeypatch.setattr("chartscan.commands.label.check_out", fail)
     monkeypatch.delenv(cli.DEBUG, raising=False)
     found, _, err = run("label", "all", "d", "o")
     assert found == code

@@ -34,7 +34,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         whole, broken = Path(folder) / "whole", Path(folder) / "broken"
         command = [
-            *(sys.executable, "-m", "chartscan.cli", "train", "ehrmamba-tiny", "--quiet", "--threads", "1")
+            *(sys.executable, "-m", "chartscan", "train", "ehrmamba-tiny", "--quiet", "--threads", "1")
         ]
         command += ["--data", str(options.dataset), "--labels", str(options.labels)]
         command += [part for setting in SETTINGS for part in ("--set", setting)]

@@ -110,7 +110,7 @@ def step(product: Path, *arguments: object) -> None:
     log = product.parent / f"{product.name}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     environment = os.environ | {"OMP_NUM_THREADS": "1", "POLARS_MAX_THREADS": "1"}
-    command = [sys.executable, "-m", "chartscan.cli", *map(str, arguments)]
+    command = [sys.executable, "-m", "chartscan", *map(str, arguments)]
     with log.open("ab") as file:
         done = subprocess.run(command, stdout=file, stderr=file, env=environment, check=False)
     if done.returncode:

@@ -18,10 +18,10 @@ import numpy as np
 import xgboost
 from sklearn.metrics import roc_auc_score
 
-from chartscan.simulate import SimulateConfig, simulate
-from chartscan.simulate.catalogue import CHRONIC, DRUGS, OPERATIONS
-from chartscan.simulate.life import live
-from chartscan.simulate.record import DAY, Record
+from chartscan.simulator import SimulateConfig, simulate
+from chartscan.simulator.catalogue import CHRONIC, DRUGS, OPERATIONS
+from chartscan.simulator.life import live
+from chartscan.simulator.record import DAY, Record
 
 GROUPS = {"hypertension_1y": ("I10", "I11", "I12", "I13", "I15", "I16"), "fluid_disorder_1y": ("E86", "E87")}
 GROUPS["lipid_disorder_1y"] = ("E78",)

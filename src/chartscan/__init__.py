@@ -1,4 +1,21 @@
-"""chartscan: from patient records to a sequence model a hospital can run itself."""
+"""chartscan: from patient records to a sequence model that a hospital can run itself.
 
-__version__ = "0.1.0"
-__all__ = ["__version__"]
+`chartscan.ingest`, `label`, `train`, `predict`, `evaluate`, `explain` and `forecast` do what the commands of
+these names do; `simulate` makes data to try them on, and `load` opens a trained model.
+"""
+
+from chartscan.api import evaluate, explain, forecast, ingest, label, load, predict, simulate, train
+from chartscan.version import VERSION as __version__
+
+__all__ = [
+    "__version__",
+    "evaluate",
+    "explain",
+    "forecast",
+    "ingest",
+    "label",
+    "load",
+    "predict",
+    "simulate",
+    "train",
+]

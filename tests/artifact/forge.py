@@ -213,7 +213,7 @@ def _outcome(line: str) -> dict[str, Any]:
     """What comes of loading a folder and asking it."""
     from chartscan.artifact import load
     from chartscan.errors import ChartscanError
-    from chartscan.predict import predict
+    from chartscan.prediction import predict
     from family_artifacts import TASKS, labels, records, token_labels, token_records
 
     kind, folder = line.rstrip("\n").split(" ", 1)

@@ -14,7 +14,7 @@ import torch
 from chartscan import files
 from chartscan.artifact import EnsembleArtifact, SeriesArtifact, SummaryArtifact, load, save
 from chartscan.errors import ConfigError, DataError
-from chartscan.predict import log_odds
+from chartscan.prediction import log_odds
 from family_artifacts import (
     BINS,
     CALIBRATION,

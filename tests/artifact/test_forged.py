@@ -14,7 +14,7 @@ import torch
 from chartscan.artifact import SequenceArtifact, TabularArtifact, pretraining_head, save
 from chartscan.find import find
 from chartscan.objectives.prompted import Prompted
-from chartscan.predict import encode, token_features
+from chartscan.prediction import encode, token_features
 from chartscan.tabular import logistic
 from family_artifacts import (
     BINS,

@@ -34,7 +34,7 @@ from chartscan.models import ehrmamba, gru, hymate, hymate_carried
 from chartscan.objectives import classification, readouts
 from chartscan.objectives.next_event import NextEvent
 from chartscan.objectives.prompted import Prompted
-from chartscan.simulate import SimulateConfig, simulate
+from chartscan.simulator import SimulateConfig, simulate
 from chartscan.store.dataset import Dataset
 from icu import Silent
 from other_device import other_device

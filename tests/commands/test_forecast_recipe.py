@@ -26,7 +26,7 @@ from chartscan.generate.imagined import Imagined, known_events
 from chartscan.inputs.tokens.types import TYPE_OF_EVENT
 from chartscan.labels.labels import make_labels, save_labels, set_tasks, task_as_labelled
 from chartscan.schema import EVENTS, HELD_OUT, PREDICTIONS
-from chartscan.simulate import SimulateConfig, simulate
+from chartscan.simulator import SimulateConfig, simulate
 from chartscan.store.dataset import Dataset
 from icu import Silent
 from other_device import other_device

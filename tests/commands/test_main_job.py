@@ -54,7 +54,7 @@ def in_this_process(command: list[str]) -> Done:
 
 def in_its_own_process(command: list[str]) -> Done:
     """Runs a command as a user does."""
-    arguments = [sys.executable, "-m", "chartscan.cli", *command]
+    arguments = [sys.executable, "-m", "chartscan", *command]
     done = subprocess.run(arguments, capture_output=True, text=True, check=False)
     return Done(done.returncode, done.stderr)
 
@@ -156,7 +156,7 @@ def test_a_killed_run_goes_on_with_the_same_losses_bit_for_bit(place, tmp_path):
         *("--out", str(tmp_path / "run"), "--threads", "1", *SETTINGS),
         *("--set", "pretrain.checkpoint_every_steps=2", "--set", "finetune.checkpoint_every_steps=2"),
     ]
-    command = [sys.executable, "-m", "chartscan.cli", *arguments]
+    command = [sys.executable, "-m", "chartscan", *arguments]
     for phase in ("pretraining", "fine-tuning"):
         resume = ["--resume"] if (tmp_path / "run.work").exists() else []
         process = subprocess.Popen([*command, *resume], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

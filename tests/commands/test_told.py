@@ -16,7 +16,7 @@ from chartscan.errors import DataError
 from chartscan.evaluation import read_predictions
 from chartscan.labels.labels import make_labels, save_labels
 from chartscan.notes import notes_in
-from chartscan.simulate import SimulateConfig, simulate
+from chartscan.simulator import SimulateConfig, simulate
 from chartscan.store.dataset import Dataset
 from icu import Silent
 

@@ -11,7 +11,7 @@ from chartscan.commands.ingest import IngestPlan, run_ingest
 from chartscan.console import Display
 from chartscan.errors import ChartscanError
 from chartscan.labels.labels import make_labels
-from chartscan.simulate import SimulateConfig, simulate
+from chartscan.simulator import SimulateConfig, simulate
 
 EXPORTED = "2024-03-08T00:00:00Z"
 Resources = dict[str, list[dict[str, Any]]]

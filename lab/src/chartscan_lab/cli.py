@@ -12,11 +12,10 @@ from chartscan.cli._options import (
     Quiet,
     Threads,
     bootstrap_option,
-    device_of,
     resume_option,
     settings_option,
-    threads_of,
 )
+from chartscan.commands.machine import device_of, threads_of
 from chartscan.console import Display
 from chartscan.find import described
 

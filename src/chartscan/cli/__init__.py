@@ -21,7 +21,7 @@ from chartscan.cli._streams import steady
 from chartscan.cli.data import ingest, label, simulate
 from chartscan.cli.futures import forecast, forecast_report, zero_shot
 from chartscan.cli.reports import demo, evaluate, explain
-from chartscan.cli.training import predict, train
+from chartscan.cli.training import predict, recipes, train
 from chartscan.console import shown, shown_lines
 from chartscan.errors import ChartscanError
 from chartscan.settings import UnknownSetting
@@ -41,6 +41,7 @@ Your own data, in this order:
   chartscan evaluate P --data DATASET --model RUN --out REPORT
 
 A baseline beside it: train xgboost, predict with that, evaluate --against.
+Other models and their settings: chartscan recipes.
 
 Exit codes:
     0  done
@@ -83,7 +84,6 @@ class Commands(Group):
 app = typer.Typer(
     cls=Commands,
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
     help=HELP,
@@ -94,6 +94,7 @@ app.command(cls=Command)(simulate)
 app.command(cls=Command)(ingest)
 app.command(cls=WithTasks)(label)
 app.command(cls=WithRecipes)(train)
+app.command(cls=Command)(recipes)
 app.command(cls=Command)(predict)
 app.command(cls=Command)(forecast)
 app.command("forecast-report", cls=Command)(forecast_report)
@@ -127,7 +128,7 @@ def main() -> None:
     warnings.formatwarning = lambda message, *_, **__: f"warning: {shown_lines(message)}\n"
     keep_content_out_of_hooks()
     try:
-        app()
+        app(prog_name="chartscan")
     except UnknownSetting as err:
         _end(f"{err}{_option_for(err.name)}", err.exit_code)
     except ChartscanError as err:

@@ -1,17 +1,17 @@
-"""Arguments and options that two or more commands share, and what their values mean.
+"""Arguments and options that two or more commands share.
 
 A type (`Seed`) where the commands say the same, a function (`days_option`) where each says it in words of its
 own. What one command alone takes, or means in a way of its own (--out), is written there, and so is every
 default.
 """
 
-import os
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from chartscan.errors import ConfigError
+from chartscan.find import names
+from chartscan.recipes import recipe_names
 
 ArtifactFolder = Annotated[
     Path, typer.Argument(metavar="ARTIFACT", help="Folder of the trained model: --out of chartscan train.")
@@ -72,33 +72,21 @@ def temperature_option(least: float, says: str) -> Any:
     return typer.Option(min=least, help=says)
 
 
+def recipes_like(incomplete: str) -> list[str]:
+    """Recipes that begin so: what the shell offers."""
+    return [name for name in recipe_names() if name.startswith(incomplete)]
+
+
+def sources_like(incomplete: str) -> list[str]:
+    """Sources that begin so."""
+    return [name for name in names("sources") if name.startswith(incomplete)]
+
+
+def tasks_like(incomplete: str) -> list[str]:
+    """Tasks that begin so, and "all"."""
+    return [name for name in ("all", *names("tasks")) if name.startswith(incomplete)]
+
+
 def tokens_option(says: str) -> Any:
     """The option --tokens: where a future ends at the latest."""
     return typer.Option(min=1, help=says)
-
-
-def threads_of(threads: int) -> int:
-    """The number of threads to use: all that this process may have, if 0."""
-    if threads:
-        return threads
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-def device_of(name: str) -> str:
-    """The device `name`; ConfigError where there is none such, or this machine lacks it."""
-    if name not in ("cpu", "cuda"):
-        raise ConfigError(f"--device {name}: expected cpu or cuda.")
-    if name == "cuda":
-        import torch
-
-        if not torch.cuda.is_available():
-            why = (
-                "this PyTorch was built for the CPU" if not torch.version.cuda else "no usable GPU was found"
-            )
-            raise ConfigError(
-                f"--device cuda: {why}. Leave --device out to compute on the CPU, or install a PyTorch with "
-                "CUDA (https://pytorch.org/get-started) on a machine with an NVIDIA GPU and driver."
-            )
-    return name

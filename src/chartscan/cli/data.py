@@ -5,7 +5,15 @@ from typing import Annotated
 
 import typer
 
-from chartscan.cli._options import DatasetFolder, Quiet, Seed, Subjects, settings_option
+from chartscan.cli._options import (
+    DatasetFolder,
+    Quiet,
+    Seed,
+    Subjects,
+    settings_option,
+    sources_like,
+    tasks_like,
+)
 from chartscan.console import Display
 from chartscan.labels import MAX_UNKNOWN
 
@@ -24,8 +32,8 @@ def simulate(
     Example:
       chartscan simulate EXPORT --subjects 2000 --seed 1
     """
-    from chartscan.simulate import SimulateConfig
-    from chartscan.simulate import simulate as run
+    from chartscan.simulator import SimulateConfig
+    from chartscan.simulator import simulate as run
 
     display = Display(quiet)
     with display.progress("Simulating", "subjects") as progress:
@@ -36,7 +44,12 @@ def simulate(
 
 
 def ingest(
-    source: Annotated[str, typer.Argument(metavar="SOURCE", help="What IN is: fhir or physionet2012.")],
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="SOURCE", help="What IN is: fhir or physionet2012.", autocompletion=sources_like
+        ),
+    ],
     input_path: Annotated[
         Path,
         typer.Argument(
@@ -136,7 +149,10 @@ def ingest(
 
 
 def label(
-    task: Annotated[str, typer.Argument(metavar="TASK", help="A task of the list above, or 'all'.")],
+    task: Annotated[
+        str,
+        typer.Argument(metavar="TASK", help="A task of the list above, or 'all'.", autocompletion=tasks_like),
+    ],
     dataset: DatasetFolder,
     out: Annotated[
         Path, typer.Argument(metavar="OUT", help="Parquet file of the labels; with 'all' a folder of them.")
@@ -180,28 +196,13 @@ def label(
       chartscan label in_hospital_mortality DATASET l.parquet --set hours=48
       chartscan label all DATASET LABELS --set stays.merge_gap_hours=6
     """
-    from chartscan.labels.forming import stays_of, vocabulary_note
-    from chartscan.labels.labels import (
-        check_out,
-        cohort_lines,
-        make_labels,
-        save_labels,
-        set_tasks,
-    )
-    from chartscan.labels.refusal import refused_tasks
-    from chartscan.runs.work import check_apart
-    from chartscan.store.dataset import Dataset
+    from chartscan.commands.label import LabelPlan, run_label
+    from chartscan.labels.labels import cohort_lines
 
-    check_apart(out, dataset)
-    check_out(out, as_folder=task == "all")
-    display, opened = Display(quiet), Dataset.open(dataset)
-    wanted = None if task == "all" else [task]
-    stays, of_task = stays_of(opened, site, settings or [])
-    if note := vocabulary_note(opened, site):
-        display.say(note)
-    labels = make_labels(opened, wanted, display, of_task, questions, stays, max_unknown)
-    save_labels(labels, out, task == "all", questions)
+    display = Display(quiet)
+    plan = LabelPlan(task, dataset, out, settings or [], site, max_unknown, questions)
+    labels, refused = run_label(plan, display)
     for line in cohort_lines(labels):
         display.say(line)
-    if refused_tasks(opened, set_tasks(wanted, of_task), max_unknown):
+    if refused:
         raise typer.Exit(3)

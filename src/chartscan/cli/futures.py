@@ -17,14 +17,12 @@ from chartscan.cli._options import (
     TopP,
     bootstrap_option,
     days_option,
-    device_of,
     samples_option,
     temperature_option,
-    threads_of,
     tokens_option,
 )
+from chartscan.commands.machine import device_of, threads_of
 from chartscan.console import Display
-from chartscan.errors import ConfigError
 
 
 def forecast(
@@ -57,25 +55,10 @@ def forecast(
       chartscan forecast RUN DATASET future.parquet --greedy
       chartscan forecast RUN DATASET f.parquet --at labels.parquet --days 30 --samples 100
     """
-    if greedy and (samples, temperature, top_p) != (1, 1.0, 1.0):
-        raise ConfigError(
-            "--greedy takes the likeliest token, so that there is one future: leave out --samples, "
-            "--temperature and --top-p."
-        )
     device = device_of(device)
-    from chartscan.commands.forecast import ForecastJob, run_forecast
-    from chartscan.generate import Plan
+    from chartscan.commands.forecast import ForecastJob, forecast_plan, run_forecast
 
-    plan = Plan(
-        samples=samples,
-        tokens=tokens,
-        events=10 if events is None and days is None else events,
-        days=days,
-        temperature=0 if greedy else temperature,
-        top_p=top_p,
-        grammar=grammar,
-        seed=seed,
-    )
+    plan = forecast_plan(samples, events, days, tokens, temperature, top_p, greedy, grammar, seed)
     display = Display(quiet)
     for line in run_forecast(
         ForecastJob(artifact, dataset, out, plan, at, split, threads_of(threads), device), display

@@ -15,11 +15,9 @@ from chartscan.cli._options import (
     Subjects,
     Threads,
     bootstrap_option,
-    device_of,
-    threads_of,
 )
+from chartscan.commands.machine import device_of, threads_of
 from chartscan.console import Display
-from chartscan.errors import ConfigError
 
 
 def evaluate(
@@ -106,8 +104,6 @@ def explain(
       chartscan explain RUN DATASET LABELS --choose random --count 50 --truth EXPORT --out WHY
       chartscan explain RUN DATASET LABELS --forecast PRETRAINED --days 30 --out WHY
     """
-    if forecast is None and (days, samples) != (30, 20):
-        raise ConfigError("--days and --samples are of forecasts: name a pretrained model with --forecast.")
     device = device_of(device)
     from chartscan.commands.explain import ExplainPlan, run_explain
 

@@ -1,4 +1,4 @@
-"""Commands of a model: train one, and let it predict the outcomes that labels ask about."""
+"""Commands of a model: which there are, train one, and let it predict the outcomes that labels ask about."""
 
 from pathlib import Path
 from typing import Annotated
@@ -14,16 +14,19 @@ from chartscan.cli._options import (
     Quiet,
     SplitOrAll,
     Threads,
-    device_of,
+    recipes_like,
     resume_option,
     settings_option,
-    threads_of,
 )
+from chartscan.commands.machine import device_of, threads_of
 from chartscan.console import Display
 
 
 def train(
-    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="A recipe of the list above.")],
+    recipe: Annotated[
+        str,
+        typer.Argument(metavar="RECIPE", help="A recipe of the list above.", autocompletion=recipes_like),
+    ],
     data: Annotated[Path, DATA],
     out: Annotated[Path, typer.Option(help="A new folder for the trained model.")],
     labels: Annotated[
@@ -50,18 +53,35 @@ def train(
       chartscan train xgboost --data DATASET --labels LABELS --out TREES
     """
     device = device_of(device)
-    from chartscan.commands.train import can_start, run_train
-    from chartscan.labels import MAX_UNKNOWN
-    from chartscan.labels.labels import set_tasks
-    from chartscan.labels.refusal import refused_tasks
-    from chartscan.store.dataset import Dataset
+    from chartscan.commands.train import can_start, refused_without_labels, run_train
 
     display = Display(quiet)
     run_train(recipe, data, out, labels, settings or [], display, resume, threads_of(threads), device, track)
     further = f", or fine-tune it further: --set start_from={out}" if can_start(recipe) else ""
     display.say(f"{out}: trained. Predict with it{further}")
-    if labels is None and refused_tasks(Dataset.open(data), set_tasks(None, []), MAX_UNKNOWN):
+    if labels is None and refused_without_labels(data):
         raise typer.Exit(3)
+
+
+def recipes(
+    name: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="NAME", help="Show every setting of this recipe.", autocompletion=recipes_like
+        ),
+    ] = None,
+) -> None:
+    """List the recipes that train can use, or show every setting of one with its value.
+
+    Examples:
+      chartscan recipes
+      chartscan recipes ehrmamba-tiny
+    """
+    from chartscan.commands.recipes import catalogue_lines, recipe_lines
+
+    display = Display()
+    for line in recipe_lines(name) if name else catalogue_lines():
+        display.say(line)
 
 
 def predict(
@@ -82,10 +102,7 @@ def predict(
     """
     device = device_of(device)
     from chartscan.commands.predict import run_predict
-    from chartscan.labels.labels import check_out
 
-    if labels.exists():
-        check_out(out, as_folder=labels.is_dir())
     display = Display(quiet)
     for line in run_predict(artifact, dataset, labels, out, split, threads_of(threads), display, device):
         display.say(line)

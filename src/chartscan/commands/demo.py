@@ -15,7 +15,7 @@ from chartscan.labels.labels import cohort_lines, make_labels, save_labels
 from chartscan.lock import OutputLock
 from chartscan.runs.job import Watcher
 from chartscan.runs.work import refuse_existing
-from chartscan.simulate import SimulateConfig, simulate
+from chartscan.simulator import SimulateConfig, simulate
 from chartscan.site_key import open_ids
 
 MODELS = ("ehrmamba-tiny", "xgboost")

@@ -9,10 +9,9 @@ import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
-import chartscan
 from chartscan import artifact as artifacts
 from chartscan import files
-from chartscan.errors import ConfigError
+from chartscan.errors import ConfigError, check_settings
 from chartscan.evaluation import PredictionSet, evaluate, text_table
 from chartscan.evaluation.findings import own_notes
 from chartscan.evaluation.given import check_artifact, check_dataset, read_given, told_apart
@@ -28,6 +27,7 @@ from chartscan.runs.record import commit
 from chartscan.runs.seen import dataset_notes
 from chartscan.schema import LABELS
 from chartscan.store.dataset import Dataset
+from chartscan.version import VERSION
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,7 @@ def run_evaluate(plan: ReportPlan, watcher: Watcher) -> tuple[Path, str]:
 
     ConfigError where predictions say that another model or dataset than those of the plan was behind them.
     """
+    check_settings({"bootstrap (at least 1)": plan.bootstrap >= 1, "seed": plan.seed >= 0})
     if plan.truth and not plan.data:
         raise ConfigError("--truth needs --data, which knows which patient is which subject.")
     if plan.out.exists() and not plan.out.is_dir():
@@ -87,7 +88,7 @@ def sections(dataset: Dataset | None, plan: ReportPlan, sets: Sequence[Predictio
     recipe = run.get("recipe", {})
     return ReportSections(
         title="chartscan evaluation",
-        version=chartscan.__version__,
+        version=VERSION,
         code_version=commit() or None,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         seed=recipe.get("seed"),

@@ -16,13 +16,12 @@ import polars as pl
 import pyarrow as pa
 import torch
 
-import chartscan
 from chartscan import artifact as artifacts
 from chartscan import files, parquet_files
 from chartscan.artifact import Artifact, SequenceArtifact, SeriesArtifact
 from chartscan.commands.forecast import write_forecasts
 from chartscan.console import ProgressFunction
-from chartscan.errors import ConfigError, DataError
+from chartscan.errors import ConfigError, DataError, check_settings
 from chartscan.evaluation.truth import ceilings
 from chartscan.generate.histories import check_unseen, forecaster
 from chartscan.heap import keep_freed_memory
@@ -38,11 +37,12 @@ from chartscan.labels.labels import Labels, title_of
 from chartscan.lock import OutputLock
 from chartscan.notes import KEY, Notes
 from chartscan.notes import records as note_records
-from chartscan.predict import answer
+from chartscan.prediction import answer
 from chartscan.runs.job import Watcher, of_subjects
 from chartscan.runs.work import check_apart, refuse_existing
 from chartscan.schema import HELD_OUT
 from chartscan.store.dataset import Dataset
+from chartscan.version import VERSION
 
 CHOICES = ("highest", "random")
 MOST_SHOWN = 40  # answers on the page
@@ -114,6 +114,10 @@ def run_explain(plan: ExplainPlan, threads: int, watcher: Watcher) -> Iterator[s
 
 
 def _check(plan: ExplainPlan) -> None:
+    numbers = {"count": plan.count, "days": plan.days, "samples": plan.samples}
+    check_settings({f"{name} (at least 1)": number >= 1 for name, number in numbers.items()})
+    if plan.forecast is None and (plan.days, plan.samples) != (ExplainPlan.days, ExplainPlan.samples):
+        raise ConfigError("--days and --samples are of forecasts: name a pretrained model with --forecast.")
     if plan.choose not in CHOICES:
         raise ConfigError(f"--choose {plan.choose}: expected one of {', '.join(CHOICES)}.")
     check_apart(plan.out, plan.artifact, plan.dataset, plan.labels, plan.forecast)
@@ -254,7 +258,7 @@ def _report(found: list[Explanation], model: Artifact, data: Dataset, plan: Expl
         digest = files.sha256(plan.forecast / files.MANIFEST)
         forecast = {"artifact": digest, "days": plan.days, "samples": plan.samples}
     return {
-        "version": chartscan.__version__,
+        "version": VERSION,
         "model": model.name,
         "artifact": files.sha256(plan.artifact / files.MANIFEST),
         "dataset": data.fingerprint,

@@ -51,6 +51,38 @@ class ForecastJob:
     device: str = "cpu"
 
 
+EVENTS = 10  # that a future ends after, where neither events nor days are said
+
+
+def forecast_plan(
+    samples: int,
+    events: int | None,
+    days: float | None,
+    tokens: int,
+    temperature: float,
+    top_p: float,
+    greedy: bool,
+    grammar: bool,
+    seed: int,
+) -> Plan:
+    """The plan of futures as users say it; ConfigError where `greedy` meets what only draws have."""
+    if greedy and (samples, temperature, top_p) != (1, 1.0, 1.0):
+        raise ConfigError(
+            "--greedy takes the likeliest token, so that there is one future: leave out --samples, "
+            "--temperature and --top-p."
+        )
+    return Plan(
+        samples=samples,
+        tokens=tokens,
+        events=EVENTS if events is None and days is None else events,
+        days=days,
+        temperature=0 if greedy else temperature,
+        top_p=top_p,
+        grammar=grammar,
+        seed=seed,
+    )
+
+
 def run_forecast(job: ForecastJob, watcher: Watcher) -> Iterator[str]:
     """Writes FORECASTS; gives lines of text that hold no content of a record."""
     check_apart(job.out, job.artifact, job.dataset, job.at)

@@ -2,9 +2,10 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
+import pyarrow as pa
 import torch
 
 from chartscan import artifact as artifacts
@@ -13,14 +14,24 @@ from chartscan.cohort import Counts
 from chartscan.evaluation import stored_predictions
 from chartscan.heap import keep_freed_memory
 from chartscan.labels.asked import asked
+from chartscan.labels.labels import check_out
 from chartscan.labels.moments import moment_notes
 from chartscan.notes import KEY, Note, Notes, notes_in, records, warnings_as_notes
-from chartscan.predict import Findings, answer
+from chartscan.prediction import Findings, answer
 from chartscan.runs.job import Watcher
 from chartscan.runs.seen import dataset_notes, seen_facts
 from chartscan.runs.work import check_apart
 from chartscan.schema import COHORT_KEY
 from chartscan.store.dataset import Dataset
+
+
+class Predicted(NamedTuple):
+    """The predictions of one task, as they were written."""
+
+    task: str
+    model: str
+    path: Path
+    table: pa.Table  # schema.PREDICTIONS
 
 
 def run_predict(
@@ -33,10 +44,28 @@ def run_predict(
     watcher: Watcher,
     device: str = "cpu",
 ) -> Iterator[str]:
-    """Writes PREDICTIONS of every task in `labels`, all or none; gives a line of text for each.
+    """As `write_predictions`, and gives a line of text for each task."""
+    for one in write_predictions(artifact, dataset, labels, out, split, threads, watcher, device):
+        rows = one.table.num_rows
+        yield f"{one.path}: {rows:,} predictions of {one.task} by {one.model}, split {split}"
+
+
+def write_predictions(
+    artifact: Path,
+    dataset: Path,
+    labels: Path,
+    out: Path,
+    split: str,
+    threads: int,
+    watcher: Watcher,
+    device: str = "cpu",
+) -> list[Predicted]:
+    """Writes PREDICTIONS of every task in `labels`, all or none, and returns them.
 
     What a reader of the predictions must know beside them goes to the watcher and into their metadata.
     """
+    if labels.exists():
+        check_out(out, as_folder=labels.is_dir())
     check_apart(out, artifact, dataset, labels)
     torch.set_num_threads(threads)
     keep_freed_memory()
@@ -60,16 +89,16 @@ def run_predict(
     }
     taught = {task: seen_facts(model.run, table, data) for task, table in wanted.items()}
     notes.extend(_same_ids(taught.values()))
-    stored, lines = {}, []
+    predicted = []
     for task, table in answered.predictions.items():
         counts = found[task][1]
         metadata = {COHORT_KEY: msgspec.json.encode(counts)} if counts else None
         path = out / f"{task}.parquet" if labels.is_dir() else out
         extra = _extra(model, task) | facts | {"seen": taught[task], KEY: records(notes.about(task))}
-        stored[path] = stored_predictions(table.replace_schema_metadata(metadata), task, model.name, extra)
-        lines.append(f"{path}: {table.num_rows:,} predictions of {task} by {model.name}, split {split}")
-    parquet_files.write_tables(stored)
-    yield from lines
+        stored = stored_predictions(table.replace_schema_metadata(metadata), task, model.name, extra)
+        predicted.append(Predicted(task, model.name, path, stored))
+    parquet_files.write_tables({one.path: one.table for one in predicted})
+    return predicted
 
 
 def _same_ids(taught: Iterable[Mapping[str, int | None]]) -> Iterator[Note]:

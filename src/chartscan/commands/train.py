@@ -6,8 +6,10 @@ from typing import Any
 import msgspec
 
 from chartscan.errors import ConfigError
+from chartscan.labels import MAX_UNKNOWN
 from chartscan.labels.belonging import check_labels
-from chartscan.labels.labels import cohort_lines, load_labels, make_labels
+from chartscan.labels.labels import cohort_lines, load_labels, make_labels, set_tasks
+from chartscan.labels.refusal import refused_tasks
 from chartscan.learn.baselines.summary import SummaryRecipe
 from chartscan.learn.baselines.tabular import TabularRecipe
 from chartscan.learn.ensembles.ensemble import EnsembleRecipe
@@ -59,6 +61,11 @@ def check_trackable(name: str, recipe: Recipe) -> None:
 def can_start(name: str) -> bool:
     """Whether the recipe can begin with the weights of a trained artifact."""
     return hasattr(find_recipe(name), "start_from")
+
+
+def refused_without_labels(data: Path) -> dict[str, str]:
+    """Why tasks are refused, by task, where a training without labels labels all of them."""
+    return refused_tasks(Dataset.open(data), set_tasks(None, []), MAX_UNKNOWN)
 
 
 def run_train(

@@ -12,7 +12,7 @@ from chartscan.errors import DataError
 from chartscan.evaluation import PredictionSet
 from chartscan.evaluation.predictions import TRUE_RISK
 from chartscan.schema import PREDICTIONS, check
-from chartscan.simulate import TRUTH
+from chartscan.simulator import TRUTH
 from chartscan.site_key import OPEN, check_key, open_ids
 from chartscan.store.dataset import Dataset
 from chartscan.store.subjects import subject_id_of

@@ -26,7 +26,7 @@ from chartscan.inputs.tokens import (
     visible,
 )
 from chartscan.notes import Note, Notes
-from chartscan.predict.tokens import summed
+from chartscan.prediction.tokens import summed
 from chartscan.runs.job import Watcher, of_subjects
 from chartscan.runs.seen import births_of, seen
 from chartscan.schema import HELD_OUT, TRAIN, TUNING

@@ -11,7 +11,7 @@ from chartscan.interpret.attention import by_type
 from chartscan.interpret.explanation import RANDOM, Explanation
 from chartscan.interpret.faithfulness import SHARES, spearman
 from chartscan.metrics.auroc import auroc
-from chartscan.simulate.causes import is_cause, says_nothing
+from chartscan.simulator.causes import is_cause, says_nothing
 
 RESAMPLES = 1000
 

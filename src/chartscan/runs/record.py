@@ -12,13 +12,13 @@ from typing import Any
 import msgspec
 import numpy as np
 
-import chartscan
 from chartscan import files
 from chartscan.notes import KEY, records
 from chartscan.runs.job import Job
 from chartscan.schema import TRAIN, TUNING
 from chartscan.training import Batches, TrainConfig
 from chartscan.training.plan import plan
+from chartscan.version import VERSION
 
 # Training curves for the run record, thinned to what a plot can show.
 
@@ -47,7 +47,7 @@ def seconds_per_epoch(folder: Path, data: Batches, config: TrainConfig) -> float
 
 # run.json: what was run, on which data, with which versions, and the notes on it.
 
-SOURCE = Path(chartscan.__file__).parent
+SOURCE = Path(__file__).parent.parent
 PACKAGES = ("torch", "numpy", "polars", "pyarrow", "duckdb", "scikit-learn")
 
 
@@ -89,7 +89,7 @@ def label_record(job: Job, task: str) -> dict[str, Any]:
 
 def versions() -> dict[str, str]:
     """Versions of ourselves, Python and the packages that decide numbers."""
-    found = {"chartscan": chartscan.__version__, "commit": commit(), "source": source_hash(SOURCE)}
+    found = {"chartscan": VERSION, "commit": commit(), "source": source_hash(SOURCE)}
     found["python"] = platform.python_version()
     return found | {name: version(name) for name in PACKAGES}
 

@@ -19,7 +19,7 @@ from chartscan.recipes import find_recipe, tokens
 from chartscan.runs.record import SOURCE, source_hash
 from chartscan.schema import HELD_OUT
 from chartscan.settings import with_settings
-from chartscan.simulate import SimulateConfig, simulate
+from chartscan.simulator import SimulateConfig, simulate
 from chartscan_lab.bench import efficiency
 from chartscan_lab.bench.epochs import epochs, hospital
 from chartscan_lab.study import table1

@@ -5,7 +5,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from chartscan import artifact
-from chartscan.predict import log_odds, predict
+from chartscan.prediction import log_odds, predict
 from chartscan.recipes import find_recipe
 from chartscan.tabular import xgboost
 from icu import TASK, job, make_icu, train

@@ -13,7 +13,7 @@ from chartscan.interpret.explanation import voices
 from chartscan.learn.baselines.summary import SummaryRecipe
 from chartscan.learn.ensembles import members
 from chartscan.learn.ensembles.ensemble import EnsembleRecipe, Member, stacked
-from chartscan.predict import log_odds, predict
+from chartscan.prediction import log_odds, predict
 from chartscan.recipes import find_recipe
 from chartscan.runs.job import Job
 from chartscan.runs.seen import seen

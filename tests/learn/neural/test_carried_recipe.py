@@ -14,7 +14,7 @@ from chartscan.errors import ConfigError
 from chartscan.inputs.hourly import CHANNELS, carried, stays
 from chartscan.learn.ensembles.ensemble import EnsembleRecipe, Member
 from chartscan.learn.neural.teacher import Teacher
-from chartscan.predict import predict
+from chartscan.prediction import predict
 from chartscan.runs.work import Interrupted
 from chartscan.schema import PREDICTIONS
 from chartscan.training import TrainConfig

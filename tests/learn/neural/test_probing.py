@@ -20,10 +20,10 @@ from chartscan.inputs.batches import TokenStore, collate, prompt_rows, samples_o
 from chartscan.inputs.tokens import Encoder
 from chartscan.labels.labels import load_labels, make_labels, save_labels
 from chartscan.objectives.probe import known
-from chartscan.predict import log_odds
+from chartscan.prediction import log_odds
 from chartscan.runs.job import of_subjects
 from chartscan.schema import HELD_OUT, TRAIN
-from chartscan.simulate import SimulateConfig, simulate
+from chartscan.simulator import SimulateConfig, simulate
 from chartscan.store.dataset import Dataset
 from icu import Silent
 

@@ -22,11 +22,11 @@ from chartscan.labels.labels import load_labels, make_labels, save_labels
 from chartscan.learn.neural import sequence
 from chartscan.learn.neural.sequence import SequenceRecipe
 from chartscan.learn.neural.start import objective_of
-from chartscan.predict import log_odds
+from chartscan.prediction import log_odds
 from chartscan.recipes import find_recipe, recipe_names
 from chartscan.runs.job import of_subjects
 from chartscan.schema import HELD_OUT
-from chartscan.simulate import SimulateConfig, simulate
+from chartscan.simulator import SimulateConfig, simulate
 from chartscan.store.dataset import Dataset
 from icu import Silent
 

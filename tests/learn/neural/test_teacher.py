@@ -19,7 +19,7 @@ from chartscan.learn.neural.teacher import Teacher, fold_of_rows, mixed, untaugh
 from chartscan.metrics.auroc import auroc
 from chartscan.models import gru, hymate_carried
 from chartscan.objectives import classification, readouts
-from chartscan.predict import summary_features
+from chartscan.prediction import summary_features
 from chartscan.recipes import find_recipe
 from chartscan.runs.work import Interrupted
 from chartscan.tabular import xgboost

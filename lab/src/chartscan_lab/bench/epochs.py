@@ -27,7 +27,7 @@ from chartscan.learn.neural.sequence import SequenceRecipe
 from chartscan.recipes import find_recipe
 from chartscan.runs.job import Job
 from chartscan.schema import TRAIN
-from chartscan.simulate import SimulateConfig, simulate
+from chartscan.simulator import SimulateConfig, simulate
 from chartscan.store.dataset import Dataset
 
 Phase = Literal["pretraining", "fine-tuning"]

@@ -15,7 +15,7 @@ from chartscan.commands.train import recipe_of
 from chartscan.errors import ConfigError
 from chartscan.learn.neural.sequence import SequenceRecipe
 from chartscan.notes import Notes
-from chartscan.predict import predict
+from chartscan.prediction import predict
 from chartscan.runs import work
 from chartscan.runs.job import Job, Watcher
 from chartscan.runs.seen import seen

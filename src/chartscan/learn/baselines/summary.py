@@ -9,7 +9,7 @@ from chartscan.artifact import SummaryArtifact
 from chartscan.inputs.hourly import SeriesConfig, Variables
 from chartscan.learn.baselines.tabular import BaselineRecipe, LabelledRows, fit_tasks
 from chartscan.learn.fitting.stays import Questions, fit_variables, questions_of, stays_of
-from chartscan.predict import summary_features
+from chartscan.prediction import summary_features
 from chartscan.runs.job import Job
 from chartscan.runs.record import run_record
 from chartscan.runs.seen import seen_record

@@ -16,7 +16,7 @@ from chartscan.find import find
 from chartscan.inputs.tokens import Encoded, Encoder, SequenceConfig, Vocabulary
 from chartscan.learn.fitting.calibration import enough, fit_calibration, limited, scores
 from chartscan.learn.fitting.tokens import coverage_table, fit_tokens
-from chartscan.predict import encode, logit, token_features
+from chartscan.prediction import encode, logit, token_features
 from chartscan.runs.job import Job
 from chartscan.runs.record import run_record
 from chartscan.runs.seen import seen_record

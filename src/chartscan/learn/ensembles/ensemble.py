@@ -19,7 +19,7 @@ from chartscan.artifact import EnsembleArtifact
 from chartscan.errors import DataError, check_settings
 from chartscan.learn.ensembles.members import Member, Training, job_of, pooled_labels, trained, trainings
 from chartscan.learn.fitting.calibration import enough, fit_calibration, scores
-from chartscan.predict import log_odds
+from chartscan.prediction import log_odds
 from chartscan.runs.job import Job
 from chartscan.runs.record import run_record
 from chartscan.runs.seen import seen_record

@@ -12,8 +12,8 @@ from chartscan.errors import DataError
 from chartscan.inputs.hourly import SeriesConfig, Stay, Variables, stays
 from chartscan.inputs.tokens import Coverage, unknown_share
 from chartscan.learn.fitting.calibration import limited
-from chartscan.predict import series_coverage
-from chartscan.predict.tokens import summed
+from chartscan.prediction import series_coverage
+from chartscan.prediction.tokens import summed
 from chartscan.runs.job import Job
 from chartscan.schema import TRAIN
 

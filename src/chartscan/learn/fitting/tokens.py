@@ -19,7 +19,7 @@ from chartscan.inputs.tokens import (
     unknown_share,
 )
 from chartscan.notes import Note
-from chartscan.predict import cut_note
+from chartscan.prediction import cut_note
 from chartscan.runs.job import Job
 from chartscan.schema import HELD_OUT, TRAIN, TUNING
 

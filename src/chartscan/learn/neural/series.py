@@ -29,7 +29,7 @@ from chartscan.learn.neural.epochs import Answered, Forecasts, Trainee, logits_o
 from chartscan.learn.neural.start import for_any_machine
 from chartscan.learn.neural.teacher import Teacher, mixed, teacher_probabilities, teacher_record
 from chartscan.objectives.masked_forecast import MaskedForecast
-from chartscan.predict import summary_features
+from chartscan.prediction import summary_features
 from chartscan.runs.job import Job
 from chartscan.runs.record import loss_curves, run_record, seconds_per_epoch
 from chartscan.runs.seen import seen_record

@@ -19,7 +19,7 @@ from chartscan.learn.baselines.summary import TREES
 from chartscan.learn.ensembles.members import strata, stratified_folds
 from chartscan.learn.fitting.calibration import scores
 from chartscan.learn.fitting.stays import Questions
-from chartscan.predict import logit
+from chartscan.prediction import logit
 from chartscan.runs.job import Job
 from chartscan.tabular import xgboost
 

@@ -1,6 +1,0 @@
-"""`python -m chartscan.cli`: the same as the command `chartscan`."""
-
-from chartscan.cli import main
-
-if __name__ == "__main__":
-    main()
