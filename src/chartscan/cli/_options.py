@@ -33,6 +33,12 @@ SplitOrAll = Annotated[str, typer.Option(help="held_out, tuning, train or all.")
 Subjects = Annotated[
     int, typer.Option(min=1, help="Simulated patients; patient i is the same in any number.")
 ]
+TaskFiles = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--task", metavar="FILE", help="Python file of a task of your own; may be given several times."
+    ),
+]
 Threads = Annotated[int, typer.Option(min=0, help="Processor threads; 0 means all.")]
 TopP = Annotated[float, typer.Option(help="Draw among the likeliest with this share in all.")]
 

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from chartscan.cli._options import DatasetFolder, Quiet, Seed, Subjects, settings_option
+from chartscan.cli._options import DatasetFolder, Quiet, Seed, Subjects, TaskFiles, settings_option
 from chartscan.console import Display
 from chartscan.labels import MAX_UNKNOWN
 
@@ -136,7 +136,12 @@ def ingest(
 
 
 def label(
-    task: Annotated[str, typer.Argument(metavar="TASK", help="A task of the list above, or 'all'.")],
+    task: Annotated[
+        str,
+        typer.Argument(
+            metavar="TASK", help="A task of the list above, the Python file of one of your own, or 'all'."
+        ),
+    ],
     dataset: DatasetFolder,
     out: Annotated[
         Path, typer.Argument(metavar="OUT", help="Parquet file of the labels; with 'all' a folder of them.")
@@ -168,6 +173,7 @@ def label(
             "what to predict for.",
         ),
     ] = False,
+    task_files: TaskFiles = None,
     quiet: Quiet = False,
 ) -> None:
     """Label every index stay of a dataset; unknown outcomes are absent, with counts and reasons.
@@ -179,6 +185,8 @@ def label(
       chartscan label readmission_30d DATASET labels.parquet
       chartscan label in_hospital_mortality DATASET l.parquet --set hours=48
       chartscan label all DATASET LABELS --set stays.merge_gap_hours=6
+      chartscan label my_task.py DATASET labels.parquet
+      chartscan label all DATASET LABELS --task my_task.py
     """
     from chartscan.labels.forming import stays_of, vocabulary_note
     from chartscan.labels.labels import (
@@ -187,6 +195,7 @@ def label(
         make_labels,
         save_labels,
         set_tasks,
+        tasks_to_label,
     )
     from chartscan.labels.refusal import refused_tasks
     from chartscan.runs.out import check_apart
@@ -195,7 +204,7 @@ def label(
     check_apart(out, dataset)
     check_out(out, as_folder=task == "all")
     display, opened = Display(quiet), Dataset.open(dataset)
-    wanted = None if task == "all" else [task]
+    wanted = tasks_to_label(task, task_files or [])
     stays, of_task = stays_of(opened, site, settings or [])
     if note := vocabulary_note(opened, site):
         display.say(note)

@@ -13,6 +13,7 @@ from chartscan.cli._options import (
     Seed,
     SplitOrAll,
     Subjects,
+    TaskFiles,
     Threads,
     bootstrap_option,
     device_of,
@@ -139,6 +140,7 @@ def demo(
     ],
     subjects: Subjects = 2000,
     seed: Seed = 0,
+    task: TaskFiles = None,
     threads: Threads = 0,
     quiet: Quiet = False,
 ) -> None:
@@ -146,10 +148,11 @@ def demo(
 
     Ends with the path of OUT/report/report.html. Takes a few minutes on two cores.
 
-    Example:
+    Examples:
       chartscan demo demo --subjects 1000
+      chartscan demo demo --task my_task.py
     """
     from chartscan.commands.demo import run_demo
 
-    report = run_demo(out, subjects, seed, threads_of(threads), Display(quiet))
+    report = run_demo(out, subjects, seed, threads_of(threads), Display(quiet), task or [])
     Display().say(str(report))

@@ -19,7 +19,7 @@ from chartscan.evaluation.given import check_artifact, check_dataset, read_given
 from chartscan.evaluation.report import write_report
 from chartscan.evaluation.sections import DatasetFacts, ReportSections, TrainingCurve
 from chartscan.evaluation.subject_groups import groups_of
-from chartscan.evaluation.truth import ceilings
+from chartscan.evaluation.truth import ceilings, no_ceiling_notes
 from chartscan.labels.labels import title_of
 from chartscan.labels.plausible import check_rows
 from chartscan.notes import Notes
@@ -62,11 +62,13 @@ def run_evaluate(plan: ReportPlan, watcher: Watcher) -> tuple[Path, str]:
         check_dataset(given, dataset)
         check_rows({one.task: one.table for one in sets}, dataset, notes)  # all models answer the same
     shown = sections(dataset, plan, sets)
-    shown = msgspec.structs.replace(shown, notes=[*notes, *shown.notes])
     if plan.model:
         check_artifact([one for one in given if one.path in plan.predictions], plan.model)
     labels = {one.task: one.table.select(LABELS.names) for one in sets}
     ceiling = ceilings(plan.truth, dataset, labels) if plan.truth and dataset else None
+    if ceiling is not None:
+        notes.extend(no_ceiling_notes(labels, ceiling))
+    shown = msgspec.structs.replace(shown, notes=[*notes, *shown.notes])
     groups = groups_of(dataset, labels) if dataset else None
     with watcher.progress("Evaluating", "tasks") as progress:
         result = evaluate(
