@@ -9,6 +9,7 @@ from chartscan.cli._options import (
     DatasetFolder,
     Device,
     LabelsPath,
+    MetricFiles,
     Quiet,
     Seed,
     SplitOrAll,
@@ -43,6 +44,7 @@ def evaluate(
         Path | None,
         typer.Option(help="A simulated export with its true risks (needs --data): adds the ceiling."),
     ] = None,
+    metric: MetricFiles = None,
     bootstrap: Annotated[int, bootstrap_option("; at least 1000 to publish")] = 1000,
     seed: Seed = 0,
     quiet: Quiet = False,
@@ -52,10 +54,11 @@ def evaluate(
     Examples:
       chartscan evaluate p.parquet --out REPORT
       chartscan evaluate P --against P-TREES --data DATASET --out REPORT
+      chartscan evaluate p.parquet --metric my_metric.py --out REPORT
     """
     from chartscan.commands.evaluate import ReportPlan, run_evaluate
 
-    plan = ReportPlan(predictions, out, against or [], data, model, truth, bootstrap, seed)
+    plan = ReportPlan(predictions, out, against or [], data, model, truth, bootstrap, seed, metric or [])
     display = Display(quiet)
     report, table = run_evaluate(plan, display)
     display.say(table)
@@ -141,6 +144,7 @@ def demo(
     subjects: Subjects = 2000,
     seed: Seed = 0,
     task: TaskFiles = None,
+    metric: MetricFiles = None,
     threads: Threads = 0,
     quiet: Quiet = False,
 ) -> None:
@@ -154,5 +158,5 @@ def demo(
     """
     from chartscan.commands.demo import run_demo
 
-    report = run_demo(out, subjects, seed, threads_of(threads), Display(quiet), task or [])
+    report = run_demo(out, subjects, seed, threads_of(threads), Display(quiet), task or [], metric or [])
     Display().say(str(report))

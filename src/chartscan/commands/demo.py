@@ -12,6 +12,7 @@ from chartscan.commands.evaluate import ReportPlan, run_evaluate
 from chartscan.commands.ingest import IngestPlan, accounting_lines, run_ingest
 from chartscan.commands.predict import run_predict
 from chartscan.commands.train import run_train
+from chartscan.evaluation.reported import reported
 from chartscan.labels.labels import cohort_lines, make_labels, save_labels, task_modules, tasks_to_label
 from chartscan.lock import OutputLock
 from chartscan.runs.job import Watcher
@@ -23,22 +24,35 @@ MODELS = ("ehrmamba-tiny", "xgboost")
 
 
 def run_demo(
-    out: Path, subjects: int, seed: int, threads: int, watcher: Watcher, tasks: Sequence[Path] = ()
+    out: Path,
+    subjects: int,
+    seed: int,
+    threads: int,
+    watcher: Watcher,
+    tasks: Sequence[Path] = (),
+    metrics: Sequence[Path] = (),
 ) -> Path:
     """Everything under `out`; gives the path of the report. ConfigError where `out` exists.
 
-    `tasks` are Python files of the user's own tasks. Ids are open, since no patient is real: every machine
-    gives the same numbers.
+    `tasks` and `metrics` are Python files of the user's own. Ids are open, since no patient is real: every
+    machine gives the same numbers.
     """
     refuse_existing(out)
     wanted = tasks_to_label("all", tasks)
-    task_modules(wanted)  # a file that holds no task is refused before any work
+    task_modules(wanted)  # what is no task or no metric is refused before any work
+    reported(metrics)
     with files.made_folder(out.parent), OutputLock(out), open_ids():
-        return _run(out, subjects, seed, threads, watcher, wanted)
+        return _run(out, subjects, seed, threads, watcher, wanted, metrics)
 
 
 def _run(
-    out: Path, subjects: int, seed: int, threads: int, watcher: Watcher, wanted: Sequence[str | Path]
+    out: Path,
+    subjects: int,
+    seed: int,
+    threads: int,
+    watcher: Watcher,
+    wanted: Sequence[str | Path],
+    metrics: Sequence[Path],
 ) -> Path:
     export, data, labels = out / "export", out / "dataset", out / "labels"
     with watcher.progress("Simulating", "subjects") as progress:
@@ -63,6 +77,7 @@ def _run(
         data=data,
         model=out / MODELS[0],
         truth=export / "truth",
+        metrics=metrics,
     )
     report, table = run_evaluate(plan, watcher)
     watcher.say(table)

@@ -17,6 +17,7 @@ from chartscan.evaluation import PredictionSet, evaluate, text_table
 from chartscan.evaluation.findings import own_notes
 from chartscan.evaluation.given import check_artifact, check_dataset, read_given, told_apart
 from chartscan.evaluation.report import write_report
+from chartscan.evaluation.reported import reported
 from chartscan.evaluation.sections import DatasetFacts, ReportSections, TrainingCurve
 from chartscan.evaluation.subject_groups import groups_of
 from chartscan.evaluation.truth import ceilings, no_ceiling_notes
@@ -42,6 +43,7 @@ class ReportPlan:
     truth: Path | None = None
     bootstrap: int = 1000
     seed: int = 0
+    metrics: Sequence[Path] = ()  # Python files of the user's own metrics
 
 
 def run_evaluate(plan: ReportPlan, watcher: Watcher) -> tuple[Path, str]:
@@ -53,6 +55,7 @@ def run_evaluate(plan: ReportPlan, watcher: Watcher) -> tuple[Path, str]:
         raise ConfigError("--truth needs --data, which knows which patient is which subject.")
     if plan.out.exists() and not plan.out.is_dir():
         raise ConfigError(f"--out {plan.out} is a file; expected a folder for report.html and metrics.json.")
+    metrics = reported(plan.metrics)  # a file that holds no metric is refused before any work
     files.sweep(plan.out)
     notes = Notes(watcher.note)
     given = read_given([*plan.predictions, *plan.against], notes)
@@ -72,7 +75,13 @@ def run_evaluate(plan: ReportPlan, watcher: Watcher) -> tuple[Path, str]:
     groups = groups_of(dataset, labels) if dataset else None
     with watcher.progress("Evaluating", "tasks") as progress:
         result = evaluate(
-            sets, ceiling=ceiling, groups=groups, bootstrap=plan.bootstrap, seed=plan.seed, progress=progress
+            sets,
+            ceiling=ceiling,
+            groups=groups,
+            bootstrap=plan.bootstrap,
+            seed=plan.seed,
+            progress=progress,
+            metrics=metrics,
         )
     for note in [
         *shown.notes,
