@@ -2,7 +2,8 @@
 
 `find("tasks", "readmission_30d")` imports `chartscan/tasks/readmission_30d.py`. Adding a source, task or
 model means adding a file; there is no list to edit. Files that begin with an underscore are private. The
-package of another distribution is named whole, such as `chartscan_lab.study`.
+package of another distribution is named whole, such as `chartscan_lab.study`. From outside the package come
+files of the user (`from_file`) and entry points of installed packages (`installed`).
 """
 
 import ast
@@ -10,7 +11,10 @@ import difflib
 import importlib
 import importlib.util
 import pkgutil
+import sys
+import traceback
 from collections.abc import Sequence
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
 
@@ -55,3 +59,70 @@ def described(package: str, having: str) -> dict[str, str]:
         if any(isinstance(t, ast.Name) and t.id == having for t in targets):
             found[name] = (ast.get_docstring(source) or "").partition("\n")[0]
     return found
+
+
+def from_file(path: Path, kind: str) -> ModuleType:
+    """The module in a Python file of the user; the file is executed anew at each call.
+
+    ConfigError with file and line where there is no such file, or it fails. `kind` says what it should hold.
+    """
+    if path.suffix != ".py" or not path.is_file():
+        raise ConfigError(f"{path}: no such Python file. Name the .py file of a {kind}.")
+    module = ModuleType(f"chartscan_outside.{kind}.{path.stem}")
+    module.__file__ = str(path)
+    sys.modules[module.__name__] = module  # where annotations of its classes are looked up
+    try:
+        exec(
+            compile(path.read_bytes(), str(path), "exec"), module.__dict__
+        )  # no import: it would leave .pyc files
+    except Exception as err:
+        raise ConfigError(
+            f"{_failed(err, path)} A {kind} is one file; what it imports must be installed."
+        ) from err
+    return module
+
+
+def _failed(err: Exception, path: Path) -> str:
+    lines = [frame.lineno for frame in traceback.extract_tb(err.__traceback__) if frame.filename == str(path)]
+    line = err.lineno if isinstance(err, SyntaxError) else lines[-1] if lines else None
+    place = f"{path}, line {line}" if line else str(path)
+    return f"{place}: {type(err).__name__}: {err.msg if isinstance(err, SyntaxError) else err}."
+
+
+def installed(package: str) -> dict[str, EntryPoint]:
+    """What other distributions offer under the entry point `chartscan.PACKAGE`, by name; nothing is imported.
+
+    ConfigError where one of them takes a name of ours, or two take the same.
+    """
+    found: dict[str, EntryPoint] = {}
+    ours = names(package)
+    for point in entry_points(group=f"chartscan.{package}"):
+        name = point.name.replace("-", "_")
+        if name in ours or (name in found and found[name].value != point.value):
+            raise ConfigError(
+                f"{_place(point)}: there is a {package.removesuffix('s')} named '{name}' already. "
+                "Uninstall the package, or ask its authors for another name."
+            )
+        found[name] = point
+    return dict(sorted(found.items()))
+
+
+def from_entry_point(point: EntryPoint, kind: str) -> tuple[ModuleType, str]:
+    """The module that an entry point names, and words that say where it comes from.
+
+    ConfigError where it cannot be imported, or is no module.
+    """
+    try:
+        loaded = point.load()
+    except Exception as err:
+        raise ConfigError(
+            f"{_place(point)}: {type(err).__name__}: {err}. Mend or uninstall the package."
+        ) from err
+    if not isinstance(loaded, ModuleType):
+        raise ConfigError(f"{_place(point)}: expected the module of a {kind}, found {type(loaded).__name__}.")
+    return loaded, _place(point)
+
+
+def _place(point: EntryPoint) -> str:
+    package = f"package {point.dist.name}, " if point.dist else ""
+    return f"{package}entry point {point.group}: {point.name} = {point.value}"

@@ -78,6 +78,11 @@ def checked_name(task: str, file: Path) -> str:
     return task
 
 
+def is_free_name(task: str) -> bool:
+    """Whether a file named so is read as a task of that name, and not as a shard or split of another."""
+    return not (_PART.fullmatch(task) or _PLAIN.fullmatch(task) or _HIVE.match(task))
+
+
 def _in_folder(folder: Path, above: list[str], top: Path) -> Iterator[TaskFiles]:
     """The tasks below `folder`; `above` are the names of the folders between `top` and it, and its own."""
     if len(above) > DEEPEST:

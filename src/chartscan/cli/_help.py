@@ -13,7 +13,7 @@ from typing import Any
 
 from typer.core import TyperCommand, TyperGroup
 
-from chartscan.find import described
+from chartscan.find import described, installed
 from chartscan.recipes import ABOUT
 
 NARROWEST = 80  # columns that frames need
@@ -63,10 +63,10 @@ def _definitions(write: Any, rows: Any, col_max: int = 4, col_spacing: int = 2) 
 
 
 class WithTasks(Command):
-    """A command whose help lists the built-in tasks."""
+    """A command whose help lists the tasks, those of installed packages too."""
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
-        self.help = (self.help or "") + listed("Tasks", described("tasks", "TITLE"))
+        self.help = (self.help or "") + listed("Tasks", described("tasks", "TITLE") | _of_packages("tasks"))
         super().format_help(ctx, formatter)
 
 
@@ -76,6 +76,15 @@ class WithRecipes(Command):
     def format_help(self, ctx: Any, formatter: Any) -> None:
         self.help = (self.help or "") + listed("Recipes", dict(sorted(ABOUT.items())))
         super().format_help(ctx, formatter)
+
+
+def _of_packages(kind: str) -> dict[str, str]:
+    """What installed packages add; they are not imported, so only the package is told."""
+    points = installed(kind)
+    return {
+        name: f"From the package {point.dist.name if point.dist else point.value}"
+        for name, point in points.items()
+    }
 
 
 def listed(heading: str, found: dict[str, str]) -> str:

@@ -26,12 +26,24 @@ DATA = typer.Option(help="Folder of the dataset.")  # without a type: train must
 
 Device = Annotated[str, typer.Option(help="cpu or cuda: where networks compute.")]
 Grammar = Annotated[bool, typer.Option("--grammar", help="Never a token that no record can have there.")]
+MetricFiles = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--metric", metavar="FILE", help="Python file of a metric of your own; may be given several times."
+    ),
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
 Seed = Annotated[int, typer.Option(min=0, help="Seed of everything random: the same seed, the same result.")]
 Split = Annotated[str, typer.Option(help="held_out, tuning or train.")]
 SplitOrAll = Annotated[str, typer.Option(help="held_out, tuning, train or all.")]
 Subjects = Annotated[
     int, typer.Option(min=1, help="Simulated patients; patient i is the same in any number.")
+]
+TaskFiles = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--task", metavar="FILE", help="Python file of a task of your own; may be given several times."
+    ),
 ]
 Threads = Annotated[int, typer.Option(min=0, help="Processor threads; 0 means all.")]
 TopP = Annotated[float, typer.Option(help="Draw among the likeliest with this share in all.")]

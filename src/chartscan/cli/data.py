@@ -10,6 +10,7 @@ from chartscan.cli._options import (
     Quiet,
     Seed,
     Subjects,
+    TaskFiles,
     settings_option,
     sources_like,
     tasks_like,
@@ -151,7 +152,11 @@ def ingest(
 def label(
     task: Annotated[
         str,
-        typer.Argument(metavar="TASK", help="A task of the list above, or 'all'.", autocompletion=tasks_like),
+        typer.Argument(
+            metavar="TASK",
+            help="A task of the list above, the Python file of one of your own, or 'all'.",
+            autocompletion=tasks_like,
+        ),
     ],
     dataset: DatasetFolder,
     out: Annotated[
@@ -184,6 +189,7 @@ def label(
             "what to predict for.",
         ),
     ] = False,
+    task_files: TaskFiles = None,
     quiet: Quiet = False,
 ) -> None:
     """Label every index stay of a dataset; unknown outcomes are absent, with counts and reasons.
@@ -195,12 +201,14 @@ def label(
       chartscan label readmission_30d DATASET labels.parquet
       chartscan label in_hospital_mortality DATASET l.parquet --set hours=48
       chartscan label all DATASET LABELS --set stays.merge_gap_hours=6
+      chartscan label my_task.py DATASET labels.parquet
+      chartscan label all DATASET LABELS --task my_task.py
     """
     from chartscan.commands.label import LabelPlan, run_label
     from chartscan.labels.labels import cohort_lines
 
     display = Display(quiet)
-    plan = LabelPlan(task, dataset, out, settings or [], site, max_unknown, questions)
+    plan = LabelPlan(task, dataset, out, settings or [], site, max_unknown, questions, task_files or [])
     labels, refused = run_label(plan, display)
     for line in cohort_lines(labels):
         display.say(line)

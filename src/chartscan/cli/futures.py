@@ -97,9 +97,7 @@ def forecast_report(
 def zero_shot(
     artifact: ArtifactFolder,
     dataset: DatasetFolder,
-    labels: Annotated[
-        Path, typer.Argument(metavar="LABELS", help="Labels or questions of one built-in task.")
-    ],
+    labels: Annotated[Path, typer.Argument(metavar="LABELS", help="Labels or questions of one task.")],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="Parquet file of predictions.")],
     split: Split = "held_out",
     samples: Annotated[int, samples_option("question")] = 100,
@@ -108,6 +106,9 @@ def zero_shot(
     temperature: Annotated[float, temperature_option(0.01, "Of the draws.")] = 1.0,
     top_p: TopP = 1.0,
     seed: Seed = 0,
+    task: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Python file of the task, if it is your own.")
+    ] = None,
     threads: Threads = 0,
     device: Device = "cpu",
     quiet: Quiet = False,
@@ -123,6 +124,6 @@ def zero_shot(
 
     plan = Plan(samples=samples, tokens=tokens, days=days, temperature=temperature, top_p=top_p, seed=seed)
     display = Display(quiet)
-    job = ZeroShotJob(artifact, dataset, labels, out, plan, split, threads_of(threads), device)
+    job = ZeroShotJob(artifact, dataset, labels, out, plan, split, threads_of(threads), device, task)
     for line in run_zero_shot(job, display):
         display.say(line)

@@ -9,10 +9,12 @@ from chartscan.cli._options import (
     DatasetFolder,
     Device,
     LabelsPath,
+    MetricFiles,
     Quiet,
     Seed,
     SplitOrAll,
     Subjects,
+    TaskFiles,
     Threads,
     bootstrap_option,
 )
@@ -40,6 +42,7 @@ def evaluate(
         Path | None,
         typer.Option(help="A simulated export with its true risks (needs --data): adds the ceiling."),
     ] = None,
+    metric: MetricFiles = None,
     bootstrap: Annotated[int, bootstrap_option("; at least 1000 to publish")] = 1000,
     seed: Seed = 0,
     quiet: Quiet = False,
@@ -49,10 +52,11 @@ def evaluate(
     Examples:
       chartscan evaluate p.parquet --out REPORT
       chartscan evaluate P --against P-TREES --data DATASET --out REPORT
+      chartscan evaluate p.parquet --metric my_metric.py --out REPORT
     """
     from chartscan.commands.evaluate import ReportPlan, run_evaluate
 
-    plan = ReportPlan(predictions, out, against or [], data, model, truth, bootstrap, seed)
+    plan = ReportPlan(predictions, out, against or [], data, model, truth, bootstrap, seed, metric or [])
     display = Display(quiet)
     report, table = run_evaluate(plan, display)
     display.say(table)
@@ -135,6 +139,8 @@ def demo(
     ],
     subjects: Subjects = 2000,
     seed: Seed = 0,
+    task: TaskFiles = None,
+    metric: MetricFiles = None,
     threads: Threads = 0,
     quiet: Quiet = False,
 ) -> None:
@@ -142,10 +148,11 @@ def demo(
 
     Ends with the path of OUT/report/report.html. Takes a few minutes on two cores.
 
-    Example:
+    Examples:
       chartscan demo demo --subjects 1000
+      chartscan demo demo --task my_task.py
     """
     from chartscan.commands.demo import run_demo
 
-    report = run_demo(out, subjects, seed, threads_of(threads), Display(quiet))
+    report = run_demo(out, subjects, seed, threads_of(threads), Display(quiet), task or [], metric or [])
     Display().say(str(report))

@@ -4,6 +4,7 @@ The same functions as the single commands, so that whoever read the demonstratio
 data: simulate -> ingest -> label -> train (a sequence model and the trees) -> predict -> evaluate.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from chartscan import files
@@ -11,7 +12,8 @@ from chartscan.commands.evaluate import ReportPlan, run_evaluate
 from chartscan.commands.ingest import IngestPlan, accounting_lines, run_ingest
 from chartscan.commands.predict import run_predict
 from chartscan.commands.train import run_train
-from chartscan.labels.labels import cohort_lines, make_labels, save_labels
+from chartscan.evaluation.reported import reported
+from chartscan.labels.labels import cohort_lines, make_labels, save_labels, task_modules, tasks_to_label
 from chartscan.lock import OutputLock
 from chartscan.runs.job import Watcher
 from chartscan.runs.work import refuse_existing
@@ -21,24 +23,44 @@ from chartscan.site_key import open_ids
 MODELS = ("ehrmamba-tiny", "xgboost")
 
 
-def run_demo(out: Path, subjects: int, seed: int, threads: int, watcher: Watcher) -> Path:
+def run_demo(
+    out: Path,
+    subjects: int,
+    seed: int,
+    threads: int,
+    watcher: Watcher,
+    tasks: Sequence[Path] = (),
+    metrics: Sequence[Path] = (),
+) -> Path:
     """Everything under `out`; gives the path of the report. ConfigError where `out` exists.
 
-    Its patients are nobody: ids are open, so that every machine gives the same numbers.
+    `tasks` and `metrics` are Python files of the user's own. Ids are open, since no patient is real: every
+    machine gives the same numbers.
     """
     refuse_existing(out)
+    wanted = tasks_to_label("all", tasks)
+    task_modules(wanted)  # what is no task or no metric is refused before any work
+    reported(metrics)
     with files.made_folder(out.parent), OutputLock(out), open_ids():
-        return _run(out, subjects, seed, threads, watcher)
+        return _run(out, subjects, seed, threads, watcher, wanted, metrics)
 
 
-def _run(out: Path, subjects: int, seed: int, threads: int, watcher: Watcher) -> Path:
+def _run(
+    out: Path,
+    subjects: int,
+    seed: int,
+    threads: int,
+    watcher: Watcher,
+    wanted: Sequence[str | Path],
+    metrics: Sequence[Path],
+) -> Path:
     export, data, labels = out / "export", out / "dataset", out / "labels"
     with watcher.progress("Simulating", "subjects") as progress:
         simulate(export, SimulateConfig(subjects=subjects, seed=seed), progress)
     dataset, accounting = run_ingest(IngestPlan("fhir", export, data, [], []), watcher)
     for line in accounting_lines(accounting, dataset):
         watcher.say(line)
-    found = make_labels(dataset, None, watcher)
+    found = make_labels(dataset, wanted, watcher)
     save_labels(found, labels, as_folder=True)
     for line in cohort_lines(found):
         watcher.say(line)
@@ -55,6 +77,7 @@ def _run(out: Path, subjects: int, seed: int, threads: int, watcher: Watcher) ->
         data=data,
         model=out / MODELS[0],
         truth=export / "truth",
+        metrics=metrics,
     )
     report, table = run_evaluate(plan, watcher)
     watcher.say(table)

@@ -16,9 +16,10 @@ from chartscan.evaluation import PredictionSet, evaluate, text_table
 from chartscan.evaluation.findings import own_notes
 from chartscan.evaluation.given import check_artifact, check_dataset, read_given, told_apart
 from chartscan.evaluation.report import write_report
+from chartscan.evaluation.reported import reported
 from chartscan.evaluation.sections import DatasetFacts, ReportSections, TrainingCurve
 from chartscan.evaluation.subject_groups import groups_of
-from chartscan.evaluation.truth import ceilings
+from chartscan.evaluation.truth import ceilings, no_ceiling_notes
 from chartscan.labels.labels import title_of
 from chartscan.labels.plausible import check_rows
 from chartscan.notes import Notes
@@ -42,6 +43,7 @@ class ReportPlan:
     truth: Path | None = None
     bootstrap: int = 1000
     seed: int = 0
+    metrics: Sequence[Path] = ()  # Python files of the user's own metrics
 
 
 def run_evaluate(plan: ReportPlan, watcher: Watcher) -> tuple[Path, str]:
@@ -54,6 +56,7 @@ def run_evaluate(plan: ReportPlan, watcher: Watcher) -> tuple[Path, str]:
         raise ConfigError("--truth needs --data, which knows which patient is which subject.")
     if plan.out.exists() and not plan.out.is_dir():
         raise ConfigError(f"--out {plan.out} is a file; expected a folder for report.html and metrics.json.")
+    metrics = reported(plan.metrics)  # a file that holds no metric is refused before any work
     files.sweep(plan.out)
     notes = Notes(watcher.note)
     given = read_given([*plan.predictions, *plan.against], notes)
@@ -63,15 +66,23 @@ def run_evaluate(plan: ReportPlan, watcher: Watcher) -> tuple[Path, str]:
         check_dataset(given, dataset)
         check_rows({one.task: one.table for one in sets}, dataset, notes)  # all models answer the same
     shown = sections(dataset, plan, sets)
-    shown = msgspec.structs.replace(shown, notes=[*notes, *shown.notes])
     if plan.model:
         check_artifact([one for one in given if one.path in plan.predictions], plan.model)
     labels = {one.task: one.table.select(LABELS.names) for one in sets}
     ceiling = ceilings(plan.truth, dataset, labels) if plan.truth and dataset else None
+    if ceiling is not None:
+        notes.extend(no_ceiling_notes(labels, ceiling))
+    shown = msgspec.structs.replace(shown, notes=[*notes, *shown.notes])
     groups = groups_of(dataset, labels) if dataset else None
     with watcher.progress("Evaluating", "tasks") as progress:
         result = evaluate(
-            sets, ceiling=ceiling, groups=groups, bootstrap=plan.bootstrap, seed=plan.seed, progress=progress
+            sets,
+            ceiling=ceiling,
+            groups=groups,
+            bootstrap=plan.bootstrap,
+            seed=plan.seed,
+            progress=progress,
+            metrics=metrics,
         )
     for note in [
         *shown.notes,

@@ -7,7 +7,7 @@ from pathlib import Path
 from chartscan.errors import check_settings
 from chartscan.labels import MAX_UNKNOWN
 from chartscan.labels.forming import stays_of, vocabulary_note
-from chartscan.labels.labels import Labels, check_out, make_labels, save_labels, set_tasks
+from chartscan.labels.labels import Labels, check_out, make_labels, save_labels, set_tasks, tasks_to_label
 from chartscan.labels.refusal import refused_tasks
 from chartscan.runs.job import Watcher
 from chartscan.runs.work import check_apart
@@ -27,6 +27,7 @@ class LabelPlan:
     site: Path | None = None  # a site file; None: the dataset's own
     max_unknown: float = MAX_UNKNOWN
     questions: bool = False
+    task_files: Sequence[Path] = ()  # Python files of tasks of the user's own
 
 
 def run_label(plan: LabelPlan, watcher: Watcher) -> tuple[Labels, dict[str, str]]:
@@ -38,7 +39,7 @@ def run_label(plan: LabelPlan, watcher: Watcher) -> tuple[Labels, dict[str, str]
     check_apart(plan.out, plan.dataset)
     check_out(plan.out, as_folder=plan.task == ALL)
     dataset = Dataset.open(plan.dataset)
-    wanted = None if plan.task == ALL else [plan.task]
+    wanted = tasks_to_label(plan.task, plan.task_files)
     stays, of_task = stays_of(dataset, plan.site, plan.settings)
     if note := vocabulary_note(dataset, plan.site):
         watcher.say(note)

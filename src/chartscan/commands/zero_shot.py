@@ -45,6 +45,7 @@ class ZeroShotJob:
     split: str = HELD_OUT
     threads: int = 1
     device: str = "cpu"
+    task: Path | None = None  # Python file of the user's own task
 
 
 def run_zero_shot(job: ZeroShotJob, watcher: Watcher) -> Iterator[str]:
@@ -53,7 +54,7 @@ def run_zero_shot(job: ZeroShotJob, watcher: Watcher) -> Iterator[str]:
     check_file(job.out, "TASK.parquet")
     dataset = Dataset.open(job.dataset)
     name, table, counts = _labels(job.labels, dataset, Notes(watcher.note))
-    task = task_as_labelled(name, counts)
+    task = task_as_labelled(name, counts, job.task)
     model = forecaster(job.artifact, dataset, job.threads, watcher, device=job.device)
     asked = of_subjects(table, subjects_of(model, dataset, job.split))
     if not asked.num_rows:

@@ -77,13 +77,16 @@ class Resampled(NamedTuple):
 
 
 def paired_difference(
-    model: str, baseline: str, metric: str, mine: Resampled, theirs: Resampled
+    model: str, baseline: str, metric: str, mine: Resampled, theirs: Resampled, direction: str = "max"
 ) -> Difference:
-    """`metric` of `model` less that of `baseline`; both with the same resamples."""
+    """`metric` of `model` less that of `baseline`; both with the same resamples.
+
+    `direction` is "max" or "min": which values of the metric are better.
+    """
     samples = mine.samples[metric] - theirs.samples[metric]
     found = estimate(mine.values[metric] - theirs.values[metric], samples)
     why = not_estimable(found, samples)
-    return Difference(model, baseline, metric, found, number(share_beyond_zero(samples)), why)
+    return Difference(model, baseline, metric, found, number(share_beyond_zero(samples)), why, direction)
 
 
 def not_estimable(difference: Estimate, samples: Floats) -> str | None:

@@ -1,5 +1,6 @@
 """One task: every model on the same rows and resamples, beside the best that is possible."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -7,7 +8,7 @@ import pyarrow as pa
 
 from chartscan.errors import DataError
 from chartscan.evaluation import curves
-from chartscan.evaluation.bootstrap import Floats, bootstrap, estimate, values
+from chartscan.evaluation.bootstrap import Floats, Samples, bootstrap, estimate, values
 from chartscan.evaluation.compare import (
     Keys,
     Resampled,
@@ -18,7 +19,8 @@ from chartscan.evaluation.compare import (
 )
 from chartscan.evaluation.groups import group_results
 from chartscan.evaluation.predictions import PredictionSet
-from chartscan.evaluation.ranked import ranked_statistics
+from chartscan.evaluation.ranked import RANKED, ranked_statistics
+from chartscan.evaluation.reported import built_in, compared
 from chartscan.evaluation.result import (
     CalibrationBin,
     Difference,
@@ -27,21 +29,15 @@ from chartscan.evaluation.result import (
     TaskResult,
     few_events,
 )
-from chartscan.evaluation.summed import DECIDED, THRESHOLDS, Answers, summed_statistics
-from chartscan.metrics.reliability_curve import BINS, reliability_curve
-
-METRICS = (
-    "auroc",
-    "average_precision",
-    "f1",
-    "brier",
-    "expected_calibration_error",
-    "observed_expected",
-    "calibration_in_the_large",
-    "calibration_slope",
-    "calibration_intercept",
+from chartscan.evaluation.summed import (
+    DECIDED,
+    THRESHOLDS,
+    Answers,
+    called_statistics,
+    summed_statistics,
 )
-COMPARED = ("auroc", "average_precision", "brier")
+from chartscan.metrics import Metric
+from chartscan.metrics.reliability_curve import BINS, reliability_curve
 
 
 class Scored(NamedTuple):
@@ -64,6 +60,7 @@ def evaluate_task(
     ceiling: PredictionSet | None,
     attributes: pa.Table | None,
     sampling: Sampling,
+    metrics: Sequence[Metric],
 ) -> TaskResult:
     """Everything about one task; the first of `models` is under study, the others are its baselines.
 
@@ -75,7 +72,8 @@ def evaluate_task(
     if len(keys) == 0:
         raise DataError(f"{models[0].task}: there are no predictions. Label subjects of this split first.")
     scored = [
-        Scored(one, said, resample(keys, said, sampling)) for one, said in zip(sets, answers, strict=True)
+        Scored(one, said, resample(keys, said, sampling, metrics))
+        for one, said in zip(sets, answers, strict=True)
     ]
     best = scored.pop() if ceiling else None
     thresholds = curves.decision_thresholds(answers)
@@ -85,23 +83,35 @@ def evaluate_task(
     )
     return TaskResult(
         **_facts(keys, models[0], study),
-        models=[_model_result(one, best, thresholds) for one in scored],
-        ceiling=_model_result(best, None, thresholds) if best else None,
-        differences=_differences(scored),
+        models=[_model_result(one, best, thresholds, metrics) for one in scored],
+        ceiling=_model_result(best, None, thresholds, metrics) if best else None,
+        differences=_differences(scored, metrics),
         groups=groups,
         treat_all=curves.treat_all(study.answers.labels, thresholds),
     )
 
 
-def resample(keys: Keys, answers: Answers, sampling: Sampling) -> Resampled:
-    """All statistics of one model's answers, on the data and on every resample of the subjects."""
+def resample(
+    keys: Keys, answers: Answers, sampling: Sampling, metrics: Sequence[Metric] | None = None
+) -> Resampled:
+    """All statistics of one model's answers, on the data and on every resample of the subjects.
+
+    `metrics` default to those that are built in.
+    """
+    metrics = built_in() if metrics is None else metrics
     ids, subjects = np.unique(keys[:, 0], return_inverse=True)
-    ranked = ranked_statistics(answers.labels, answers.probabilities, subjects)
-    summed = summed_statistics(answers, subjects, len(ids))
+    called = [one for one in metrics if one.row_sums is None and one.name not in RANKED]
+    parts = (
+        ranked_statistics(answers.labels, answers.probabilities, subjects),
+        summed_statistics(answers, subjects, len(ids), metrics),
+        called_statistics(answers, subjects, called),
+    )
+
+    def statistic(multiplicities: Floats) -> Samples:
+        return {name: value for part in parts for name, value in part(multiplicities).items()}
+
     return Resampled(
-        values(ranked, len(ids)) | values(summed, len(ids)),
-        bootstrap(ranked, len(ids), sampling.replicates, sampling.seed)
-        | bootstrap(summed, len(ids), sampling.replicates, sampling.seed),
+        values(statistic, len(ids)), bootstrap(statistic, len(ids), sampling.replicates, sampling.seed)
     )
 
 
@@ -120,11 +130,13 @@ def _facts(keys: Keys, predictions: PredictionSet, study: Scored) -> dict[str, A
     }
 
 
-def _model_result(one: Scored, best: Scored | None, thresholds: Floats) -> ModelResult:
+def _model_result(
+    one: Scored, best: Scored | None, thresholds: Floats, metrics: Sequence[Metric]
+) -> ModelResult:
     run = one.predictions.run or {}
     return ModelResult(
         model=one.predictions.model,
-        estimates={name: one.resampled.estimate(name) for name in METRICS},
+        estimates={metric.name: one.resampled.estimate(metric.name) for metric in metrics},
         share_of_ceiling=share_of_ceiling(one.resampled, best.resampled) if best else None,
         roc=curves.roc(one.answers),
         precision_recall=curves.precision_recall(one.answers),
@@ -164,14 +176,13 @@ def _operating_points(one: Scored) -> list[OperatingPoint]:
     ]
 
 
-def _differences(scored: list[Scored]) -> list[Difference]:
+def _differences(scored: list[Scored], metrics: Sequence[Metric]) -> list[Difference]:
     study, *baselines = scored
+    names = [(study.predictions.model, other.predictions.model) for other in baselines]
     return [
-        paired_difference(
-            study.predictions.model, other.predictions.model, metric, study.resampled, other.resampled
-        )
-        for other in baselines
-        for metric in COMPARED
+        paired_difference(*pair, metric.name, study.resampled, other.resampled, str(metric.direction))
+        for pair, other in zip(names, baselines, strict=True)
+        for metric in compared(metrics)
     ]
 
 

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from chartscan.evaluation.bootstrap import Floats, Samples, Statistic
 
+RANKED = ("auroc", "average_precision")  # the metrics whose form for the bootstrap is here
 WORKING_BYTES = 1 << 24  # weights of rows held at a time; measured: larger is slower (cache)
 
 

@@ -26,16 +26,6 @@ from chartscan.notes import Note
 MOST_NAMED = 20  # files
 METRICS_FILE = "metrics.json"
 TEMPLATES = Path(__file__).parent / "template"
-METRICS = {
-    "auroc": "AUROC",
-    "average_precision": "Average precision",
-    "f1": "F1",
-    "brier": "Brier",
-    "observed_expected": "O : E",
-    "calibration_in_the_large": "Calibration in the large",
-    "calibration_slope": "Calibration slope",
-    "expected_calibration_error": "ECE",
-}
 FIGURES = {
     "roc": ("ROC curve", "Sensitivity against false alarms. Numbers beside the names are AUROCs."),
     "precision_recall": (
@@ -107,7 +97,11 @@ def report_html(evaluation: Evaluation, sections: ReportSections) -> str:
             trained_on=dataset_words(found),
             coverage=coverage_tables(evaluation),
             figures=_figures(evaluation, sections, titles),
-            metric_names=METRICS,
+            metric_names={one.name: one.title for one in evaluation.metrics},
+            columns=[one.name for one in evaluation.metrics if one.shown],
+            best_values=[
+                one for one in evaluation.metrics if one.shown and not isinstance(one.direction, str)
+            ],
             figure_names=FIGURES,
             fewest=FEW_EVENTS,
             plotly=Markup(plotly()),
@@ -161,13 +155,13 @@ def by_place(notes: Iterable[Note]) -> list[NoteGroup]:
 
 
 def verdict(difference: Difference) -> str:
-    """Whether the interval of a difference lies on one side of 0; a smaller Brier score is the better one."""
+    """Whether the interval of a difference lies on one side of 0, and on the better one."""
     if difference.not_estimable:
         return "not estimable"
     low, high = difference.estimate.low, difference.estimate.high
     if low is None or high is None or low <= 0 <= high:
         return "unclear"
-    return "better" if (low > 0) != (difference.metric == "brier") else "worse"
+    return "better" if (low > 0) == (difference.direction == "max") else "worse"
 
 
 def flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

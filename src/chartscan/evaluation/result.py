@@ -29,6 +29,7 @@ class Difference(msgspec.Struct, frozen=True):
     estimate: Estimate
     p: float | None  # two-sided share of resamples beyond 0, at least 1 / (replicates + 1)
     not_estimable: str | None = None  # why the interval says nothing; None where it does
+    direction: str = "max"  # or "min": which values of the metric are better
 
 
 class Curve(msgspec.Struct, frozen=True):
@@ -118,6 +119,15 @@ def few_events(events: int, predictions: int) -> str | None:
     return f"{rarer:,} {word}{'' if rarer == 1 else 's'}" if rarer < FEW_EVENTS else None
 
 
+class MetricFacts(msgspec.Struct, frozen=True):
+    """What a reader must know of a metric; in the order of the report's columns."""
+
+    name: str  # as in `estimates`
+    title: str
+    direction: str | float  # "max", "min", or the best value
+    shown: bool  # False: it has no column
+
+
 class Evaluation(msgspec.Struct, frozen=True):
     """Everything found."""
 
@@ -125,6 +135,7 @@ class Evaluation(msgspec.Struct, frozen=True):
     replicates: int
     tasks: list[TaskResult]
     notes: list[Note] = []
+    metrics: list[MetricFacts] = []
 
     def json(self) -> bytes:
         """The content of metrics.json."""

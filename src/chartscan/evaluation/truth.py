@@ -1,5 +1,6 @@
 """The ceiling on simulated data: true risks as predictions of a model that knows the simulator."""
 
+from collections.abc import Collection, Iterable
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pyarrow.parquet as pq
 from chartscan.errors import DataError
 from chartscan.evaluation import PredictionSet
 from chartscan.evaluation.predictions import TRUE_RISK
+from chartscan.notes import Note
 from chartscan.schema import PREDICTIONS, check
 from chartscan.simulator import TRUTH
 from chartscan.site_key import OPEN, check_key, open_ids
@@ -22,16 +24,24 @@ KEYS = ["subject_id", "prediction_time"]
 
 
 def ceilings(truth: Path, dataset: Dataset, labels: dict[str, pa.Table]) -> dict[str, PredictionSet]:
-    """True risk of every labelled prediction, by task; DataError where the truth lacks one.
+    """True risk of every labelled prediction, by task, of the tasks that the truth knows.
 
-    `truth` is the simulator's side file, its folder, or the export that holds it; its patients are found
-    by the site key that the dataset was made with: ConfigError where another is at hand.
+    A task that the simulator does not know has no ceiling. DataError where the truth knows a task and lacks
+    one of its predictions. `truth` is the simulator's side file, its folder, or the export that holds it; its
+    patients are found by the site key that the dataset was made with: ConfigError where another is at hand.
     """
     risks = pl.DataFrame(_read(truth_file(truth)))
     risks = risks.join(_subjects(dataset, risks["patient_id"].unique()), on="patient_id")
+    by_task = {task: risks.filter(pl.col("task") == task) for task in labels}
     return {
-        task: _ceiling(task, risks.filter(pl.col("task") == task), table) for task, table in labels.items()
+        task: _ceiling(task, by_task[task], table) for task, table in labels.items() if len(by_task[task])
     }
+
+
+def no_ceiling_notes(tasks: Iterable[str], ceilings: Collection[str]) -> list[Note]:
+    """A note on each task whose true risks are not known, though those of other tasks may be."""
+    text = "The true risks of this task are not known, so it has no ceiling."
+    return [Note("no_ceiling", text, task, warning=False) for task in tasks if task not in ceilings]
 
 
 def _subjects(dataset: Dataset, patients: pl.Series) -> pl.DataFrame:

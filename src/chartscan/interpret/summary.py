@@ -11,13 +11,14 @@ from chartscan.interpret.attention import by_type
 from chartscan.interpret.explanation import RANDOM, Explanation
 from chartscan.interpret.faithfulness import SHARES, spearman
 from chartscan.metrics.auroc import auroc
-from chartscan.simulator.causes import is_cause, says_nothing
+from chartscan.simulator.causes import CAUSES, is_cause, says_nothing
 
 RESAMPLES = 1000
 
 
 def summary(explanations: Sequence[Explanation], simulated: bool, seed: int) -> dict[str, Any]:
-    """What explain.json says of one task's answers."""
+    """What explain.json says of one task's answers; causes are known of the simulator's tasks only."""
+    simulated = simulated and explanations[0].question.task in CAUSES
     methods = list(explanations[0].attributions)
     types = by_type(table(explanations).rename({"prediction_time": "answer"}))
     return {

@@ -1,4 +1,4 @@
-"""LABELS of built-in tasks over a dataset, made or read."""
+"""LABELS of tasks over a dataset, made or read."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,10 +13,11 @@ from chartscan import parquet_files
 from chartscan.cohort import Counts, Outcome, Record, StayConfig, label_dataset
 from chartscan.cohort.label_files import read_task, stored_labels
 from chartscan.errors import ConfigError, DataError
-from chartscan.find import find, names
+from chartscan.find import find, installed, names, unknown
 from chartscan.labels import MAX_UNKNOWN
 from chartscan.labels.belonging import stamped
 from chartscan.labels.forming import stays_of
+from chartscan.labels.outside import OutsideTask, file_task, task_of_file, task_of_package
 from chartscan.labels.refusal import all_refused, refusal_lines, refused_tasks
 from chartscan.notes import Note, Notes
 from chartscan.runs.job import Watcher
@@ -27,21 +28,65 @@ from chartscan.task_files import task_files
 Labels = dict[str, tuple[pa.Table, Counts | None]]
 
 
-def task_modules(wanted: list[str] | None = None) -> dict[str, ModuleType]:
-    """Built-in tasks by name; all of them when none is named."""
-    return {name.replace("-", "_"): find("tasks", name) for name in wanted or names("tasks")}
+def task_names() -> list[str]:
+    """Names of the built-in tasks and of those of installed packages, sorted."""
+    return sorted({*names("tasks"), *installed("tasks")})
+
+
+def task_modules(wanted: Sequence[str | Path] | None = None) -> dict[str, ModuleType | OutsideTask]:
+    """Tasks by name; all of `task_names` when none is named. A path is the Python file of a task.
+
+    ConfigError for a name that no task has, and for a file or package that holds no proper task. A text is
+    never taken for a path: names come from label files, too.
+    """
+    return dict(_task(name) for name in wanted or task_names())
+
+
+def _task(name: str | Path) -> tuple[str, ModuleType | OutsideTask]:
+    if isinstance(name, Path):
+        return task_of_file(name)
+    plain = name.replace("-", "_")
+    if plain in names("tasks"):
+        return plain, find("tasks", plain)
+    others = installed("tasks")
+    if plain not in others:
+        raise ConfigError(
+            f"{unknown('task', plain, task_names())} A task of your own is named by its .py file."
+        )
+    return plain, task_of_package(others[plain])
+
+
+def tasks_to_label(task: str, files: Sequence[Path]) -> list[str | Path]:
+    """What `task_modules` is to find: the task that is named, or for 'all' every task and those of `files`.
+
+    The one that is named may be a Python file itself. ConfigError for two files of one name, and for files of
+    other tasks than the one named.
+    """
+    if task.endswith(".py"):
+        files, task = [*files, Path(task)], file_task(Path(task))
+    by_name: dict[str, Path] = {}
+    for path in files:
+        other = by_name.setdefault(file_task(path), path)
+        if other != path:
+            raise ConfigError(f"--task {path}: {other} is a task of the same name. Rename one of them.")
+    if task == "all":
+        return [*task_names(), *by_name.values()]
+    others = [name for name in by_name if name != task.replace("-", "_")]
+    if others:
+        raise ConfigError(f"--task {by_name[others[0]]}: not the task '{task}'. Label 'all' or {others[0]}.")
+    return list(by_name.values()) or [task]
 
 
 @dataclass(frozen=True)
 class SetTask:
-    """A built-in task with settings of its own."""
+    """A task with settings of its own."""
 
-    module: ModuleType
+    module: ModuleType | OutsideTask
     DEFAULT: msgspec.Struct
 
     @property
     def TITLE(self) -> str:
-        """The title of the built-in task with these settings."""
+        """The title of the task with these settings."""
         return self.module.title(self.DEFAULT)
 
     @property
@@ -62,7 +107,7 @@ class SetTask:
         return self.module.label(record, self.DEFAULT)
 
 
-def set_tasks(wanted: list[str] | None, settings: Sequence[str]) -> Mapping[str, SetTask]:
+def set_tasks(wanted: Sequence[str | Path] | None, settings: Sequence[str]) -> Mapping[str, SetTask]:
     """The tasks named, with settings changed; ConfigError where settings are meant for several tasks."""
     modules = task_modules(wanted)
     if settings and len(modules) > 1:
@@ -73,7 +118,8 @@ def set_tasks(wanted: list[str] | None, settings: Sequence[str]) -> Mapping[str,
 def title_of(name: str, settings: Mapping[str, Any]) -> str:
     """The title of a task with the settings that its labels were made with (`Counts.settings`).
 
-    Of a task that is not built in, or has no such settings here: the title kept with the labels, or its name.
+    Of a task that is not found by its name, or has no such settings here: the title kept with the labels, or
+    its name.
     """
     try:
         module = task_modules([name])[name]
@@ -82,12 +128,15 @@ def title_of(name: str, settings: Mapping[str, Any]) -> str:
         return str(settings.get("title") or name.replace("_", " "))
 
 
-def task_as_labelled(name: str, counts: Counts | None) -> SetTask:
-    """The built-in task with the settings that its labels were made with; its own where they do not say.
+def task_as_labelled(name: str, counts: Counts | None, file: Path | None = None) -> SetTask:
+    """The task with the settings that its labels were made with; its own where they do not say.
 
-    DataError where the task of this version has no such settings.
+    `file` holds the task where it is one of the user's own: ConfigError where its name is another. DataError
+    where the task of this version has no such settings.
     """
-    module = task_modules([name])[name]
+    if file is not None and file_task(file) != name:
+        raise ConfigError(f"--task {file}: the labels are of '{name}'. Name the file of that task.")
+    module = task_modules([name if file is None else file])[name]
     settings = counts.settings.get("task", {}) if counts else {}
     try:
         return SetTask(module, msgspec.convert(settings, type(module.DEFAULT)))
@@ -100,7 +149,7 @@ def task_as_labelled(name: str, counts: Counts | None) -> SetTask:
 
 def make_labels(
     dataset: Dataset,
-    wanted: list[str] | None,
+    wanted: Sequence[str | Path] | None,
     watcher: Watcher,
     settings: Sequence[str] = (),
     questions: bool = False,
@@ -110,8 +159,9 @@ def make_labels(
 ) -> Labels:
     """LABELS (or QUESTIONS) and cohort counts of tasks, computed from the events.
 
-    `stays` says how stays are formed; default: as the dataset's site file does. Tasks that depend on too many
-    unknown words are left out, each with a note or a line that says why; DataError where none is left.
+    `wanted` is as in `task_modules`. `stays` says how stays are formed; default: as the dataset's site file
+    does. Tasks that depend on too many unknown words are left out, each with a note or a line that says why;
+    DataError where none is left.
     """
     tasks = set_tasks(wanted, settings)
     refused = refused_tasks(dataset, tasks, max_unknown)

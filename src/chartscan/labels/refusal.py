@@ -19,6 +19,7 @@ _RECORDS = {
     "diagnosis": "diagnoses have a code",
     "diagnosis_status": "statuses of diagnoses are in a word",
 }
+DEPENDABLE = tuple(_RECORDS)  # what a task may name in DEPENDS_ON
 _COUNTED = {"sex", *_RECORDS}  # a source that counts none of these counts no words that tasks depend on
 _REMEDY = (
     "Declare the words in a site file: chartscan ingest SOURCE IN OUT --suggest-site site.yaml lists them; "

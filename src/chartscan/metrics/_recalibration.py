@@ -1,7 +1,12 @@
-"""Logistic recalibration: the line logit P(y) = intercept + slope * logit(p), fitted by Newton's method."""
+"""Logistic recalibration: the line logit P(y) = intercept + slope * logit(p), fitted by Newton's method.
+
+In the bootstrap a resample's is one Newton step from that of the whole set (Moulton and Zeger 1991,
+Computational Statistics and Data Analysis 11:53). That needs sums of rows only, and is exact for the whole.
+"""
 
 import numpy as np
 
+from chartscan.metrics import OfSums
 from chartscan.metrics._arrays import Floats, Rows, log_odds, sigmoid
 
 MOST_STEPS = 50
@@ -58,3 +63,33 @@ def _damped(design, offset, rows, beta, step, loss):
 
 def _loss(eta: Floats, rows: Rows) -> float:
     return float(rows.weights @ (np.logaddexp(0, eta) - rows.labels * eta))
+
+
+def line_row_sums(labels: Floats, scores: Floats, which: int) -> tuple[Floats, OfSums]:
+    """Intercept (`which` 0) or slope (1) as sums of rows: derivatives of the log likelihood at the fit."""
+    line = recalibration(Rows(labels, scores, np.ones_like(scores)))
+    z = log_odds(scores)
+    p = sigmoid(line[0] + line[1] * z)
+    residual, spread = labels - p, p * (1 - p)
+    columns = np.stack([residual, residual * z, spread, spread * z, spread * z * z], axis=1)
+
+    def of_sums(totals: Floats) -> Floats:
+        u0, u1, h00, h01, h11 = totals
+        step = (h11 * u0 - h01 * u1, h00 * u1 - h01 * u0)[which]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.asarray(line[which] + step / (h00 * h11 - h01 * h01), dtype=np.float64)
+
+    return columns, of_sums
+
+
+def shift_row_sums(labels: Floats, scores: Floats) -> tuple[Floats, OfSums]:
+    """Calibration in the large as sums of rows: derivatives of the log likelihood at the fit with slope 1."""
+    shift = recalibration(Rows(labels, scores, np.ones_like(scores)), slope_free=False)[0]
+    p = sigmoid(shift + log_odds(scores))
+    columns = np.stack([labels - p, p * (1 - p)], axis=1)
+
+    def of_sums(totals: Floats) -> Floats:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.asarray(shift + totals[0] / totals[1], dtype=np.float64)
+
+    return columns, of_sums

@@ -3,6 +3,7 @@
 import numpy as np
 from numpy.typing import ArrayLike
 
+from chartscan.metrics import Metric
 from chartscan.metrics._arrays import rows
 from chartscan.metrics._cumulative import cumulative
 
@@ -20,3 +21,6 @@ def auroc(labels: ArrayLike, scores: ArrayLike, weights: ArrayLike | None = None
     below = at.negatives[-1] - at.negatives
     tied = np.diff(at.negatives, prepend=0)
     return float(gained @ (below + tied / 2) / (at.positives[-1] * at.negatives[-1]))
+
+
+METRIC = Metric("auroc", "AUROC", "max", auroc, compared=True, position=1)

@@ -3,6 +3,7 @@
 import numpy as np
 from numpy.typing import ArrayLike
 
+from chartscan.metrics import Metric
 from chartscan.metrics._arrays import rows
 from chartscan.metrics._cumulative import cumulative
 
@@ -19,3 +20,6 @@ def average_precision(labels: ArrayLike, scores: ArrayLike, weights: ArrayLike |
     at = cumulative(data)
     gained = np.diff(at.positives, prepend=0)
     return float(gained @ (at.positives / (at.positives + at.negatives)) / at.positives[-1])
+
+
+METRIC = Metric("average_precision", "Average precision", "max", average_precision, compared=True, position=2)

@@ -3,7 +3,8 @@
 import numpy as np
 from numpy.typing import ArrayLike
 
-from chartscan.metrics._arrays import rows
+from chartscan.metrics import Metric, OfSums, ratio
+from chartscan.metrics._arrays import Floats, rows
 
 
 def brier(labels: ArrayLike, scores: ArrayLike, weights: ArrayLike | None = None) -> float:
@@ -15,3 +16,12 @@ def brier(labels: ArrayLike, scores: ArrayLike, weights: ArrayLike | None = None
     if len(data.labels) == 0:
         return np.nan
     return float(np.average((data.scores - data.labels) ** 2, weights=data.weights))
+
+
+def row_sums(labels: Floats, scores: Floats) -> tuple[Floats, OfSums]:
+    """The form for the bootstrap: squared distances, and rows."""
+    columns = np.stack([(scores - labels) ** 2, np.ones_like(scores)], axis=1)
+    return columns, lambda totals: ratio(totals[0], totals[1])
+
+
+METRIC = Metric("brier", "Brier", "min", brier, row_sums, compared=True, position=4)

@@ -2,8 +2,9 @@
 
 from numpy.typing import ArrayLike
 
+from chartscan.metrics import Metric
 from chartscan.metrics._arrays import rows
-from chartscan.metrics._recalibration import recalibration
+from chartscan.metrics._recalibration import recalibration, shift_row_sums
 
 
 def calibration_in_the_large(labels: ArrayLike, scores: ArrayLike, weights: ArrayLike | None = None) -> float:
@@ -12,3 +13,13 @@ def calibration_in_the_large(labels: ArrayLike, scores: ArrayLike, weights: Arra
     The intercept of the logistic recalibration with slope 1 (Steyerberg 2019, ch. 15). nan for one class.
     """
     return recalibration(rows(labels, scores, weights), slope_free=False)[0]
+
+
+METRIC = Metric(
+    "calibration_in_the_large",
+    "Calibration in the large",
+    0.0,
+    calibration_in_the_large,
+    shift_row_sums,
+    position=6,
+)

@@ -2,8 +2,9 @@
 
 from numpy.typing import ArrayLike
 
-from chartscan.metrics._arrays import rows
-from chartscan.metrics._recalibration import recalibration
+from chartscan.metrics import Metric, OfSums
+from chartscan.metrics._arrays import Floats, rows
+from chartscan.metrics._recalibration import line_row_sums, recalibration
 
 
 def calibration_intercept(labels: ArrayLike, scores: ArrayLike, weights: ArrayLike | None = None) -> float:
@@ -12,3 +13,19 @@ def calibration_intercept(labels: ArrayLike, scores: ArrayLike, weights: ArrayLi
     nan for one class, one distinct score, or separated classes. See `_recalibration`.
     """
     return recalibration(rows(labels, scores, weights))[0]
+
+
+def row_sums(labels: Floats, scores: Floats) -> tuple[Floats, OfSums]:
+    """The form for the bootstrap: see `line_row_sums`."""
+    return line_row_sums(labels, scores, 0)
+
+
+METRIC = Metric(
+    "calibration_intercept",
+    "Calibration intercept",
+    0.0,
+    calibration_intercept,
+    row_sums,
+    shown=False,
+    position=8,
+)

@@ -2,8 +2,9 @@
 
 from numpy.typing import ArrayLike
 
-from chartscan.metrics._arrays import rows
-from chartscan.metrics._recalibration import recalibration
+from chartscan.metrics import Metric, OfSums
+from chartscan.metrics._arrays import Floats, rows
+from chartscan.metrics._recalibration import line_row_sums, recalibration
 
 
 def calibration_slope(labels: ArrayLike, scores: ArrayLike, weights: ArrayLike | None = None) -> float:
@@ -12,3 +13,11 @@ def calibration_slope(labels: ArrayLike, scores: ArrayLike, weights: ArrayLike |
     nan for one class, one distinct score, or separated classes. See `_recalibration`.
     """
     return recalibration(rows(labels, scores, weights))[1]
+
+
+def row_sums(labels: Floats, scores: Floats) -> tuple[Floats, OfSums]:
+    """The form for the bootstrap: see `line_row_sums`."""
+    return line_row_sums(labels, scores, 1)
+
+
+METRIC = Metric("calibration_slope", "Calibration slope", 1.0, calibration_slope, row_sums, position=7)

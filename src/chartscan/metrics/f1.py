@@ -3,7 +3,8 @@
 import numpy as np
 from numpy.typing import ArrayLike
 
-from chartscan.metrics._arrays import rows
+from chartscan.metrics import Metric, OfSums, ratio
+from chartscan.metrics._arrays import Floats, rows
 from chartscan.metrics._cumulative import cumulative
 
 
@@ -35,3 +36,14 @@ def best_f1_threshold(labels: ArrayLike, scores: ArrayLike, weights: ArrayLike |
     at = cumulative(data)
     score = 2 * at.positives / (at.positives + at.negatives + at.positives[-1])
     return float(at.thresholds[np.argmax(score)])
+
+
+def row_sums(labels: Floats, decisions: Floats) -> tuple[Floats, OfSums]:
+    """The form for the bootstrap, of decisions 0 and 1: true positives, decisions and positives."""
+    columns = np.stack([decisions * labels, decisions, labels], axis=1)
+    return columns, lambda totals: np.where(
+        totals[2] > 0, ratio(2 * totals[0], totals[1] + totals[2]), np.nan
+    )
+
+
+METRIC = Metric("f1", "F1", "max", f1, row_sums, reads="decisions", position=3)

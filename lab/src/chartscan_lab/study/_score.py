@@ -17,18 +17,15 @@ from chartscan.errors import DataError
 from chartscan.evaluation import PredictionSet
 from chartscan.evaluation.bootstrap import Floats, Samples, Statistic, bootstrap, number, values
 from chartscan.evaluation.compare import Keys, Resampled, answers, paired_difference
-from chartscan.evaluation.per_task import COMPARED, Sampling
+from chartscan.evaluation.per_task import Sampling
 from chartscan.evaluation.ranked import ranked_statistics
+from chartscan.evaluation.reported import built_in, compared
 from chartscan.evaluation.result import Difference, Estimate
 from chartscan.evaluation.summed import Answers, summed_statistics
+from chartscan.metrics import Metric
 from chartscan.metrics._arrays import log_odds, sigmoid
-from chartscan.metrics.auroc import auroc
-from chartscan.metrics.average_precision import average_precision
-from chartscan.metrics.brier import brier
 from chartscan_lab.study._facts import made_with
 from chartscan_lab.study._made_with import Code, distinct
-
-METRICS = {"auroc": auroc, "average_precision": average_precision, "brier": brier}
 
 
 class Repeat(NamedTuple):
@@ -100,8 +97,8 @@ def score(row: Answered, baseline: Answered | None, sampling: Sampling) -> RowSc
         seeds=[one.seed for one in row.repeats],
         predictions=len(first.keys),
         events=int(first.answers.labels.sum()),
-        spread={name: spread(metric, row.repeats) for name, metric in METRICS.items()},
-        together={name: found.estimate(name) for name in COMPARED},
+        spread={one.name: spread(one.function, row.repeats) for one in scored()},
+        together={one.name: found.estimate(one.name) for one in scored()},
         baseline=other.name if other else None,
         differences=differences(row, other, sampling) if other else [],
         parameters=first.run.get("parameters"),
@@ -111,6 +108,11 @@ def score(row: Answered, baseline: Answered | None, sampling: Sampling) -> RowSc
         versions=dict(first.run.get("versions", {})),
         made_with=distinct([code for one in row.repeats for code in made_with(one.run)]),
     )
+
+
+def scored() -> tuple[Metric, ...]:
+    """The metrics of a study: those whose differences reports show, too."""
+    return compared(built_in())
 
 
 def spread(metric: Any, repeats: Sequence[Repeat]) -> Spread:
@@ -144,7 +146,10 @@ def differences(row: Answered, baseline: Answered, sampling: Sampling) -> list[D
     for one, other in zip(mine, theirs, strict=True):
         check_paired(row.name, one, baseline.name, other)
     ours, reference = resampled(mine, sampling), resampled(theirs, sampling)
-    return [paired_difference(row.name, baseline.name, metric, ours, reference) for metric in COMPARED]
+    return [
+        paired_difference(row.name, baseline.name, one.name, ours, reference, str(one.direction))
+        for one in scored()
+    ]
 
 
 def resampled(repeats: Sequence[Repeat], sampling: Sampling) -> Resampled:
@@ -156,7 +161,7 @@ def resampled(repeats: Sequence[Repeat], sampling: Sampling) -> Resampled:
 
     def statistic(multiplicities: Floats) -> Samples:
         found = [part(multiplicities) for part in parts]
-        return {name: np.mean([samples[name] for samples in found], axis=0) for name in COMPARED}
+        return {one.name: np.mean([samples[one.name] for samples in found], axis=0) for one in scored()}
 
     return Resampled(
         values(statistic, len(ids)), bootstrap(statistic, len(ids), sampling.replicates, sampling.seed)
