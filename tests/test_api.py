@@ -25,7 +25,7 @@ COMMANDS = [name for name in VERBS if name != "load"]
 PAGE = (Path(__file__).parent.parent / "docs" / "tutorial.md").read_text(encoding="utf-8")
 NETWORK = "## A network"  # from here on the page takes minutes
 IN_PYTHON = {"input_path": "path", "quiet": "progress"}  # named otherwise than on the command line
-SEVERAL = {("explain", "task"): "tasks"}
+SEVERAL = {("explain", "task"): "tasks", ("evaluate", "metric"): "metrics"}
 
 
 def run_page(text: str, folder: Path) -> dict[str, object]:

@@ -152,6 +152,7 @@ def label(
     site: Place | None = None,
     max_unknown: float = 0.05,
     questions: bool = False,
+    task_files: Place | Sequence[Place] = (),
     progress: bool = False,
 ) -> dict[str, pa.Table]:
     """Label every index stay of a dataset. Unknown outcomes are absent, never False.
@@ -159,13 +160,14 @@ def label(
     A task is refused where too much of what it depends on is unknown; a UserWarning says why.
 
     Args:
-        task: the name of a task, or "all".
+        task: the name of a task, the Python file of one of your own, or "all".
         dataset: folder of the dataset.
         out: parquet file of the labels; with "all" a folder of them.
         settings: settings by name, such as {"hours": 48} (of one task) or {"stays.merge_gap_hours": 6}.
         site: site file that says how stays are formed. Default: that of `ingest`.
         max_unknown: largest share of unknown words in what a task depends on.
         questions: one row for every eligible stay, without answers: what to predict for.
+        task_files: with "all", Python files of tasks of your own.
         progress: show progress and the cohort of each task.
 
     Returns:
@@ -185,7 +187,14 @@ def label(
 
     display = _display(progress)
     plan = LabelPlan(
-        task, Path(dataset), Path(out), _assignments(settings), _path(site), max_unknown, questions
+        task,
+        Path(dataset),
+        Path(out),
+        _assignments(settings),
+        _path(site),
+        max_unknown,
+        questions,
+        _paths(task_files),
     )
     labels, refused = run_label(plan, display)
     for line in cohort_lines(labels):
@@ -317,6 +326,7 @@ def evaluate(
     truth: Place | None = None,
     bootstrap: int = 1000,
     seed: int = 0,
+    metrics: Place | Sequence[Place] = (),
     progress: bool = False,
 ) -> Report:
     """Write report.html and metrics.json: discrimination and calibration with intervals.
@@ -330,6 +340,7 @@ def evaluate(
         truth: a simulated export with its true risks (needs `data`). Adds the best possible result.
         bootstrap: resamples of subjects behind every interval; at least 1000 to publish.
         seed: of the resamples.
+        metrics: Python files of metrics of your own.
         progress: show progress and notes.
 
     Returns:
@@ -355,6 +366,7 @@ def evaluate(
         _path(truth),
         bootstrap,
         seed,
+        _paths(metrics),
     )
     path, table = run_evaluate(plan, _display(progress))
     return Report(path, read_metrics(plan.out), table)

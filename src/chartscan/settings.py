@@ -74,7 +74,8 @@ def _rebuilt(config: S, data: dict[str, Any], named: Mapping[str, Callable[[Any]
 
 
 def _converted(now: Any, value: Any, hint: Any, made: Callable[[Any], Any] | None) -> Any:
-    if value == msgspec.to_builtins(now):
+    unchanged = value == msgspec.to_builtins(now)
+    if unchanged and (made is not None or (isinstance(now, tuple) and _holds_groups(now))):
         return now
     if made is not None:
         return made(value)
@@ -83,6 +84,10 @@ def _converted(now: Any, value: Any, hint: Any, made: Callable[[Any], Any] | Non
             return _rebuilt(now, value, {})
         return msgspec.convert(value, type(now))  # which refuses it
     return msgspec.convert(value, hint)
+
+
+def _holds_groups(values: tuple[Any, ...]) -> bool:
+    return any(isinstance(value, msgspec.Struct) for value in values)
 
 
 def _below(name: str, error: str) -> str:
