@@ -6,14 +6,16 @@ import numpy as np
 import pytest
 
 from chartscan.evaluation.bootstrap import (
+    THRESHOLDS,
+    Answers,
     bootstrap,
     multiplicities,
     percentile_interval,
+    ranked_statistics,
     share_beyond_zero,
+    summed_statistics,
     values,
 )
-from chartscan.evaluation.ranked import ranked_statistics
-from chartscan.evaluation.summed import THRESHOLDS, Answers, summed_statistics
 from chartscan.metrics.auroc import auroc
 from chartscan.metrics.average_precision import average_precision
 from chartscan.metrics.brier import brier
@@ -52,7 +54,7 @@ def test_ranked_statistics_equal_the_metrics_on_every_resample(digits):
 def test_ranked_statistics_do_not_depend_on_their_working_size(monkeypatch):
     labels, scores, subjects = rows(2)
     whole = bootstrap(ranked_statistics(labels, scores, subjects), 40, 63, seed=0)
-    monkeypatch.setattr("chartscan.evaluation.ranked.WORKING_BYTES", 4000)
+    monkeypatch.setattr("chartscan.evaluation.bootstrap.WORKING_BYTES", 4000)
     parts = bootstrap(ranked_statistics(labels, scores, subjects), 40, 63, seed=0)
     for name in whole:
         np.testing.assert_array_equal(whole[name], parts[name])

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chartscan.evaluation.holm import holm
+from chartscan.evaluation.compare import holm
 
 P = st.lists(st.floats(0, 1), min_size=1, max_size=9)
 

@@ -6,7 +6,7 @@ from scipy.optimize import minimize
 
 from chartscan.errors import DataError
 from chartscan.evaluation.recalibrate import Platt, apply_platt, fit_platt
-from chartscan.metrics._arrays import log_odds
+from chartscan.metrics._rows import log_odds
 from chartscan.metrics.auroc import auroc
 from chartscan.metrics.calibration_slope import calibration_slope
 from chartscan.metrics.expected_calibration_error import expected_calibration_error

@@ -14,13 +14,19 @@ from chartscan import find
 from chartscan.commands.evaluate import ReportPlan, run_evaluate
 from chartscan.errors import ConfigError
 from chartscan.evaluation import Evaluation, evaluate, write_predictions
-from chartscan.evaluation.bootstrap import multiplicities, percentile_interval
+from chartscan.evaluation.bootstrap import (
+    RANKED,
+    Answers,
+    called_statistics,
+    multiplicities,
+    percentile_interval,
+    scores_of,
+    summed_statistics,
+)
 from chartscan.evaluation.compare import answers
-from chartscan.evaluation.ranked import RANKED
 from chartscan.evaluation.report import report_html, verdict
 from chartscan.evaluation.reported import built_in, reported
 from chartscan.evaluation.sections import ReportSections
-from chartscan.evaluation.summed import Answers, called_statistics, scores_of, summed_statistics
 from chartscan.metrics import Metric
 from icu import Silent
 

@@ -8,7 +8,7 @@ from scipy.optimize import minimize
 from sklearn import metrics as sk
 from sklearn.linear_model import LogisticRegression
 
-from chartscan.metrics._arrays import log_odds
+from chartscan.metrics._rows import log_odds
 from chartscan.metrics.auroc import auroc
 from chartscan.metrics.average_precision import average_precision
 from chartscan.metrics.brier import brier

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import chartscan
 
-SMALL = 25  # lines of a file that is too small, unless it is __init__
+SMALL = 25  # lines of a file that is too small, unless it is __init__ or __main__
 _REACHED = """
 import json, sys
 import chartscan, chartscan.commands.train
@@ -55,7 +55,9 @@ def measured(folder: Path) -> House:
         files=len(texts),
         lines=total,
         median_lines=statistics.median(own),
-        small_files=tuple(n for n, c in lines.items() if c < SMALL and not n.endswith("__init__.py")),
+        small_files=tuple(
+            n for n, c in lines.items() if c < SMALL and not n.endswith(("__init__.py", "__main__.py"))
+        ),
         import_share=sum(map(_import_lines, texts.values())) / total,
         largest_room=room,
         largest_room_share=most / total,

@@ -1,5 +1,6 @@
-"""Models side by side: only ever on the same rows, and by differences within the same resamples."""
+"""Models compared on the same rows, with Holm's correction."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -7,10 +8,27 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from chartscan.errors import DataError
-from chartscan.evaluation.bootstrap import Floats, Samples, estimate, number, share_beyond_zero
+from chartscan.evaluation.bootstrap import Answers, Floats, Samples, estimate, number, share_beyond_zero
 from chartscan.evaluation.predictions import PredictionSet
 from chartscan.evaluation.result import Difference, Estimate
-from chartscan.evaluation.summed import Answers
+
+# Holm's correction: p-values of several tests, so that one false finding among all of them is rare.
+
+
+def holm(p: Sequence[float]) -> list[float]:
+    """Adjusted p-values, in order: those at most alpha are found with a family-wise error of at most alpha.
+
+    The k-th smallest (from 0) of n is multiplied by n - k, never below a smaller one's result, at most 1.
+    Holm 1979, Scandinavian Journal of Statistics 6:65.
+    """
+    order = np.argsort(p, kind="stable")
+    found = np.asarray(p, dtype=np.float64)[order] * (len(p) - np.arange(len(p)))
+    adjusted = np.empty(len(p))
+    adjusted[order] = np.minimum(np.maximum.accumulate(found), 1)
+    return adjusted.tolist()
+
+
+# Models side by side: only ever on the same rows, and by differences within the same resamples.
 
 ROUNDING = 1e-12  # differences of resamples closer than this are the same
 

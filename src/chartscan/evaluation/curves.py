@@ -3,9 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from chartscan.evaluation.bootstrap import Floats
+from chartscan.evaluation.bootstrap import Answers, Floats
 from chartscan.evaluation.result import Curve
-from chartscan.evaluation.summed import Answers
 from chartscan.metrics.net_benefit import net_benefit
 from chartscan.metrics.precision_recall_curve import precision_recall_curve
 from chartscan.metrics.roc_curve import roc_curve

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from chartscan.evaluation.bootstrap import Floats, bootstrap, estimate, number, share_beyond_zero
 from chartscan.evaluation.result import CalibrationBin, Difference, Estimate
-from chartscan.metrics._matches import accuracy, cosine, overlap, set_cosine
+from chartscan.metrics._rows import accuracy, cosine, overlap, set_cosine
 from chartscan.metrics.reliability_curve import BINS
 
 FIRST = (1, 2, 5, 10)

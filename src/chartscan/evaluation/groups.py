@@ -8,11 +8,17 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from chartscan.evaluation.bootstrap import Samples, bootstrap, estimate, values
+from chartscan.evaluation.bootstrap import (
+    Answers,
+    Samples,
+    bootstrap,
+    estimate,
+    ranked_statistics,
+    summed_statistics,
+    values,
+)
 from chartscan.evaluation.compare import Keys, Resampled
-from chartscan.evaluation.ranked import ranked_statistics
 from chartscan.evaluation.result import Estimate, Group
-from chartscan.evaluation.summed import Answers, summed_statistics
 from chartscan.metrics import observed_expected
 
 SMALLEST_CELL = 10

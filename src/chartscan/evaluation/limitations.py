@@ -5,9 +5,8 @@ from typing import Any
 import msgspec
 
 from chartscan.evaluation.findings import FEWEST_RESAMPLES
-from chartscan.evaluation.origin import OTHER, SAME, UNKNOWN, Origin, origins
 from chartscan.evaluation.result import Evaluation, TaskResult
-from chartscan.evaluation.sections import ReportSections
+from chartscan.evaluation.sections import OTHER, SAME, UNKNOWN, Origin, ReportSections, origins
 
 FEWEST_EVENTS = 100  # Collins et al. 2016, Statistics in Medicine 35:214: at least 100, better 200
 ENOUGH_EVENTS = 200

@@ -8,7 +8,20 @@ import pyarrow as pa
 
 from chartscan.errors import DataError
 from chartscan.evaluation import curves
-from chartscan.evaluation.bootstrap import Floats, Samples, bootstrap, estimate, values
+from chartscan.evaluation.bootstrap import (
+    DECIDED,
+    RANKED,
+    THRESHOLDS,
+    Answers,
+    Floats,
+    Samples,
+    bootstrap,
+    called_statistics,
+    estimate,
+    ranked_statistics,
+    summed_statistics,
+    values,
+)
 from chartscan.evaluation.compare import (
     Keys,
     Resampled,
@@ -19,7 +32,6 @@ from chartscan.evaluation.compare import (
 )
 from chartscan.evaluation.groups import group_results
 from chartscan.evaluation.predictions import PredictionSet
-from chartscan.evaluation.ranked import RANKED, ranked_statistics
 from chartscan.evaluation.reported import built_in, compared
 from chartscan.evaluation.result import (
     CalibrationBin,
@@ -28,13 +40,6 @@ from chartscan.evaluation.result import (
     OperatingPoint,
     TaskResult,
     few_events,
-)
-from chartscan.evaluation.summed import (
-    DECIDED,
-    THRESHOLDS,
-    Answers,
-    called_statistics,
-    summed_statistics,
 )
 from chartscan.metrics import Metric
 from chartscan.metrics.reliability_curve import BINS, reliability_curve

@@ -11,7 +11,7 @@ from scipy.optimize import brentq
 
 from chartscan.errors import DataError
 from chartscan.evaluation.bootstrap import Floats
-from chartscan.metrics._arrays import log_odds, sigmoid
+from chartscan.metrics._rows import log_odds, sigmoid
 
 MOST_STEPS = 100
 

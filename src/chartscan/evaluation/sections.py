@@ -1,13 +1,16 @@
-"""What a report says beside the evaluation: where the data came from and how the models were made.
+"""What a report shows beside figures, and where its data come from."""
 
-Every field is optional; the report says "not available" where one is missing, and leaves nothing out.
-"""
-
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import msgspec
 
+from chartscan.evaluation.result import Evaluation, ModelResult
 from chartscan.notes import Note
+from chartscan.schema import HELD_OUT
+
+# What a report says beside the evaluation: where the data came from and how the models were made.
+# Every field is optional; the report says "not available" where one is missing, and leaves nothing out.
 
 
 class DatasetFacts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -47,3 +50,74 @@ class ReportSections(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     training: list[TrainingCurve] | None = None
     settings: dict[str, Any] | None = None
     environment: dict[str, Any] | None = None
+
+
+# Where the evaluated dataset stands to the one trained on, as far as the predictions tell.
+# Whether it is the same dataset (by fingerprint), and how many of the subjects asked about taught the
+# model.
+
+SAME, OTHER, UNKNOWN = "same", "other", "not known"
+
+
+class Origin(msgspec.Struct, frozen=True):
+    """One model and task: what the settings in the predictions say of the subjects asked about."""
+
+    model: str
+    task: str
+    dataset: str  # SAME as the one trained on, an OTHER one, or UNKNOWN
+    split: str | None
+    subjects: int
+    seen: int | None  # how many of them the model learned from; None: not known
+    trained_on: Mapping[str, Any]  # facts of the dataset trained on
+
+    @property
+    def sentence(self) -> str:
+        """`none of the 312 subjects taught the model`."""
+        if self.seen is None:
+            return f"not known whether any of the {self.subjects:,} subjects taught the model"
+        if self.seen == 0:
+            return f"none of the {self.subjects:,} subjects taught the model"
+        return f"{self.seen:,} of the {self.subjects:,} subjects taught the model"
+
+
+def origins(evaluation: Evaluation) -> Iterator[Origin]:
+    """The origin of every model on every task."""
+    for task in evaluation.tasks:
+        for model in task.models:
+            yield origin_of(model, task.task, task.subjects)
+
+
+def origin_of(model: ModelResult, task: str, subjects: int) -> Origin:
+    """What the run settings of one model's predictions say; whatever they lack is not known."""
+    run = model.run
+    trained_on = run.get("trained_on")
+    trained_on = trained_on if isinstance(trained_on, Mapping) else {}
+    theirs, ours = trained_on.get("fingerprint"), run.get("dataset")
+    known = isinstance(theirs, str) and isinstance(ours, str)
+    split = run.get("split")
+    counted = run.get("seen")
+    seen = counted.get("seen") if isinstance(counted, Mapping) else None
+    dataset = (SAME if theirs == ours else OTHER) if known else UNKNOWN
+    if not isinstance(seen, int) and dataset == SAME and split == HELD_OUT:
+        seen = 0  # the splits of a dataset have no subject in common
+    return Origin(
+        model=model.model,
+        task=task,
+        dataset=dataset,
+        split=split if isinstance(split, str) else None,
+        subjects=subjects,
+        seen=seen if isinstance(seen, int) else None,
+        trained_on=trained_on,
+    )
+
+
+def dataset_words(found: list[Origin]) -> str | None:
+    """Whether the models were trained on the evaluated dataset, for the head of a report."""
+    kinds = {one.dataset for one in found}
+    if not kinds or kinds == {UNKNOWN}:
+        return None
+    if len(kinds) == 1:
+        return "this dataset" if kinds == {SAME} else "another dataset"
+    words = {SAME: "this one", OTHER: "another", UNKNOWN: "not known"}
+    models = dict.fromkeys((one.model, one.dataset) for one in found)
+    return ", ".join(f"{model}: {words[kind]}" for model, kind in models)

@@ -4,8 +4,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from chartscan.metrics import Metric
-from chartscan.metrics._arrays import rows
-from chartscan.metrics._cumulative import cumulative
+from chartscan.metrics._rows import cumulative, rows
 
 
 def average_precision(labels: ArrayLike, scores: ArrayLike, weights: ArrayLike | None = None) -> float:

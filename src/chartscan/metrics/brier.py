@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from chartscan.metrics import Metric, OfSums, ratio
-from chartscan.metrics._arrays import Floats, rows
+from chartscan.metrics._rows import Floats, rows
 
 
 def brier(labels: ArrayLike, scores: ArrayLike, weights: ArrayLike | None = None) -> float:

@@ -3,8 +3,7 @@
 from numpy.typing import ArrayLike
 
 from chartscan.metrics import Metric
-from chartscan.metrics._arrays import rows
-from chartscan.metrics._recalibration import recalibration, shift_row_sums
+from chartscan.metrics._rows import recalibration, rows, shift_row_sums
 
 
 def calibration_in_the_large(labels: ArrayLike, scores: ArrayLike, weights: ArrayLike | None = None) -> float:

@@ -3,8 +3,7 @@
 from numpy.typing import ArrayLike
 
 from chartscan.metrics import Metric, OfSums
-from chartscan.metrics._arrays import Floats, rows
-from chartscan.metrics._recalibration import line_row_sums, recalibration
+from chartscan.metrics._rows import Floats, line_row_sums, recalibration, rows
 
 
 def calibration_slope(labels: ArrayLike, scores: ArrayLike, weights: ArrayLike | None = None) -> float:

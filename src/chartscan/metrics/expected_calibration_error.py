@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from chartscan.metrics import Metric, OfSums, ratio
-from chartscan.metrics._arrays import Floats, Rows
+from chartscan.metrics._rows import Floats, Rows
 from chartscan.metrics.reliability_curve import BINS, equal_mass_bins, reliability_curve
 
 

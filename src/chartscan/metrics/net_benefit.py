@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import ArrayLike
 
-from chartscan.metrics._arrays import rows
+from chartscan.metrics._rows import rows
 
 
 def net_benefit(

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from chartscan.metrics._arrays import Floats, Rows, rows
+from chartscan.metrics._rows import Floats, Rows, rows
 
 BINS = 15
 

@@ -5,8 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from chartscan.metrics._arrays import Floats, rows
-from chartscan.metrics._cumulative import cumulative
+from chartscan.metrics._rows import Floats, cumulative, rows
 
 
 class Roc(NamedTuple):

@@ -8,8 +8,8 @@ from fake_trainer import FakeDataset, FakeTrainer, Quiet, labels_of
 from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_score
 
 from chartscan.errors import DataError
+from chartscan.evaluation.bootstrap import Answers
 from chartscan.evaluation.per_task import Sampling, resample
-from chartscan.evaluation.summed import Answers
 from chartscan_lab.study._cells import Place, StudyData
 from chartscan_lab.study._report import save
 from chartscan_lab.study._rows import Row

@@ -10,7 +10,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from chartscan.commands.train import recipe_of
 from chartscan.errors import ConfigError
 from chartscan.evaluation import read_predictions
-from chartscan.evaluation.holm import holm
+from chartscan.evaluation.compare import holm
 from chartscan.evaluation.result import Difference, Estimate
 from chartscan.settings import with_settings
 from chartscan_lab.study._cells import Place, StudyData, cells_of

@@ -15,15 +15,23 @@ from numpy.typing import NDArray
 
 from chartscan.errors import DataError
 from chartscan.evaluation import PredictionSet
-from chartscan.evaluation.bootstrap import Floats, Samples, Statistic, bootstrap, number, values
+from chartscan.evaluation.bootstrap import (
+    Answers,
+    Floats,
+    Samples,
+    Statistic,
+    bootstrap,
+    number,
+    ranked_statistics,
+    summed_statistics,
+    values,
+)
 from chartscan.evaluation.compare import Keys, Resampled, answers, paired_difference
 from chartscan.evaluation.per_task import Sampling
-from chartscan.evaluation.ranked import ranked_statistics
 from chartscan.evaluation.reported import built_in, compared
 from chartscan.evaluation.result import Difference, Estimate
-from chartscan.evaluation.summed import Answers, summed_statistics
 from chartscan.metrics import Metric
-from chartscan.metrics._arrays import log_odds, sigmoid
+from chartscan.metrics._rows import log_odds, sigmoid
 from chartscan_lab.study._facts import made_with
 from chartscan_lab.study._made_with import Code, distinct
 
