@@ -326,6 +326,33 @@ def test_a_verification_status_in_words_alone_is_read(tmp_path, status):
     assert result.accounting["flagged"]["unconfirmed_finding"] == 1
 
 
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [
+        ({"coding": [{"code": "confirmed"}], "text": "Refuted"}, "UNVERIFIED//ICD10CM//I10"),
+        ({"coding": [{"code": "refuted", "display": "Confirmed"}]}, "UNVERIFIED//ICD10CM//I10"),
+        ({"coding": [{"code": "confirmed"}, {"code": "refuted"}]}, "UNVERIFIED//ICD10CM//I10"),
+        ({"coding": [{"code": "refuted"}, {"code": "confirmed"}]}, "UNVERIFIED//ICD10CM//I10"),
+        ({"coding": [{"code": "confirmed", "display": "Provisional"}]}, "UNVERIFIED//ICD10CM//I10"),
+        ({"coding": [{"code": "confirmed", "display": "Confirmed"}], "text": "confirmed"}, "ICD10CM//I10"),
+        ({"coding": [{"code": "confirmed", "display": "sure"}], "text": "as told"}, "ICD10CM//I10"),
+        ({"coding": [{"code": "K7", "display": "Confirmed"}], "text": "Refuted"}, "ICD10CM//I10"),  # declared
+    ],
+)
+def test_a_status_whose_code_and_words_contradict_each_other_is_not_understood(tmp_path, status, code):
+    condition = resource(
+        "Condition",
+        code=concept("I10", "http://hl7.org/fhir/sid/icd-10-cm"),
+        recordedDate="2020-03-02T09:00:00Z",
+        verificationStatus=status,
+    )
+    site = Vocabulary(diagnosis_status={"K7": "confirmed"})
+    result = ingest_lines(tmp_path, condition, vocabulary=site)
+    assert [event["code"] for event in result.of("diagnosis")] == [code]
+    counted = result.writer.accounting.recognition.as_dict()["diagnosis_status"]
+    assert counted["unknown"] == code.startswith("UNVERIFIED")
+
+
 def test_a_verification_status_in_words_that_are_unknown_is_flagged(tmp_path):
     condition = resource(
         "Condition",
@@ -370,7 +397,6 @@ VERIFIED = {"verificationStatus": concept("confirmed")}
         (VERIFIED | {"clinicalStatus": {"text": "Entered in error"}}, None),
         ({"clinicalStatus": "entered_in_error"}, None),
         ({"verificationStatus": concept("storniert"), "clinicalStatus": "entered-in-error"}, None),
-        ({"verificationStatus": {"coding": [{"code": "confirmed"}, {"code": "refuted"}]}}, None),
     ],
 )
 def test_a_diagnosis_is_one_only_where_its_statuses_are_understood(tmp_path, status, code):
@@ -478,6 +504,8 @@ def certain(letter, code="I10.90", system=GM, url=CERTAINTY, **value):
         ([certain("", valueCoding=4)], {}, "UNVERIFIED//ICD10GM//I1090"),
         ([certain("A")], VERIFIED, "UNVERIFIED//ICD10GM//I1090"),
         ([certain("A")], {"verificationStatus": concept("refuted")}, None),
+        ([certain("G")], {"verificationStatus": concept("refuted")}, "UNVERIFIED//ICD10GM//I1090"),
+        ([certain("G")], {"verificationStatus": concept("entered-in-error")}, None),
         ([certain("A"), certain("G", "I10.91")], {}, "UNVERIFIED//ICD10GM//I1090"),
         ([certain("V"), coding("38341003", SNOMED)], {}, "UNCONFIRMED//ICD10GM//I1090"),
         ([coding("I10.90G", GM)], {}, "ICD10GM//I1090G"),

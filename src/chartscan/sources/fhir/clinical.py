@@ -31,6 +31,8 @@ def map_condition(condition: Condition, context: Context) -> None:
     letter = context.codes.certainty(condition.code)
     if meaning_of(letter.name) == WRONG and meaning_of(verified.name) == CONFIRMED:
         letter = letter._replace(name="", how="unknown")
+    elif verified.name == "refuted" and meaning_of(letter.name) == CONFIRMED:
+        verified, letter = _NOT_SAID, letter._replace(name="", how="unknown")
     status = _certainty(verified, course, context, letter)
     meaning = meaning_of(status.name)
     onset = first_time(condition.onsetDateTime, condition.onsetPeriod)

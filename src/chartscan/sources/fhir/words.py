@@ -183,13 +183,19 @@ class Words:
     def status_of(self, status: Status, clinical: bool = False) -> Reading:
         """What the verification status of a finding says, or its `clinical` one.
 
-        Codes, else the displays of its codings, else its text: the first of these that is understood. Of
-        several codings the one that says less counts.
+        Codes, else the displays of its codings, else its text: the first of these that is understood. Where
+        codings, displays or text contradict each other it is not understood, unless the site declares the
+        word that counts first.
         """
         readings = [self._status_words(words, clinical) for words in _status_words(status)]
-        understood = [r for level in readings for r in level[:1] if r.how != "unknown"]
+        understood = [r for level in readings for r in level if r.how != "unknown"]
         unknown = [r for level in readings for r in level]
-        return next(iter([*understood, *unknown]), _NO_STATUS)
+        first = next(iter([*understood, *unknown]), _NO_STATUS)
+        meanings = {diagnosis_statuses.meaning_of(r.name) for r in understood}
+        if len(meanings) > 1 and first.how != "mapped":
+            words = ", ".join(r.word for r in understood)
+            return Reading("", "unknown", words, text=any(r.text for r in understood))
+        return first
 
     def _status_words(self, words: list[tuple[str, str, bool]], clinical: bool) -> list[Reading]:
         """How words were read, the one that counts first."""
