@@ -482,9 +482,9 @@ def forecast(
         at: labels or questions that say when. Default: the end of each record.
         split: "held_out", "tuning" or "train".
         samples: futures of each history.
-        events: end after so many events. Default: 10, where `days` is not given either.
-        days: end so many days after the prediction time.
-        tokens: end after so many tokens in any case.
+        events: end after this many events. Default: 10, if `days` is not given either.
+        days: end this many days after the prediction time.
+        tokens: end after this many tokens in any case.
         temperature: below 1 likelier, above 1 rarer tokens.
         top_p: draw among the likeliest tokens with this share in all.
         greedy: always the likeliest token.

@@ -126,3 +126,30 @@ def test_a_diagnosis_of_one_of_two_patients_is_open_for_both(tmp_path):
         open_now = {question for question in without if "hypertension" in question[1]}
         assert open_now
         assert found == without | dict.fromkeys(open_now)
+
+
+@pytest.mark.parametrize("name", list(VERSIONS))
+def test_three_undecided_lines_and_one_that_comes_again_leave_no_more_labels_than_two(tmp_path, name):
+    first, second, *others = VERSIONS[name]
+    rest = [one for one in (PATIENT, EARLIER, encounter(), LATER) if one["id"] != first["id"]]
+    two = answered(labels(tmp_path / "two", [*rest, first, second]))
+    for number, lines in enumerate(
+        [(first, second, first), (first, second, second), (second, *others, first)]
+    ):
+        found = answered(labels(tmp_path / f"{number}", [*rest, *lines]))
+        assert found.items() <= (two if first in lines and second in lines else found).items()
+
+
+@pytest.mark.parametrize("name", list(VERSIONS))
+@pytest.mark.parametrize("last", [False, True])
+def test_a_later_version_decides_what_two_older_lines_left_open(tmp_path, name, last):
+    older, other, *_ = (one | {"meta": {"versionId": "1"}} for one in VERSIONS[name])
+    newest = VERSIONS[name][0] | {"meta": {"versionId": "2"}}
+    rest = [one for one in (PATIENT, EARLIER, encounter(), LATER) if one["id"] != newest["id"]]
+    lines = [older, other, newest] if last else [newest, older, other]
+    assert labels(tmp_path / "three", [*rest, *lines]) == labels(tmp_path / "one", [*rest, newest])
+
+
+def answered(found):
+    """The labels that are True or False."""
+    return {question: value for question, value in found.items() if value is not None}

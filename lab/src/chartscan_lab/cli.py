@@ -63,11 +63,11 @@ def study(
     bootstrap: Annotated[int, bootstrap_option()] = 1000,
     quiet: Quiet = False,
 ) -> None:
-    """Train, ask and compare whatever one published table holds: OUT/NAME.md and OUT/NAME.json.
+    """Train and compare the models of one published table: OUT/NAME.md and OUT/NAME.json.
 
     Each row is trained with several seeds and asked about held_out. Finished cells are kept and never done
     again, so that the same command goes on later, or with more seeds; after an interruption in the middle of
-    a training add --resume. Rows that were made by other code are told.
+    a training add --resume. Rows that other code made are marked.
 
     Examples:
       chartscan study published --data DATASET --labels L --out STUDIES

@@ -185,7 +185,7 @@ def label(
         bool,
         typer.Option(
             "--questions",
-            help="One row for every eligible stay, also where nobody knows how it ended, and no answers: "
+            help="One row for every eligible stay, also if its outcome is unknown, and no answers: "
             "what to predict for.",
         ),
     ] = False,

@@ -36,10 +36,11 @@ def forecast(
     split: Split = "held_out",
     samples: Annotated[int, samples_option("history")] = 1,
     events: Annotated[
-        int | None, typer.Option(min=1, help="End after so many events; 10 where nothing else is said.")
+        int | None,
+        typer.Option(min=1, help="End after this many events. Default: 10, if --days is not given."),
     ] = None,
-    days: Annotated[float | None, days_option("End so many days after the question.")] = None,
-    tokens: Annotated[int, tokens_option("End after so many tokens in any case.")] = 1000,
+    days: Annotated[float | None, days_option("End this many days after the question.")] = None,
+    tokens: Annotated[int, tokens_option("End after this many tokens in any case.")] = 1000,
     temperature: Annotated[float, temperature_option(0, "Below 1 likelier, above 1 rarer tokens.")] = 1.0,
     top_p: TopP = 1.0,
     greedy: Annotated[bool, typer.Option("--greedy", help="Always the likeliest token.")] = False,
@@ -102,7 +103,7 @@ def zero_shot(
     split: Split = "held_out",
     samples: Annotated[int, samples_option("question")] = 100,
     days: Annotated[float | None, days_option("How far futures go; default: the task's horizon.")] = None,
-    tokens: Annotated[int, tokens_option("End a future after so many tokens.")] = 1000,
+    tokens: Annotated[int, tokens_option("End a future after this many tokens.")] = 1000,
     temperature: Annotated[float, temperature_option(0.01, "Of the draws.")] = 1.0,
     top_p: TopP = 1.0,
     seed: Seed = 0,
@@ -113,7 +114,7 @@ def zero_shot(
     device: Device = "cpu",
     quiet: Quiet = False,
 ) -> None:
-    """Predict an outcome nobody trained for: the share of sampled futures in which the task finds it.
+    """Predict an outcome without training for it: the share of sampled futures in which it happens.
 
     Example:
       chartscan zero-shot RUN DATASET LABELS/readmission_30d.parquet p.parquet

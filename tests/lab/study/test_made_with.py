@@ -125,6 +125,17 @@ def test_code_is_told_apart_by_its_source_and_by_its_commit_where_no_source_was_
     assert "; code that was not recorded: 'b'" in not_one_code([("a", [OLD]), ("b", [Code()])])
 
 
+def test_code_of_the_lab_counts_where_it_measured_and_not_where_it_trained():
+    trained, asked = OLD, Code("0.1.0", "aaaa", "1111", "l1")
+    asked_anew = Code("0.1.0", "aaaa", "1111", "l2")
+    assert distinct([trained, asked]) == [asked]
+    assert not_one_code([("a", [trained, asked]), ("b", [asked])]) is None
+    text = not_one_code([("a", [asked]), ("b", [asked_anew])])
+    assert "source 1111, lab l1: 'a'; " in text
+    assert "source 1111, lab l2: 'b'." in text
+    assert len(_made_with.current().lab) == 12
+
+
 def test_the_hash_of_the_source_is_the_same_elsewhere_and_another_after_any_change(tmp_path):
     folders = [tmp_path / name for name in ("here", "there", "changed", "moved", "built")]
     for folder in folders:
