@@ -74,7 +74,7 @@ def training(model: nn.Module, length: int) -> Callable[[], object]:
 
     def call() -> object:
         model.zero_grad()
-        loss, count = objective.loss(model, batch)
+        loss, count, _ = objective.loss(model, batch)
         return (loss / count).backward()
 
     return call

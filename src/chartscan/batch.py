@@ -6,7 +6,7 @@ H hourly steps, C channels of the carried state.
 """
 
 from dataclasses import dataclass, fields, is_dataclass
-from typing import Any, ClassVar, Literal, Protocol, Self
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol, Self
 
 import torch
 from torch import Tensor
@@ -90,6 +90,17 @@ def _moved(value: Any, device: torch.device | str) -> Any:
     return value
 
 
+class Loss(NamedTuple):
+    """What a module returns for a batch in training: the mean loss of the batch is total / weight.
+
+    Sums instead of means, so that batches of different sizes, and processes, can be added up exactly.
+    """
+
+    total: Tensor  # scalar, sum of the weighted losses
+    weight: float  # sum of the weights; the number of targets where each weighs 1
+    targets: int  # number of predicted targets
+
+
 class State(Protocol):
     """What a causal model carries from one event to the next; one per row of a batch."""
 
@@ -103,7 +114,7 @@ class SequenceModel(Protocol):
     PRETRAINING: ClassVar[Pretraining | None]
     width: int
 
-    def forward(self, batch: Batch) -> Tensor:
+    def __call__(self, batch: Batch) -> Tensor:
         """Hidden states (B, L, D), of nothing but the own row: where `CAUSAL`, of positions 0..l at l."""
         ...
 
@@ -134,6 +145,6 @@ class SeriesModel(Protocol):
     HEAD: ClassVar[str]  # the file in objectives/ that answers from its representation
     width: int
 
-    def forward(self, batch: SeriesBatch) -> Tensor:
+    def __call__(self, batch: SeriesBatch) -> Tensor:
         """Representation (B, width) of each stay at its end; neither padding nor batch-mates change it."""
         ...

@@ -104,7 +104,7 @@ def model_objective_and_batch(members=1):
 @pytest.mark.parametrize("members", [1, 3])
 def test_the_loss_is_the_sum_over_known_labels_of_the_members_mean(members):
     model, objective, batch = model_objective_and_batch(members)
-    loss, count = objective.loss(model, batch)
+    loss, count, _ = objective.loss(model, batch)
     logits = objective.member_logits(model(batch)).detach().double().numpy()
     total, known = 0.0, 0
     for row, labels in enumerate(batch.labels.tolist()):
@@ -119,7 +119,7 @@ def test_the_loss_is_the_sum_over_known_labels_of_the_members_mean(members):
 
 def test_a_batch_without_known_labels_has_no_loss():
     model, objective, batch = model_objective_and_batch()
-    loss, count = objective.loss(model, replace(batch, labels=torch.full_like(batch.labels, torch.nan)))
+    loss, count, _ = objective.loss(model, replace(batch, labels=torch.full_like(batch.labels, torch.nan)))
     loss.backward()
     assert (float(loss.detach()), count) == (0.0, 0)
 

@@ -18,7 +18,7 @@ def model_objective_and_batch():
 
 def test_the_loss_equals_a_loop_over_variables():
     model, objective, batch = model_objective_and_batch()
-    loss, count = objective.loss(model, batch)
+    loss, count, _ = objective.loss(model, batch)
     forecast, total, number = objective.predict(model, batch).tolist(), 0.0, 0
     for row in range(4):
         for variable in range(N_VARIABLES):
@@ -46,7 +46,7 @@ def test_what_was_not_observed_changes_neither_loss_nor_gradient(nonsense):
 def test_a_window_in_which_nothing_was_observed_has_no_loss():
     model, objective, batch = model_objective_and_batch()
     nothing = replace(batch.forecast, observed=torch.zeros_like(batch.forecast.observed))
-    loss, count = objective.loss(model, replace(batch, forecast=nothing))
+    loss, count, _ = objective.loss(model, replace(batch, forecast=nothing))
     loss.backward()
     assert (float(loss.detach()), count) == (0.0, 0)
 

@@ -43,7 +43,7 @@ def test_loss_and_gradients_equal_the_written_loss(monkeypatch, tied, logits_at_
     monkeypatch.setattr(_token_loss, "_MIN_TOKENS", 1)
     model, objective = model_and_objective(tied)
     batch = random_batch(lengths=(12, 7, 9, 1))
-    loss, count = objective.loss(model, batch)
+    loss, count, _ = objective.loss(model, batch)
     expected, expected_count = written_loss(model, objective, batch)
     assert count == expected_count == 11 + 6 + 8
     torch.testing.assert_close(loss, expected)
@@ -59,7 +59,7 @@ def test_a_weighed_loss_and_its_gradients_equal_the_written_ones(monkeypatch, lo
     shares = torch.rand(24, dtype=torch.float64) + 0.5
     model, objective = model_and_objective(shares=shares)
     batch = random_batch(lengths=(12, 7, 9, 1))
-    loss, count = objective.loss(model, batch)
+    loss, count, _ = objective.loss(model, batch)
     expected, expected_count = written_loss(model, objective, batch, shares)
     assert count == pytest.approx(expected_count)
     torch.testing.assert_close(loss, expected)
@@ -72,16 +72,16 @@ def test_a_weighed_loss_and_its_gradients_equal_the_written_ones(monkeypatch, lo
 def test_weights_of_one_are_the_plain_loss():
     model, objective = model_and_objective()
     _, weighed = model_and_objective(shares=torch.ones(24, dtype=torch.float64))
-    loss, count = objective.loss(model, random_batch())
-    weighed_loss, weighed_count = weighed.loss(model, random_batch())
+    loss, count, _ = objective.loss(model, random_batch())
+    weighed_loss, weighed_count, _ = weighed.loss(model, random_batch())
     assert weighed_count == count
     torch.testing.assert_close(weighed_loss, loss)
 
 
 def test_padding_does_not_count():
     model, objective = model_and_objective()
-    loss, count = objective.loss(model, random_batch())
-    padded_loss, padded_count = objective.loss(model, with_padding(random_batch(), 9))
+    loss, count, _ = objective.loss(model, random_batch())
+    padded_loss, padded_count, _ = objective.loss(model, with_padding(random_batch(), 9))
     assert padded_count == count
     torch.testing.assert_close(padded_loss, loss)
 
@@ -89,14 +89,14 @@ def test_padding_does_not_count():
 def test_evaluation_without_gradients_gives_the_same_loss():
     model, objective = model_and_objective()
     with torch.no_grad():
-        loss, _ = objective.loss(model, random_batch())
+        loss, _, _ = objective.loss(model, random_batch())
     assert not loss.requires_grad
     torch.testing.assert_close(loss, objective.loss(model, random_batch())[0].detach())
 
 
 def test_rows_of_one_token_have_nothing_to_predict():
     model, objective = model_and_objective()
-    loss, count = objective.loss(model, random_batch(lengths=(1, 1)))
+    loss, count, _ = objective.loss(model, random_batch(lengths=(1, 1)))
     loss.backward()
     assert (float(loss.detach()), count) == (0.0, 0)
 
@@ -113,10 +113,10 @@ def test_large_logits_do_not_overflow():
 
 def test_under_bf16_autocast_loss_and_gradients_are_close():
     model, objective = (module.float() for module in model_and_objective())
-    loss, _ = objective.loss(model, random_batch())
+    loss, _, _ = objective.loss(model, random_batch())
     exact = gradients(loss, objective)
     with torch.autocast("cpu", torch.bfloat16):
-        low_loss, _ = objective.loss(model, random_batch())
+        low_loss, _, _ = objective.loss(model, random_batch())
     assert low_loss.dtype == torch.float32
     torch.testing.assert_close(low_loss, loss, rtol=1e-3, atol=0)
     for a, b in zip(gradients(low_loss, objective), exact, strict=True):

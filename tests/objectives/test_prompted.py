@@ -22,7 +22,7 @@ def labelled(batch, labels):
 
 def test_the_loss_is_the_sum_over_known_answers():
     model, objective, batch = model_objective_and_batch()
-    loss, count = objective.loss(model, batch)
+    loss, count, _ = objective.loss(model, batch)
     logits, known = objective.predict(model, batch), [0, 1, 2, 4, 5]
     expected = binary_cross_entropy_with_logits(logits[known], batch.prompts.labels[known], reduction="none")
     assert count == 5
@@ -45,7 +45,7 @@ def test_an_unknown_answer_changes_no_gradient():
 
 def test_a_batch_without_known_answers_has_no_loss():
     model, objective, batch = model_objective_and_batch()
-    loss, count = objective.loss(model, labelled(batch, [float("nan")] * 6))
+    loss, count, _ = objective.loss(model, labelled(batch, [float("nan")] * 6))
     assert (float(loss.detach()), count) == (0.0, 0)
 
 
@@ -61,7 +61,7 @@ def test_two_questions_at_one_position_can_learn_opposite_answers():
     optimiser = torch.optim.Adam([*model.parameters(), *objective.parameters()], lr=1e-2)
     for _ in range(60):
         optimiser.zero_grad()
-        loss, _ = objective.loss(model, batch)
+        loss, _, _ = objective.loss(model, batch)
         loss.backward()
         optimiser.step()
     assert torch.equal(objective.predict(model, batch) > 0, batch.prompts.labels > 0.5)

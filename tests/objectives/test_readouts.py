@@ -124,7 +124,7 @@ def test_the_loss_of_evaluation_is_the_sum_of_the_readouts_cross_entropies():
     model, head = pair()
     head.eval()
     batch = random_series(LENGTHS)
-    loss, count = head.loss(model, batch)
+    loss, count, _ = head.loss(model, batch)
     expected, known = cross_entropy_by_loop(head, model, batch)
     assert count == known == 8
     assert float(loss.detach()) == pytest.approx(expected, rel=1e-5)
@@ -134,7 +134,7 @@ def test_the_loss_of_training_adds_penalties_and_the_forecast_for_each_label():
     settings = {"wide_l2": 0.05, "wide_hidden_l2": 0.01, "network_l2": 0.002, "forecast_weight": 0.7}
     model, head = pair(earlier=0.0, **settings)
     batch = hourly()
-    loss, count = head.loss(model, batch)
+    loss, count, _ = head.loss(model, batch)
     expected, known = cross_entropy_by_loop(head, model, batch)
 
     def squares(*tensors):
@@ -265,7 +265,7 @@ def test_a_new_head_answers_near_the_base_rates():
 def test_a_batch_without_known_labels_has_no_loss():
     model, head = pair()
     batch = random_series(LENGTHS)
-    loss, count = head.loss(model, replace(batch, labels=torch.full_like(batch.labels, torch.nan)))
+    loss, count, _ = head.loss(model, replace(batch, labels=torch.full_like(batch.labels, torch.nan)))
     loss.backward()
     assert (float(loss.detach()), count) == (0.0, 0)
 

@@ -15,7 +15,7 @@ from chartscan.errors import ConfigError, MissingExtra
 from chartscan.training import StepRecord, TrainConfig, fit
 from chartscan.training.config import uses_bf16
 from chartscan.training.record import smoothed, tensorboard
-from toy_training import CONFIG, ToyBatches, toy_evaluation, toy_fit, toy_loss, toy_model
+from toy_training import CONFIG, ToyBatches, toy_evaluation, toy_fit, toy_model
 
 ONE_EACH = TrainConfig(
     learning_rate=0.05, epochs=8, evaluate_every=None, patience=3, checkpoint_every_seconds=None
@@ -46,7 +46,7 @@ def test_training_stops_after_patience_and_keeps_the_best_weights(tmp_path, dire
     seen: list[list[torch.Tensor]] = []
     config = msgspec.structs.replace(ONE_EACH, metric="auroc", direction=direction)
     module = toy_model()
-    result = fit(module, ToyBatches(4), toy_loss, config, folder=tmp_path, evaluate=scripted(values, seen))
+    result = fit(module, ToyBatches(4), config, folder=tmp_path, evaluate=scripted(values, seen))
     assert len(seen) == 6  # patience begins anew with each improvement
     assert result.stopped_early
     assert (result.best_step, result.metrics["auroc"]) == (13, values[2])  # epochs of 4 and 5 steps
@@ -59,7 +59,7 @@ def test_without_patience_all_epochs_run_and_the_best_weights_still_win(tmp_path
     seen: list[list[torch.Tensor]] = []
     config = msgspec.structs.replace(ONE_EACH, patience=None)
     module = toy_model()
-    result = fit(module, ToyBatches(3), toy_loss, config, folder=tmp_path, evaluate=scripted([0.0] * 8, seen))
+    result = fit(module, ToyBatches(3), config, folder=tmp_path, evaluate=scripted([0.0] * 8, seen))
     assert (len(seen), result.stopped_early, result.best_step) == (8, False, 3)
     assert torch.equal(module[0].weight, seen[0][0])
 
@@ -85,7 +85,7 @@ def test_the_average_is_what_the_recurrence_says(tmp_path):
         ONE_EACH, epochs=1, average_decay=0.6, checkpoint_every_steps=1, keep_checkpoints=99, patience=None
     )
     module = toy_model()
-    fit(module, ToyBatches(9), toy_loss, config, folder=tmp_path)
+    fit(module, ToyBatches(9), config, folder=tmp_path)
     expected = None
     for step, path in enumerate(sorted((tmp_path / "checkpoints").glob("step-*"))):
         weight = load_file(path / "tensors.safetensors")["module.0.weight"].double()
@@ -121,13 +121,10 @@ def test_the_shown_loss_is_the_mean_at_first():
 def test_bf16_runs_the_forward_pass_in_bfloat16_and_keeps_float32_weights(tmp_path):
     dtypes = set()
 
-    def loss(module, tokens):
-        module[3].register_forward_hook(lambda m, i, output: dtypes.add(output.dtype))
-        return toy_loss(module, tokens)
-
     module = toy_model()
+    module[3].register_forward_hook(lambda m, i, output: dtypes.add(output.dtype))
     config = TrainConfig(epochs=1, max_steps=3, precision="bf16", learning_rate=0.01)
-    result = fit(module, ToyBatches(), loss, config, folder=tmp_path)
+    result = fit(module, ToyBatches(), config, folder=tmp_path)
     assert dtypes == {torch.bfloat16}
     assert {p.dtype for p in module.parameters()} == {torch.float32}
     assert result.loss == pytest.approx(3.0, abs=0.5)
@@ -174,5 +171,20 @@ def test_batches_that_know_how_are_moved_to_the_device(tmp_path):
         def batch(self, epoch, index):
             return Movable(super().batch(epoch, index))
 
-    fit(toy_model(), Data(2), toy_loss, TrainConfig(), folder=tmp_path, evaluate=toy_evaluation)
+    fit(toy_model(), Data(2), TrainConfig(), folder=tmp_path, evaluate=toy_evaluation)
     assert moves == [torch.device("cpu")] * 2
+
+
+def test_a_module_wrapped_for_several_processes_trains_as_it_does_alone(tmp_path):
+    """One process of torch's DistributedDataParallel: every loss goes through the wrapper's forward."""
+    torch.distributed.init_process_group("gloo", store=torch.distributed.HashStore(), rank=0, world_size=1)
+    try:
+        wrapped = nn.parallel.DistributedDataParallel(toy_model())
+        config = msgspec.structs.replace(CONFIG, epochs=2, accumulate=1)
+        fit(wrapped, ToyBatches(), config, folder=tmp_path / "wrapped")
+    finally:
+        torch.distributed.destroy_process_group()
+    alone = toy_model()
+    fit(alone, ToyBatches(), config, folder=tmp_path / "alone")
+    for ours, theirs in zip(wrapped.module.parameters(), alone.parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=0)

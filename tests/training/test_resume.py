@@ -15,7 +15,7 @@ import torch
 from chartscan import files
 from chartscan.errors import ConfigError, DataError
 from chartscan.training import fit, identity
-from toy_training import CONFIG, ToyBatches, toy_evaluation, toy_fit, toy_loss, toy_model, trace
+from toy_training import CONFIG, ToyBatches, toy_evaluation, toy_fit, toy_model, trace
 
 HERE = Path(__file__).parent
 
@@ -202,7 +202,7 @@ def test_two_trainings_in_one_folder_conflict(tmp_path):
     class Nested(ToyBatches):
         def batch(self, epoch, index):
             with pytest.raises(ConfigError, match=f"in use by another run .process {os.getpid()} on "):
-                fit(toy_model(), ToyBatches(), toy_loss, CONFIG, folder=tmp_path, resume=True)
+                fit(toy_model(), ToyBatches(), CONFIG, folder=tmp_path, resume=True)
             return super().batch(epoch, index)
 
     short = msgspec.structs.replace(CONFIG, max_steps=1)

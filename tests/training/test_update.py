@@ -7,10 +7,11 @@ import pytest
 import torch
 from torch import nn
 
+from chartscan.batch import Loss
 from chartscan.training import NonFinite, TrainConfig, fit
 from chartscan.training.optimiser import adamw, learning_rate
 from chartscan.training.update import update
-from toy_training import ToyBatches, toy_fit, toy_loss, toy_model
+from toy_training import ToyBatches, toy_fit, toy_model
 
 PLAIN = TrainConfig(learning_rate=0.05, epochs=2, checkpoint_every_seconds=None)
 
@@ -21,12 +22,12 @@ def weights(module: nn.Module) -> list[torch.Tensor]:
 
 def step_of(module: nn.Module, batches: list[torch.Tensor], clip_norm: float = 1e9):
     optimiser = adamw(module, PLAIN)
-    return update(module, optimiser, batches, toy_loss, clip_norm)
+    return update(module, optimiser, map(module, batches), clip_norm)
 
 
 def test_fit_equals_a_plain_loop_with_torch_adamw(tmp_path):
     module, plain, data = toy_model(0.0), toy_model(0.0), ToyBatches(5)
-    result = fit(module, data, toy_loss, PLAIN, folder=tmp_path)
+    result = fit(module, data, PLAIN, folder=tmp_path)
 
     decayed = [plain[3].weight]  # of embedding, norm and linear, only the last one's matrix
     others = [p for p in plain.parameters() if p is not plain[3].weight]
@@ -38,7 +39,7 @@ def test_fit_equals_a_plain_loop_with_torch_adamw(tmp_path):
             group["lr"] = learning_rate(PLAIN, step, len(places))
         tokens = data.batch(*place)
         optimiser.zero_grad()
-        logits = plain(tokens[:, :-1])
+        logits = plain.logits(tokens[:, :-1])
         nn.functional.cross_entropy(logits.flatten(0, 1), tokens[:, 1:].flatten()).backward()
         nn.utils.clip_grad_norm_(plain.parameters(), PLAIN.clip_norm)
         optimiser.step()
@@ -52,12 +53,12 @@ def test_accumulated_batches_equal_one_big_batch():
     """Rows of unequal length: a mean of the batches' means would differ, and does."""
 
     def padded_loss(module, tokens):
-        logits = module(tokens[:, :-1].clamp(min=0)).double()
+        logits = module.logits(tokens[:, :-1].clamp(min=0)).double()
         target = tokens[:, 1:]
         loss = nn.functional.cross_entropy(
             logits.flatten(0, 1), target.flatten(), ignore_index=-1, reduction="sum"
         )
-        return loss, float((target >= 0).sum())
+        return Loss(loss, float((target >= 0).sum()), int((target >= 0).sum()))
 
     rows = torch.randint(0, 20, (7, 13), generator=torch.Generator().manual_seed(0))
     for row, length in enumerate([13, 2, 5, 9, 3, 12, 4]):
@@ -65,7 +66,7 @@ def test_accumulated_batches_equal_one_big_batch():
     gradients = []
     for batches in ([rows], [rows[:1], rows[1:3], rows[3:]], [row[None] for row in rows]):
         module = toy_model(0.0).double()
-        done = update(module, adamw(module, PLAIN), batches, padded_loss, 1e9)
+        done = update(module, adamw(module, PLAIN), (padded_loss(module, b) for b in batches), 1e9)
         gradients.append(torch.cat([p.grad.flatten() for p in module.parameters()]))
         assert done.tokens == 41
     for other in gradients[1:]:
@@ -73,7 +74,7 @@ def test_accumulated_batches_equal_one_big_batch():
 
     module = toy_model(0.0).double()
     means = [padded_loss(module, row[None]) for row in rows]
-    (sum(loss / n for loss, n in means) / len(rows)).backward()
+    (sum(loss / n for loss, n, _ in means) / len(rows)).backward()
     of_means = torch.cat([p.grad.flatten() for p in module.parameters()])
     assert (of_means - gradients[0]).abs().max() > 1e-3
 
@@ -83,12 +84,12 @@ def test_weighed_losses_give_the_weighed_mean_and_the_number_of_targets():
 
     def weighed(module, tokens):
         shares = 1.0 + 29.0 * (tokens[:, :-1] % 3 == 0)
-        logits = module(tokens[:, :-1]).flatten(0, 1)
+        logits = module.logits(tokens[:, :-1]).flatten(0, 1)
         losses = nn.functional.cross_entropy(logits, tokens[:, 1:].flatten(), reduction="none")
-        return (losses * shares.flatten()).sum(), float(shares.sum()), tokens[:, 1:].numel()
+        return Loss((losses * shares.flatten()).sum(), float(shares.sum()), tokens[:, 1:].numel())
 
     module, plain = toy_model(0.0), toy_model(0.0)
-    done = update(module, adamw(module, PLAIN), batches, weighed, 1e9)
+    done = update(module, adamw(module, PLAIN), (weighed(module, tokens) for tokens in batches), 1e9)
     found = [weighed(plain, tokens) for tokens in batches]
     mean = sum(total for total, _, _ in found) / sum(weight for _, weight, _ in found)
     mean.backward()
@@ -121,15 +122,15 @@ class Poisoned(nn.Module):
         super().__init__()
         self.inner, self.kind, self.left = toy_model(), kind, good_passes
 
-    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
-        logits = self.inner(tokens)
+    def forward(self, tokens: torch.Tensor) -> Loss:
+        loss = self.inner(tokens)
         self.left -= 1
         if self.left >= 0:
-            return logits
+            return loss
         if self.kind == "loss":
-            return logits * math.inf
-        logits.register_hook(lambda gradient: gradient * math.nan)  # finite loss
-        return logits
+            return loss._replace(total=loss.total * math.inf)
+        loss.total.register_hook(lambda gradient: gradient * math.nan)  # finite loss
+        return loss
 
 
 @pytest.mark.parametrize("kind", ["loss", "gradient"])

@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from chartscan.batch import Loss
 from chartscan.training import FitResult, TrainConfig, fit
 
 VOCABULARY = 20
@@ -22,12 +23,25 @@ CONFIG = TrainConfig(
 )
 
 
-def toy_model(dropout: float = 0.3) -> nn.Module:
+class Toy(nn.Sequential):
+    """A bigram network; called on tokens (B, L), it returns the summed cross-entropy of each next token."""
+
+    def forward(self, tokens: torch.Tensor) -> Loss:
+        logits = self.logits(tokens[:, :-1]).flatten(0, 1)
+        total = nn.functional.cross_entropy(logits, tokens[:, 1:].flatten(), reduction="sum")
+        return Loss(total, float(tokens[:, 1:].numel()), tokens[:, 1:].numel())
+
+    def logits(self, tokens: torch.Tensor) -> torch.Tensor:
+        """Of the next token after each of `tokens`."""
+        for layer in self:
+            tokens = layer(tokens)
+        return tokens
+
+
+def toy_model(dropout: float = 0.3) -> Toy:
     """A seeded bigram network with dropout."""
     torch.manual_seed(7)
-    return nn.Sequential(
-        nn.Embedding(VOCABULARY, 8), nn.Dropout(dropout), nn.LayerNorm(8), nn.Linear(8, VOCABULARY)
-    )
+    return Toy(nn.Embedding(VOCABULARY, 8), nn.Dropout(dropout), nn.LayerNorm(8), nn.Linear(8, VOCABULARY))
 
 
 class ToyBatches:
@@ -45,18 +59,11 @@ class ToyBatches:
         return steps.cumsum(1) % VOCABULARY
 
 
-def toy_loss(module: nn.Module, tokens: torch.Tensor) -> tuple[torch.Tensor, float]:
-    """Summed cross-entropy of each next token."""
-    logits = module(tokens[:, :-1]).flatten(0, 1)
-    loss = nn.functional.cross_entropy(logits, tokens[:, 1:].flatten(), reduction="sum")
-    return loss, float(tokens[:, 1:].numel())
-
-
 def toy_evaluation(module: nn.Module) -> dict[str, float]:
     """Mean loss on tokens of its own; draws random numbers, which must not disturb the training."""
     torch.rand(3)
-    loss, n = toy_loss(module, ToyBatches().batch(99, 0))
-    return {"loss": float(loss) / n, "tokens": n}
+    total, n, _ = module(ToyBatches().batch(99, 0))
+    return {"loss": float(total) / n, "tokens": n}
 
 
 def toy_fit(
@@ -68,7 +75,6 @@ def toy_fit(
     result = fit(
         module,
         data or ToyBatches(),
-        toy_loss,
         config,
         folder=folder,
         evaluate=evaluate,

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from chartscan.batch import SeriesBatch, SeriesModel
+from chartscan.batch import Loss, SeriesBatch, SeriesModel
 from chartscan.errors import ConfigError
 from chartscan.kernels import linear
 
@@ -97,13 +97,14 @@ class Classification(nn.Module):
 
     def predict(self, model: SeriesModel, batch: SeriesBatch) -> Tensor:
         """Logits (B, T) of the batch's stays."""
-        return self(model.forward(batch))
+        return self(model(batch))
 
-    def loss(self, model: SeriesModel, batch: SeriesBatch) -> tuple[Tensor, int]:
-        """Sum of the losses over the known labels, each the mean of the members', and their number."""
-        logits = self.member_logits(model.forward(batch)).transpose(1, 2)  # (B, T, M)
+    def loss(self, model: SeriesModel, batch: SeriesBatch) -> Loss:
+        """Loss over the known labels; each is the mean of the members' losses."""
+        logits = self.member_logits(model(batch)).transpose(1, 2)  # (B, T, M)
         known = ~batch.labels.isnan()
         labels = batch.labels[known].unsqueeze(1)  # (known, 1)
         chosen = logits[known]
         losses = F.binary_cross_entropy_with_logits(chosen, labels.expand_as(chosen), reduction="none")
-        return losses.mean(1).sum(), int(known.sum())
+        count = int(known.sum())
+        return Loss(losses.mean(1).sum(), count, count)

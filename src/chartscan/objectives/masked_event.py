@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from chartscan.batch import PAD, Batch, SequenceModel
+from chartscan.batch import PAD, Batch, Loss, SequenceModel
 from chartscan.kernels import linear
 from chartscan.objectives._token_loss import token_loss, vocabulary_map
 
@@ -57,13 +57,14 @@ class MaskedEvent(nn.Module):
         """Logits (..., V) of the token that stood at each hidden state (..., D)."""
         return linear(self._transformed(hidden), self.linear.weight, self.linear.bias)
 
-    def loss(self, model: SequenceModel, batch: Batch) -> tuple[Tensor, int]:
-        """Sum of the losses of the chosen tokens, and their number."""
+    def loss(self, model: SequenceModel, batch: Batch) -> Loss:
+        """Loss over the chosen tokens."""
         codes, chosen = self.masked(batch)
-        hidden = model.forward(replace(batch, codes=codes))[chosen]
+        hidden = model(replace(batch, codes=codes))[chosen]
         targets = batch.codes[chosen]
         transformed = self._transformed(hidden)
-        return token_loss(transformed, self.linear.weight, self.linear.bias, targets), len(targets)
+        total = token_loss(transformed, self.linear.weight, self.linear.bias, targets)
+        return Loss(total, len(targets), len(targets))
 
     def masked(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Codes (B, L) as the model may see them, and which are asked for (B, L) bool."""

@@ -7,7 +7,7 @@ What was not measured counts for nothing; which values are asked for is the batc
 import torch
 from torch import Tensor, nn
 
-from chartscan.batch import SeriesBatch, SeriesModel
+from chartscan.batch import Loss, SeriesBatch, SeriesModel
 
 
 class MaskedForecast(nn.Module):
@@ -24,12 +24,13 @@ class MaskedForecast(nn.Module):
 
     def predict(self, model: SeriesModel, batch: SeriesBatch) -> Tensor:
         """Expected values (B, V) of what comes next of each variable."""
-        return self(model.forward(batch))
+        return self(model(batch))
 
-    def loss(self, model: SeriesModel, batch: SeriesBatch) -> tuple[Tensor, int]:
-        """Sum of the squared errors over the observed values of the window, and their number."""
+    def loss(self, model: SeriesModel, batch: SeriesBatch) -> Loss:
+        """Squared error over the observed values of the window."""
         if batch.forecast is None:
             raise ValueError("the batch has no forecast window")
         observed = batch.forecast.observed
         error = torch.where(observed, self.predict(model, batch).float() - batch.forecast.targets, 0.0)
-        return error.square().sum(), int(observed.sum())
+        count = int(observed.sum())
+        return Loss(error.square().sum(), count, count)

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from chartscan.batch import Batch, SequenceModel
+from chartscan.batch import Batch, Loss, SequenceModel
 from chartscan.kernels import linear
 from chartscan.objectives._token_loss import token_loss, vocabulary_map
 
@@ -34,17 +34,14 @@ class NextEvent(nn.Module):
         """Logits (..., V) of the token after each hidden state (..., D)."""
         return linear(self.norm(hidden), self.linear.weight, self.linear.bias)
 
-    def loss(self, model: SequenceModel, batch: Batch) -> tuple[Tensor, float]:
-        """Sum of the losses of the predicted tokens, and their number (`length - 1` a row), both weighed."""
-        hidden = model.forward(batch)
+    def loss(self, model: SequenceModel, batch: Batch) -> Loss:
+        """Loss over the predicted tokens, `length - 1` of each row."""
+        hidden = model(batch)
         last = torch.arange(1, batch.codes.shape[1], device=hidden.device)  # index of the predicted token
         predicted = last < batch.lengths.unsqueeze(1)  # (B, L - 1)
         targets = batch.codes[:, 1:][predicted]
         normed = self.norm(hidden[:, :-1][predicted])
         shares = None if self.shares is None else self.shares[batch.types[:, :-1][predicted]]  # (M,)
         total = token_loss(normed, self.linear.weight, self.linear.bias, targets, shares)
-        return total, len(targets) if shares is None else float(shares.sum())
-
-    def targets(self, batch: Batch) -> int:
-        """How many tokens `loss` predicts, however they weigh."""
-        return int((batch.lengths - 1).clamp(min=0).sum())
+        weight = len(targets) if shares is None else float(shares.sum())
+        return Loss(total, weight, len(targets))

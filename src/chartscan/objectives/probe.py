@@ -38,7 +38,7 @@ def known(model: SequenceModel, batch: Batch) -> Tensor:
     """
     assert batch.prompts is not None
     rows, positions = batch.prompts.rows, batch.prompts.positions
-    hidden: Tensor = model.forward(batch).float()
+    hidden: Tensor = model(batch).float()
     hidden = F.rms_norm(hidden, hidden.shape[-1:], eps=1e-5)  # (B, L, D)
     sums = hidden.cumsum(1)[rows, positions]  # (P, D)
     return torch.cat([hidden[rows, positions], sums / (positions + 1).unsqueeze(1)], 1)

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from chartscan.batch import Batch, SequenceModel
+from chartscan.batch import Batch, Loss, SequenceModel
 
 
 class Prompted(nn.Module):
@@ -35,10 +35,11 @@ class Prompted(nn.Module):
         assert batch.prompts is not None
         return self(model.prompted(batch), batch.prompts.tasks)
 
-    def loss(self, model: SequenceModel, batch: Batch) -> tuple[Tensor, int]:
-        """Sum of the losses over the prompts whose answer is known, and their number."""
+    def loss(self, model: SequenceModel, batch: Batch) -> Loss:
+        """Loss over the prompts whose answer is known."""
         assert batch.prompts is not None
         logits, labels = self.predict(model, batch), batch.prompts.labels
         known = ~labels.isnan()
-        loss = F.binary_cross_entropy_with_logits(logits[known], labels[known], reduction="sum")
-        return loss, int(known.sum())
+        total = F.binary_cross_entropy_with_logits(logits[known], labels[known], reduction="sum")
+        count = int(known.sum())
+        return Loss(total, count, count)

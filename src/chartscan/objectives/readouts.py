@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from chartscan.batch import SeriesBatch
+from chartscan.batch import Loss, SeriesBatch
 from chartscan.errors import check_settings
 from chartscan.kernels import linear
 from chartscan.objectives.classification import MemberLinear
@@ -151,8 +151,8 @@ class Readouts(nn.Module):
         """Logits (B, T) of the batch's stays."""
         return self(model(batch))
 
-    def loss(self, model: Any, batch: SeriesBatch) -> tuple[Tensor, int]:
-        """Sum over the known labels of the readouts' losses, penalties and forecast, and their number."""
+    def loss(self, model: Any, batch: SeriesBatch) -> Loss:
+        """Loss over the known labels: of each readout, and in training the penalties and the forecast."""
         c = self.config
         assert batch.steps is not None
         hidden = model.hidden(batch)
@@ -169,7 +169,7 @@ class Readouts(nn.Module):
             total = total + count * self._penalty()
             if self.forecast is not None:
                 total = total + count * c.forecast_weight * self.forecast_loss(hidden, batch)
-        return total, count
+        return Loss(total, count, count)
 
     def forecast_loss(self, hidden: Tensor, batch: SeriesBatch) -> Tensor:
         """Mean squared error of the next hours' values and cross-entropy of whether there will be any."""

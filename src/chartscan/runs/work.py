@@ -22,7 +22,7 @@ from chartscan.errors import ChartscanError, ConfigError
 from chartscan.lock import OutputLock
 from chartscan.runs.job import Job, work_folder
 from chartscan.schema import TRAIN, TUNING
-from chartscan.training import Batches, Evaluation, FitResult, LossFunction, StepRecord, TrainConfig, fit
+from chartscan.training import Batches, Evaluation, FitResult, StepRecord, TrainConfig, fit
 from chartscan.training.record import tensorboard
 
 # Where results may be written: never over what they are made from, and only where that is possible.
@@ -212,7 +212,6 @@ def run_phase(
     title: str,
     module: nn.Module,
     data: Batches,
-    loss: LossFunction,
     config: TrainConfig,
     evaluate: Evaluation | None,
 ) -> FitResult:
@@ -232,7 +231,6 @@ def run_phase(
         result = fit(
             module,
             data,
-            loss,
             config,
             folder=folder,
             evaluate=evaluate,

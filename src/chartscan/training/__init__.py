@@ -4,13 +4,12 @@ from chartscan.training.config import TrainConfig
 from chartscan.training.loop import Evaluation, FitResult, fit
 from chartscan.training.plan import Batches
 from chartscan.training.record import Reporter, StepRecord
-from chartscan.training.update import LossFunction, NonFinite
+from chartscan.training.update import NonFinite
 
 __all__ = [
     "Batches",
     "Evaluation",
     "FitResult",
-    "LossFunction",
     "NonFinite",
     "Reporter",
     "StepRecord",

@@ -1,7 +1,7 @@
 """Training of any module on any batches: step, evaluate, save, and go on after any kind of death.
 
-The model, the data and the loss arrive as arguments. A run that was killed and resumed gives the losses of
-one that was not, bit for bit on a CPU with the same number of threads.
+The module and the data arrive as arguments; called on a batch, the module returns its loss. A run that was
+killed and resumed gives the losses of one that was not, bit for bit on a CPU with the same number of threads.
 """
 
 import time
@@ -15,6 +15,7 @@ import msgspec
 import torch
 from torch import nn
 
+from chartscan.batch import Loss
 from chartscan.errors import ConfigError
 from chartscan.lock import OutputLock
 from chartscan.training import checkpoint
@@ -33,7 +34,7 @@ from chartscan.training.optimiser import (
 )
 from chartscan.training.plan import Batches, judged, out_of_patience, plan
 from chartscan.training.record import Log, Reporter, StepRecord, smoothed
-from chartscan.training.update import LossFunction, NonFinite, Update, update
+from chartscan.training.update import NonFinite, Update, update
 
 Evaluation = Callable[[nn.Module], Mapping[str, float]]
 
@@ -54,7 +55,6 @@ class FitResult:
 def fit(
     module: nn.Module,
     data: Batches,
-    loss_fn: LossFunction,
     config: TrainConfig,
     *,
     folder: Path,
@@ -66,8 +66,8 @@ def fit(
 ) -> FitResult:
     """Trains `module` in place and keeps checkpoints and `losses.jsonl` in `folder`.
 
-    `loss_fn(module, batch)` gives the sum of the losses of the predicted tokens and their number; where they
-    are weighed, the sum of the weights stands between the two.
+    `module(batch)` returns the `batch.Loss` of a batch; a step calls nothing else of it, so that the module may
+    be wrapped, as by `torch.nn.parallel.DistributedDataParallel`.
     `evaluate(module)` runs in evaluation mode without gradients, and the random numbers it draws do not
     disturb the training. `fingerprint` names the data and whatever else decides the losses; `resume` goes on
     only where it and the settings are as before. A `folder` with a run in it is refused unless `resume`.
@@ -75,7 +75,7 @@ def fit(
     """
     folder.mkdir(parents=True, exist_ok=True)
     with OutputLock(folder), interruption() as wish:
-        run = _Run(module, data, loss_fn, config, folder, torch.device(device), evaluate, report)
+        run = _Run(module, data, config, folder, torch.device(device), evaluate, report)
         run.begin(resume, fingerprint)
         return run.to_the_end(wish)
 
@@ -87,14 +87,13 @@ class _Run:
         self,
         module: nn.Module,
         data: Batches,
-        loss_fn: LossFunction,
         config: TrainConfig,
         folder: Path,
         device: torch.device,
         evaluate: Evaluation | None,
         report: Reporter | None,
     ):
-        self.module, self.data, self.loss_fn = module.to(device), data, loss_fn
+        self.module, self.data = module.to(device), data
         self.config, self.device, self.evaluation = config, device, evaluate
         self.report = report or (lambda record: None)
         self.bf16 = uses_bf16(config, device)
@@ -179,7 +178,8 @@ class _Run:
         epoch = self.plan.epoch(step)
         batches = (_moved(self.data.batch(epoch, i), self.device) for i in self.plan.indices(step))
         try:
-            done = update(self.module, self.optimiser, batches, self._loss, self.config.clip_norm)
+            losses = (self._loss(batch) for batch in batches)
+            done = update(self.module, self.optimiser, losses, self.config.clip_norm)
         except NonFinite as err:
             raise NonFinite(
                 f"Step {step + 1}: {err}. Nothing was updated; the last good checkpoint is "
@@ -189,11 +189,10 @@ class _Run:
             self.average.update(self.module, step + 1)
         self._advance(done, rate)
 
-    def _loss(
-        self, module: nn.Module, batch: Any
-    ) -> tuple[torch.Tensor, float] | tuple[torch.Tensor, float, int]:
+    def _loss(self, batch: Any) -> Loss:
         with torch.autocast(self.device.type, torch.bfloat16) if self.bf16 else nullcontext():
-            return self.loss_fn(module, batch)
+            found: Loss = self.module(batch)
+        return found
 
     def _advance(self, done: Update, rate: float) -> None:
         before, now = self.state, time.monotonic()

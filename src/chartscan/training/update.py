@@ -4,18 +4,14 @@ Nothing is updated unless the loss and the whole gradient are finite.
 """
 
 import math
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Iterable
 
 import msgspec
-from torch import Tensor, nn
+from torch import nn
 from torch.optim import AdamW
 
+from chartscan.batch import Loss
 from chartscan.errors import ChartscanError
-
-# (module, batch) -> (sum of the losses of all predicted tokens, number of predicted tokens), or where the
-# losses are weighed (sum of the weighed losses, sum of their weights, number of predicted tokens)
-LossFunction = Callable[[nn.Module, Any], tuple[Tensor, float] | tuple[Tensor, float, int]]
 
 
 class NonFinite(ChartscanError):
@@ -30,25 +26,22 @@ class Update(msgspec.Struct, frozen=True):
     grad_norm: float  # before clipping
 
 
-def update(
-    module: nn.Module, optimiser: AdamW, batches: Iterable[Any], loss_fn: LossFunction, clip_norm: float
-) -> Update:
-    """Updates `module` once from all of `batches`, as if they were one big batch.
+def update(module: nn.Module, optimiser: AdamW, losses: Iterable[Loss], clip_norm: float) -> Update:
+    """Updates `module` once from the losses of several batches, as if they were one big batch.
 
-    Each batch's sum of losses is differentiated by itself and the gradient divided by the number of tokens
-    (or the weights) of all, so that a token weighs the same whatever batch it is in. Batches without any
-    token to predict change nothing. Raises NonFinite before anything is updated.
+    Each total is differentiated before the next loss is computed, and the gradient divided by the sum of all
+    weights, so that a target weighs the same in any batch. Batches without a target change nothing. Raises
+    NonFinite before anything is updated.
     """
     optimiser.zero_grad(set_to_none=True)
     total, weight, tokens = 0.0, 0.0, 0.0
-    for batch in batches:
-        loss_sum, weight_sum, *n_tokens = loss_fn(module, batch)
-        total, weight = total + float(loss_sum.detach()), weight + float(weight_sum)
-        tokens += float(n_tokens[0] if n_tokens else weight_sum)
+    for loss in losses:
+        total, weight = total + float(loss.total.detach()), weight + float(loss.weight)
+        tokens += float(loss.targets)
         if not math.isfinite(total):
             raise NonFinite(f"the loss is {total}")
-        if weight_sum:
-            loss_sum.backward()
+        if loss.weight:
+            loss.total.backward()
     if not weight:
         return Update(None, 0.0, 0.0)
     norm = _mean_gradient(module, weight, clip_norm)

@@ -102,7 +102,7 @@ def _our_step() -> Step:
     model, objective = Model(MODEL, VOCAB_SIZE), NextEvent(MODEL.d_model, VOCAB_SIZE)
 
     def loss(length: int) -> Tensor:
-        total, count = objective.loss(model, random_batch(1, length, VOCAB_SIZE, MODEL))
+        total, count, _ = objective.loss(model, random_batch(1, length, VOCAB_SIZE, MODEL))
         return total / count
 
     return _training(loss, [*model.parameters(), *objective.parameters()])

@@ -42,8 +42,8 @@ class TokenModel(nn.Module):
 
     def loss(self, batch: Batch) -> Tensor:
         """Mean over the predicted tokens."""
-        total, count = self.objective.loss(self, batch)  # type: ignore[arg-type]
-        return total / count
+        found = self.objective.loss(self, batch)  # type: ignore[arg-type]
+        return found.total / found.weight
 
 
 class WholeModel(nn.Module):
@@ -59,8 +59,8 @@ class WholeModel(nn.Module):
 
     def loss(self, batch: Batch) -> Tensor:
         """Mean over the predicted tokens."""
-        total, count = self.objective.loss(self.model, batch)
-        return total / count
+        found = self.objective.loss(self.model, batch)
+        return found.total / found.weight
 
 
 def blocks_of(model: TokenModel | Model) -> list[MambaBlock]:

@@ -12,9 +12,9 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from chartscan.batch import Batch, Prompts
+from chartscan.batch import Batch, Loss, Prompts
 from chartscan.find import find
 from chartscan.heap import keep_freed_memory
 from chartscan.inputs.tokens.specials import MASK, SPECIALS
@@ -92,7 +92,7 @@ def measured(work: Work, batches: Sequence[Batch], timed: bool = True) -> Measur
     small = full_rows(work, 1, 1, SMALL)
 
     def step(batch: Batch) -> None:
-        update(trainee, optimiser, [batch], lambda _, b: loss(work, trainee, b), work.config.clip_norm)
+        update(trainee, optimiser, [loss(work, trainee, batch)], work.config.clip_norm)
 
     step(small)
     step(batches[-1])
@@ -107,10 +107,10 @@ def measured(work: Work, batches: Sequence[Batch], timed: bool = True) -> Measur
     )
 
 
-def loss(work: Work, trainee: Trainee, batch: Batch) -> tuple[Tensor, int]:
-    """The sum of the losses and their number, in the recipe's precision."""
+def loss(work: Work, trainee: Trainee, batch: Batch) -> Loss:
+    """The loss of a batch in the recipe's precision."""
     with torch.autocast("cpu", torch.bfloat16) if work.bf16 else nullcontext():
-        found: tuple[Tensor, int] = trainee.head.loss(trainee.model, batch)
+        found: Loss = trainee(batch)
         return found
 
 

@@ -7,9 +7,9 @@ from typing import Any
 import msgspec
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from chartscan.batch import SeriesBatch
+from chartscan.batch import Loss, SeriesBatch
 from chartscan.console import Display
 from chartscan.models import hymate
 from chartscan.objectives import classification
@@ -56,10 +56,10 @@ class Contender(nn.Module):
         self.model = hymate.Model(run.model, run.records.n_variables, n_statics=1)
         self.head = classification.Classification(self.model.width, 1)
 
-    def loss(self, batch: SeriesBatch) -> tuple[Tensor, float]:
-        """Sum of the losses and their number."""
-        total, count = self.head.loss(self.model, batch)
-        return total, float(count)
+    def forward(self, batch: SeriesBatch) -> Loss:
+        """The loss of a batch."""
+        found: Loss = self.head.loss(self.model, batch)
+        return found
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,6 @@ def _fitted(contender: Contender, run: LengthRun, folder: Path, resume: bool, pr
     return fit(
         contender,
         LongEpochs(records, run.context, run.batch_size),
-        lambda module, batch: contender.loss(batch),
         run.fit,
         folder=folder,
         resume=resume,

@@ -7,9 +7,9 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from chartscan.batch import Batch, SeriesBatch
+from chartscan.batch import Batch, Loss, SeriesBatch
 from chartscan.inputs.batches import Rows, Sampler, TokenStore, collate, samples_in
 from chartscan.inputs.batches.series import (
     Needs,
@@ -32,7 +32,7 @@ class InOrder(Protocol):
 
 
 class Trainee(nn.Module):
-    """A model with the head of one objective."""
+    """A model with the head of one objective: called on a batch, it returns the loss."""
 
     model: Any
     head: Any
@@ -41,25 +41,23 @@ class Trainee(nn.Module):
         super().__init__()
         self.model, self.head = model, head
 
-
-def loss_of(trainee: Trainee, batch: Any) -> tuple[Tensor, float, int]:
-    """What the head says of a batch in training: sum of the losses, of their weights, number of targets."""
-    total, weight = trainee.head.loss(trainee.model, batch)
-    weighed = hasattr(trainee.head, "targets")
-    return total, weight, trainee.head.targets(batch) if weighed else int(weight)
+    def forward(self, batch: Any) -> Loss:
+        """The loss of the head's objective on a batch."""
+        found: Loss = self.head.loss(self.model, batch)
+        return found
 
 
-def mean_loss(trainee: Trainee, data: InOrder) -> float:
-    """Mean loss over all samples."""
-    total, count = 0.0, 0.0
+def mean_loss(module: nn.Module, data: InOrder) -> float:
+    """Mean loss over all samples of a module that returns the loss of a batch."""
+    total, weight = 0.0, 0.0
     for _, batch in data.in_order():
-        loss, weight = trainee.head.loss(trainee.model, batch.to(device_of(trainee)))
-        total, count = total + float(loss), count + float(weight)
-    return total / max(count, 1.0)
+        loss: Loss = module(batch.to(device_of(module)))
+        total, weight = total + float(loss.total), weight + float(loss.weight)
+    return total / max(weight, 1.0)
 
 
 @torch.no_grad()
-def logits_of(trainee: Trainee, data: InOrder, *shape: int) -> np.ndarray:
+def logits_of(trainee: Any, data: InOrder, *shape: int) -> np.ndarray:
     """Logits of all samples, in their order: (n,), or (n, T) where a sample has an answer to each task."""
     trainee.eval()
     logits = np.zeros(shape)

@@ -32,7 +32,7 @@ from chartscan.inputs.tokens import Encoder, SequenceConfig, fit_pace
 from chartscan.kernels import described
 from chartscan.learn.fitting.calibration import fit_calibration
 from chartscan.learn.fitting.tokens import coverage_table, cut_notes, fit_tokens, token_store
-from chartscan.learn.neural.epochs import Epochs, Trainee, logits_of, loss_of, mean_loss
+from chartscan.learn.neural.epochs import Epochs, Trainee, logits_of, mean_loss
 from chartscan.learn.neural.prompting import (
     Known,
     Tuned,
@@ -282,9 +282,8 @@ class SequenceRun:
             title,
             trainee,
             data,
-            lambda _, batch: loss_of(trainee, batch),
             msgspec.structs.replace(config, seed=config.seed + self.recipe.seed),
-            lambda _: {"loss": mean_loss(trainee, tuning)},
+            lambda module: {"loss": mean_loss(module, tuning)},
         )
         folder = phase_folder(self.job, title)
         self.seconds_per_epoch[title.lower()] = seconds_per_epoch(folder, data, config)

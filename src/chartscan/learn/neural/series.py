@@ -15,7 +15,6 @@ import torch
 from torch import Tensor, nn
 
 from chartscan import artifact
-from chartscan.batch import SeriesBatch
 from chartscan.errors import check_settings
 from chartscan.find import find
 from chartscan.heap import keep_freed_memory
@@ -112,14 +111,14 @@ class SeriesRun:
             return
         trainee = Trainee(model, MaskedForecast(model.width, self.variables.n_variables))
         data, tuning = (self._forecasts(split) for split in (TRAIN, TUNING))
-        self._fit(PRETRAINING, trainee, data, config, lambda _: {"loss": mean_loss(trainee, tuning)})
+        self._fit(PRETRAINING, trainee, data, config, lambda module: {"loss": mean_loss(module, tuning)})
 
     def finetune(self, model: Any, split: str) -> tuple[nn.Module, FitResult]:
         """Teaches `model` with a new head to answer the tasks; whom tuning subjects teach, nobody judges."""
         head = find("objectives", self.module.Model.HEAD).make(model, len(self.job.tasks), self.recipe.head)
         trainee = Trainee(model, head)
         head.start_at(base_rates(self.questions[split].answers))
-        title, evaluate = (REFITTING, None) if split == BOTH else (FINE_TUNING, self._scores_of(trainee))
+        title, evaluate = (REFITTING, None) if split == BOTH else (FINE_TUNING, self._scores_of())
         return head, self._fit(title, trainee, self._answered(split), self.recipe.finetune, evaluate)
 
     def refitted(self) -> Trainee:
@@ -220,11 +219,11 @@ class SeriesRun:
         carried, known = (torch.cat(column) for column in zip(*parts, strict=True))
         return carried, known
 
-    def _scores_of(self, trainee: Trainee) -> Evaluation:
+    def _scores_of(self) -> Evaluation:
         """How good the answers to the tuning labels are."""
         tuning = self._answered(TUNING)
         answers = self.questions[TUNING].answers[tuning.indices]
-        return lambda _: mean_scores(answers, logits_of(trainee, tuning, *answers.shape))
+        return lambda module: mean_scores(answers, logits_of(module, tuning, *answers.shape))
 
     def _answered(self, split: str) -> Answered:
         store, indices = self.stores[split], self.questions[split].answered
@@ -237,11 +236,8 @@ class SeriesRun:
     def _fit(
         self, title: str, trainee: Trainee, data: Batches, config: TrainConfig, evaluate: Evaluation | None
     ) -> FitResult:
-        def loss(_: nn.Module, batch: SeriesBatch) -> tuple[Tensor, float]:
-            return trainee.head.loss(trainee.model, batch)
-
         config = msgspec.structs.replace(config, seed=config.seed + self.recipe.seed)
-        result = run_phase(self.job, self.recipe, title, trainee, data, loss, config, evaluate)
+        result = run_phase(self.job, self.recipe, title, trainee, data, config, evaluate)
         folder = phase_folder(self.job, title)
         self.seconds_per_epoch[title.lower()] = seconds_per_epoch(folder, data, config)
         return result
