@@ -6,22 +6,17 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from chartscan.artifact import (
-    Calibration,
-    EnsembleArtifact,
-    SequenceArtifact,
-    SeriesArtifact,
-    SummaryArtifact,
-    TabularArtifact,
-)
+from chartscan.artifact import Artifact, Calibration, Ensemble, Network, TabularModels
 from chartscan.find import find
 from chartscan.inputs.batches.series import SeriesStore, collate_series
 from chartscan.inputs.hourly import CHANNELS, SeriesConfig, Variables, stays
+from chartscan.inputs.readers import HourlyReader, TokenReader
+from chartscan.inputs.readers.hourly import summary_features
+from chartscan.inputs.readers.tokens import encode, token_features
 from chartscan.inputs.tokens import fit_bins
 from chartscan.models import ehrmamba, gru, hymate, hymate_carried
-from chartscan.objectives import classification, readouts
+from chartscan.objectives import classification, prompted, readouts
 from chartscan.objectives.prompted import Prompted
-from chartscan.prediction import encode, summary_features, token_features
 from chartscan.schema import LABELS
 from chartscan.tabular import logistic, xgboost
 from series_events import admission, event, static, table, training_rows
@@ -69,7 +64,7 @@ def labelled(ids: np.ndarray, time) -> pa.Table:
     return pa.table(columns, schema=LABELS)
 
 
-def series_artifact(name: str = "hymate", seed: int = 0, of: int = 0) -> SeriesArtifact:
+def series_artifact(name: str = "hymate", seed: int = 0, of: int = 0) -> Artifact[HourlyReader]:
     """A network on time series; `of` is the seed of the records its variables are from."""
     torch.manual_seed(seed)
     found = variables(of)
@@ -78,7 +73,8 @@ def series_artifact(name: str = "hymate", seed: int = 0, of: int = 0) -> SeriesA
         fit_inputs(model, found)
     config = HEADS[model.HEAD]
     head = find("objectives", model.HEAD).make(model, len(TASKS), config).eval()
-    return SeriesArtifact(name, CONFIGS[name], model, found, TASKS, head, config, CALIBRATION, RUN)
+    network = Network(name, CONFIGS[name], model, {"head": head}, config)
+    return Artifact(HourlyReader(found), network, TASKS, CALIBRATION, RUN)
 
 
 def fit_inputs(model, variables: Variables) -> None:
@@ -89,7 +85,7 @@ def fit_inputs(model, variables: Variables) -> None:
     model.fit_inputs(batch.carried[np.arange(SUBJECTS), batch.steps - 1], batch.labels)
 
 
-def summary_artifact(name: str = "xgboost", of: int = 0) -> SummaryArtifact:
+def summary_artifact(name: str = "xgboost", of: int = 0) -> Artifact[HourlyReader]:
     """Trees or a regression on summaries."""
     module, config = {
         "xgboost": (xgboost, TREES),
@@ -100,7 +96,7 @@ def summary_artifact(name: str = "xgboost", of: int = 0) -> SummaryArtifact:
     random = np.random.default_rng(1)
     y = {task: random.permutation(np.arange(SUBJECTS) % 2 == 0) for task in TASKS}
     models = {task: module.fit(matrix, y[task], config=config) for task in TASKS}
-    return SummaryArtifact(name, models, found, CALIBRATION, RUN)
+    return Artifact(HourlyReader(found), TabularModels(name, models), TASKS, CALIBRATION, RUN)
 
 
 TOKENS = encoder(tasks=TASKS)
@@ -117,29 +113,29 @@ def token_records() -> pa.Table:
     return population()
 
 
-def sequence_artifact(seed: int = 0) -> SequenceArtifact:
+def sequence_artifact(seed: int = 0) -> Artifact[TokenReader]:
     """A sequence model on tokens."""
     torch.manual_seed(seed)
     config = ehrmamba.Config(d_model=8, n_layers=1, d_state=4, time_dim=4)
     model = ehrmamba.Model(config, len(TOKENS.vocabulary)).eval()
     head = Prompted(model.width, len(TASKS)).eval()
-    return SequenceArtifact(
-        "ehrmamba", config, model, TOKENS.vocabulary, BINS, TASKS, head, calibration=CALIBRATION, run=RUN
-    )
+    network = Network("ehrmamba", config, model, {"head": head}, prompted.Config())
+    return Artifact(TokenReader(TOKENS.vocabulary, BINS), network, TASKS, CALIBRATION, RUN)
 
 
-def tabular_artifact() -> TabularArtifact:
+def tabular_artifact() -> Artifact[TokenReader]:
     """Trees on counts of tokens."""
     encoded, births = encode(TOKENS, [token_records()])
     matrix = token_features(encoded, births, token_labels(), TOKENS.vocabulary).matrix
     y = {task: np.arange(12) % (2 + i) == 0 for i, task in enumerate(TASKS)}
     models = {task: xgboost.fit(matrix, y[task], config=TREES) for task in TASKS}
-    return TabularArtifact("xgboost", models, TOKENS.vocabulary, BINS, CALIBRATION, RUN)
+    reader = TokenReader(TOKENS.vocabulary, BINS)
+    return Artifact(reader, TabularModels("xgboost", models), TASKS, CALIBRATION, RUN)
 
 
-def ensemble(*members, seed: int = 0) -> EnsembleArtifact:
+def ensemble(*members, seed: int = 0) -> Ensemble:
     """The members blended with weights and intercepts by chance."""
     random = np.random.default_rng(seed)
     weights = {task: random.random(len(members)) for task in TASKS}
     intercept = {task: float(random.normal()) for task in TASKS}
-    return EnsembleArtifact("some", members, weights, intercept, CALIBRATION, RUN)
+    return Ensemble("some", members, weights, intercept, CALIBRATION, RUN)

@@ -3,6 +3,7 @@
 import os
 import pickle
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -13,13 +14,23 @@ from safetensors.torch import load_file, save_file
 from scipy.sparse import csr_matrix
 
 from chartscan import files
-from chartscan.artifact import Calibration, SequenceArtifact, TabularArtifact, load, pretraining_head, save
+from chartscan.artifact import (
+    Artifact,
+    Calibration,
+    Network,
+    TabularModels,
+    load,
+    pretraining_head,
+    save,
+)
 from chartscan.batch import Batch, Prompts
 from chartscan.errors import ChartscanError, ConfigError, DataError
+from chartscan.inputs.readers import TokenReader
 from chartscan.inputs.tokens import FitScope, NumericBins, SequenceConfig, UnitBins, Vocabulary
 from chartscan.inputs.tokens import types as T
 from chartscan.inputs.tokens.specials import SPECIALS
 from chartscan.models import bigbird, ehrmamba
+from chartscan.objectives import prompted
 from chartscan.objectives.next_event import NextEvent
 from chartscan.objectives.prompted import Prompted
 from chartscan.tabular import logistic, xgboost
@@ -40,25 +51,18 @@ def vocabulary() -> Vocabulary:
 
 
 BINS = NumericBins(5, {"LAB//1": (UnitBins("mg/dL", (0.1, 1 / 3, 2.5), 12, 40),)})
+READER = TokenReader(vocabulary(), BINS)
 CALIBRATION = {"mortality_30d": Calibration(intercept=-0.1, slope=1 / 3, threshold=0.2, rows=9)}
 RUN = {"seed": 3, "data": {"digest": "0123"}, "versions": {"torch": "x"}}
 
 
-def sequence_artifact(seed: int = 0) -> SequenceArtifact:
+def sequence_artifact(seed: int = 0) -> Artifact[TokenReader]:
     torch.manual_seed(seed)
     size = len(vocabulary())
-    return SequenceArtifact(
-        name="ehrmamba",
-        config=CONFIG,
-        model=ehrmamba.Model(CONFIG, size).eval(),
-        vocabulary=vocabulary(),
-        bins=BINS,
-        tasks=TASKS,
-        head=Prompted(16, len(TASKS)).eval(),
-        forecast=NextEvent(16, size).eval(),
-        calibration=CALIBRATION,
-        run=RUN,
-    )
+    model = ehrmamba.Model(CONFIG, size).eval()
+    heads = {"head": Prompted(16, len(TASKS)).eval(), "forecast": NextEvent(16, size).eval()}
+    network = Network("ehrmamba", CONFIG, model, heads, prompted.Config())
+    return Artifact(READER, network, TASKS, CALIBRATION, RUN)
 
 
 def matrix() -> csr_matrix:
@@ -66,11 +70,11 @@ def matrix() -> csr_matrix:
     return csr_matrix(random.poisson(1.0, (60, 7)).astype(np.float32))
 
 
-def tabular_artifact(name: str) -> TabularArtifact:
+def tabular_artifact(name: str) -> Artifact[TokenReader]:
     module = {"xgboost": xgboost, "logistic": logistic}[name]
     y = np.random.default_rng(1).random((2, 60)) < 0.4
     models = {task: module.fit(matrix(), labels) for task, labels in zip(TASKS, y, strict=True)}
-    return TabularArtifact(name, models, vocabulary(), BINS, CALIBRATION, RUN)
+    return Artifact(READER, TabularModels(name, models), TASKS, CALIBRATION, RUN)
 
 
 def batch() -> Batch:
@@ -90,10 +94,11 @@ def batch() -> Batch:
     return Batch(codes, ones, numbers, numbers, numbers, ones, ones, ones, ones > 0, lengths, prompts)
 
 
-def answers(artifact: SequenceArtifact) -> list[torch.Tensor]:
+def answers(artifact: Artifact[TokenReader]) -> list[torch.Tensor]:
     with torch.no_grad():
-        hidden = artifact.model(batch())
-        return [hidden, artifact.head.predict(artifact.model, batch()), artifact.forecast(hidden)]
+        network = artifact.network
+        hidden = network.model(batch())
+        return [hidden, network.answering.predict(network.model, batch()), network.heads["forecast"](hidden)]
 
 
 @pytest.fixture(scope="module")
@@ -105,66 +110,65 @@ def saved(tmp_path_factory) -> Path:
 
 def test_a_loaded_sequence_model_gives_the_same_answers_to_the_last_bit(saved):
     before, after = sequence_artifact(), load(saved)
-    assert isinstance(after, SequenceArtifact)
     for ours, theirs in zip(answers(before), answers(after), strict=True):
         assert torch.equal(ours, theirs)
-    for name in ("name", "config", "vocabulary", "bins", "tasks", "calibration", "run"):
+    assert after.network.config == before.network.config
+    for name in ("name", "reader", "tasks", "calibration", "run"):
         assert getattr(after, name) == getattr(before, name)
-    assert not any(part.training for part in after.parts.values())
+    assert not any(part.training for part in after.network.parts.values())
     assert not torch.equal(answers(sequence_artifact(seed=1))[0], answers(after)[0])
 
 
 def test_heads_that_are_not_there_stay_absent(tmp_path):
     whole = sequence_artifact()
-    bare = SequenceArtifact(whole.name, whole.config, whole.model, whole.vocabulary, whole.bins)
+    bare = Artifact(READER, Network(whole.name, CONFIG, whole.network.model))
     save(tmp_path / "bare", bare)
     found = load(tmp_path / "bare")
-    assert (found.head, found.forecast, found.tasks, found.calibration) == (None, None, (), {})
-    assert torch.equal(found.model(batch()), answers(whole)[0])
+    assert (found.network.heads, found.tasks, found.calibration) == ({}, (), {})
+    assert torch.equal(found.network.model(batch()), answers(whole)[0])
 
 
 def test_a_head_that_names_masked_events_is_kept_and_knows_what_may_be_masked(tmp_path):
     config = bigbird.Config(d_model=16, n_layers=1, n_heads=2, d_ffn=32, context=32, block=8, time_dim=4)
     torch.manual_seed(0)
     model = bigbird.Model(config, len(vocabulary())).eval()
-    head = pretraining_head("masked_event", 16, vocabulary()).eval()
-    save(tmp_path / "run", SequenceArtifact("bigbird", config, model, vocabulary(), BINS, masked=head))
+    head = pretraining_head("masked_event", 16, READER).eval()
+    save(tmp_path / "run", Artifact(READER, Network("bigbird", config, model, {"masked": head})))
     found = load(tmp_path / "run")
-    assert found.forecast is None
-    assert [vocabulary().tokens[i] for i in found.masked.events.tolist()] == ["LAB//1", "LAB//1//Q1"]
+    assert set(found.network.heads) == {"masked"}
+    masked = found.network.heads["masked"]
+    assert [vocabulary().tokens[i] for i in masked.events.tolist()] == ["LAB//1", "LAB//1//Q1"]
     with torch.no_grad():
         for ours, theirs in zip(
-            head.loss(model, batch()), found.masked.loss(found.model, batch()), strict=True
+            head.loss(model, batch()), masked.loss(found.network.model, batch()), strict=True
         ):
             assert ours == theirs
         hidden = model(batch())
-        assert torch.equal(found.masked(hidden), head(hidden))
+        assert torch.equal(masked(hidden), head(hidden))
 
 
 def test_the_next_visit_weighs_what_is_said_after_an_end_and_a_beginning_of_a_visit():
-    head = pretraining_head("next_event", 16, vocabulary(), next_visit_weight=30.0)
+    head = pretraining_head("next_event", 16, READER, next_visit_weight=30.0)
     assert {T.NAMES.get(i): w for i, w in enumerate(head.shares.tolist()) if w != 1} == {
         "[REG]": 30.0,
         "[VS]": 30.0,
     }
-    assert pretraining_head("next_event", 16, vocabulary()).shares is None
+    assert pretraining_head("next_event", 16, READER).shares is None
 
 
 def test_a_vocabulary_without_events_has_nothing_to_mask():
-    bare = Vocabulary(SPECIALS, tuple(0 for _ in SPECIALS), {}, SequenceConfig(), FitScope())
+    bare = TokenReader(Vocabulary(SPECIALS, (0,) * len(SPECIALS), {}, SequenceConfig(), FitScope()), BINS)
     with pytest.raises(DataError, match="no event that could be masked"):
         pretraining_head("masked_event", 16, bare)
 
 
 def test_a_forecasting_head_that_shares_the_embedding_is_kept(tmp_path):
     whole = sequence_artifact()
-    tied = NextEvent(16, len(vocabulary()), whole.model.embedding.codes)
-    save(
-        tmp_path / "tied",
-        SequenceArtifact("ehrmamba", CONFIG, whole.model, vocabulary(), BINS, forecast=tied),
-    )
-    found = load(tmp_path / "tied")
-    assert torch.equal(found.forecast.linear.weight, whole.model.embedding.codes.weight)
+    model = whole.network.model
+    tied = NextEvent(16, len(vocabulary()), model.embedding.codes)
+    save(tmp_path / "tied", Artifact(READER, Network("ehrmamba", CONFIG, model, {"forecast": tied})))
+    found = load(tmp_path / "tied").network.heads["forecast"]
+    assert torch.equal(found.linear.weight, model.embedding.codes.weight)
 
 
 @pytest.mark.parametrize("name", ["xgboost", "logistic"])
@@ -172,13 +176,12 @@ def test_loaded_tabular_models_give_the_same_probabilities(tmp_path, name):
     before = tabular_artifact(name)
     save(tmp_path / "run", before)
     after = load(tmp_path / "run")
-    assert isinstance(after, TabularArtifact)
     assert after.tasks == TASKS
-    assert (after.vocabulary, after.calibration, after.run) == (before.vocabulary, CALIBRATION, RUN)
+    assert (after.reader, after.calibration, after.run) == (before.reader, CALIBRATION, RUN)
     for task in TASKS:
-        expected = before.models[task].predict_proba(matrix())
-        np.testing.assert_array_equal(after.models[task].predict_proba(matrix()), expected)
-    assert not np.array_equal(expected, before.models[TASKS[0]].predict_proba(matrix()))
+        expected = before.learned.models[task].predict_proba(matrix())
+        np.testing.assert_array_equal(after.learned.models[task].predict_proba(matrix()), expected)
+    assert not np.array_equal(expected, before.learned.models[TASKS[0]].predict_proba(matrix()))
 
 
 def test_calibration_is_a_line_on_the_log_odds():
@@ -289,7 +292,9 @@ def other_vocabulary(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "error", "words"),
     [
-        (edit_json("model.json", format=2), DataError, "model.json does not hold"),
+        (edit_json("model.json", format=3), DataError, "model.json does not hold"),
+        (edit_json("model.json", learner=""), DataError, "model.json does not hold"),
+        (edit_json("model.json", reader="hourly"), DataError, "variables.json is missing"),
         (edit_json("model.json", surprise=1), DataError, "model.json does not hold"),
         (edit_json("model.json", name="ehrmambo"), ConfigError, "Did you mean 'ehrmamba'"),
         (edit_json("model.json", config={"d_model": 0}), DataError, "not settings of the model"),
@@ -298,7 +303,7 @@ def other_vocabulary(folder: Path) -> None:
         (edit_json("model.json", heads=["head"]), DataError, "the first is forecast"),
         (edit_json("model.json", tasks=["mortality_30d"]), DataError, "the first is head.task_bias"),
         (edit_json("calibration.json", mortality_30d={"slop": 1}), DataError, "calibration.json does not"),
-        (other_vocabulary, DataError, "vocabulary.json is not the vocabulary that"),
+        (other_vocabulary, DataError, "vocabulary.json is not the file of vocabulary that"),
         (lambda folder: (folder / "run.json").write_bytes(b"[" * 100_000), DataError, "run.json does not"),
         (lambda folder: (folder / "run.json").unlink(), DataError, "run.json is missing from"),
         (edit_weights(lambda w: {n: t.double() for n, t in w.items()}), DataError, "does not fit"),
@@ -343,10 +348,8 @@ def full(*args: object) -> None:
 def test_parts_that_do_not_belong_together_are_not_saved(tmp_path):
     whole = sequence_artifact()
     with pytest.raises(ConfigError, match="no token for task"):
-        save(
-            tmp_path / "a", SequenceArtifact("ehrmamba", CONFIG, whole.model, vocabulary(), BINS, ("other",))
-        )
-    bare = SequenceArtifact("ehrmamba", CONFIG, whole.model, vocabulary(), BINS, calibration=CALIBRATION)
+        save(tmp_path / "a", replace(whole, tasks=("other",), calibration={}))
+    bare = Artifact(READER, Network("ehrmamba", CONFIG, whole.network.model), calibration=CALIBRATION)
     with pytest.raises(ConfigError, match="calibration of mortality_30d"):
         save(tmp_path / "b", bare)
     assert list(tmp_path.iterdir()) == []

@@ -19,7 +19,7 @@ from chartscan import cli, site_key
 from chartscan.simulator import SimulateConfig, simulate
 from chartscan.simulator.export import patient_id
 
-QUICK = ("pretrain.epochs=1", "finetune.epochs=1", "model.d_model=16", "tokens_per_batch=8192")
+QUICK = ("pretrain.epochs=1", "finetune.epochs=1", "model.d_model=16", "batch_size=8192")
 
 
 class Hospital:
@@ -130,7 +130,7 @@ PLACES = (
     "chartscan.store.dataset.Dataset.read_shard",
     "chartscan.store.sort.sort_shard",
     "chartscan.artifact.folder.read",
-    "chartscan.prediction.reading.Questions.of",
+    "chartscan.inputs.readers.questions.Questions.of",
     "chartscan.files.sha256",
 )
 

@@ -16,7 +16,7 @@ from chartscan.commands.recipes import setting_lines
 from chartscan.commands.train import recipe_of
 from chartscan.errors import ConfigError, DataError
 from chartscan.find import described, names
-from chartscan.recipes import ABOUT, ensembles, find_recipe, hourly, recipe_names, tokens, trees
+from chartscan.recipes import ABOUT, find_recipe, hourly, recipe_names, tokens
 
 COMMANDS = ("demo", "simulate", "ingest", "label", "train", "recipes", "predict", "evaluate", "bench")
 
@@ -72,9 +72,9 @@ def test_the_version_is_shown(run):
 
 
 def test_only_real_recipes_are_known():
-    real = tokens.RECIPES | hourly.RECIPES | trees.RECIPES | ensembles.RECIPES
+    real = tokens.RECIPES | hourly.RECIPES
     assert recipe_names() == sorted(real)
-    assert len(real) == sum(len(one.RECIPES) for one in (tokens, hourly, trees, ensembles))
+    assert len(real) == sum(len(one.RECIPES) for one in (tokens, hourly))
     assert {"ehrmamba", "xgboost", "hymate", "hymate-paper", "gru"} <= set(real)
     assert find_recipe("ehrmamba_tiny") is find_recipe("ehrmamba-tiny")
     for wrong in ("train", "bench_train", "ehrmamba-tinny", "_job"):

@@ -42,20 +42,13 @@ ALLOWED = {
     "inputs.hourly": {"schema", "files"},
     "inputs.counts": {"schema"},
     "inputs.batches": {"batch", "inputs.tokens", "inputs.hourly"},
+    "inputs.readers": {"batch", "inputs.tokens", "inputs.hourly", "inputs.counts", "inputs.batches"},
     "layers": {"batch", "kernels"},
     "models": {"batch", "layers"},
     "objectives": {"batch", "layers", "kernels"},
     "training": {"notes", "batch", "files", "lock", "kernels"},
-    "artifact": {"batch", "inputs.tokens", "inputs.hourly", "files", "models", "objectives", "tabular"},
-    "prediction": {
-        "notes",
-        "schema",
-        "artifact",
-        "inputs.tokens",
-        "inputs.hourly",
-        "inputs.batches",
-        "inputs.counts",
-    },
+    "artifact": {"batch", "inputs.tokens", "inputs.readers", "files", "models", "objectives", "tabular"},
+    "prediction": {"notes", "schema", "artifact", "inputs.tokens", "inputs.readers"},
     "runs": {
         "files",
         "notes",
@@ -74,7 +67,7 @@ ALLOWED = {
     },
     "generate": {
         *("notes", "schema", "heap", "batch", "store", "cohort"),
-        *("inputs.tokens", "inputs.batches", "artifact", "prediction", "runs"),
+        *("inputs.tokens", "inputs.batches", "inputs.readers", "artifact", "prediction", "runs"),
     },
     "evaluation": {
         *("notes", "schema", "metrics", "files", "parquet_files", "task_files", "meds_columns"),
@@ -82,33 +75,17 @@ ALLOWED = {
     },
     "interpret": {
         *("batch", "schema", "layers", "kernels", "console", "metrics", "store", "cohort", "simulator"),
-        *("inputs.tokens", "inputs.hourly", "inputs.batches", "artifact", "generate", "runs"),
+        *("inputs.tokens", "inputs.hourly", "inputs.batches", "inputs.readers"),
+        *("artifact", "generate", "runs"),
     },
-    "learn": set(),
-    "learn.fitting": {
-        *("notes", "schema", "metrics", "evaluation", "artifact", "prediction", "runs"),
-        *("inputs.tokens", "inputs.hourly", "inputs.batches"),
-    },
-    "learn.baselines": {
-        *("schema", "tabular", "artifact", "prediction", "runs", "learn.fitting", "inputs.tokens"),
-        "inputs.hourly",
-    },
-    "learn.ensembles": {
-        "notes",
-        "schema",
-        "artifact",
-        "prediction",
-        "runs",
-        "learn.fitting",
-    },
-    "learn.neural": {
-        *("schema", "files", "heap", "batch", "kernels", "models", "objectives", "tabular", "training"),
-        *("artifact", "prediction", "runs", "learn.fitting", "learn.baselines", "learn.ensembles"),
-        *("inputs.tokens", "inputs.hourly", "inputs.batches"),
+    "learn": {
+        *("notes", "schema", "files", "heap", "batch", "kernels", "metrics", "evaluation"),
+        *("models", "objectives", "tabular", "training", "artifact", "prediction", "runs"),
+        *("inputs.tokens", "inputs.readers"),
     },
     "recipes": {
         *("models", "tabular", "training", "inputs.tokens", "inputs.hourly", "layers", "objectives"),
-        *("learn.baselines", "learn.ensembles", "learn.neural"),
+        "learn",
     },
 }
 ANYTHING = {"api", "commands", "cli", "__init__", "__main__"}

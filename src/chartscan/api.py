@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from chartscan.artifact import Artifact
+    from chartscan.artifact import AnyArtifact
     from chartscan.console import Display
     from chartscan.evaluation import Evaluation
     from chartscan.store.dataset import Dataset
@@ -519,7 +519,7 @@ def forecast(
     return read_table(job.out, "Forecast again.")
 
 
-def load(artifact: Place, *, device: str = "cpu") -> Artifact:
+def load(artifact: Place, *, device: str = "cpu") -> AnyArtifact:
     """Open a trained model.
 
     Args:

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Literal, NamedTuple, Protocol, Self
 import torch
 from torch import Tensor
 
-Pretraining = Literal["next_event", "masked_event"]
+Pretraining = Literal["next_event", "masked_event", "masked_forecast"]
 
 PAD = 0  # token id, type id, segment, visit order and variable of padding
 
@@ -110,6 +110,8 @@ class State(Protocol):
 class SequenceModel(Protocol):
     """A model of token sequences. `width` is D; `PRETRAINING` names its objective."""
 
+    INPUT: ClassVar[Literal["tokens"]]
+    HEAD: ClassVar[str]  # the file in objectives/ that answers tasks from its hidden states
     CAUSAL: ClassVar[bool]
     PRETRAINING: ClassVar[Pretraining | None]
     width: int
@@ -143,6 +145,7 @@ class SeriesModel(Protocol):
 
     INPUT: ClassVar[Literal["triplets", "carried"]]
     HEAD: ClassVar[str]  # the file in objectives/ that answers from its representation
+    PRETRAINING: ClassVar[Pretraining | None]
     width: int
 
     def __call__(self, batch: SeriesBatch) -> Tensor:

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from chartscan import files
-from chartscan.artifact import EnsembleArtifact, SeriesArtifact, SummaryArtifact, load, save
+from chartscan.artifact import Artifact, Ensemble, Network, load, save
 from chartscan.errors import ConfigError, DataError
 from chartscan.prediction import log_odds
 from family_artifacts import (
@@ -29,6 +29,8 @@ from family_artifacts import (
     series_artifact,
     summary_artifact,
     tabular_artifact,
+    token_labels,
+    token_records,
     variables,
 )
 
@@ -48,25 +50,27 @@ def test_a_loaded_series_model_gives_the_same_answers_to_the_last_bit(tmp_path, 
     before = series_artifact(name)
     save(tmp_path / "run", before)
     after = load(tmp_path / "run")
-    assert isinstance(after, SeriesArtifact)
-    for field in ("name", "config", "variables", "tasks", "head_config", "calibration", "run"):
+    for field in ("name", "reader", "tasks", "calibration", "run"):
         assert getattr(after, field) == getattr(before, field)
-    assert not any(part.training for part in after.parts.values())
-    for part, module in before.parts.items():
+    for field in ("config", "head_config"):
+        assert getattr(after.network, field) == getattr(before.network, field)
+    parts = after.network.parts
+    assert not any(part.training for part in parts.values())
+    for part, module in before.network.parts.items():
         for key, tensor in module.state_dict().items():
-            assert torch.equal(after.parts[part].state_dict()[key], tensor)
+            assert torch.equal(parts[part].state_dict()[key], tensor)
     same_answers(after, before)
     assert not np.array_equal(answers(after)["a"], answers(series_artifact(name, seed=1))["a"])
 
 
 def test_a_series_model_without_a_head_has_no_task(tmp_path):
     whole = series_artifact()
-    bare = SeriesArtifact(whole.name, whole.config, whole.model, whole.variables)
-    save(tmp_path / "bare", bare)
+    network = whole.network
+    save(tmp_path / "bare", Artifact(whole.reader, Network(whole.name, network.config, network.model)))
     found = load(tmp_path / "bare")
-    assert (found.head, found.head_config, found.tasks) == (None, None, ())
-    for key, tensor in whole.model.state_dict().items():
-        assert torch.equal(found.model.state_dict()[key], tensor)
+    assert (found.network.heads, found.network.head_config, found.tasks) == ({}, None, ())
+    for key, tensor in network.model.state_dict().items():
+        assert torch.equal(found.network.model.state_dict()[key], tensor)
 
 
 @pytest.mark.parametrize("name", ["xgboost", "logistic"])
@@ -74,14 +78,13 @@ def test_loaded_summary_models_give_the_same_answers(tmp_path, name):
     before = summary_artifact(name)
     save(tmp_path / "run", before)
     after = load(tmp_path / "run")
-    assert isinstance(after, SummaryArtifact)
-    for field in ("name", "variables", "tasks", "calibration", "run"):
+    for field in ("name", "reader", "tasks", "calibration", "run"):
         assert getattr(after, field) == getattr(before, field)
     same_answers(after, before)
 
 
 @pytest.fixture(scope="module")
-def mixed(tmp_path_factory) -> tuple[EnsembleArtifact, Path]:
+def mixed(tmp_path_factory) -> tuple[Ensemble, Path]:
     """An ensemble of two series models, trees and an ensemble, with its folder."""
     inner = ensemble(series_artifact(seed=2), summary_artifact("logistic"), seed=2)
     outer = ensemble(series_artifact("gru"), series_artifact(of=1), summary_artifact(), inner)
@@ -93,7 +96,7 @@ def mixed(tmp_path_factory) -> tuple[EnsembleArtifact, Path]:
 def test_a_loaded_ensemble_gives_the_same_answers_to_the_last_bit(mixed):
     before, folder = mixed
     after = load(folder)
-    assert isinstance(after, EnsembleArtifact)
+    assert isinstance(after, Ensemble)
     assert (after.tasks, after.calibration, after.run) == (TASKS, CALIBRATION, RUN)
     assert after.intercept == before.intercept
     for task in TASKS:
@@ -125,8 +128,8 @@ def test_an_ensemble_of_token_models_is_saved_too(tmp_path):
     before = ensemble(sequence_artifact(), tabular_artifact())
     save(tmp_path / "run", before)
     after = load(tmp_path / "run")
-    assert [type(m) for m in after.members] == [type(m) for m in before.members]
-    assert after.members[0].vocabulary == before.members[0].vocabulary
+    assert [type(m.learned) for m in after.members] == [type(m.learned) for m in before.members]
+    assert after.members[0].reader == before.members[0].reader
 
 
 def test_any_flipped_byte_of_an_ensemble_is_found_and_its_file_named(mixed, tmp_path):
@@ -189,7 +192,7 @@ def edited(folder: Path, file: str, **fields) -> bytes:
         ("blend.json", {"a": {"weights": "1"}}, "blend.json does not hold"),
         ("model.json", {"members": 5}, "member-4/manifest.json is missing"),
         ("model.json", {"tasks": ["a"]}, "blend.json does not have"),
-        ("model.json", {"family": "choir"}, "model.json does not hold"),
+        ("model.json", {"learner": "choir"}, "model.json does not hold"),
     ],
 )
 def test_an_ensemble_whose_files_do_not_fit_together_is_refused(mixed, tmp_path, file, fields, words):
@@ -201,7 +204,7 @@ def test_an_ensemble_whose_files_do_not_fit_together_is_refused(mixed, tmp_path,
 @pytest.mark.parametrize(
     ("file", "fields", "words"),
     [
-        ("model.json", {"variables": "0"}, "not the file of variables that"),
+        ("model.json", {"reader_hash": "0"}, "not the file of variables that"),
         ("model.json", {"head_config": {"members": 0}}, "not settings of the head"),
         ("model.json", {"head_config": {"members": 3}}, "weights.safetensors does not fit"),
         ("model.json", {"config": {"d_model": 3}}, "not settings of the model 'hymate'"),
@@ -249,7 +252,7 @@ def test_an_ensemble_that_does_not_belong_together_is_not_saved(tmp_path):
         "not all finite": replace(sound, weights={"a": np.array([np.nan])}),
         "has not learned c": replace(sound, weights={"c": np.ones(1)}, calibration={}),
         "calibration of a": replace(sound, weights={"b": np.ones(1)}),
-        "needs its head_config": ensemble(replace(member, head_config=None)),
+        "needs its head_config": ensemble(replace(member, learned=replace(member.network, head_config=None))),
     }
     for words, artifact in wrong.items():
         with pytest.raises(ConfigError, match=words):
@@ -264,9 +267,49 @@ def test_a_full_disk_names_the_file_of_a_part_and_leaves_the_old_one(tmp_path, m
     path = tmp_path / "part.json"
     path.write_text("old")
     monkeypatch.setattr(os, "fsync", full)
-    models = [summary_artifact(name).models["a"] for name in ("xgboost", "logistic")]
+    models = [summary_artifact(name).learned.models["a"] for name in ("xgboost", "logistic")]
     for part in (variables(), BINS, TOKENS.vocabulary, *models):
         with pytest.raises(OSError, match="No space left") as caught:
             part.save(path)
         assert caught.value.filename == str(path)
         assert [(file.name, file.read_text()) for file in tmp_path.iterdir()] == [("part.json", "old")]
+
+
+FORMAT_1 = {
+    ("tokens", "network"): "sequence",
+    ("hourly", "network"): "series",
+    ("tokens", "tabular"): "tabular",
+    ("hourly", "tabular"): "summary",
+    ("", "ensemble"): "ensemble",
+}
+
+
+def in_format_1(folder: Path, into: Path) -> Path:
+    """A copy of an artifact as earlier versions wrote it: by family, without settings of a token head."""
+    with files.sealed(into) as staging:
+        for path in folder.iterdir():
+            if path.is_dir():
+                in_format_1(path, staging / path.name)
+            elif path.name != files.MANIFEST:
+                shutil.copy(path, staging)
+        about = msgspec.json.decode((folder / "model.json").read_bytes())
+        reader, digest = about.pop("reader"), about.pop("reader_hash")
+        about |= {"format": 1, "family": FORMAT_1[reader, about.pop("learner")]}
+        about["vocabulary"], about["variables"] = (
+            digest if reader == r else "" for r in ("tokens", "hourly")
+        )
+        if reader == "tokens":
+            about["head_config"] = {}
+        (staging / "model.json").write_bytes(msgspec.json.encode(about))
+    return into
+
+
+def test_a_folder_of_an_earlier_version_gives_the_same_answers(mixed, tmp_path):
+    same_answers(load(in_format_1(mixed[1], tmp_path / "mixed")), mixed[0])
+    tokens = ensemble(sequence_artifact(), tabular_artifact())
+    save(tmp_path / "now", tokens)
+    asked = {task: token_labels() for task in TASKS}
+    found = log_odds(load(in_format_1(tmp_path / "now", tmp_path / "then")), lambda: [token_records()], asked)
+    wanted = log_odds(tokens, lambda: [token_records()], asked)
+    for task in TASKS:
+        np.testing.assert_array_equal(found[task], wanted[task])

@@ -11,10 +11,13 @@ import numpy as np
 import pytest
 import torch
 
-from chartscan.artifact import SequenceArtifact, TabularArtifact, pretraining_head, save
+from chartscan.artifact import Artifact, Network, TabularModels, pretraining_head, save
+from chartscan.artifact.learned import KEPT
 from chartscan.find import find
+from chartscan.inputs.readers import TokenReader
+from chartscan.inputs.readers.tokens import encode, token_features
+from chartscan.objectives import prompted
 from chartscan.objectives.prompted import Prompted
-from chartscan.prediction import encode, token_features
 from chartscan.tabular import logistic
 from family_artifacts import (
     BINS,
@@ -45,27 +48,29 @@ NETWORKS = {
 }
 
 
-def sequence(name: str) -> SequenceArtifact:
+READER = TokenReader(TOKENS.vocabulary, BINS)
+
+
+def sequence(name: str) -> Artifact[TokenReader]:
     """A small network on tokens, with every head that it can have."""
     torch.manual_seed(0)
     module, size = find("models", name), len(TOKENS.vocabulary)
     config = module.Config(**SMALL, **NETWORKS[name])
     model = module.Model(config, size).eval()
-    head = Prompted(model.width, len(TASKS)).eval()
-    heads = {"next_event": "forecast", "masked_event": "masked"}
+    heads = {"head": Prompted(model.width, len(TASKS)).eval()}
     objective = module.Model.PRETRAINING
-    more = (
-        {heads[objective]: pretraining_head(objective, model.width, TOKENS.vocabulary)} if objective else {}
-    )
-    return SequenceArtifact(name, config, model, TOKENS.vocabulary, BINS, TASKS, head, **more)
+    if objective:
+        heads[KEPT[objective]] = pretraining_head(objective, model.width, READER)
+    network = Network(name, config, model, heads, prompted.Config())
+    return Artifact(READER, network, TASKS)
 
 
-def regression() -> TabularArtifact:
+def regression() -> Artifact[TokenReader]:
     """A regression on counts of tokens."""
     encoded, births = encode(TOKENS, [token_records()])
     matrix = token_features(encoded, births, token_labels(), TOKENS.vocabulary).matrix
     models = {task: logistic.fit(matrix, np.arange(12) % (2 + i) == 0) for i, task in enumerate(TASKS)}
-    return TabularArtifact("logistic", models, TOKENS.vocabulary, BINS, CALIBRATION, RUN)
+    return Artifact(READER, TabularModels("logistic", models), TASKS, CALIBRATION, RUN)
 
 
 @pytest.fixture(scope="module")

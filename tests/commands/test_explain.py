@@ -13,7 +13,7 @@ import torch
 from typer.testing import CliRunner
 
 from chartscan import artifact as artifacts
-from chartscan.artifact import EnsembleArtifact, SequenceArtifact, SeriesArtifact
+from chartscan.artifact import Artifact, Ensemble, Network
 from chartscan.cli import app
 from chartscan.commands.explain import ExplainPlan, run_explain
 from chartscan.commands.forecast import ForecastJob, run_forecast
@@ -23,7 +23,8 @@ from chartscan.commands.zero_shot import ZeroShotJob, run_zero_shot
 from chartscan.errors import ConfigError, DataError
 from chartscan.generate import Plan
 from chartscan.inputs.hourly import CHANNELS, SeriesConfig, Variables
-from chartscan.inputs.tokens import Encoder, SequenceConfig, fit_bins, fit_pace, fit_vocabulary
+from chartscan.inputs.readers import HourlyReader, TokenReader
+from chartscan.inputs.tokens import SequenceConfig, fit_bins, fit_pace, fit_vocabulary
 from chartscan.interpret import faithfulness, future
 from chartscan.interpret import series as series_explaining
 from chartscan.interpret import tokens as token_explaining
@@ -31,7 +32,7 @@ from chartscan.interpret.explanation import Question, voices
 from chartscan.interpret.future import Ahead, forecasts_beside
 from chartscan.labels.labels import make_labels, save_labels
 from chartscan.models import ehrmamba, gru, hymate, hymate_carried
-from chartscan.objectives import classification, readouts
+from chartscan.objectives import classification, prompted, readouts
 from chartscan.objectives.next_event import NextEvent
 from chartscan.objectives.prompted import Prompted
 from chartscan.simulator import SimulateConfig, simulate
@@ -84,7 +85,8 @@ def sequence_artifact(dataset):
     head = Prompted(model.width, len(TASKS))
     with torch.no_grad():
         head.head[-1].weight *= 30
-    return SequenceArtifact("ehrmamba", config, model, vocabulary, bins, TASKS, head)
+    network = Network("ehrmamba", config, model, {"head": head}, prompted.Config())
+    return Artifact(TokenReader(vocabulary, bins), network, TASKS)
 
 
 def pretrained_artifact(dataset):
@@ -96,7 +98,8 @@ def pretrained_artifact(dataset):
     vocabulary = fit_vocabulary(tables, bins, settings)
     model = ehrmamba.Model(ehrmamba.Config(d_model=8, n_layers=1, d_state=4, time_dim=4), len(vocabulary))
     head = NextEvent(model.width, len(vocabulary))
-    return SequenceArtifact("ehrmamba", model.config, model, vocabulary, bins, forecast=head)
+    network = Network("ehrmamba", model.config, model, {"forecast": head})
+    return Artifact(TokenReader(vocabulary, bins), network)
 
 
 def series_artifact(dataset, name, module):
@@ -113,7 +116,7 @@ def series_artifact(dataset, name, module):
         model.fit_inputs(torch.rand(20, variables.n_variables, len(CHANNELS)), torch.ones(20, 2).tril())
     objective, settings = HEADS[model.HEAD]
     head = objective.make(model, len(TASKS), settings)
-    return SeriesArtifact(name, config, model, variables, TASKS, head, settings)
+    return Artifact(HourlyReader(variables), Network(name, config, model, {"head": head}, settings), TASKS)
 
 
 def run(root, artifact, out, **settings):
@@ -261,11 +264,12 @@ def ensemble(hospital):
     """The token model and another of its kind, and both as one artifact."""
     first = artifacts.load(hospital / "tokens")
     torch.manual_seed(5)
-    model = ehrmamba.Model(first.config, len(first.vocabulary))
-    second = replace(first, model=model, head=Prompted(model.width, len(TASKS)))
+    model = ehrmamba.Model(first.network.config, *first.reader.sizes)
+    heads = {"head": Prompted(model.width, len(TASKS))}
+    second = replace(first, learned=replace(first.network, model=model, heads=heads))
     artifacts.save(hospital / "second", second)
     weights = {TASKS[0]: np.array([0.7, 0.5]), TASKS[1]: np.array([0.2, 1.1])}
-    artifacts.save(hospital / "both", EnsembleArtifact("both", (first, second), weights))
+    artifacts.save(hospital / "both", Ensemble("both", (first, second), weights))
     return weights
 
 
@@ -293,11 +297,11 @@ def test_an_ensemble_of_token_models_is_explained_by_the_weighed_sum_of_its_memb
 
 def test_members_that_read_other_tokens_are_not_explained_together(hospital):
     first = artifacts.load(hospital / "tokens")
-    other = replace(first, vocabulary=first.vocabulary.with_tasks(["mortality_30d"]))
+    other = replace(first, reader=first.reader.with_tasks(["mortality_30d"]))
     for second in (other, artifacts.load(hospital / "gru")):
         weights = dict.fromkeys(TASKS, np.array([0.5, 0.5]))
         with pytest.raises(ConfigError, match="explained together"):
-            voices(EnsembleArtifact("both", (first, second), weights), hospital)
+            voices(Ensemble("both", (first, second), weights), hospital)
 
 
 def test_what_cannot_be_explained_is_refused(hospital, tmp_path):
@@ -316,8 +320,8 @@ def test_what_cannot_be_explained_is_refused(hospital, tmp_path):
 
 def test_a_fine_tuned_model_does_not_forecast_beside_an_explanation(hospital, tmp_path):
     made = artifacts.load(hospital / "tokens")
-    head = NextEvent(made.model.width, len(made.vocabulary))
-    artifacts.save(tmp_path / "tuned", replace(made, forecast=head))
+    heads = {**made.network.heads, "forecast": NextEvent(made.network.model.width, *made.reader.sizes)}
+    artifacts.save(tmp_path / "tuned", replace(made, learned=replace(made.network, heads=heads)))
     with pytest.raises(ConfigError, match="was fine-tuned"):
         run(hospital, "tokens", tmp_path / "why", forecast=tmp_path / "tuned")
 
@@ -352,13 +356,8 @@ def test_nothing_after_the_prediction_time_changes_a_forecast(hospital, monkeypa
     monkeypatch.setattr(future, "MOST_TOKENS", 150)
     monkeypatch.setattr(future, "MOST_SHARES", 10_000)  # else what came is shown among rarer ones too
     dataset, model = Dataset.open(hospital / "data"), artifacts.load(hospital / "pretrained")
-    model = replace(
-        model,
-        pace=fit_pace(
-            [Encoder(model.vocabulary, model.bins).encode(r) for r in records(dataset).values()],
-            len(model.vocabulary),
-        ),
-    )
+    encoded = [model.reader.encoder.encode(record) for record in records(dataset).values()]
+    model = replace(model, reader=replace(model.reader, pace=fit_pace(encoded, *model.reader.sizes)))
     subject, record = max(records(dataset).items(), key=lambda item: item[1].num_rows)
     known = pl.from_arrow(record).select(pl.coalesce("available_time", "time"))[:, 0]
     now = known.drop_nulls().sort()[len(known) // 2]

@@ -45,7 +45,7 @@ def made(tmp_path_factory):
     dataset, _ = run_ingest(IngestPlan("fhir", root / "export", root / "data", [], []), Silent())
     labels = make_labels(dataset, ["readmission_30d"], Silent())
     save_labels(labels, root / "readmission.parquet", as_folder=False)
-    settings = ["finetune=null", "pretrain.epochs=1", "model.d_model=16", "sequence.min_subjects=2"]
+    settings = ["finetune=null", "pretrain.epochs=1", "model.d_model=16", "reader.min_subjects=2"]
     run_train(
         "ehrmamba-tiny", root / "data", root / "model", root / "readmission.parquet", settings, Silent()
     )
@@ -81,8 +81,8 @@ def test_the_same_seed_writes_the_same_bytes_and_another_seed_does_not(made):
 
 def test_a_model_without_a_pace_learns_the_same_one_from_the_train_split(made):
     trained = load(made / "model")
-    assert trained.pace is not None
-    save(made / "older", replace(trained, pace=None))
+    assert trained.reader.pace is not None
+    save(made / "older", replace(trained, reader=replace(trained.reader, pace=None)))
     forecast(made, "h.parquet")
     watcher = Silent()
     job = ForecastJob(made / "older", made / "data", made / "i.parquet", Plan(events=5, samples=2))
@@ -93,12 +93,13 @@ def test_a_model_without_a_pace_learns_the_same_one_from_the_train_split(made):
 
 def test_a_pace_that_does_not_tell_ends_of_visits_apart_is_learned_anew(made):
     trained = load(made / "model")
-    earlier = replace(trained, pace=msgspec.structs.replace(trained.pace, waits=None))
+    pace = msgspec.structs.replace(trained.reader.pace, waits=None)
+    earlier = replace(trained, reader=replace(trained.reader, pace=pace))
     save(made / "earlier", earlier)
     watcher = Silent()
     found = forecaster(made / "earlier", Dataset.open(made / "data"), 1, watcher)
     assert "how soon a visit follows" in watcher.said[0]
-    assert found.pace == trained.pace
+    assert found.reader.pace == trained.reader.pace
 
 
 def test_forecasts_at_questions_end_with_their_days(made):

@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 import pytest
 
 from chartscan.commands.train import recipe_of
-from chartscan.learn.fitting import tokens
+from chartscan.inputs.readers import tokens
 from chartscan.schema import HELD_OUT, TRAIN, TUNING
 from chartscan.store.config import StoreConfig
 from chartscan.store.dataset import Dataset
@@ -19,16 +19,16 @@ from icu import TASK, job, labels, make_icu, train
 
 TREES = ["model.trees=20"]
 SMALL = ["model.d_model=8", "model.n_layers=1", "model.d_state=4"]
-SERIES = ["series.min_subjects=2", "series.window_hours=24", "batch_size=16", "finetune.epochs=1"]
+SERIES = ["reader.min_subjects=2", "reader.window_hours=24", "batch_size=16", "finetune.epochs=1"]
 HEADS = ["head.wide_hidden=4", "head.hidden=8", "head.members=2", "head.sequence_hidden=4"]
 RECIPES = {
-    "ehrmamba-tiny": [*SMALL, "sequence.min_subjects=2", "pretrain.epochs=1", "finetune.epochs=1"],
-    "bigbird-tiny": [*SMALL[:2], "sequence.min_subjects=2", "pretrain.epochs=1", "finetune.epochs=1"],
+    "ehrmamba-tiny": [*SMALL, "reader.min_subjects=2", "pretrain.epochs=1", "finetune.epochs=1"],
+    "bigbird-tiny": [*SMALL[:2], "reader.min_subjects=2", "pretrain.epochs=1", "finetune.epochs=1"],
     "hymate-paper": [*SMALL, "model.n_heads=2", *SERIES, "pretrain.epochs=1"],
     "hymate": [*SMALL, "model.n_heads=2", "model.bins=3", *SERIES, *HEADS],
     "gru": ["model.d_model=8", *SERIES],
-    "xgboost": [*TREES, "sequence.min_subjects=2"],
-    "xgboost-summary": [*TREES, "series.min_subjects=2"],
+    "xgboost": [*TREES, "reader.min_subjects=2"],
+    "xgboost-summary": [*TREES, "reader.min_subjects=2"],
 }
 FRACTIONS = {"train_fraction": 0.6, "tuning_fraction": 0.25}
 

@@ -24,7 +24,7 @@ from chartscan.find import names
 from chartscan.store.dataset import Dataset
 from private_files import files_for_everybody, files_of_subjects
 
-SMALL = ["model.d_model=16", "model.n_layers=1", "tokens_per_batch=4096"]
+SMALL = ["model.d_model=16", "model.n_layers=1", "batch_size=4096"]
 QUICK = ["pretrain.epochs=1", "finetune.epochs=2", *SMALL]
 SETTINGS = [part for setting in QUICK for part in ("--set", setting)]
 

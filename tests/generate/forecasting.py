@@ -3,8 +3,9 @@
 import numpy as np
 import torch
 
-from chartscan.artifact import SequenceArtifact
+from chartscan.artifact import Artifact, Network
 from chartscan.generate import history_of
+from chartscan.inputs.readers import TokenReader
 from chartscan.inputs.tokens import fit_pace, timelines
 from chartscan.models import ehrmamba
 from chartscan.objectives.next_event import NextEvent
@@ -22,21 +23,15 @@ def artifact(seed=0, **settings):
     head = NextEvent(16, size).eval()
     torch.nn.init.normal_(head.linear.weight, std=0.7)
     pace = fit_pace([e for _, e in made.encode_shard(TABLE)], size)
-    return SequenceArtifact(
-        name="ehrmamba",
-        config=CONFIG,
-        model=ehrmamba.Model(CONFIG, size).eval(),
-        vocabulary=made.vocabulary,
-        bins=made._lookup._bins,
-        forecast=head,
-        pace=pace,
-    )
+    model = ehrmamba.Model(CONFIG, size).eval()
+    reader = TokenReader(made.vocabulary, made._lookup._bins, pace)
+    return Artifact(reader, Network("ehrmamba", CONFIG, model, {"forecast": head}))
 
 
 def histories(found, ends=None, context=None):
     """The first `ends` tokens of every subject (default: of very unlike lengths)."""
-    made = encoder(**{"visit_tokens_attributed": found.vocabulary.config.visit_tokens_attributed})
-    lines = timelines(TABLE, found.vocabulary.config)
+    made = encoder(**{"visit_tokens_attributed": found.reader.vocabulary.config.visit_tokens_attributed})
+    lines = timelines(TABLE, found.reader.vocabulary.config)
     result = []
     for i, (subject, whole) in enumerate(made.encode_shard(TABLE)):
         end = (1, 2, 9, whole.n - 1, whole.n)[i % 5] if ends is None else min(ends, whole.n)

@@ -41,10 +41,10 @@ def appended(before, token):
 def anew(found, history, tokens):
     """Greedy tokens where the model reads the whole sequence again for each."""
     whole, state, codes, log_probs = history.window, history.state.copy(), [], []
-    forbidden = {S.PAD, S.UNK, S.MASK, S.CLS, *found.vocabulary.tasks.values()}
-    forbidden |= {i for i, t in enumerate(found.pace.types) if t in (T.STATIC, T.PAD)}
+    forbidden = {S.PAD, S.UNK, S.MASK, S.CLS, *found.reader.vocabulary.tasks.values()}
+    forbidden |= {i for i, t in enumerate(found.reader.pace.types) if t in (T.STATIC, T.PAD)}
     for _ in range(tokens):
-        logits = found.forecast(found.model.forward(batch_of([whole]))[0, -1])
+        logits = found.network.heads["forecast"](found.network.model(batch_of([whole]))[0, -1])
         logits[list(forbidden)] = -torch.inf
         codes.append(int(logits.argmax()))
         log_probs.append(float(logits.log_softmax(-1)[codes[-1]]))
@@ -100,7 +100,7 @@ def _settings(plan):
 
 
 def test_forbidden_tokens_never_come():
-    never = {S.PAD, S.UNK, S.MASK, S.CLS, *ARTIFACT.vocabulary.tasks.values()}
+    never = {S.PAD, S.UNK, S.MASK, S.CLS, *ARTIFACT.reader.vocabulary.tasks.values()}
     plan = Plan(samples=20, tokens=40, temperature=5.0, until_death=False)
     found = np.concatenate([f.codes for f in run(plan).values()])
     types = np.concatenate([f.types for f in run(plan).values()])
@@ -143,9 +143,10 @@ def test_futures_end_at_events_days_tokens_or_death_whatever_comes_first():
 def deadly_artifact(event_type):
     """Every event of a type is a death."""
     deadly = T.TYPE_OF_EVENT[event_type]
-    types = [DEATH if t == deadly else t for t in ARTIFACT.pace.types]
-    pace = type(ARTIFACT.pace)(tuple(types), {}, ARTIFACT.pace.steps, ARTIFACT.pace.intervals)
-    return dataclasses.replace(ARTIFACT, pace=pace)
+    types = [DEATH if t == deadly else t for t in ARTIFACT.reader.pace.types]
+    known = ARTIFACT.reader.pace
+    pace = type(known)(tuple(types), {}, known.steps, known.intervals)
+    return dataclasses.replace(ARTIFACT, reader=dataclasses.replace(ARTIFACT.reader, pace=pace))
 
 
 def test_nothing_comes_after_a_death():
@@ -181,11 +182,11 @@ def test_one_sample_with_branches_has_the_models_own_probability_of_an_end_at_th
     deadly = deadly_artifact("diagnosis")
     found = shares(Plan(tokens=1, branch_at=("death",), temperature=1.5), 1, dies, deadly)[0]
     for history, share in zip(histories(deadly)[:4], found, strict=True):
-        logits = deadly.forecast(deadly.model.forward(batch_of([history.window]))[0, -1])
-        never = {S.PAD, S.UNK, S.MASK, S.CLS, *deadly.vocabulary.tasks.values()}
-        never |= {i for i, t in enumerate(deadly.pace.types) if t in (T.STATIC, T.PAD)}
+        logits = deadly.network.heads["forecast"](deadly.network.model(batch_of([history.window]))[0, -1])
+        never = {S.PAD, S.UNK, S.MASK, S.CLS, *deadly.reader.vocabulary.tasks.values()}
+        never |= {i for i, t in enumerate(deadly.reader.pace.types) if t in (T.STATIC, T.PAD)}
         logits[list(never)] = -torch.inf
-        of_death = torch.tensor([t == DEATH for t in deadly.pace.types])
+        of_death = torch.tensor([t == DEATH for t in deadly.reader.pace.types])
         assert share == pytest.approx(float(torch.softmax(logits / 1.5, -1)[of_death].sum()), abs=1e-5)
 
 
@@ -229,7 +230,7 @@ def test_the_weights_of_a_sample_add_up_to_one_and_its_futures_part_only_once():
 
 # --- parts ---
 
-LABS = tuple(i for i, t in enumerate(ARTIFACT.pace.types) if t == T.TYPE_OF_EVENT["lab"])
+LABS = tuple(i for i, t in enumerate(ARTIFACT.reader.pace.types) if t == T.TYPE_OF_EVENT["lab"])
 
 
 @torch.no_grad()
@@ -241,9 +242,9 @@ def test_the_parts_of_a_sample_have_the_models_own_probabilities_and_go_on():
         first = found.setdefault(future.history, {True: 0.0, False: 0.0})
         first[future.codes[0] in LABS] += future.weight
     for i, history in enumerate(asked):
-        logits = ARTIFACT.forecast(ARTIFACT.model.forward(batch_of([history.window]))[0, -1])
-        never = {S.PAD, S.UNK, S.MASK, S.CLS, *ARTIFACT.vocabulary.tasks.values()}
-        never |= {j for j, t in enumerate(ARTIFACT.pace.types) if t in (T.STATIC, T.PAD)}
+        logits = ARTIFACT.network.heads["forecast"](ARTIFACT.network.model(batch_of([history.window]))[0, -1])
+        never = {S.PAD, S.UNK, S.MASK, S.CLS, *ARTIFACT.reader.vocabulary.tasks.values()}
+        never |= {j for j, t in enumerate(ARTIFACT.reader.pace.types) if t in (T.STATIC, T.PAD)}
         logits[list(never)] = -torch.inf
         expected = float(torch.softmax(logits / 1.5, -1)[list(LABS)].sum())
         assert expected > 0.1
@@ -306,10 +307,12 @@ def test_a_window_of_a_long_history_numbers_visits_as_the_model_saw_them():
 
 
 def test_models_that_cannot_forecast_are_refused():
-    headless = dataclasses.replace(ARTIFACT, forecast=None)
+    network = ARTIFACT.network
+    headless = dataclasses.replace(ARTIFACT, learned=dataclasses.replace(network, heads={}))
     with pytest.raises(ConfigError, match="no forecasting head"):
         run(GREEDY, headless, histories(ARTIFACT))
-    masked = dataclasses.replace(ARTIFACT, model=SimpleNamespace(forward=None))
+    other = dataclasses.replace(network, model=SimpleNamespace(forward=None))
+    masked = dataclasses.replace(ARTIFACT, learned=other)
     with pytest.raises(ConfigError, match="in order"):
         run(GREEDY, masked, histories(ARTIFACT))
 

@@ -8,10 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chartscan.artifact import EnsembleArtifact
-from chartscan.artifact.ensemble import check_ensemble
+from chartscan.artifact import Ensemble, TabularModels
+from chartscan.artifact.folder import _Shares
 from chartscan.errors import ConfigError
-from chartscan.prediction import answers, log_odds, predict, stays
+from chartscan.inputs.readers import hourly
+from chartscan.prediction import log_odds, predict
 from family_artifacts import (
     CALIBRATION,
     TASKS,
@@ -72,7 +73,7 @@ def test_members_calibrations_play_no_part_and_the_ensembles_own_does():
 
 def test_one_member_of_weight_one_is_that_member():
     member = series_artifact()
-    alone = EnsembleArtifact("one", (member,), {"a": np.ones(1)})
+    alone = Ensemble("one", (member,), {"a": np.ones(1)})
     found = log_odds(alone, Records(records()), {"a": labels()})
     np.testing.assert_array_equal(found["a"], log_odds(member, Records(records()), {"a": labels()})["a"])
     with pytest.raises(ConfigError, match="not learned b"):
@@ -82,16 +83,17 @@ def test_one_member_of_weight_one_is_that_member():
 def test_a_member_of_weight_zero_is_not_asked_and_need_not_know_the_task():
     """One model a task: `a` is answered by the first member alone, `b` by the second."""
     one, two = tabular_artifact(), sequence_artifact()
-    only = {"a": replace(one, models={"a": one.models["a"]}, calibration={}), "b": two}
-    found = EnsembleArtifact("each", (only["a"], two), {"a": np.array([1.0, 0]), "b": np.array([0, 1.0])})
-    check_ensemble(found)
+    alone = TabularModels(one.name, {"a": one.learned.models["a"]})
+    only = {"a": replace(one, learned=alone, tasks=("a",), calibration={}), "b": two}
+    found = Ensemble("each", (only["a"], two), {"a": np.array([1.0, 0]), "b": np.array([0, 1.0])})
+    found.check()
     asked = {task: token_labels() for task in TASKS}
     answered = log_odds(found, Records(token_records()), asked)
     for task, member in only.items():
         alone = log_odds(member, Records(token_records()), {task: asked[task]})
         np.testing.assert_allclose(answered[task], alone[task], atol=1e-6)
     with pytest.raises(ConfigError, match="Member 0 of the ensemble has not learned b"):
-        check_ensemble(replace(found, weights={"b": np.array([0.5, 0.5])}))
+        replace(found, weights={"b": np.array([0.5, 0.5])}).check()
 
 
 def test_an_ensemble_of_ensembles_is_blended_from_within():
@@ -104,8 +106,8 @@ def test_an_ensemble_of_ensembles_is_blended_from_within():
 
 
 def test_members_of_equal_variables_share_their_stays(monkeypatch):
-    made, original = [], stays.stays
-    monkeypatch.setattr(stays, "stays", lambda *a: made.append(1) or original(*a))
+    made, original = [], hourly.stays
+    monkeypatch.setattr(hourly, "stays", lambda *a: made.append(1) or original(*a))
     members = [series_artifact(seed=seed) for seed in range(3)] + [summary_artifact()]
     log_odds(ensemble(*members, series_artifact(of=1)), Records(records()), LABELS)
     assert len(made) == 2  # one shard, two kinds of variables
@@ -146,7 +148,7 @@ def test_shards_make_no_difference_to_token_models():
 @given(st.lists(st.integers(0, 5), min_size=1, max_size=5))
 def test_progress_never_goes_back_and_ends_at_its_end(sizes):
     reports = []
-    shares = answers._Shares(lambda *report: reports.append(report), len(sizes))
+    shares = _Shares(lambda *report: reports.append(report), len(sizes))
     for size in sizes:
         progress = shares.of_next()
         for done in range(size):

@@ -26,10 +26,10 @@ def test_every_network_of_an_ensemble_is_loaded_to_the_device(tmp_path):
     with other_device() as device:
         tokens, series, _ = load(tmp_path / "all", device).members
     for member in (tokens, series):
-        for part in member.parts.values():
+        for part in member.network.parts.values():
             assert all(isinstance(weights, Elsewhere) for weights in part.parameters())
             assert all(isinstance(buffer, Elsewhere) for buffer in part.buffers())
-    assert not isinstance(next(load(tmp_path / "all").members[0].model.parameters()), Elsewhere)
+    assert not isinstance(next(load(tmp_path / "all").members[0].network.model.parameters()), Elsewhere)
 
 
 def on_both(folder, artifact, table, wanted):

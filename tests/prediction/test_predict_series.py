@@ -7,11 +7,13 @@ import pyarrow as pa
 import pytest
 import torch
 
+from chartscan.artifact import logit
 from chartscan.errors import ConfigError, DataError
 from chartscan.inputs.batches.series import SeriesStore, collate_series
 from chartscan.inputs.hourly import stays
-from chartscan.prediction import log_odds, logit, predict, summary_features
-from chartscan.prediction import series as series_answers
+from chartscan.inputs.readers import hourly
+from chartscan.inputs.readers.hourly import summary_features
+from chartscan.prediction import log_odds, predict
 from chartscan.schema import PREDICTIONS, QUESTIONS
 from family_artifacts import (
     SERIES,
@@ -51,11 +53,13 @@ def asked(hours=24.0, every=1):
 def test_answers_equal_those_of_each_stay_by_itself(name):
     one = series_artifact(name)
     found = log_odds(one, whole, asked())
-    store = SeriesStore.build(stays(whole(), one.variables, labels()), np.zeros((SUBJECTS, 0)), one.variables)
+    store = SeriesStore.build(
+        stays(whole(), one.reader.variables, labels()), np.zeros((SUBJECTS, 0)), one.reader.variables
+    )
     for row in range(SUBJECTS):
-        batch = collate_series(store, np.array([row]), one.model.INPUT)
+        batch = collate_series(store, np.array([row]), one.network.model.INPUT)
         with torch.no_grad():
-            alone = one.head(one.model(batch))[0].double().numpy()
+            alone = one.network.answering(one.network.model(batch))[0].double().numpy()
         np.testing.assert_allclose([found[t][row] for t in TASKS], alone, atol=1e-5)
 
 
@@ -63,10 +67,10 @@ def test_answers_equal_those_of_each_stay_by_itself(name):
 def test_answers_of_tabular_models_are_those_on_the_summaries(name):
     one = summary_artifact(name)
     found = log_odds(one, whole, asked())
-    matrix = summary_features(stays(whole(), one.variables, labels()), one.variables).matrix
+    matrix = summary_features(stays(whole(), one.reader.variables, labels()), one.reader.variables).matrix
     assert np.isnan(matrix).any()
     for task in TASKS:
-        np.testing.assert_array_equal(found[task], logit(one.models[task].predict_proba(matrix)))
+        np.testing.assert_array_equal(found[task], logit(one.learned.models[task].predict_proba(matrix)))
 
 
 def test_tasks_may_ask_different_subjects_at_different_times(artifact):
@@ -138,8 +142,8 @@ def test_zero_and_one_labels_are_answered(artifact, rows):
 
 def test_many_small_batches_give_the_answers_of_one_and_report_each(artifact, monkeypatch):
     expected = log_odds(artifact, whole, asked())
-    monkeypatch.setattr(series_answers, "EVENTS_PER_BATCH", 100)
-    monkeypatch.setattr(series_answers, "NUMBERS_PER_BATCH", 0)
+    monkeypatch.setattr(hourly, "EVENTS_PER_BATCH", 100)
+    monkeypatch.setattr(hourly, "NUMBERS_PER_BATCH", 0)
     reports = []
     found = log_odds(artifact, whole, asked(), lambda *report: reports.append(report))
     for task in TASKS:
@@ -173,7 +177,7 @@ def test_only_the_subjects_asked_about_are_judged(artifact):
 
 def test_the_same_code_in_another_unit_is_unknown(artifact):
     rows = [r | ({"unit": "mmHg"} if r["event_type"] == "lab" else {}) for r in records().to_pylist()]
-    with pytest.raises(DataError, match="measurements: 100"):
+    with pytest.raises(DataError, match="measurements to predict on: 100"):
         log_odds(artifact, lambda: [table(rows)], asked())
 
 

@@ -1,37 +1,29 @@
-"""A trained model as one folder: weights, vocabulary or variables, calibration and the run that made them.
+"""A trained model as one folder: what reads records, what has learned, its calibration and the run behind it.
 
-    model.json            family, name and settings of the model, its tasks in order
-    weights.safetensors   of a network and its heads; of a tabular model tabular-<i>.json, one a task
+    model.json            reader and learner, name and settings of the model, its tasks in order
+    weights.safetensors   of a network and its heads; of tabular models tabular-<i>.json, one a task
     vocabulary.json  numeric.json   of what reads tokens; variables.json of what reads time series
-    pace.json             of a sequence model that forecasts: types and times of what it generates
+    pace.json             of a token model that forecasts: types and times of what it generates
     member-<i>/  blend.json         of an ensemble: its members, each a whole artifact, and their weights
     calibration.json  run.json  manifest.json (SHA-256 of every other file)
 
 The folder appears whole or not at all, is never overwritten, and every byte is checked before it is used.
-Nothing in it can run code. Each model and head is found by name; this package knows nothing else of them.
+Nothing in it can run code.
 """
 
-from chartscan.artifact.families import (
-    Artifact,
-    Calibration,
-    EnsembleArtifact,
-    SequenceArtifact,
-    SeriesArtifact,
-    SummaryArtifact,
-    TabularArtifact,
-)
-from chartscan.artifact.folder import load, save
-from chartscan.artifact.pretraining import pretraining_head
+from chartscan.artifact.folder import AnyArtifact, Artifact, Calibration, Ensemble, load, save
+from chartscan.artifact.learned import Network, TabularModels, answers_of, logit, pretraining_head
 
 __all__ = [
+    "AnyArtifact",
     "Artifact",
     "Calibration",
-    "EnsembleArtifact",
-    "SequenceArtifact",
-    "SeriesArtifact",
-    "SummaryArtifact",
-    "TabularArtifact",
+    "Ensemble",
+    "Network",
+    "TabularModels",
+    "answers_of",
     "load",
+    "logit",
     "pretraining_head",
     "save",
 ]

@@ -9,13 +9,7 @@ import msgspec
 from chartscan import files
 from chartscan.errors import ChartscanError, DataError
 
-WEIGHTS, VOCABULARY, BINS, PACE, VARIABLES = (
-    "weights.safetensors",
-    "vocabulary.json",
-    "numeric.json",
-    "pace.json",
-    "variables.json",
-)
+WEIGHTS = "weights.safetensors"
 MODEL, CALIBRATION, RUN, BLEND = "model.json", "calibration.json", "run.json", "blend.json"
 Head = Literal["head", "probe", "forecast", "masked"]
 
@@ -24,25 +18,57 @@ MOST_MEMBERS = 1000
 T = TypeVar("T")
 
 
-class Description(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """model.json. Fields that a family does not have are empty."""
+# (reader, learner) of the kinds of model that format 1 knew
+_FAMILIES = {
+    "sequence": ("tokens", "network"),
+    "series": ("hourly", "network"),
+    "tabular": ("tokens", "tabular"),
+    "summary": ("hourly", "tabular"),
+    "ensemble": ("", "ensemble"),
+}
 
-    format: Literal[1] = 1
-    family: Literal["sequence", "series", "tabular", "summary", "ensemble"]
+
+class Description(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """model.json. Fields that do not apply are empty."""
+
+    format: Literal[1, 2] = 2
+    reader: Literal["tokens", "hourly", ""] = ""  # empty: of an ensemble
+    learner: Literal["network", "tabular", "ensemble", ""] = ""
     name: str
     config: dict[str, Any] = {}
     tasks: tuple[str, ...]
     heads: tuple[Head, ...] = ()
     head_config: dict[str, Any] = {}
-    vocabulary: str = ""  # hash of the vocabulary that the weights were trained with
-    variables: str = ""  # hash of the variables that the weights were trained with
+    reader_hash: str = ""  # of the reader that the weights were trained with
     members: int = 0  # artifacts in an ensemble
+    family: Literal["sequence", "series", "tabular", "summary", "ensemble", ""] = ""  # of format 1
+    vocabulary: str = ""  # of format 1: the hash of a reader of tokens
+    variables: str = ""  # of format 1: the hash of a reader of time series
 
     def __post_init__(self) -> None:
+        current = bool(self.learner) and (bool(self.reader) == (self.learner != "ensemble"))
+        if (self.format == 1) != bool(self.family) or (self.format == 1) == current:
+            raise ValueError("expected reader and learner of format 2, or the family of format 1")
         if len(self.tasks) != len(set(self.tasks)) or not all(map(_is_name, (self.name, *self.tasks))):
             raise ValueError("expected a name and distinct tasks of 1 to 200 printable characters, without /")
         if len(self.heads) != len(set(self.heads)) or not 0 <= self.members <= MOST_MEMBERS:
             raise ValueError(f"heads or members: expected distinct heads, at most {MOST_MEMBERS} members")
+
+    def current(self) -> "Description":
+        """The same in format 2."""
+        if self.format == 2:
+            return self
+        reader, learner = _FAMILIES[self.family]
+        return msgspec.structs.replace(
+            self,
+            format=2,
+            reader=reader,
+            learner=learner,
+            reader_hash=self.vocabulary or self.variables,
+            family="",
+            vocabulary="",
+            variables="",
+        )
 
 
 class _Settings(msgspec.Struct, frozen=True):
@@ -101,7 +127,7 @@ def require(folder: Path, names: Iterable[str], *wanted: str) -> None:
             raise DataError(f"{folder / name} is missing from {files.MANIFEST}: not a complete artifact.")
 
 
-def same(path: Path, found: str, wanted: str, what: str) -> None:
+def same(path: Path, found: str, wanted: str) -> None:
     """DataError where the hash of the file `path` is not the one that model.json was written with."""
     if found != wanted:
-        raise DataError(f"{path} is not the {what} that {MODEL} was trained with.")
+        raise DataError(f"{path} is not the file of {path.stem} that {MODEL} was trained with.")

@@ -18,7 +18,7 @@ import torch
 
 from chartscan import artifact as artifacts
 from chartscan import files, parquet_files
-from chartscan.artifact import Artifact, SequenceArtifact, SeriesArtifact
+from chartscan.artifact import AnyArtifact, Artifact
 from chartscan.commands.forecast import write_forecasts
 from chartscan.console import ProgressFunction
 from chartscan.errors import ConfigError, DataError, check_settings
@@ -26,6 +26,7 @@ from chartscan.evaluation.truth import ceilings
 from chartscan.generate.histories import check_unseen, forecaster
 from chartscan.heap import keep_freed_memory
 from chartscan.inputs.hourly import stays
+from chartscan.inputs.readers import HourlyReader, TokenReader
 from chartscan.interpret.explanation import SIGNED, Explanation, Question, Voices, voices
 from chartscan.interpret.future import Ahead, forecasts_beside
 from chartscan.interpret.page import Event, Forecast, Patient, page
@@ -123,7 +124,9 @@ def _check(plan: ExplainPlan) -> None:
     check_apart(plan.out, plan.artifact, plan.dataset, plan.labels, plan.forecast)
 
 
-def _forecaster(plan: ExplainPlan, data: Dataset, threads: int, watcher: Watcher) -> SequenceArtifact | None:
+def _forecaster(
+    plan: ExplainPlan, data: Dataset, threads: int, watcher: Watcher
+) -> Artifact[TokenReader] | None:
     """The model that forecasts, if one is named; ConfigError where held-out subjects taught it."""
     if plan.forecast is None:
         return None
@@ -230,26 +233,25 @@ def _explained_by(
     progress: ProgressFunction,
 ) -> list[Explanation]:
     """Questions that are all answered by the members of the first's."""
-    members = networks[questions[0].task].members
-    if isinstance(members[0], SeriesArtifact):
+    members: Any = networks[questions[0].task].members
+    if members[0].reader.NAME == HourlyReader.NAME:
         times = pa.array([question.prediction_time for question in questions], pa.timestamp("us"))
         ids = pa.array([question.subject_id for question in questions], pa.int64())
         about = pa.table({"subject_id": ids, "prediction_time": times})
-        shown = stays(records.values(), members[0].variables, about)
+        shown = stays(records.values(), members[0].reader.variables, about)
         return explain_series(members[0], questions, shown, seed, progress)
-    readers = [one for one in members if isinstance(one, SequenceArtifact)]
     weights = {question.task: networks[question.task].weights for question in questions}
-    return explain_tokens(readers, weights, questions, records, seed, progress)
+    return explain_tokens(members, weights, questions, records, seed, progress)
 
 
 def _reads(networks: dict[str, Voices]) -> str:
     """What the networks read; of one artifact all the same."""
     network: Any = next(iter(networks.values())).members[0]
-    found: str = network.model.INPUT
+    found: str = network.network.model.INPUT
     return found
 
 
-def _report(found: list[Explanation], model: Artifact, data: Dataset, plan: ExplainPlan) -> dict[str, Any]:
+def _report(found: list[Explanation], model: AnyArtifact, data: Dataset, plan: ExplainPlan) -> dict[str, Any]:
     """What explain.json holds."""
     tasks = list(dict.fromkeys(one.question.task for one in found))
     by_task = {task: [one for one in found if one.question.task == task] for task in tasks}

@@ -8,10 +8,11 @@ import numpy as np
 import pyarrow as pa
 
 from chartscan import parquet_files
-from chartscan.artifact import SequenceArtifact
+from chartscan.artifact import Artifact
 from chartscan.errors import ConfigError, DataError
 from chartscan.generate import Future, History, Plan, generate
 from chartscan.generate.histories import at_questions, at_the_end, forecaster, histories, subjects_of
+from chartscan.inputs.readers import TokenReader
 from chartscan.inputs.tokens import violations
 from chartscan.inputs.tokens.time import DAY_US
 from chartscan.inputs.tokens.types import NAMES
@@ -124,13 +125,13 @@ def summary(asked: Sequence[History], futures: Sequence[Future]) -> str:
 
 
 def write_forecasts(
-    path: Path, artifact: SequenceArtifact, asked: Sequence[History], futures: Iterable[Future]
+    path: Path, artifact: Artifact[TokenReader], asked: Sequence[History], futures: Iterable[Future]
 ) -> None:
     """FORECASTS in order of subject, instant, sample and position, whole or not at all."""
     ordered = sorted(
         futures, key=lambda f: (asked[f.history].subject_id, asked[f.history].now, f.history, f.sample)
     )
-    tokens = np.array(artifact.vocabulary.tokens, dtype=object)
+    tokens = np.array(artifact.reader.vocabulary.tokens, dtype=object)
     counts = [len(f.codes) for f in ordered]
     now = np.repeat([asked[f.history].now for f in ordered], counts).astype(np.int64)
     joined = {

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from chartscan.artifact import SequenceArtifact
+from chartscan.artifact import Artifact
 from chartscan.errors import ConfigError, DataError
 from chartscan.evaluation import ForecastSet, NextTokens, evaluate_forecasts, write_forecast_report
 from chartscan.evaluation.findings import resample_notes
@@ -18,6 +18,7 @@ from chartscan.generate.histories import forecaster, sequences, subjects_of, tra
 from chartscan.generate.ngram import NGram, copied, fit_ngram, frequent, frequent_set, padded
 from chartscan.inputs.batches import Sampler
 from chartscan.inputs.batches.rows import batch_of
+from chartscan.inputs.readers import TokenReader
 from chartscan.inputs.tokens import Encoded, Timeline, violations, window
 from chartscan.inputs.tokens import types as T
 from chartscan.inputs.tokens.pace import is_event
@@ -72,15 +73,15 @@ def run_forecast_report(job: ForecastReportJob, watcher: Watcher) -> Path:
     notes.extend(resample_notes(job.bootstrap))
     records = list(sequences(model, dataset, subjects_of(model, dataset, job.split), watcher, notes))
     train = train_sequences(model, dataset, watcher)
-    ngram = fit_ngram(train, len(model.vocabulary))
+    ngram = fit_ngram(train, len(model.reader.vocabulary))
     sets, counted = [], {"tokens": 0, "out of order": 0}
     for view in VIEWS:
         cut = _cut(model, records, view)
         said, out_of_order = _said(model, cut, job.grammar, watcher)
-        shares = frequent(train, view == "events", len(model.vocabulary))
+        shares = frequent(train, view == "events", len(model.reader.vocabulary))
         sets.append(ForecastSet(view, cut.truth, {model.name: said} | _baselines(model, cut, ngram, shares)))
         counted = {name: counted[name] + out_of_order[name] for name in counted}
-    table: Any = model.model
+    table: Any = model.network.model
     found = evaluate_forecasts(
         sets,
         table.embedding.codes.weight.detach().double().cpu().numpy(),
@@ -103,7 +104,7 @@ def _facts(job: ForecastReportJob, dataset: Dataset, notes: Notes) -> dict[str, 
     }
 
 
-def _cut(model: SequenceArtifact, records: list[Record], view: str) -> _Cut:
+def _cut(model: Artifact[TokenReader], records: list[Record], view: str) -> _Cut:
     """Records that have LAST tokens of the view after at least one event."""
     histories, before, truth = [], [], []
     for subject, whole, line in records:
@@ -122,7 +123,7 @@ def _cut(model: SequenceArtifact, records: list[Record], view: str) -> _Cut:
 
 
 def _said(
-    model: SequenceArtifact, cut: _Cut, grammar: bool, watcher: Watcher
+    model: Artifact[TokenReader], cut: _Cut, grammar: bool, watcher: Watcher
 ) -> tuple[Tokens, dict[str, int]]:
     """The model's likeliest tokens (S, LAST), and how many of all it said were out of order."""
     events = LAST if cut.view == "events" else None
@@ -141,11 +142,11 @@ def _said(
 
 
 def _baselines(
-    model: SequenceArtifact, cut: _Cut, ngram: NGram, shares: NDArray[np.float64]
+    model: Artifact[TokenReader], cut: _Cut, ngram: NGram, shares: NDArray[np.float64]
 ) -> dict[str, Tokens]:
-    assert model.pace is not None
+    assert model.reader.pace is not None
     events = cut.view == "events"
-    an_event = is_event(np.array(model.pace.types))
+    an_event = is_event(np.array(model.reader.pace.types))
     copies, grams = [], []
     for before in cut.before:
         history = before.codes.astype(np.int64)
@@ -162,12 +163,12 @@ def _baselines(
 
 
 @torch.no_grad()
-def _next_tokens(model: SequenceArtifact, records: list[Record], watcher: Watcher) -> NextTokens:
+def _next_tokens(model: Artifact[TokenReader], records: list[Record], watcher: Watcher) -> NextTokens:
     """The likeliest next token everywhere in the records' last windows, static facts left out."""
-    windows = [window(whole, whole.n, model.vocabulary.config.context) for _, whole, _ in records]
+    windows = [window(whole, whole.n, model.reader.vocabulary.config.context) for _, whole, _ in records]
     lengths = np.array([w.n for w in windows])
-    trunk: Any = model.model
-    head: Any = model.forecast
+    trunk: Any = model.network.model
+    head: Any = model.network.heads["forecast"]
     device = next(trunk.parameters()).device
     found: list[tuple[NDArray[Any], ...]] = []
     with watcher.progress("Next tokens", "batches") as progress:

@@ -112,7 +112,7 @@ def _same_ids(taught: Iterable[Mapping[str, int | None]]) -> Iterator[Note]:
         yield Note("same_ids", text, warning=False)
 
 
-def _settings_notes(model: artifacts.Artifact, counts: Mapping[str, Counts | None]) -> Iterator[Note]:
+def _settings_notes(model: artifacts.AnyArtifact, counts: Mapping[str, Counts | None]) -> Iterator[Note]:
     """A note on each task asked with other settings than it was learned with, such as another hour."""
     for task, of_task in counts.items():
         learned = model.run.get("labels", {}).get(task, {}).get("settings", {}).get("task", {})
@@ -124,7 +124,7 @@ def _settings_notes(model: artifacts.Artifact, counts: Mapping[str, Counts | Non
             yield Note("other_settings", text, task)
 
 
-def _uncalibrated(model: artifacts.Artifact, tasks: list[str]) -> Iterator[Note]:
+def _uncalibrated(model: artifacts.AnyArtifact, tasks: list[str]) -> Iterator[Note]:
     """A note on each task without calibration, with the reason where the run record has it."""
     reasons = {note.where: note.text for note in notes_in(model.run) if note.code == "no_calibration"}
     for task in tasks:
@@ -136,7 +136,7 @@ def _uncalibrated(model: artifacts.Artifact, tasks: list[str]) -> Iterator[Note]
             yield Note("no_calibration", text, task)
 
 
-def _extra(model: artifacts.Artifact, task: str) -> dict[str, Any]:
+def _extra(model: artifacts.AnyArtifact, task: str) -> dict[str, Any]:
     """What a report should know about how these predictions were made."""
     calibration = model.calibration.get(task)
     training = [note for note in notes_in(model.run) if note.where in ("", task)]

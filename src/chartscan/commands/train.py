@@ -10,13 +10,11 @@ from chartscan.labels import MAX_UNKNOWN
 from chartscan.labels.belonging import check_labels
 from chartscan.labels.labels import cohort_lines, load_labels, make_labels, set_tasks
 from chartscan.labels.refusal import refused_tasks
-from chartscan.learn.baselines.summary import SummaryRecipe
-from chartscan.learn.baselines.tabular import TabularRecipe
-from chartscan.learn.ensembles.ensemble import EnsembleRecipe
-from chartscan.learn.ensembles.members import Member
-from chartscan.learn.fitting.calibration import few_train_events
-from chartscan.learn.neural.sequence import SequenceRecipe
-from chartscan.learn.neural.series import SeriesRecipe
+from chartscan.learn.calibration import few_train_events
+from chartscan.learn.ensembles import EnsembleRecipe
+from chartscan.learn.members import Member
+from chartscan.learn.networks import NetworkRecipe
+from chartscan.learn.trees import TabularRecipe
 from chartscan.notes import Notes, warnings_as_notes
 from chartscan.recipes import find_recipe
 from chartscan.runs import work
@@ -26,7 +24,7 @@ from chartscan.settings import with_settings
 from chartscan.store.dataset import Dataset
 from chartscan.training.record import check_installed
 
-Recipe = SequenceRecipe | SeriesRecipe | TabularRecipe | SummaryRecipe | EnsembleRecipe
+Recipe = NetworkRecipe | TabularRecipe | EnsembleRecipe
 
 
 def recipe_of(name: str, settings: list[str]) -> Recipe:

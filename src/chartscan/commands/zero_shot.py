@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from chartscan import files
-from chartscan.artifact import SequenceArtifact
+from chartscan.artifact import Artifact
 from chartscan.cohort import Counts
 from chartscan.cohort.labelling import Task
 from chartscan.errors import ConfigError, DataError
@@ -18,6 +18,7 @@ from chartscan.evaluation import write_predictions
 from chartscan.generate import History, Plan, generate
 from chartscan.generate.histories import at_questions, forecaster, histories, subjects_of
 from chartscan.generate.imagined import Imagined, known_events
+from chartscan.inputs.readers import TokenReader
 from chartscan.labels.belonging import check_labels
 from chartscan.labels.labels import load_labels, task_as_labelled
 from chartscan.notes import KEY, Notes, records
@@ -59,8 +60,8 @@ def run_zero_shot(job: ZeroShotJob, watcher: Watcher) -> Iterator[str]:
     asked = of_subjects(table, subjects_of(model, dataset, job.split))
     if not asked.num_rows:
         raise DataError(f"{job.labels}: no rows of subjects of the split {job.split}.")
-    assert model.pace is not None
-    plan = plan_for(job.plan, task, model.pace.last_ends)
+    assert model.reader.pace is not None
+    plan = plan_for(job.plan, task, model.reader.pace.last_ends)
     notes = Notes(watcher.note)
     shares, told = risks(model, dataset, task, asked, plan, watcher, notes)
     silent = plan.samples - told
@@ -128,7 +129,7 @@ def with_shares(asked: pa.Table, shares: np.ndarray, counts: Counts | None) -> p
 
 
 def risks(
-    model: SequenceArtifact,
+    model: Artifact[TokenReader],
     dataset: Dataset,
     task: Task,
     asked: pa.Table,
@@ -161,10 +162,10 @@ def risks(
     return shares[rows], told[rows]
 
 
-def _imagined(task: Task, model: SequenceArtifact, known: pa.Table, of: History, plan: Plan) -> Imagined:
+def _imagined(task: Task, model: Artifact[TokenReader], known: pa.Table, of: History, plan: Plan) -> Imagined:
     assert plan.days is not None
     now = _EPOCH + timedelta(microseconds=of.now)
-    return Imagined(task, model.vocabulary, known, now, now + timedelta(days=plan.days))
+    return Imagined(task, model.reader.vocabulary, known, now, now + timedelta(days=plan.days))
 
 
 def _known(dataset: Dataset, subjects: np.ndarray, found: list[History]) -> list[pa.Table]:

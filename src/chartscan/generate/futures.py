@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from chartscan.artifact import SequenceArtifact
+from chartscan.artifact import Artifact
 from chartscan.batch import Batch
 from chartscan.errors import check_settings
 from chartscan.generate.reading import (
@@ -32,6 +32,7 @@ from chartscan.generate.reading import (
     read,
     together,
 )
+from chartscan.inputs.readers import TokenReader
 from chartscan.inputs.tokens import Continuation, Grammar, Token
 from chartscan.inputs.tokens import types as T
 from chartscan.inputs.tokens.pace import is_event
@@ -102,7 +103,7 @@ class Future:
 
 @torch.no_grad()
 def generate(
-    artifact: SequenceArtifact,
+    artifact: Artifact[TokenReader],
     histories: Sequence[History],
     plan: Plan,
     progress: Callable[[int, int | None], None] | None = None,
@@ -129,7 +130,7 @@ def generate(
 
 @torch.no_grad()
 def go_on(
-    artifact: SequenceArtifact,
+    artifact: Artifact[TokenReader],
     histories: Sequence[History],
     hidden: Tensor,
     state: State,
@@ -143,7 +144,7 @@ def go_on(
     fork = torch.arange(len(histories), device=hidden.device).repeat_interleave(plan.samples)
     for first in range(0, len(futures), rows):
         part = slice(first, first + rows)
-        run = _Run(model, cast(Any, artifact.forecast), allowed, plan)
+        run = _Run(model, cast(Any, artifact.network.heads["forecast"]), allowed, plan)
         yield from run.futures(futures[part], hidden[fork[part]], state.at(fork[part]))
 
 
@@ -169,12 +170,12 @@ class _Allowed:
         return self._cache[wanted]
 
 
-def _allowed(artifact: SequenceArtifact, plan: Plan, device: torch.device) -> _Allowed:
+def _allowed(artifact: Artifact[TokenReader], plan: Plan, device: torch.device) -> _Allowed:
     """Padding, [UNK], [MASK], [CLS], task tokens and static facts never come next."""
-    assert artifact.pace is not None
-    types = np.array(artifact.pace.types)
+    assert artifact.reader.pace is not None
+    types = np.array(artifact.reader.pace.types)
     coming = is_event(types) | np.isin(types, (T.VS, T.VE, T.REG, T.INTERVAL))
-    coming[[UNK, *artifact.vocabulary.tasks.values()]] = False
+    coming[[UNK, *artifact.reader.vocabulary.tasks.values()]] = False
     return _Allowed(np.where(coming, types, T.PAD), plan, device)
 
 

@@ -3,30 +3,31 @@
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pyarrow as pa
 import torch
 
 from chartscan import artifact as artifacts
-from chartscan.artifact import SequenceArtifact
+from chartscan.artifact import Artifact
 from chartscan.errors import ConfigError, DataError
 from chartscan.generate import History, causal, history_of
 from chartscan.heap import keep_freed_memory
+from chartscan.inputs.readers import TokenReader
 from chartscan.inputs.tokens import (
     Coverage,
     Encoded,
-    Encoder,
     Timeline,
     check_coverage,
     coverage,
     fit_pace,
+    summed,
     timelines,
     unknown_share,
     visible,
 )
 from chartscan.notes import Note, Notes
-from chartscan.prediction.tokens import summed
 from chartscan.runs.job import Watcher, of_subjects
 from chartscan.runs.seen import births_of, seen
 from chartscan.schema import HELD_OUT, TRAIN, TUNING
@@ -45,7 +46,7 @@ def forecaster(
     watcher: Watcher,
     pretrained_only: bool = False,
     device: str = "cpu",
-) -> SequenceArtifact:
+) -> Artifact[TokenReader]:
     """The artifact at `path`, able to forecast; its pace from the dataset's train split where it has none,
     or one of an earlier version, that did not tell the ends of visits apart.
 
@@ -54,36 +55,39 @@ def forecaster(
     torch.set_num_threads(threads)
     keep_freed_memory()
     found = artifacts.load(path, device)
-    if not isinstance(found, SequenceArtifact):
+    if found.network is None or found.network.model.INPUT != "tokens":
         raise ConfigError(
             f"{path} is no single model of event sequences and cannot forecast. Forecast with a pretrained "
             "ehrmamba."
         )
-    causal(found)
-    if found.head is not None and pretrained_only:
+    single = cast(Artifact[TokenReader], found)
+    causal(single)
+    taught, pace = "head" in single.network.heads, single.reader.pace
+    if taught and pretrained_only:
         raise ConfigError(
             f"{path} was fine-tuned, which its forecasts were not taught along with. Name a model that was "
             "pretrained only: chartscan train ... --set finetune=null"
         )
-    if found.head is not None:
+    if taught:
         text = (
             f"{path} was fine-tuned, which its forecasts were not taught along with. Forecast with a model "
             "that is pretrained only."
         )
         watcher.note(Note("forecasts_untaught", text))
-    if found.pace is not None and found.pace.waits is not None:
-        return found
-    lacks = "how records move on" if found.pace is None else "how soon a visit follows each kind of end"
+    if pace is not None and pace.waits is not None:
+        return single
+    lacks = "how records move on" if pace is None else "how soon a visit follows each kind of end"
     watcher.say(f"{path} does not know {lacks}: learned from the train split of {dataset.path}")
-    return replace(found, pace=fit_pace(train_sequences(found, dataset, watcher), len(found.vocabulary)))
+    pace = fit_pace(train_sequences(single, dataset, watcher), len(single.reader.vocabulary))
+    return replace(single, reader=replace(single.reader, pace=pace))
 
 
-def train_sequences(artifact: SequenceArtifact, dataset: Dataset, watcher: Watcher) -> list[Encoded]:
+def train_sequences(artifact: Artifact[TokenReader], dataset: Dataset, watcher: Watcher) -> list[Encoded]:
     """The tokens of every train subject."""
     return [whole for _, whole, _ in sequences(artifact, dataset, dataset.subject_ids(TRAIN), watcher)]
 
 
-def subjects_of(artifact: SequenceArtifact, dataset: Dataset, split: str) -> np.ndarray:
+def subjects_of(artifact: Artifact[TokenReader], dataset: Dataset, split: str) -> np.ndarray:
     """Ids of the subjects of a split; ConfigError where held-out ones have taught the model."""
     if split not in SPLITS:
         raise ConfigError(f"--split {split}: expected one of {', '.join(SPLITS)}.")
@@ -93,7 +97,7 @@ def subjects_of(artifact: SequenceArtifact, dataset: Dataset, split: str) -> np.
     return ids
 
 
-def check_unseen(artifact: SequenceArtifact, dataset: Dataset, held_out: np.ndarray) -> None:
+def check_unseen(artifact: Artifact[TokenReader], dataset: Dataset, held_out: np.ndarray) -> None:
     """ConfigError where held-out subjects have taught the model."""
     known = seen(artifact.run, held_out, births_of(dataset, held_out))
     if known:
@@ -104,7 +108,7 @@ def check_unseen(artifact: SequenceArtifact, dataset: Dataset, held_out: np.ndar
 
 
 def histories(
-    artifact: SequenceArtifact,
+    artifact: Artifact[TokenReader],
     dataset: Dataset,
     subjects: np.ndarray,
     cutter: Cutter,
@@ -120,7 +124,7 @@ def histories(
     return found
 
 
-def at_the_end(artifact: SequenceArtifact) -> Cutter:
+def at_the_end(artifact: Artifact[TokenReader]) -> Cutter:
     """Each subject's whole record, asked when its last event became known."""
 
     def cutter(subject: int, whole: Encoded, line: Timeline) -> list[History]:
@@ -132,7 +136,7 @@ def at_the_end(artifact: SequenceArtifact) -> Cutter:
     return cutter
 
 
-def at_questions(artifact: SequenceArtifact, questions: pa.Table) -> Cutter:
+def at_questions(artifact: Artifact[TokenReader], questions: pa.Table) -> Cutter:
     """What was known at each (subject, prediction time) of QUESTIONS, in their order within a subject."""
     ids = questions["subject_id"].to_numpy()
     instants = questions["prediction_time"].cast(pa.timestamp("us")).cast(pa.int64()).to_numpy()
@@ -151,7 +155,7 @@ def at_questions(artifact: SequenceArtifact, questions: pa.Table) -> Cutter:
 
 
 def sequences(
-    artifact: SequenceArtifact,
+    artifact: Artifact[TokenReader],
     dataset: Dataset,
     subjects: np.ndarray,
     watcher: Watcher,
@@ -161,7 +165,7 @@ def sequences(
 
     DataError where more than a fifth of a shard's events are unknown to the vocabulary.
     """
-    encoder, shards = Encoder(artifact.vocabulary, artifact.bins), dataset.shards()
+    encoder, shards = artifact.reader.encoder, dataset.shards()
     counted: list[dict[str, Coverage]] = []
     with watcher.progress("Reading", "shards") as progress:
         for number, path in enumerate(shards):

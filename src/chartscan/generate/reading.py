@@ -8,10 +8,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from chartscan.artifact import SequenceArtifact
+from chartscan.artifact import Artifact
 from chartscan.batch import Batch
 from chartscan.errors import ConfigError
 from chartscan.inputs.batches.rows import batch_of
+from chartscan.inputs.readers import TokenReader
 from chartscan.inputs.tokens import Continuation, Encoded, Grammar, Timeline, window
 
 # Which token comes next, by the model's logits: the likeliest, or one drawn by temperature and top-p.
@@ -106,7 +107,7 @@ class History:
 
 
 def history_of(
-    artifact: SequenceArtifact,
+    artifact: Artifact[TokenReader],
     subject_id: int,
     encoded: Encoded,
     timeline: Timeline,
@@ -117,7 +118,7 @@ def history_of(
 
     Of a longer one, the model sees the last `context` tokens (default: the vocabulary's own context).
     """
-    config, pace = artifact.vocabulary.config, artifact.pace
+    config, pace = artifact.reader.vocabulary.config, artifact.reader.pace
     assert pace is not None
     shown = window(encoded, encoded.n, context or config.context)
     state = Continuation.after(shown, timeline.origin(encoded, now), config, pace)
@@ -144,15 +145,15 @@ class CausalModel(Protocol):
     def step(self, token: Batch, state: State) -> tuple[Tensor, State]: ...
 
 
-def causal(artifact: SequenceArtifact) -> CausalModel:
+def causal(artifact: Artifact[TokenReader]) -> CausalModel:
     """The artifact's model; ConfigError where it cannot forecast."""
-    missing = [name for name in ("fork", "init_state", "step") if not hasattr(artifact.model, name)]
-    if missing or artifact.forecast is None:
+    missing = [name for name in ("fork", "init_state", "step") if not hasattr(artifact.network.model, name)]
+    if missing or "forecast" not in artifact.network.heads:
         why = "does not read events in order" if missing else "has no forecasting head"
         raise ConfigError(
             f"'{artifact.name}' {why} and cannot forecast. Forecast with a pretrained ehrmamba."
         )
-    return cast(CausalModel, artifact.model)
+    return cast(CausalModel, artifact.network.model)
 
 
 def device_of(model: CausalModel) -> torch.device:

@@ -10,9 +10,10 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from chartscan.artifact import SequenceArtifact
+from chartscan.artifact import Artifact
 from chartscan.batch import PAD, Batch, Prompts, SeriesBatch
 from chartscan.errors import ConfigError
+from chartscan.inputs.readers import TokenReader
 from chartscan.inputs.tokens import Encoded, known_order, token_rows
 from chartscan.inputs.tokens import types as T
 from chartscan.inputs.tokens.order import ALWAYS
@@ -142,10 +143,10 @@ STRUCTURE |= {T.INTERVAL: "interval", T.TASK: "task"}
 TYPES = {number: name.replace("_", " ") for name, number in T.TYPE_OF_EVENT.items()} | STRUCTURE
 
 
-def token_events(artifact: SequenceArtifact, encoded: Encoded, record: pa.Table) -> pl.DataFrame:
+def token_events(artifact: Artifact[TokenReader], encoded: Encoded, record: pa.Table) -> pl.DataFrame:
     """Of every token of a subject's whole record: time, code, type, value, event_type."""
-    events = token_rows(known_order(record), artifact.vocabulary.config)
-    tokens = artifact.vocabulary.tokens
+    events = token_rows(known_order(record), artifact.reader.vocabulary.config)
+    tokens = artifact.reader.vocabulary.tokens
     of_event = ~np.isin(encoded.types, list(STRUCTURE))
     source = np.full(encoded.n, -1)
     source[of_event] = np.arange(len(events))

@@ -1,6 +1,6 @@
 """An explanation of one answer, and which networks have a say in it."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from chartscan.artifact import Artifact, EnsembleArtifact, SequenceArtifact, SeriesArtifact
+from chartscan.artifact import AnyArtifact
 from chartscan.errors import ConfigError
 from chartscan.interpret.events import AnyBatch, Score, candidates, longest
 from chartscan.interpret.faithfulness import comprehensiveness, deletion, insertion, sufficiency
@@ -24,15 +24,16 @@ from chartscan.interpret.integrated_gradients import Attribution
 class Voices(NamedTuple):
     """Who answers a task: the log odds are the members', raw, times the weights."""
 
-    members: tuple[Artifact, ...]
+    members: tuple[AnyArtifact, ...]
     weights: tuple[float, ...]
 
 
-def voices(model: Artifact, path: Path) -> dict[str, Voices]:
+def voices(model: AnyArtifact, path: Path) -> dict[str, Voices]:
     """What answers each task: the artifact itself, or of an ensemble the members with a weight."""
-    found = {task: Voices((model,), (1.0,)) for task in model.tasks}
-    if isinstance(model, EnsembleArtifact):
-        found = {task: _weighed(model, weights) for task, weights in model.weights.items()}
+    found = {}
+    for task in model.tasks:
+        members, weights = zip(*model.voices(task), strict=True)
+        found[task] = Voices(members, weights)
     for task, own in found.items():
         if not _explainable(own.members):
             raise ConfigError(
@@ -42,20 +43,17 @@ def voices(model: Artifact, path: Path) -> dict[str, Voices]:
     return found
 
 
-def _weighed(model: EnsembleArtifact, weights: Iterable[float]) -> Voices:
-    pairs = [(one, float(weight)) for one, weight in zip(model.members, weights, strict=True) if weight]
-    return Voices(tuple(one for one, _ in pairs), tuple(weight for _, weight in pairs))
-
-
-def _explainable(members: Sequence[Artifact]) -> bool:
+def _explainable(members: Sequence[AnyArtifact]) -> bool:
     """A single network, or several that read the same tokens and answer the same tasks."""
-    first = members[0] if members else None
+    if not all(one.network for one in members):
+        return False
     if len(members) == 1:
-        return isinstance(first, SequenceArtifact | SeriesArtifact)
-    return isinstance(first, SequenceArtifact) and all(
-        isinstance(one, SequenceArtifact)
-        and (one.vocabulary, one.bins, one.tasks) == (first.vocabulary, first.bins, first.tasks)
-        for one in members
+        return True
+    singles = [next(one.singles()) for one in members]
+    return all(
+        one.network.model.INPUT == "tokens"
+        and (one.reader.key, one.tasks) == (singles[0].reader.key, singles[0].tasks)
+        for one in singles
     )
 
 

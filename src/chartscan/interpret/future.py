@@ -8,12 +8,12 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from chartscan.artifact import SequenceArtifact
+from chartscan.artifact import Artifact
 from chartscan.cohort.intervals import follow_up_rule
 from chartscan.generate import Future, History, Plan, generate, history_of
+from chartscan.inputs.readers import TokenReader
 from chartscan.inputs.tokens import (
     Encoded,
-    Encoder,
     NumericBins,
     check_coverage,
     coverage,
@@ -53,7 +53,7 @@ class Beside:
 
 
 def forecasts_beside(
-    artifact: SequenceArtifact,
+    artifact: Artifact[TokenReader],
     data: Dataset,
     questions: Sequence[Question],
     records: Mapping[int, pa.Table],
@@ -64,7 +64,7 @@ def forecasts_beside(
 
     Nothing known after that time reaches the model: it reads the tokens known by then.
     """
-    encoder, config = Encoder(artifact.vocabulary, artifact.bins), artifact.vocabulary.config
+    encoder, config = artifact.reader.encoder, artifact.reader.config
     check_coverage(coverage(encoder, list(records.values())), "events")
     whole = {subject: encoder.encode(record) for subject, record in records.items()}
     lines = {subject: timelines(record, config)[subject] for subject, record in records.items()}
@@ -94,7 +94,7 @@ def forecasts_beside(
 
 
 def _futures(
-    artifact: SequenceArtifact, histories: list[History], ahead: Ahead, watcher: Watcher
+    artifact: Artifact[TokenReader], histories: list[History], ahead: Ahead, watcher: Watcher
 ) -> Iterator[Future]:
     likeliest = Plan(days=ahead.days, tokens=MOST_TOKENS, temperature=0)
     drawn = Plan(days=ahead.days, tokens=MOST_TOKENS, samples=ahead.samples, seed=ahead.seed)
@@ -124,11 +124,11 @@ def _followed(data: Dataset, whole: Encoded, now: int) -> float | None:
 class _Words:
     """Tokens as people read them."""
 
-    def __init__(self, artifact: SequenceArtifact, data: Dataset):
-        self._artifact, self._tokens = artifact, artifact.vocabulary.tokens
+    def __init__(self, artifact: Artifact[TokenReader], data: Dataset):
+        self._artifact, self._tokens = artifact, artifact.reader.vocabulary.tokens
         codes = pl.DataFrame(data.codes().select(["code", "description"]))
         self._described: dict[str, str | None] = dict(codes.iter_rows())
-        self._ranges = ranges_of(artifact.bins)
+        self._ranges = ranges_of(artifact.reader.bins)
 
     def came(self, record: pa.Table, whole: Encoded, now: int, days: float) -> list[Coming]:
         """The events of the record that became known after `now`, up to `days` later."""

@@ -11,12 +11,13 @@ import polars as pl
 import torch
 from torch import Tensor, nn
 
-from chartscan.artifact import SeriesArtifact
+from chartscan.artifact import Artifact
 from chartscan.batch import SeriesBatch
 from chartscan.console import ProgressFunction
 from chartscan.inputs.batches import Sampler
 from chartscan.inputs.batches.series import SeriesStore, collate_series
 from chartscan.inputs.hourly import Stay, carried_grid, steps_of
+from chartscan.inputs.readers import HourlyReader
 from chartscan.interpret.attention import attention_maps, rollout
 from chartscan.interpret.carried_gradients import of_carried
 from chartscan.interpret.carried_gradients import of_events as of_each
@@ -45,18 +46,18 @@ SeriesScore = Callable[[SeriesBatch], Tensor]
 
 
 def explain_series(
-    artifact: SeriesArtifact,
+    artifact: Artifact[HourlyReader],
     questions: Sequence[Question],
     stays: Sequence[Stay],
     seed: int,
     progress: ProgressFunction,
 ) -> list[Explanation]:
     """The questions in their order, each about its stay; those about stays without events are left out."""
-    assert artifact.head is not None
-    store = SeriesStore.build(stays, np.zeros((len(stays), 0)), artifact.variables)
-    if artifact.model.INPUT == "carried":
+    assert artifact.network.answering is not None
+    store = SeriesStore.build(stays, np.zeros((len(stays), 0)), artifact.reader.variables)
+    if artifact.network.model.INPUT == "carried":
         store = replace(store, max_events=UNLIMITED)
-    model, head = artifact.model.eval(), artifact.head.eval()
+    model, head = artifact.network.model.eval(), artifact.network.answering.eval()
     other, other_head = shuffled(model, seed).eval(), shuffled(head, seed).eval()
     found: dict[int, Explanation] = {}
     for task in dict.fromkeys(question.task for question in questions):
@@ -170,11 +171,11 @@ def _rolled_out(model: Any, batch: SeriesBatch) -> Tensor:
     return rollout(_fusion(model, batch), maps) * real_events(batch)
 
 
-def _events(artifact: SeriesArtifact, question: Question, stay: Stay, shown: int) -> pl.DataFrame:
+def _events(artifact: Artifact[HourlyReader], question: Question, stay: Stay, shown: int) -> pl.DataFrame:
     """The last `shown` triplets of the stay; the type of one is its variable."""
     zero = question.prediction_time - timedelta(hours=stay.end_hours)
     part = slice(len(stay.hours) - shown, None)
-    names = [artifact.variables.names[number - 1] for number in stay.variables[part].tolist()]
+    names = [artifact.reader.variables.names[number - 1] for number in stay.variables[part].tolist()]
     times = [zero + timedelta(hours=float(hours)) for hours in stay.hours[part]]
     codes = [name.partition(" [")[0] for name in names]
     units = [name.partition(" [")[2].removesuffix("]") for name in names]

@@ -8,12 +8,13 @@ import pyarrow as pa
 import torch
 from torch import Tensor, nn
 
-from chartscan.artifact import SequenceArtifact
+from chartscan.artifact import Artifact
 from chartscan.batch import Batch, Prompts
 from chartscan.console import ProgressFunction
 from chartscan.inputs.batches import Sampler
 from chartscan.inputs.batches.rows import batch_of
-from chartscan.inputs.tokens import Encoded, Encoder, readings, visible, window, window_index
+from chartscan.inputs.readers import TokenReader
+from chartscan.inputs.tokens import Encoded, readings, visible, window, window_index
 from chartscan.inputs.tokens import types as T
 from chartscan.interpret.attention import attending, attention_maps, rollout
 from chartscan.interpret.events import Score, token_events, with_questions
@@ -40,7 +41,7 @@ TOKENS_PER_BATCH = 8192
 
 
 def explain_tokens(
-    members: Sequence[SequenceArtifact],
+    members: Sequence[Artifact[TokenReader]],
     weights: Mapping[str, Sequence[float]],
     questions: Sequence[Question],
     records: Mapping[int, pa.Table],
@@ -53,12 +54,12 @@ def explain_tokens(
     vocabulary, bins and tasks, and are on one device.
     """
     artifact = members[0]
-    device = next(artifact.model.parameters()).device
+    device = next(artifact.network.model.parameters()).device
     shares = torch.tensor([list(weights.get(task, [0.0] * len(members))) for task in artifact.tasks])
     shares = shares.T.to(device)
-    numeric = readings(artifact.vocabulary, artifact.bins)
-    prompted = [one.probe is None for one in members]
-    pairs = [(one.model.eval(), _head(one).eval()) for one in members]
+    numeric = readings(artifact.reader.vocabulary, artifact.reader.bins)
+    prompted = ["probe" not in one.network.heads for one in members]
+    pairs = [(one.network.model.eval(), _head(one).eval()) for one in members]
     others = [(shuffled(model, seed).eval(), shuffled(head, seed).eval()) for model, head in pairs]
     score = weighed_score([score_of(*pair) for pair in pairs], shares)
 
@@ -90,9 +91,9 @@ def score_of(model: nn.Module, head: nn.Module) -> Callable[[Batch], Tensor]:
     return lambda batch: predict(model, batch)
 
 
-def _head(artifact: SequenceArtifact) -> nn.Module:
-    assert artifact.answering is not None
-    return artifact.answering
+def _head(artifact: Artifact[TokenReader]) -> nn.Module:
+    assert artifact.network.answering is not None
+    return artifact.network.answering
 
 
 def weighed_score(scores: Sequence[Score[Batch]], shares: Tensor) -> Score[Batch]:
@@ -216,11 +217,11 @@ class _Row:
         self.question, self.shown, self._columns = question, shown, columns
 
     @classmethod
-    def of(cls, artifact: SequenceArtifact, question: Question, record: pa.Table) -> "_Row":
+    def of(cls, artifact: Artifact[TokenReader], question: Question, record: pa.Table) -> "_Row":
         """The window of `record` that the question is asked after."""
-        encoded = Encoder(artifact.vocabulary, artifact.bins).encode(record)
+        encoded = artifact.reader.encoder.encode(record)
         end = visible(encoded, np.datetime64(question.prediction_time, "us"))
-        context = artifact.vocabulary.config.context - 1
+        context = artifact.reader.vocabulary.config.context - 1
         columns = token_events(artifact, encoded, record)
         whole = end <= context
         index = np.arange(end) if whole else window_index(encoded, end, context)
@@ -235,10 +236,10 @@ class _Row:
         return numbered[1:]
 
 
-def _batch(artifact: SequenceArtifact, rows: Sequence[_Row]) -> Batch:
+def _batch(artifact: Artifact[TokenReader], rows: Sequence[_Row]) -> Batch:
     """Rows as one batch, each with its question after its last token."""
     tasks = [artifact.tasks.index(row.question.task) for row in rows]
-    codes = [artifact.vocabulary.task_token(row.question.task) for row in rows]
+    codes = [artifact.reader.vocabulary.task_token(row.question.task) for row in rows]
     prompts = Prompts(
         rows=torch.arange(len(rows)),
         positions=torch.tensor([row.shown.n - 1 for row in rows]),
@@ -247,6 +248,6 @@ def _batch(artifact: SequenceArtifact, rows: Sequence[_Row]) -> Batch:
         labels=torch.full((len(rows),), torch.nan),
     )
     batch = batch_of([row.shown for row in rows], prompts)
-    if artifact.vocabulary.config.task_token_placement == "both":
+    if artifact.reader.vocabulary.config.task_token_placement == "both":
         batch.codes[:, 0] = prompts.codes
     return batch

@@ -20,7 +20,7 @@ SPLITS = (HELD_OUT, TUNING, TRAIN, "all")
 
 def asked(
     artifact: Path,
-    model: artifacts.Artifact,
+    model: artifacts.AnyArtifact,
     data: Dataset,
     labels: Path,
     split: str,
@@ -55,7 +55,7 @@ def asked(
 
 
 def _check_held_out(
-    model: artifacts.Artifact, labels: dict[str, pa.Table], split: str, data: Dataset
+    model: artifacts.AnyArtifact, labels: dict[str, pa.Table], split: str, data: Dataset
 ) -> None:
     """ConfigError where subjects said to be held out have taught the model, under another split of them."""
     subjects = np.unique(np.concatenate([table["subject_id"].to_numpy() for table in labels.values()]))

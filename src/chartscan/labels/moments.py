@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 
-from chartscan.artifact import Artifact
+from chartscan.artifact import AnyArtifact
 from chartscan.cohort import Counts, record_from_events
 from chartscan.cohort.labelling import site_of
 from chartscan.cohort.record import COLUMNS
@@ -26,7 +26,7 @@ _MICROSECONDS_PER_HOUR = 3.6e9
 
 
 def moment_notes(
-    model: Artifact, data: Dataset, asked: Mapping[str, tuple[pa.Table, Counts | None]]
+    model: AnyArtifact, data: Dataset, asked: Mapping[str, tuple[pa.Table, Counts | None]]
 ) -> list[Note]:
     """A note on each task with questions at other times than the model learned to answer, with their number.
 
@@ -47,7 +47,7 @@ def moment_notes(
     return [*notes, *_apart(data, unchecked)]
 
 
-def _learned(model: Artifact, task: str) -> tuple[SetTask, StayConfig] | None:
+def _learned(model: AnyArtifact, task: str) -> tuple[SetTask, StayConfig] | None:
     """The task with the settings that the model learned it with; None where they are not known here."""
     settings: dict[str, Any] = model.run.get("labels", {}).get(task, {}).get("settings", {})
     try:

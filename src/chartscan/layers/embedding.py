@@ -77,7 +77,7 @@ class EventEmbedding(nn.Module):
         length, context = batch.codes.shape[1], table.num_embeddings
         if length > context:
             raise ConfigError(
-                f"A row has {length} tokens and the model a context of {context}. Set sequence.context to "
+                f"A row has {length} tokens and the model a context of {context}. Set reader.context to "
                 f"{context} or less, or raise model.context before training."
             )
         positions: Tensor = table(batch.positions)

@@ -1,9 +1,5 @@
-"""How models are fitted to labels: networks, trees and ensembles, each by the settings of a recipe.
+"""How models learn: networks, tabular models and ensembles, each by the settings of a recipe.
 
-- `fitting`: what every kind is fitted with
-- `baselines`: trees and logistic regression
-- `neural`: networks
-- `ensembles`: several of them
-
-Knows no command.
+What they learn from is any reader's (`inputs/readers/`): a learner asks it for batches or for a matrix. Knows
+no command.
 """

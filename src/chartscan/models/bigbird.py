@@ -74,6 +74,7 @@ class Model(nn.Module):
     """`forward` and `prompted` (see batch.SequenceModel)."""
 
     INPUT: ClassVar[Literal["tokens"]] = "tokens"
+    HEAD: ClassVar[str] = "prompted"
     CAUSAL: ClassVar[bool] = False
     PRETRAINING: ClassVar[Pretraining | None] = "masked_event"
 

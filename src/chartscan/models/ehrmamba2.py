@@ -63,6 +63,7 @@ class Model(EventStack[BlockState]):
     """See layers/event_stack.py and batch.CausalModel."""
 
     INPUT: ClassVar[Literal["tokens"]] = "tokens"
+    HEAD: ClassVar[str] = "prompted"
     CAUSAL: ClassVar[bool] = True
     PRETRAINING: ClassVar[Pretraining | None] = "next_event"
 

@@ -11,7 +11,7 @@ import msgspec
 import torch
 from torch import Tensor, nn
 
-from chartscan.batch import SeriesBatch
+from chartscan.batch import Pretraining, SeriesBatch
 from chartscan.errors import ConfigError, check_at_least_one
 
 
@@ -49,6 +49,7 @@ class Model(nn.Module):
 
     INPUT: ClassVar[Literal["carried"]] = "carried"
     HEAD: ClassVar[str] = "classification"
+    PRETRAINING: ClassVar[Pretraining | None] = "masked_forecast"
 
     def __init__(self, config: Config, n_variables: int, n_statics: int):
         super().__init__()

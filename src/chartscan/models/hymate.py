@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from chartscan.batch import SeriesBatch
+from chartscan.batch import Pretraining, SeriesBatch
 from chartscan.errors import ConfigError, check_at_least_one
 from chartscan.layers.fusion import Dropout, Fusion, FusionState
 from chartscan.layers.mamba_block import Backend, BlockState, MambaBlock
@@ -94,6 +94,7 @@ class Model(nn.Module):
 
     INPUT: ClassVar[Literal["triplets"]] = "triplets"
     HEAD: ClassVar[str] = "classification"
+    PRETRAINING: ClassVar[Pretraining | None] = "masked_forecast"
 
     def __init__(self, config: Config, n_variables: int, n_statics: int):
         super().__init__()

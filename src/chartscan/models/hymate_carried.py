@@ -14,7 +14,7 @@ import msgspec
 import torch
 from torch import Tensor, nn
 
-from chartscan.batch import SeriesBatch
+from chartscan.batch import Pretraining, SeriesBatch
 from chartscan.errors import ConfigError, check_at_least_one
 from chartscan.layers.fusion import Dropout
 from chartscan.layers.mamba_block import Backend, BlockState, MambaBlock
@@ -101,6 +101,7 @@ class Model(nn.Module):
 
     INPUT: ClassVar[Literal["carried"]] = "carried"
     HEAD: ClassVar[str] = "readouts"
+    PRETRAINING: ClassVar[Pretraining | None] = "masked_forecast"
 
     def __init__(self, config: Config, n_variables: int, n_statics: int):
         super().__init__()

@@ -88,12 +88,12 @@ class Classification(nn.Module):
 
     @torch.no_grad()
     def start_at(self, rates: Tensor) -> None:
-        """Makes the base rates (T,), within 0 and 1, the first guess for whatever representation.
+        """Makes the base rates (T,), within 0 and 1, the first guess for any representation.
 
         The last layer's weights become zero and its biases the rates' log odds.
         """
         self.last.weight.zero_()
-        self.last.bias.copy_(torch.logit(rates).expand_as(self.last.bias))
+        self.last.bias.copy_(torch.logit(rates.float()).expand_as(self.last.bias))
 
     def predict(self, model: SeriesModel, batch: SeriesBatch) -> Tensor:
         """Logits (B, T) of the batch's stays."""

@@ -4,11 +4,28 @@ All tasks share one head; which task is meant the model knows from the token alo
 only a new token (Fallahpour et al. 2024, sec. 3.4).
 """
 
+import msgspec
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from chartscan.batch import Batch, Loss, SequenceModel
+from chartscan.errors import ConfigError
+
+
+class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The head's dropout."""
+
+    dropout: float = 0.1  # before each layer
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.dropout < 1:
+            raise ConfigError(f"head.dropout is {self.dropout}; expected 0 <= dropout < 1.")
+
+
+def make(model: SequenceModel, n_tasks: int, config: Config | None) -> "Prompted":
+    """The head of `model` for `n_tasks` tasks."""
+    return Prompted(model.width, n_tasks, (config or Config()).dropout)
 
 
 class Prompted(nn.Module):
@@ -29,6 +46,11 @@ class Prompted(nn.Module):
     def forward(self, hidden: Tensor, tasks: Tensor) -> Tensor:
         """Logits (P,) from the task tokens' hidden states (P, D) and the tasks' indices (P,)."""
         return self.head(self.norm(hidden)).squeeze(1).float() + self.task_bias[tasks]
+
+    @torch.no_grad()
+    def start_at(self, rates: Tensor) -> None:
+        """Makes the log odds of the base rates (T,), within 0 and 1, the first guess."""
+        self.task_bias.copy_(torch.logit(rates.double()))
 
     def predict(self, model: SequenceModel, batch: Batch) -> Tensor:
         """Logits (P,) of the batch's prompts."""

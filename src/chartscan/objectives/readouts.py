@@ -145,7 +145,7 @@ class Readouts(nn.Module):
     @torch.no_grad()
     def start_at(self, rates: Tensor) -> None:
         """Makes the log odds of the base rates (T,), within 0 and 1, the starting point of every readout."""
-        self.base.copy_(torch.logit(rates))
+        self.base.copy_(torch.logit(rates.float()))
 
     def predict(self, model: Any, batch: SeriesBatch) -> Tensor:
         """Logits (B, T) of the batch's stays."""

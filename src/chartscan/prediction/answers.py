@@ -1,29 +1,33 @@
-"""From log odds to PREDICTIONS: which family answers how, calibration, and decisions."""
+"""One pass over EVENTS for all the models of an artifact, their answers, and what these rest on.
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+Models that read records alike share what was read. What is found of the records (codes that are unknown,
+histories that are seen in part) goes with the predictions.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from chartscan.artifact import (
-    Artifact,
-    Calibration,
-    EnsembleArtifact,
-    SequenceArtifact,
-    SeriesArtifact,
-    SummaryArtifact,
-)
+from chartscan.artifact import AnyArtifact, Calibration
 from chartscan.errors import ConfigError, DataError
-from chartscan.prediction.findings import Findings, findings
-from chartscan.prediction.reading import Records, Tables, read_records
-from chartscan.prediction.sequence import sequence_log_odds
-from chartscan.prediction.series import series_log_odds
-from chartscan.prediction.summary import summary_log_odds
-from chartscan.prediction.tabular import tabular_log_odds
+from chartscan.inputs.readers import Questions, Reader, Records
+from chartscan.inputs.tokens import Coverage, check_coverage, named, summed
+from chartscan.notes import Note
 from chartscan.schema import PREDICTIONS, check
 
 Progress = Callable[[int, int | None], None]
+Tables = Callable[[], Iterable[pa.Table]]  # EVENTS of whole subjects, shard by shard
+
+
+@dataclass(frozen=True)
+class Findings:
+    """Facts of the subjects asked about, for the metadata of predictions."""
+
+    coverage: dict[str, dict[str, Coverage]] = field(default_factory=dict)  # what is read -> code system
+    notes: list[Note] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -34,24 +38,31 @@ class Answered:
     findings: Findings
 
 
+@dataclass(frozen=True)
+class _Read:
+    """What one reader has read of the subjects asked about."""
+
+    reader: Reader
+    records: Records
+    coverage: dict[str, Coverage]  # by code system
+    warning: str | None  # about unknown codes
+
+
 def answer(
-    artifact: Artifact,
+    artifact: AnyArtifact,
     tables: Tables,
     labels: Mapping[str, pa.Table],
     progress: Progress | None = None,
 ) -> Answered:
     """PREDICTIONS and findings by task, rows as in `labels`. Raises as `predict`."""
-    records = _records(artifact, tables, labels)
-    if records is None:
-        found = {task: np.zeros(0) for task in labels}
-    else:
-        found = _finite(_log_odds(artifact, records, labels, progress or _silent))
+    read = _read(artifact, tables, labels)
+    found = _answers(artifact, read, labels, progress)
     answers = {t: predictions(labels[t], found[t], artifact.calibration.get(t)) for t in labels}
-    return Answered(answers, findings(artifact, records, labels) if records else Findings())
+    return Answered(answers, _findings(artifact, read, labels))
 
 
 def predict(
-    artifact: Artifact,
+    artifact: AnyArtifact,
     tables: Tables,
     labels: Mapping[str, pa.Table],
     progress: Progress | None = None,
@@ -65,38 +76,13 @@ def predict(
 
 
 def log_odds(
-    artifact: Artifact,
+    artifact: AnyArtifact,
     tables: Tables,
     labels: Mapping[str, pa.Table],
     progress: Progress | None = None,
 ) -> dict[str, np.ndarray]:
     """Raw log odds (n,) float64 by task, before any calibration, rows as in `labels`. Raises as `predict`."""
-    records = _records(artifact, tables, labels)
-    if records is None:
-        return {task: np.zeros(0) for task in labels}
-    return _finite(_log_odds(artifact, records, labels, progress or _silent))
-
-
-def _records(artifact: Artifact, tables: Tables, labels: Mapping[str, pa.Table]) -> Records | None:
-    """The records behind `labels`; None where nothing is asked."""
-    strangers = sorted(set(labels) - set(artifact.tasks))
-    if strangers:
-        known = ", ".join(artifact.tasks)
-        raise ConfigError(f"This model has not learned {', '.join(strangers)}. It knows: {known}.")
-    if not any(table.num_rows for table in labels.values()):
-        return None
-    return read_records(artifact, tables, labels)
-
-
-def _finite(found: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The answers; DataError where one is no number, as weights that were tampered with give."""
-    broken = sum(np.count_nonzero(~np.isfinite(values)) for values in found.values())
-    if broken:
-        raise DataError(
-            f"The model answers {broken:,} questions with a number that is not finite: its weights are "
-            "unusable. Train it again, or restore it from a copy."
-        )
-    return found
+    return _answers(artifact, _read(artifact, tables, labels), labels, progress)
 
 
 def predictions(labels: pa.Table, log_odds: np.ndarray, calibration: Calibration | None) -> pa.Table:
@@ -108,52 +94,88 @@ def predictions(labels: pa.Table, log_odds: np.ndarray, calibration: Calibration
     return check(table.append_column("predicted_boolean_probability", column), PREDICTIONS, "predictions")
 
 
-def _log_odds(
-    artifact: Artifact, records: Records, labels: Mapping[str, pa.Table], progress: Progress
+def cut_note(task: str, cut: int, asked: int, whose: str = "histories") -> Note:
+    """A note that `cut` of the `asked` histories are longer than the model's context."""
+    text = (
+        f"{cut:,} of {asked:,} {whose} ({cut / asked:.1%}) are longer than what the model sees at once. "
+        "Their oldest events are left out."
+    )
+    return Note("cut_histories", text, task, warning=2 * cut > asked)
+
+
+def _read(artifact: AnyArtifact, tables: Tables, labels: Mapping[str, pa.Table]) -> dict[Any, _Read]:
+    """What each reader of the artifact reads, by its key; nothing where nothing is asked.
+
+    DataError where more than a fifth of the events are unknown to a reader, or subjects of time series have
+    no events.
+    """
+    strangers = sorted(set(labels) - set(artifact.tasks))
+    if strangers:
+        known = ", ".join(artifact.tasks)
+        raise ConfigError(f"This model has not learned {', '.join(strangers)}. It knows: {known}.")
+    if not any(table.num_rows for table in labels.values()):
+        return {}
+    questions = Questions.of(labels)
+    readers: dict[Any, Reader] = {one.reader.key: one.reader for one in artifact.singles()}
+    readings = {key: reader.reading(questions) for key, reader in readers.items()}
+    counted: dict[Any, list[dict[str, Coverage]]] = {key: [] for key in readers}
+    for table in _of_subjects(tables(), questions.subject_ids):
+        for key, reader in readers.items():
+            counted[key].append(reader.coverage(table))
+            readings[key].read(table)
+    found = {}
+    for key, reader in readers.items():
+        coverage = summed(counted[key])
+        warning = check_coverage(coverage, f"{reader.NOUN} to predict on", reader.PLACE)
+        found[key] = _Read(reader, readings[key].records(), coverage, warning)
+    return found
+
+
+def _of_subjects(tables: Iterable[pa.Table], subject_ids: np.ndarray) -> Iterator[pa.Table]:
+    for table in tables:
+        found = table.filter(pa.array(np.isin(table["subject_id"].to_numpy(), subject_ids)))
+        if found.num_rows:
+            yield found
+
+
+def _answers(
+    artifact: AnyArtifact, read: dict[Any, _Read], labels: Mapping[str, pa.Table], progress: Progress | None
 ) -> dict[str, np.ndarray]:
-    if isinstance(artifact, EnsembleArtifact):
-        return _ensemble_log_odds(artifact, records, labels, progress)
-    if isinstance(artifact, SequenceArtifact):
-        return sequence_log_odds(artifact, records, labels, progress)
-    if isinstance(artifact, SeriesArtifact):
-        return series_log_odds(artifact, records, labels, progress)
-    if isinstance(artifact, SummaryArtifact):
-        return summary_log_odds(artifact, records, labels, progress)
-    return tabular_log_odds(artifact, records, labels, progress)
+    """Raw log odds by task; DataError where one is no number, as weights that were tampered with give."""
+    if not read:
+        return {task: np.zeros(0) for task in labels}
+    records = {key: one.records for key, one in read.items()}
+    found = artifact.log_odds(records, labels, progress or _silent)
+    broken = sum(np.count_nonzero(~np.isfinite(values)) for values in found.values())
+    if broken:
+        raise DataError(
+            f"The model answers {broken:,} questions with a number that is not finite: its weights are "
+            "unusable. Train it again, or restore it from a copy."
+        )
+    return found
 
 
-def _ensemble_log_odds(
-    artifact: EnsembleArtifact, records: Records, labels: Mapping[str, pa.Table], progress: Progress
-) -> dict[str, np.ndarray]:
-    """The members' raw log odds, blended; each is asked where it counts."""
-    members = {t: np.zeros((table.num_rows, len(artifact.members))) for t, table in labels.items()}
-    shares = _Shares(progress, len(artifact.members))
-    for place, member in enumerate(artifact.members):
-        asked = {t: table for t, table in labels.items() if artifact.weights[t][place]}
-        found = _log_odds(member, records, asked, shares.of_next()) if asked else {}
-        for task, answers in found.items():
-            members[task][:, place] = answers
-    return {t: artifact.blended(t, members[t]) for t in labels}
+def _findings(artifact: AnyArtifact, read: dict[Any, _Read], labels: Mapping[str, pa.Table]) -> Findings:
+    """Coverage by code system of the records read, and notes on unknown codes and cut histories.
+
+    Of several readers of a kind (members of an ensemble) the one that knows least is shown.
+    """
+    if not read:
+        return Findings()
+    worst: dict[str, _Read] = {}
+    for one in sorted(read.values(), key=lambda one: _unknown(one.coverage)):
+        worst[one.reader.COUNTED] = one
+    notes = [Note("unknown_codes", one.warning) for one in worst.values() if one.warning]
+    for task, table in labels.items():
+        cuts = [one.learned.cut(read[one.reader.key].records, table) or 0 for one in artifact.singles(task)]
+        if cut := max(cuts, default=0):
+            notes.append(cut_note(task, cut, table.num_rows))
+    return Findings({noun: named(one.coverage) for noun, one in worst.items()}, notes)
 
 
-class _Shares:
-    """One progress of several members; those to come are expected to take as long as the ones so far."""
-
-    def __init__(self, progress: Progress, members: int):
-        self._progress, self._members = progress, members
-        self._begun, self._before, self._now = 0, 0, 0
-
-    def of_next(self) -> Progress:
-        """The progress function of the next member."""
-        self._begun, self._before = self._begun + 1, self._before + self._now
-        self._now = 0
-        return self._report
-
-    def _report(self, done: int, total: int | None) -> None:
-        self._now = done
-        so_far = None if total is None else self._before + total
-        expected = None if so_far is None else round(so_far * self._members / self._begun)
-        self._progress(self._before + done, expected)
+def _unknown(found: Mapping[str, Coverage]) -> float:
+    """The share of unknown events over all code systems."""
+    return sum(c.unknown for c in found.values()) / max(sum(c.events for c in found.values()), 1)
 
 
 def _silent(done: int, total: int | None) -> None:

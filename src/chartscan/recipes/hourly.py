@@ -1,18 +1,22 @@
-"""Networks that read time series. What `hymate` changes of its paper stands in docs/physionet2012.md."""
+"""Models that read time series. What `hymate` changes of its paper stands in docs/physionet2012.md."""
 
 from msgspec.structs import replace
 
 from chartscan.inputs.hourly import CHANNELS, SeriesConfig
-from chartscan.learn.neural.series import SeriesRecipe
-from chartscan.learn.neural.teacher import Teacher
+from chartscan.learn.ensembles import EnsembleRecipe
+from chartscan.learn.members import Member
+from chartscan.learn.networks import NetworkRecipe
+from chartscan.learn.teacher import Teacher
+from chartscan.learn.trees import SUMMARY_TREES, TabularRecipe
 from chartscan.models import gru, hymate, hymate_carried
 from chartscan.objectives import classification, readouts
+from chartscan.tabular import logistic
 from chartscan.training import TrainConfig
 
-HYMATE = SeriesRecipe(
+HYMATE = NetworkRecipe(
     model=hymate_carried.Config(channels=CHANNELS),
     head=readouts.Config(),
-    series=SeriesConfig(scaling="rank_gauss", derived=True),
+    reader=SeriesConfig(scaling="rank_gauss", derived=True),
     pretrain=None,
     finetune=TrainConfig(
         learning_rate=5e-4,
@@ -26,13 +30,17 @@ HYMATE = SeriesRecipe(
     batch_size=64,
     refit=True,  # nothing is chosen on tuning subjects but how answers are read, so they may teach
 )
+# Refitted, a member would have been taught by the subjects whose answers decide its weight.
+_MEMBER = Member("hymate", replace(HYMATE, refit=False))
+_TREES = TabularRecipe(model=SUMMARY_TREES, reader=SeriesConfig())
+_TREES_MEMBER = Member("xgboost-summary", _TREES)
 
 RECIPES = {
     # A short schedule whose averaged last weights are kept, because choosing a checkpoint on few tuning stays
     # chooses noise.
-    "gru": SeriesRecipe(
+    "gru": NetworkRecipe(
         model=gru.Config(d_model=64, channels=len(CHANNELS), dropout=0.3),
-        series=SeriesConfig(scaling="rank_gauss"),
+        reader=SeriesConfig(scaling="rank_gauss"),
         head=classification.Config(hidden=0, dropout=0.3),
         finetune=TrainConfig(
             learning_rate=2e-3, epochs=5, weight_decay=0.05, average_decay=0.98, keep="last"
@@ -46,11 +54,18 @@ RECIPES = {
     # rates; gradients are clipped at 0.3 and the weights of the best tuning AUROC kept as in its predecessor
     # STraTS (arXiv:2107.14293). Rates, and schedules short enough for a processor, were tried on part of
     # set-a of PhysioNet 2012 (log/). No weight for the positives, since it spoils probabilities.
-    "hymate-paper": SeriesRecipe(
+    "hymate-paper": NetworkRecipe(
         model=hymate.Config(d_model=64, n_layers=2, n_attention=1, n_heads=4, dropout=0.2),
+        reader=SeriesConfig(),
         head=classification.Config(hidden=0, dropout=0.2),
         pretrain=TrainConfig(learning_rate=1e-3, epochs=8, clip_norm=0.3),
         finetune=TrainConfig(learning_rate=3e-4, epochs=6, clip_norm=0.3, metric="auroc", direction="max"),
         batch_size=32,
     ),
+    # With folds, answers about subjects that did not teach a member decide weights and calibration.
+    "hymate-blend": EnsembleRecipe(members=(_MEMBER, _TREES_MEMBER), folds=10),
+    "hymate-folds": EnsembleRecipe(members=(_MEMBER,), folds=10, weights="equal"),
+    "logistic-summary": TabularRecipe(model=logistic.Config(), reader=SeriesConfig()),
+    "xgboost-folds": EnsembleRecipe(members=(_TREES_MEMBER,), folds=10, weights="equal"),
+    "xgboost-summary": _TREES,
 }

@@ -66,8 +66,8 @@ def fit(
 ) -> FitResult:
     """Trains `module` in place and keeps checkpoints and `losses.jsonl` in `folder`.
 
-    `module(batch)` returns the `batch.Loss` of a batch; a step calls nothing else of it, so that the module may
-    be wrapped, as by `torch.nn.parallel.DistributedDataParallel`.
+    `module(batch)` returns the `batch.Loss` of a batch; a step calls nothing else of it, so that it may be
+    wrapped, as by `torch.nn.parallel.DistributedDataParallel`.
     `evaluate(module)` runs in evaluation mode without gradients, and the random numbers it draws do not
     disturb the training. `fingerprint` names the data and whatever else decides the losses; `resume` goes on
     only where it and the settings are as before. A `folder` with a run in it is refused unless `resume`.

@@ -160,5 +160,5 @@ def test_a_dataset_without_numbers_is_refused():
 
 def test_settings_out_of_range_are_refused():
     for wrong in ({"clip": (0.9, 0.1)}, {"window_hours": 0}, {"max_events": 0}, {"min_subjects": 0}):
-        with pytest.raises(ConfigError, match="series"):
+        with pytest.raises(ConfigError, match="reader"):
             SeriesConfig(**wrong)

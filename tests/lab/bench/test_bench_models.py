@@ -10,12 +10,9 @@ import torch
 
 from chartscan.batch import Batch
 from chartscan.errors import ConfigError
-from chartscan.inputs.batches import Sampler, pretraining_windows, prompt_rows
-from chartscan.inputs.tokens import Encoder
+from chartscan.find import find
 from chartscan.layers.prompt_prefixes import prompt_prefixes
-from chartscan.learn.fitting.tokens import fit_tokens, token_store
-from chartscan.learn.neural.epochs import Epochs
-from chartscan.learn.neural.prompting import samples_of_split
+from chartscan.learn.reading import fit_reader, read_split
 from chartscan.schema import TRAIN
 from chartscan_lab.bench import efficiency, line, training_step
 from chartscan_lab.bench.command import run_bench
@@ -28,7 +25,7 @@ from chartscan_lab.bench.training_step import (
     full_rows,
     loss,
     measured,
-    trainee_of,
+    module_of,
 )
 
 SIZES, MODELS = (1, 2, 4), ("ehrmamba-tiny", "multibird-tiny")
@@ -108,12 +105,10 @@ def test_a_causal_model_answers_a_patient_from_a_row_and_others_have_a_row_a_pro
 @pytest.mark.parametrize("name", MODELS)
 def test_the_tokens_of_an_epoch_of_training_are_the_positions_of_its_batches(where, name):
     recipe, tasks = recipe_of(name), where.job.tasks
-    vocabulary, bins = fit_tokens(where.job, recipe.sequence)
-    store = token_store(where.job, Encoder(vocabulary, bins), TRAIN)
-    samples = samples_of_split(where.job, TRAIN, tasks, None, 0)
-    apart = prompt_rows(store, samples, vocabulary, tasks, apart=name == "multibird-tiny")
-    for rows in (pretraining_windows(store, recipe.sequence.context), apart):
-        data = Epochs(store, rows, Sampler(rows.lengths, 512, 0))
+    records, _ = read_split(where.job, fit_reader(where.job, recipe.reader), TRAIN)
+    labels = {task: where.job.labels_of(task, TRAIN) for task in tasks}
+    model = find("models", recipe.architecture).Model
+    for data in (records.pretraining(model, 512, 0), records.asked(model, tasks, labels, 512, 0)):
         batches = [data.batch(0, index) for index in range(data.n_batches(0))]
         assert data.tokens == sum(batch.codes.numel() for batch in batches)
 
@@ -159,12 +154,12 @@ def test_a_step_has_the_precision_of_its_recipe(name, precision):
     phase = msgspec.structs.replace(recipe.finetune, precision=precision)
     one = Work(msgspec.structs.replace(recipe, finetune=phase), "fine-tuning", 60, 3, 1)
     torch.manual_seed(0)
-    trainee, batch = trainee_of(one).eval(), full_rows(one, 2, 4, 33)
+    module, batch = module_of(one).eval(), full_rows(one, 2, 4, 33)
     with torch.autocast("cpu", torch.bfloat16):
-        half = trainee.head.loss(trainee.model, batch)[0].item()
-    plain = trainee.head.loss(trainee.model, batch)[0].item()
+        half = module(batch)[0].item()
+    plain = module(batch)[0].item()
     assert half != plain
-    assert loss(one, trainee, batch)[0].item() == (half if precision == "bf16" else plain)
+    assert loss(one, module, batch)[0].item() == (half if precision == "bf16" else plain)
 
 
 def test_a_step_is_measured_in_a_process_of_its_own(made):

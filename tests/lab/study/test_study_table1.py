@@ -12,6 +12,7 @@ from chartscan.errors import ConfigError
 from chartscan.evaluation import read_predictions
 from chartscan.evaluation.compare import holm
 from chartscan.evaluation.result import Difference, Estimate
+from chartscan.learn.networks import reads_tokens
 from chartscan.settings import with_settings
 from chartscan_lab.study._cells import Place, StudyData, cells_of
 from chartscan_lab.study._contest import Contest, contest, corrected
@@ -79,13 +80,12 @@ def test_settings_of_the_study_reach_every_recipe_that_has_them():
     )
     for row in study.rows(FACTS):
         recipe = recipe_of(row.recipe, list(row.settings))
-        reads = recipe.sequence if hasattr(recipe, "sequence") else recipe.series
-        assert reads.min_subjects == 4
+        assert recipe.reader.min_subjects == 4
         if getattr(recipe, "pretrain", None):
             assert recipe.pretrain.epochs == 2
         if hasattr(recipe, "finetune"):
             assert recipe.finetune.epochs == 3
-        assert getattr(recipe, "tokens_per_batch", 999) == 999
+        assert not reads_tokens(recipe) or recipe.batch_size == 999
 
 
 def test_bodies_of_bigbird_and_multibird_and_of_few_labels_are_one():

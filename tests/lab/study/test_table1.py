@@ -87,7 +87,7 @@ def test_every_model_answers_every_task_that_can_be_learned(done):
 def test_tokens_of_an_epoch_are_those_of_its_batches_with_padding(plan, done):
     """The rows of a prompted model, by the bench's own count of an epoch, whose batches differ a little."""
     with hospital(str(plan.data), str(plan.labels), subjects=0) as where:
-        recipe = with_settings(find_recipe("cehr-bert-tiny"), ["sequence.min_subjects=2"])
+        recipe = with_settings(find_recipe("cehr-bert-tiny"), ["reader.min_subjects=2"])
         expected = epochs(recipe, where, tokens=256, steps=1).by_phase["pretraining"]
     rows = {row["name"]: row for row in done[1]["tasks"][0]["rows"]}
     found = rows["cehr-bert, one task"]["tokens_per_epoch"]
@@ -163,7 +163,7 @@ def test_a_model_of_one_task_is_the_one_that_train_makes(plan, done, tmp_path):
     labels.mkdir()
     for task in TASKS:
         (labels / f"{task}.parquet").write_bytes((plan.labels / f"{task}.parquet").read_bytes())
-    settings = ["together=false", "sequence.min_subjects=2"]
+    settings = ["together=false", "reader.min_subjects=2"]
     run_train("cehr-bert-tiny", plan.data, tmp_path / "run", labels, settings, Silent())
     list(run_predict(tmp_path / "run", plan.data, labels, tmp_path / "p", HELD_OUT, 1, Silent()))
     for task in TASKS:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from chartscan.errors import ConfigError
-from chartscan.learn.neural.sequence import SequenceRecipe
+from chartscan.learn.networks import NetworkRecipe
 from chartscan_lab.bench import line
 from chartscan_lab.bench.efficiency_table import table
 from chartscan_lab.bench.epochs import Epoch, Epochs, Hospital, Phase, epochs, hospital, recipe_of
@@ -76,7 +76,7 @@ def run(settings: Settings, progress: ProgressFunction = silent) -> dict[str, An
 
 
 def of_recipes(
-    settings: Settings, recipes: Mapping[str, SequenceRecipe], where: Hospital, progress: ProgressFunction
+    settings: Settings, recipes: Mapping[str, NetworkRecipe], where: Hospital, progress: ProgressFunction
 ) -> dict[str, Any]:
     """Epochs and batches of `recipes`, which `settings` only names, on the train subjects of `where`."""
     with observed(settings.threads, keep_memory=True) as conditions:
@@ -93,7 +93,7 @@ def of_recipes(
     }
 
 
-def recipes_of(settings: Settings) -> dict[str, SequenceRecipe]:
+def recipes_of(settings: Settings) -> dict[str, NetworkRecipe]:
     """The recipes by name; ConfigError where one is of no token model, or labels have no dataset."""
     recipes = {name: recipe_of(name) for name in settings.recipes}
     if settings.labels and not settings.data:
@@ -102,7 +102,7 @@ def recipes_of(settings: Settings) -> dict[str, SequenceRecipe]:
 
 
 def contenders_of(
-    settings: Settings, recipes: Mapping[str, SequenceRecipe], where: Hospital
+    settings: Settings, recipes: Mapping[str, NetworkRecipe], where: Hospital
 ) -> dict[Phase, list[Contender]]:
     """Who takes part in which phase; all have as many tokens in their vocabulary."""
     made: dict[str, Epochs] = {
@@ -141,12 +141,18 @@ def phase_of(settings: Settings, phase: Phase, own: list[Contender], counter: Co
     }
 
 
+def _context(recipe: NetworkRecipe) -> int:
+    """Tokens that a row may have."""
+    found: int = recipe.reader.context  # type: ignore[union-attr]
+    return found
+
+
 def row_of(one: Contender) -> dict[str, Any]:
     """What is known before anything is measured."""
     epoch, recipe = one.epoch, one.work.recipe
     return {
         "precision": "bf16" if one.work.bf16 else "fp32",
-        "context": recipe.sequence.context,
+        "context": _context(recipe),
         "rows": epoch.rows,
         "positions": epoch.positions,
         "updates": epoch.updates,
@@ -162,7 +168,7 @@ def seconds_of(positions: int, updates: int, found: Measured) -> float:
 
 def memory_of(settings: Settings, one: Contender, counter: Counter) -> dict[str, Any]:
     """Peak memory by rows a step, what larger memories would hold, and an epoch of rows all this long."""
-    context, prompts = one.work.recipe.sequence.context, max(round(one.epoch.prompts_per_row), 1)
+    context, prompts = _context(one.work.recipe), max(round(one.epoch.prompts_per_row), 1)
     sizes: list[int] = []
     peaks: list[int] = []
     first: Measured | None = None  # the only one that is timed
@@ -200,8 +206,8 @@ def memory_of(settings: Settings, one: Contender, counter: Counter) -> dict[str,
 
 def _padded(one: Contender, found: Measured) -> float:
     """Seconds of an epoch whose rows are all as long as the context, as the paper's are padded."""
-    positions = one.epoch.rows * one.work.recipe.sequence.context
-    return seconds_of(positions, -(-positions // one.work.recipe.tokens_per_batch), found)
+    positions = one.epoch.rows * _context(one.work.recipe)
+    return seconds_of(positions, -(-positions // one.work.recipe.batch_size), found)
 
 
 def _compare_padded(rows: dict[str, dict[str, Any]], baseline: str | None) -> None:

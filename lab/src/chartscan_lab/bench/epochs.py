@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -18,12 +18,11 @@ from chartscan.commands.ingest import IngestPlan, run_ingest
 from chartscan.console import Display
 from chartscan.errors import ConfigError
 from chartscan.find import find
-from chartscan.inputs.batches import Rows, Sampler, TokenStore, collate, pretraining_windows, prompt_rows
-from chartscan.inputs.tokens import Encoder
+from chartscan.inputs.batches import Sampler, collate, samples_of
+from chartscan.inputs.readers.tokens import TokenBatches
 from chartscan.labels.labels import load_labels, make_labels
-from chartscan.learn.fitting.tokens import fit_tokens, token_store
-from chartscan.learn.neural.prompting import samples_of_split
-from chartscan.learn.neural.sequence import SequenceRecipe
+from chartscan.learn.networks import NetworkRecipe, reads_tokens
+from chartscan.learn.reading import fit_reader, read_split
 from chartscan.recipes import find_recipe
 from chartscan.runs.job import Job
 from chartscan.schema import TRAIN
@@ -74,7 +73,7 @@ def hospital(data: str | None, labels: str | None, subjects: int) -> Iterator[Ho
 
 def asked(job: Job) -> Asked:
     """Labels and prediction times of the train subjects, all tasks together."""
-    samples = samples_of_split(job, TRAIN, job.tasks, None, 0)
+    samples = samples_of({task: job.labels_of(task, TRAIN) for task in job.tasks}, job.tasks)
     instants = {*zip(samples.subject_ids.tolist(), samples.prediction_times.tolist(), strict=True)}
     return Asked(len(np.unique(samples.subject_ids)), len(samples.labels), len(instants))
 
@@ -86,32 +85,32 @@ class Epochs(NamedTuple):
     by_phase: dict[Phase, Epoch]
 
 
-def recipe_of(name: str) -> SequenceRecipe:
+def recipe_of(name: str) -> NetworkRecipe:
     """The recipe of a token model; ConfigError for any other."""
     found = find_recipe(name)
-    if not isinstance(found, SequenceRecipe):
+    if not reads_tokens(found):
         raise ConfigError(f"recipes: '{name}' is no recipe of a token model.")
     return found
 
 
-def epochs(recipe: SequenceRecipe, where: Hospital, tokens: int, steps: int) -> Epochs:
+def epochs(recipe: NetworkRecipe, where: Hospital, tokens: int, steps: int) -> Epochs:
     """The recipe's phases; `steps` batches of at most `tokens` tokens of each are for timing."""
     job, model = where.job, find("models", recipe.architecture).Model
-    vocabulary, bins = fit_tokens(job, recipe.sequence)
-    store = token_store(job, Encoder(vocabulary, bins), TRAIN)
+    reader = fit_reader(job, recipe.reader)
+    records: Any = read_split(job, reader, TRAIN)[0]
     found: dict[Phase, Epoch] = {}
     if recipe.pretrain:
-        windows = pretraining_windows(store, recipe.sequence.context)
-        found["pretraining"] = _epoch(recipe, store, windows, tokens, steps)
+        windows = records.pretraining(model, recipe.batch_size, recipe.seed)
+        found["pretraining"] = _epoch(recipe, windows, tokens, steps)
     if recipe.finetune:
-        samples = samples_of_split(job, TRAIN, job.tasks, None, recipe.seed)
-        rows = prompt_rows(store, samples, vocabulary, job.tasks, apart=not model.CAUSAL)
-        found["fine-tuning"] = _epoch(recipe, store, rows, tokens, steps)
-    return Epochs(len(vocabulary), found)
+        labels = {task: job.labels_of(task, TRAIN) for task in job.tasks}
+        prompts = records.asked(model, job.tasks, labels, recipe.batch_size, recipe.seed)
+        found["fine-tuning"] = _epoch(recipe, prompts, tokens, steps)
+    return Epochs(reader.sizes[0], found)
 
 
-def _epoch(recipe: SequenceRecipe, store: TokenStore, rows: Rows, tokens: int, steps: int) -> Epoch:
-    whole = Sampler(rows.lengths, recipe.tokens_per_batch, recipe.seed).in_order()
+def _epoch(recipe: NetworkRecipe, data: TokenBatches, tokens: int, steps: int) -> Epoch:
+    store, rows, whole = data.store, data.rows, data.passes
     small = Sampler(rows.lengths, tokens, recipe.seed).in_order()
     spread = np.unique(np.linspace(0, len(small) - 1, steps + 2)[1:-1].round().astype(int))
     return Epoch(

@@ -11,8 +11,9 @@ import msgspec
 import numpy as np
 import torch
 
-from chartscan.artifact import SequenceArtifact
+from chartscan.artifact import Artifact, Network
 from chartscan.generate import History, Plan, causal, go_on, history_of, read
+from chartscan.inputs.readers import TokenReader
 from chartscan.inputs.tokens import (
     Encoded,
     FitScope,
@@ -84,24 +85,21 @@ def subject(length: int, vocabulary: int, seed: int) -> Subject:
     return Subject(encoded_from(tokens), Timeline(attributes.birth, 0, np.array(instants)))
 
 
-def artifact(settings: Settings) -> SequenceArtifact:
+def artifact(settings: Settings) -> Artifact[TokenReader]:
     """A random EHRMamba with a vocabulary of results."""
     torch.manual_seed(SEED)
     config, size = config_of(settings.width, settings.layers), settings.vocabulary
     names = (*S.SPECIALS, *(f"LAB//{i}" for i in range(size - len(S.SPECIALS))))
     known = subject(2 * size, size, SEED).encoded
-    return SequenceArtifact(
-        name="ehrmamba",
-        config=config,
-        model=Model(config, size).eval(),
-        vocabulary=Vocabulary(names, (0,) * size, {}, SequenceConfig(), FitScope()),
-        bins=NumericBins(5, {}),
-        forecast=NextEvent(settings.width, size).eval(),
-        pace=fit_pace([known], size),
+    vocabulary = Vocabulary(names, (0,) * size, {}, SequenceConfig(), FitScope())
+    heads = {"forecast": NextEvent(settings.width, size).eval()}
+    return Artifact(
+        reader=TokenReader(vocabulary, NumericBins(5, {}), fit_pace([known], size)),
+        learned=Network("ehrmamba", config, Model(config, size).eval(), heads),
     )
 
 
-def histories(model: SequenceArtifact, settings: Settings, length: int) -> list[History]:
+def histories(model: Artifact[TokenReader], settings: Settings, length: int) -> list[History]:
     """`rows` records of `length` tokens, each seen whole."""
     found = []
     for number in range(settings.rows):
@@ -110,7 +108,7 @@ def histories(model: SequenceArtifact, settings: Settings, length: int) -> list[
     return found
 
 
-def works(model: SequenceArtifact, settings: Settings, length: int) -> dict[str, Callable[[], object]]:
+def works(model: Artifact[TokenReader], settings: Settings, length: int) -> dict[str, Callable[[], object]]:
     """The work after histories of one length: events alone, and with reading the histories."""
     plan = Plan(samples=settings.samples, tokens=settings.events, until_death=False)
     known = histories(model, settings, length)

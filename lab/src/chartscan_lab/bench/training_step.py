@@ -18,11 +18,10 @@ from chartscan.batch import Batch, Loss, Prompts
 from chartscan.find import find
 from chartscan.heap import keep_freed_memory
 from chartscan.inputs.tokens.specials import MASK, SPECIALS
-from chartscan.learn.neural.epochs import Trainee
-from chartscan.learn.neural.sequence import SequenceRecipe
+from chartscan.learn.networks import ModelWithHead, NetworkRecipe
+from chartscan.objectives import prompted
 from chartscan.objectives.masked_event import MaskedEvent
 from chartscan.objectives.next_event import NextEvent
-from chartscan.objectives.prompted import Prompted
 from chartscan.training import TrainConfig
 from chartscan.training.config import uses_bf16
 from chartscan.training.optimiser import adamw
@@ -39,7 +38,7 @@ SEED = 0
 class Work(NamedTuple):
     """What is trained: a recipe's model in one phase."""
 
-    recipe: SequenceRecipe
+    recipe: NetworkRecipe
     phase: Phase
     vocab_size: int
     n_tasks: int
@@ -87,19 +86,19 @@ def measured(work: Work, batches: Sequence[Batch], timed: bool = True) -> Measur
     keep_freed_memory()
     forget_peak()
     before, watch = peak_bytes(), clock(work.threads)
-    trainee = trainee_of(work)
-    optimiser = adamw(trainee, work.config)
+    module = module_of(work)
+    optimiser = adamw(module, work.config)
     small = full_rows(work, 1, 1, SMALL)
 
     def step(batch: Batch) -> None:
-        update(trainee, optimiser, [loss(work, trainee, batch)], work.config.clip_norm)
+        update(module, optimiser, [loss(work, module, batch)], work.config.clip_norm)
 
     step(small)
     step(batches[-1])
     peak = peak_bytes() - before
     times = [watch.seconds(partial(step, batch)) for batch in (small, *batches) if timed]
     return Measured(
-        parameters=sum(p.numel() for p in trainee.parameters()),
+        parameters=sum(p.numel() for p in module.parameters()),
         small_seconds=times[0] if timed else math.nan,
         seconds=times[1:],
         positions=[batch.codes.numel() for batch in batches],
@@ -107,24 +106,24 @@ def measured(work: Work, batches: Sequence[Batch], timed: bool = True) -> Measur
     )
 
 
-def loss(work: Work, trainee: Trainee, batch: Batch) -> Loss:
+def loss(work: Work, module: ModelWithHead, batch: Batch) -> Loss:
     """The loss of a batch in the recipe's precision."""
     with torch.autocast("cpu", torch.bfloat16) if work.bf16 else nullcontext():
-        found: Loss = trainee(batch)
+        found: Loss = module(batch)
         return found
 
 
-def trainee_of(work: Work) -> Trainee:
+def module_of(work: Work) -> ModelWithHead:
     """Model and head with random weights."""
     torch.manual_seed(SEED)
     recipe = work.recipe
     model = find("models", recipe.architecture).Model(recipe.model, work.vocab_size)
-    return Trainee(model, _head(work, model))
+    return ModelWithHead(model, _head(work, model))
 
 
 def _head(work: Work, model: Any) -> nn.Module:
     if work.phase == "fine-tuning":
-        return Prompted(model.width, work.n_tasks, work.recipe.head_dropout)
+        return prompted.make(model, work.n_tasks, work.recipe.head)  # type: ignore[arg-type]
     if model.PRETRAINING == "next_event":
         return NextEvent(model.width, work.vocab_size)
     return MaskedEvent(model.width, torch.arange(work.vocab_size) >= len(SPECIALS), MASK)

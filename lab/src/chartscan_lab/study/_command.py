@@ -12,7 +12,7 @@ from chartscan.find import described, find, unknown
 from chartscan.heap import keep_freed_memory
 from chartscan.labels.belonging import check_labels
 from chartscan.labels.labels import Labels, load_labels
-from chartscan.learn.neural.prompting import learnable
+from chartscan.learn.calibration import learnable
 from chartscan.lock import OutputLock
 from chartscan.notes import Notes
 from chartscan.runs.job import Job, Watcher, of_subjects

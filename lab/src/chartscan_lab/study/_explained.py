@@ -17,12 +17,13 @@ from torch import Tensor, nn
 
 from chartscan import artifact as artifacts
 from chartscan import files
-from chartscan.artifact import SeriesArtifact
+from chartscan.artifact import Artifact
 from chartscan.batch import SeriesBatch
 from chartscan.console import ProgressFunction
 from chartscan.errors import ConfigError
 from chartscan.inputs.batches.series import SeriesStore, collate_series
 from chartscan.inputs.hourly import stays
+from chartscan.inputs.readers import HourlyReader
 from chartscan.interpret.events import Score
 from chartscan.interpret.faithfulness import (
     comprehensiveness,
@@ -73,31 +74,36 @@ def explained(folder: Path, asked: pa.Table, data: StudyData, progress: Progress
     """
     found = artifacts.load(folder)
     if (
-        not isinstance(found, SeriesArtifact)
-        or found.model.INPUT != "triplets"
-        or not hasattr(found.model, "attention")
+        found.network is None
+        or found.network.model.INPUT != "triplets"
+        or not hasattr(found.network.model, "attention")
     ):
         raise ConfigError(
             f"{folder} is no model of triplets with fusion attention, so there is no attention to test. "
             "Name another recipe: --set recipe=hymate-paper."
         )
+    single: Artifact[HourlyReader] = next(found.singles())  # type: ignore[arg-type]
     tables = map(data.dataset.read_shard, data.dataset.shards())
     store = SeriesStore.build(
-        stays(tables, found.variables, asked), np.full((asked.num_rows, 1), np.nan), found.variables
+        stays(tables, single.reader.variables, asked),
+        np.full((asked.num_rows, 1), np.nan),
+        single.reader.variables,
     )
     lengths = store.lengths("triplets")
     order = np.argsort(lengths, kind="stable")[int(np.sum(lengths == 0)) :]
     parts = []
     for first in range(0, len(order), BATCH):
         batch = collate_series(store, order[first : first + BATCH], "triplets")
-        parts.append(explained_batch(found, found.tasks.index(data.task), batch, first))
+        parts.append(explained_batch(single, found.tasks.index(data.task), batch, first))
         progress(min(first + BATCH, len(order)), len(order))
     return _in_order(parts, order)
 
 
-def explained_batch(found: SeriesArtifact, task: int, batch: SeriesBatch, seed: int) -> list[Explained]:
+def explained_batch(
+    found: Artifact[HourlyReader], task: int, batch: SeriesBatch, seed: int
+) -> list[Explained]:
     """Explanations of each stay of a batch."""
-    model, head = found.model.eval(), _head(found).eval()
+    model, head = found.network.model.eval(), _head(found).eval()
     score = score_of(model, head, task)
     attributions, gaps = _attributions(model, score, batch)
     other = nn.ModuleList([shuffled(model, CHOICE_SEED), shuffled(head, CHOICE_SEED)]).eval()
@@ -173,9 +179,9 @@ def _attributions(
     return found, gaps
 
 
-def _head(found: SeriesArtifact) -> nn.Module:
-    assert found.head is not None
-    return found.head
+def _head(found: Artifact[HourlyReader]) -> nn.Module:
+    head: nn.Module = found.network.answering
+    return head
 
 
 def _flat(attributions: dict[str, Tensor], row: int, batch: SeriesBatch) -> dict[str, NDArray[np.float32]]:

@@ -13,8 +13,9 @@ from chartscan import artifact as artifacts
 from chartscan.cohort import Counts
 from chartscan.commands.train import recipe_of
 from chartscan.errors import ConfigError
-from chartscan.learn.neural.sequence import SequenceRecipe
+from chartscan.learn.networks import reads_tokens
 from chartscan.notes import Notes
+from chartscan.objectives import prompted
 from chartscan.prediction import predict
 from chartscan.runs import work
 from chartscan.runs.job import Job, Watcher
@@ -49,10 +50,10 @@ class RecipeTrainer:
 
     def body_of(self, recipe: msgspec.Struct) -> msgspec.Struct | None:
         """The pretraining of a sequence recipe, with nothing that only its fine-tuning reads."""
-        if not isinstance(recipe, SequenceRecipe) or recipe.pretrain is None or recipe.finetune is None:
+        if not reads_tokens(recipe) or recipe.pretrain is None or recipe.finetune is None:
             return None
         return msgspec.structs.replace(
-            recipe, finetune=None, together=True, probe=False, label_limit=None, head_dropout=0.0
+            recipe, finetune=None, together=True, probe=False, label_limit=None, head=prompted.Config()
         )
 
     def train(self, training: Training, out: Path, resume: bool, start: Path | None) -> None:
@@ -91,7 +92,7 @@ class RecipeTrainer:
 
     def measure(self, recipes: Mapping[str, msgspec.Struct], settings: bench.Settings) -> dict[str, Any]:
         """The bench on the dataset and labels of the study."""
-        sequence = {name: one for name, one in recipes.items() if isinstance(one, SequenceRecipe)}
+        sequence = {name: one for name, one in recipes.items() if reads_tokens(one)}
         with TemporaryDirectory() as scratch:
             job = Job(self.dataset, Path(scratch) / "run", self.labels, self.watcher)
             with self.watcher.progress("Epochs and batches", "measurements") as progress:

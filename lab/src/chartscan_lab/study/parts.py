@@ -14,7 +14,7 @@ REMOVED: dict[str, tuple[str, ...]] = {
     "without Mamba": ("model.n_layers=0",),
     "without self-attention": ("model.n_attention=0",),
     "without forecasting": ("head.forecast_weight=0",),
-    "without derived series": ("series.derived=false",),
+    "without derived series": ("reader.derived=false",),
     "without questions at earlier hours": ("head.earlier=0",),
 }
 

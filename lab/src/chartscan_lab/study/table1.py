@@ -11,7 +11,7 @@ from chartscan.errors import ConfigError
 from chartscan.evaluation.predictions import TRUE_RISK
 from chartscan.evaluation.truth import ceilings
 from chartscan.find import unknown
-from chartscan.learn.neural.sequence import SequenceRecipe
+from chartscan.learn.networks import reads_tokens
 from chartscan.recipes import find_recipe, recipe_names
 from chartscan_lab.study._cells import Cell, Place
 from chartscan_lab.study._contest import Contest, contests, corrected
@@ -162,7 +162,7 @@ class Table1(TrainedStudy, frozen=True):
     def _rows_of(self, recipe: str) -> list[Row]:
         name, found = sized(recipe, self.size)
         settings = self._settings(found)
-        if not isinstance(found, SequenceRecipe):
+        if not reads_tokens(found):
             return [Row(name=recipe, recipe=name, settings=settings)]
         ways = [way for way in self.ways if way in ONLY.get(recipe, WAYS)]
         if found.pretrain is None:
@@ -179,12 +179,11 @@ class Table1(TrainedStudy, frozen=True):
 
     def _settings(self, recipe: Any) -> tuple[str, ...]:
         """Those of the study that the recipe has a place for."""
-        reads = "sequence" if hasattr(recipe, "sequence") else "series"
         wanted = {
             "pretrain.epochs": self.pretrain_epochs if getattr(recipe, "pretrain", None) else None,
             "finetune.epochs": self.finetune_epochs if getattr(recipe, "finetune", None) else None,
-            "tokens_per_batch": self.tokens_per_batch if hasattr(recipe, "tokens_per_batch") else None,
-            f"{reads}.min_subjects": self.min_subjects,
+            "batch_size": self.tokens_per_batch if reads_tokens(recipe) else None,
+            "reader.min_subjects": self.min_subjects,
         }
         return tuple(f"{name}={value}" for name, value in wanted.items() if value is not None)
 

@@ -28,21 +28,21 @@ class SeriesConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     window_hours: float = 48.0  # the carried state shows the last so many hours of a stay
     clip: tuple[float, float] = (0.001, 0.999)  # quantiles of train beyond which values are pulled in
-    ranges: bool = True  # values outside the ranges of `series.ranges` are absent
+    ranges: bool = True  # values outside the ranges of `reader.ranges` are absent
     scaling: Literal["zscore", "rank_gauss"] = "zscore"
     min_subjects: int = 10  # train subjects that a variable or a static fact needs
     max_events: int = 1500  # latest events of a stay that a model of triplets sees
-    derived: bool = False  # variables of `series.derived` beside those measured
+    derived: bool = False  # variables of `derived.py` beside those measured
 
     def __post_init__(self) -> None:
         if self.window_hours < 1 or self.min_subjects < 1 or self.max_events < 1:
-            raise ConfigError("series.window_hours, min_subjects and max_events must be at least 1.")
+            raise ConfigError("reader.window_hours, min_subjects and max_events must be at least 1.")
         if self.window_hours > MOST_HOURS or self.max_events > MOST_EVENTS:
             raise ConfigError(
-                f"series.window_hours must be at most {MOST_HOURS:,}, max_events at most {MOST_EVENTS:,}."
+                f"reader.window_hours must be at most {MOST_HOURS:,}, max_events at most {MOST_EVENTS:,}."
             )
         if not 0 <= self.clip[0] < self.clip[1] <= 1:
-            raise ConfigError("series.clip: expected two quantiles, 0 <= low < high <= 1.")
+            raise ConfigError("reader.clip: expected two quantiles, 0 <= low < high <= 1.")
 
 
 # Values that a living patient can have, by code; a value outside is a mistake of the record, not a finding.
@@ -209,7 +209,7 @@ class Variables(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=Tr
         if not variables:
             raise DataError(
                 f"No variable: expected numbers of at least {config.min_subjects} train subjects under a"
-                " code. Ingest measurements, or lower series.min_subjects."
+                " code. Ingest measurements, or lower reader.min_subjects."
             )
         if config.derived:
             variables = _with_derived(variables, pl.concat(measured), pl.concat(starts), config)

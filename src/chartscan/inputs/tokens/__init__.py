@@ -3,7 +3,7 @@
 from chartscan.inputs.tokens.attributes import Token
 from chartscan.inputs.tokens.config import SequenceConfig
 from chartscan.inputs.tokens.continuation import Continuation, Grammar, violations
-from chartscan.inputs.tokens.coverage import Coverage, check_coverage, coverage, named, unknown_share
+from chartscan.inputs.tokens.coverage import Coverage, check_coverage, coverage, named, summed, unknown_share
 from chartscan.inputs.tokens.encoded import Cut, Encoded, cut, visible, window, window_index
 from chartscan.inputs.tokens.encoder import Encoder
 from chartscan.inputs.tokens.numeric import NumericBins, UnitBins, fit_bins
@@ -49,6 +49,7 @@ __all__ = [
     "known_order",
     "named",
     "readings",
+    "summed",
     "timelines",
     "token_rows",
     "unknown_share",

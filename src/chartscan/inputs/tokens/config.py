@@ -31,11 +31,10 @@ class SequenceConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def __post_init__(self) -> None:
         if not 16 <= self.context <= MOST_TOKENS:
-            raise ConfigError(f"sequence.context is {self.context}; expected 16 to {MOST_TOKENS:,}.")
+            raise ConfigError(f"reader.context is {self.context}; expected 16 to {MOST_TOKENS:,}.")
         if not 1 <= self.n_bins <= MOST_BINS or self.min_subjects < 1 or self.bin_sample < self.n_bins:
             raise ConfigError(
-                f"sequence.n_bins must be 1 to {MOST_BINS}, min_subjects positive, bin_sample at least "
-                "n_bins."
+                f"reader.n_bins must be 1 to {MOST_BINS}, min_subjects positive, bin_sample at least n_bins."
             )
         if not 0 <= self.implicit_gap_hours <= 24 * MOST_DAYS or not 0 <= self.stale_visit_days <= MOST_DAYS:
             raise ConfigError(

@@ -95,3 +95,13 @@ def _by_system(encoder: Encoder, table: pa.Table) -> pl.DataFrame:
     return (
         encoder.token_ids(table).group_by(system).agg(pl.len().cast(pl.Int64).alias("events"), unknown.sum())
     )
+
+
+def summed(parts: Iterable[dict[str, Coverage]]) -> dict[str, Coverage]:
+    """Coverage of several tables together, by code system, sorted by name."""
+    total: dict[str, Coverage] = {}
+    for part in parts:
+        for system, found in part.items():
+            before = total.get(system, Coverage(0, 0))
+            total[system] = Coverage(before.events + found.events, before.unknown + found.unknown)
+    return dict(sorted(total.items()))

@@ -1,0 +1,141 @@
+"""Series recipes end to end on a small simulated intensive care unit."""
+
+import json
+
+import msgspec
+import pytest
+
+from chartscan import artifact
+from chartscan.errors import ConfigError
+from chartscan.inputs.hourly import CHANNELS, SeriesConfig
+from chartscan.learn.networks import NetworkRecipe
+from chartscan.models import gru, hymate
+from chartscan.objectives import classification
+from chartscan.runs.seen import seen
+from chartscan.runs.work import Interrupted
+from chartscan.training import TrainConfig
+from icu import TASK, interrupt_at, job, make_icu, train
+
+SERIES = SeriesConfig(min_subjects=2, window_hours=24.0)
+QUICK = TrainConfig(learning_rate=5e-3, epochs=2, average_decay=0.9, metric="auroc", direction="max")
+GRU = NetworkRecipe(
+    model=gru.Config(d_model=8, channels=len(CHANNELS)),
+    head=classification.Config(),
+    reader=SERIES,
+    finetune=QUICK,
+    batch_size=16,
+)
+HYMATE = NetworkRecipe(
+    model=hymate.Config(d_model=8, n_layers=1, n_heads=2, d_state=4),
+    head=classification.Config(),
+    reader=SERIES,
+    pretrain=TrainConfig(learning_rate=5e-3, epochs=2, patience=5),
+    finetune=QUICK,
+    batch_size=16,
+)
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory):
+    return make_icu(tmp_path_factory.mktemp("icu") / "data")
+
+
+@pytest.fixture(scope="module")
+def run(dataset, tmp_path_factory):
+    """A trained GRU."""
+    return train(GRU, job(dataset, tmp_path_factory.mktemp("gru") / "run"))
+
+
+def weights(folder):
+    """Every byte that decides predictions."""
+    return [(folder / name).read_bytes() for name in ("weights.safetensors", "calibration.json")]
+
+
+def test_the_artifact_says_how_it_came_about(run, dataset):
+    found = artifact.load(run)
+    assert found.tasks == (TASK,)
+    assert found.run["parameters"] == sum(
+        p.numel() for part in found.network.parts.values() for p in part.parameters()
+    )
+    assert set(found.run["seconds_per_epoch"]) == {"fine-tuning"}
+    assert found.run["seconds_per_epoch"]["fine-tuning"] > 0
+    assert {"loss", "auroc", "average_precision"} <= found.run["tuning"].keys()
+    assert seen(found.run, dataset.subject_ids("train")) == len(dataset.subject_ids("train"))
+    assert seen(found.run, dataset.subject_ids("held_out")) == 0
+    assert not run.with_name("run.work").exists()
+
+
+def test_a_signal_in_the_data_is_learned(run):
+    assert artifact.load(run).run["tuning"]["auroc"] > 0.8
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_does_not(dataset, run, tmp_path):
+    assert weights(train(GRU, job(dataset, tmp_path / "again"))) == weights(run)
+    other = train(msgspec.structs.replace(GRU, seed=1), job(dataset, tmp_path / "other"))
+    assert weights(other)[0] != weights(run)[0]
+
+
+@pytest.mark.parametrize("phase", ["Pretraining", "Fine-tuning"])
+def test_an_interrupted_run_goes_on_to_the_same_weights(dataset, tmp_path, phase, monkeypatch):
+    whole = train(HYMATE, job(dataset, tmp_path / "whole"))
+    interrupt_at(monkeypatch, phase, step=3)
+    with pytest.raises(Interrupted, match=phase):
+        train(HYMATE, job(dataset, tmp_path / "run"))
+    monkeypatch.undo()
+    with pytest.raises(ConfigError, match="--resume"):
+        train(HYMATE, job(dataset, tmp_path / "run"))
+    assert weights(train(HYMATE, job(dataset, tmp_path / "run", resume=True))) == weights(whole)
+
+
+def test_a_run_is_resumed_only_with_the_settings_it_was_begun_with(dataset, tmp_path, monkeypatch):
+    interrupt_at(monkeypatch, "Fine-tuning", step=3)
+    with pytest.raises(Interrupted):
+        train(GRU, job(dataset, tmp_path / "run"))
+    other = msgspec.structs.replace(GRU, batch_size=8)
+    with pytest.raises(ConfigError, match="batch_size"):
+        train(other, job(dataset, tmp_path / "run", resume=True))
+    ids = dataset.subject_ids("tuning")
+    division = {"train": ids, "tuning": dataset.subject_ids("train"), "held_out": ids[:0]}
+    with pytest.raises(ConfigError, match="subjects of train"):
+        train(GRU, job(dataset, tmp_path / "run", resume=True, division=division))
+
+
+def test_pretraining_sees_stays_whose_labels_may_not_be_used(dataset, tmp_path):
+    limited = msgspec.structs.replace(HYMATE, label_limit=60)
+    found, whole = (
+        artifact.load(train(recipe, job(dataset, tmp_path / name))).run
+        for name, recipe in (("few", limited), ("all", HYMATE))
+    )
+    assert (
+        found["curves"]["pretraining/losses"][0]["tokens"]
+        == whole["curves"]["pretraining/losses"][0]["tokens"]
+    )
+    answered = [sum(row["tokens"] for row in run["curves"]["fine-tuning/losses"]) for run in (found, whole)]
+    assert answered[0] == 60 * HYMATE.finetune.epochs < answered[1]
+
+
+def test_the_last_weights_are_kept_where_the_recipe_says_so(dataset, tmp_path):
+    config = msgspec.structs.replace(QUICK, keep="last", epochs=3)
+    found = artifact.load(
+        train(msgspec.structs.replace(GRU, finetune=config), job(dataset, tmp_path / "run"))
+    )
+    evaluations = found.run["curves"]["fine-tuning/evaluations"]
+    assert found.run["tuning"]["loss"] == evaluations[-1]["loss"]
+
+
+def test_settings_that_cannot_work_are_refused():
+    for wrong in (
+        {"finetune": TrainConfig(metric="auroc")},  # larger is better
+        {"finetune": TrainConfig(metric="accuracy")},
+        {"batch_size": 0},
+        {"label_limit": 0},
+    ):
+        with pytest.raises(ConfigError, match="out of range"):
+            msgspec.structs.replace(GRU, **wrong)
+    with pytest.raises(ConfigError, match="keep=best"):
+        TrainConfig(keep="last", patience=2)
+
+
+def test_the_run_record_is_plain_json(run):
+    record = json.loads((run / "run.json").read_bytes())
+    assert record["recipe"]["model"]["d_model"] == 8
