@@ -86,7 +86,7 @@ ALLOWED = {
     },
     "learn": set(),
     "learn.fitting": {
-        *("notes", "schema", "metrics", "evaluation", "artifact", "prediction", "runs"),
+        *("notes", "schema", "metrics", "artifact", "prediction", "runs"),
         *("inputs.tokens", "inputs.hourly", "inputs.batches"),
     },
     "learn.baselines": {

@@ -12,7 +12,6 @@ from chartscan.evaluation.predictions import (
     stored_predictions,
     write_predictions,
 )
-from chartscan.evaluation.recalibrate import Platt, apply_platt, fit_platt
 from chartscan.evaluation.report import read_metrics, write_report
 from chartscan.evaluation.result import Evaluation
 from chartscan.evaluation.sections import DatasetFacts, ReportSections, TrainingCurve
@@ -24,14 +23,11 @@ __all__ = [
     "ForecastEvaluation",
     "ForecastSet",
     "NextTokens",
-    "Platt",
     "PredictionSet",
     "ReportSections",
     "TrainingCurve",
-    "apply_platt",
     "evaluate",
     "evaluate_forecasts",
-    "fit_platt",
     "read_metrics",
     "read_predictions",
     "stored_predictions",

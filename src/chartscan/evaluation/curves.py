@@ -5,9 +5,8 @@ from numpy.typing import NDArray
 
 from chartscan.evaluation.bootstrap import Answers, Floats
 from chartscan.evaluation.result import Curve
-from chartscan.metrics.net_benefit import net_benefit
-from chartscan.metrics.precision_recall_curve import precision_recall_curve
-from chartscan.metrics.roc_curve import roc_curve
+from chartscan.metrics.decisions import net_benefit
+from chartscan.metrics.discrimination import precision_recall_curve, roc_curve
 
 MOST_POINTS = 200
 DIGITS = 5

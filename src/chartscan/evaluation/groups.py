@@ -19,7 +19,7 @@ from chartscan.evaluation.bootstrap import (
 )
 from chartscan.evaluation.compare import Keys, Resampled
 from chartscan.evaluation.result import Estimate, Group
-from chartscan.metrics import observed_expected
+from chartscan.metrics.calibration import OBSERVED_EXPECTED
 
 SMALLEST_CELL = 10
 FEWEST_EVENTS = 100  # below, an estimate would look more exact than it is
@@ -91,7 +91,7 @@ def _estimates(inside, subjects, answers: Answers, whole: Resampled, seed: int) 
     rows = Answers(answers.labels[inside], answers.probabilities[inside], None)
     count, replicates = int(subjects.max()) + 1, len(whole.samples["auroc"])
     ranked = ranked_statistics(rows.labels, rows.probabilities, subjects[inside])
-    summed = summed_statistics(rows, subjects[inside], count, (observed_expected.METRIC,))
+    summed = summed_statistics(rows, subjects[inside], count, (OBSERVED_EXPECTED,))
     value = values(ranked, count) | values(summed, count)
     samples: Samples = bootstrap(ranked, count, replicates, seed) | bootstrap(summed, count, replicates, seed)
     gap = samples["auroc"] - whole.samples["auroc"]

@@ -42,7 +42,7 @@ from chartscan.evaluation.result import (
     few_events,
 )
 from chartscan.metrics import Metric
-from chartscan.metrics.reliability_curve import BINS, reliability_curve
+from chartscan.metrics.calibration import BINS, reliability_curve
 
 
 class Scored(NamedTuple):

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from chartscan.interpret.attention import by_type
 from chartscan.interpret.explanation import RANDOM, Explanation
 from chartscan.interpret.faithfulness import SHARES, spearman
-from chartscan.metrics.auroc import auroc
+from chartscan.metrics.discrimination import auroc
 from chartscan.simulator.causes import CAUSES, is_cause, says_nothing
 
 RESAMPLES = 1000

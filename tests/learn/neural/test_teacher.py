@@ -16,7 +16,7 @@ from chartscan.learn.fitting.stays import Questions, fit_variables, questions_of
 from chartscan.learn.neural import teacher
 from chartscan.learn.neural.series import SeriesRecipe, SeriesRun, base_rates
 from chartscan.learn.neural.teacher import Teacher, fold_of_rows, mixed, untaught
-from chartscan.metrics.auroc import auroc
+from chartscan.metrics.discrimination import auroc
 from chartscan.models import gru, hymate_carried
 from chartscan.objectives import classification, readouts
 from chartscan.prediction import summary_features
