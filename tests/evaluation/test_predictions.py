@@ -12,7 +12,7 @@ import pytest
 
 from chartscan.errors import DataError
 from chartscan.evaluation import read_predictions, write_predictions
-from chartscan.evaluation.given import read_given
+from chartscan.evaluation.predictions import read_given
 from chartscan.metrics.calibration import brier
 from chartscan.metrics.discrimination import auroc, average_precision
 from chartscan.notes import Notes

@@ -15,7 +15,7 @@ from chartscan.evaluation.predictions import (
 from chartscan.evaluation.report import read_metrics, write_report
 from chartscan.evaluation.result import Evaluation
 from chartscan.evaluation.sections import DatasetFacts, ReportSections, TrainingCurve
-from chartscan.evaluation.table import text_table
+from chartscan.evaluation.text import text_table
 
 __all__ = [
     "DatasetFacts",

@@ -15,11 +15,10 @@ from markupsafe import Markup
 from chartscan import files
 from chartscan.errors import DataError
 from chartscan.evaluation import figures, text
-from chartscan.evaluation.coverage import coverage_tables
 from chartscan.evaluation.groups import FEWEST_EVENTS as FEWEST_IN_GROUP
 from chartscan.evaluation.limitations import limitations, title
 from chartscan.evaluation.result import FEW_EVENTS, Difference, Evaluation, Group, TaskResult
-from chartscan.evaluation.sections import ReportSections, dataset_words, origins
+from chartscan.evaluation.sections import ReportSections, coverage_tables, dataset_words, origins
 from chartscan.notes import Note
 
 MOST_NAMED = 20  # files

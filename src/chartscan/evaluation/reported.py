@@ -1,8 +1,8 @@
 """Which metrics an evaluation reports: those of `chartscan.metrics`, of installed packages, and of the user.
 
 A file of metrics ends with its records: `METRICS`, or `METRIC` where it has one. Records from outside are
-checked here, once, on a few made-up rows. Packages offer theirs under the entry point `chartscan.metrics`, whose
-value is a module.
+checked here, once, on a few made-up rows. A package offers a module of
+metrics under the entry point `chartscan.metrics`.
 """
 
 import functools

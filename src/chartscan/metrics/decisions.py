@@ -42,7 +42,7 @@ def net_benefit(
 ) -> float:
     """True positives per row, less false positives at the exchange rate threshold / (1 - threshold).
 
-    A score >= `threshold` is acted on; `threshold` lies in [0, 1). Acting on nobody has net benefit 0.
+    A score >= `threshold` is acted on; `threshold` lies in [0, 1). Acting on no row has net benefit 0.
     nan without rows. Vickers and Elkin 2006, Medical Decision Making 26:565.
     """
     data = rows(labels, scores, weights)

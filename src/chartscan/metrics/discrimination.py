@@ -42,7 +42,7 @@ def average_precision(labels: ArrayLike, scores: ArrayLike, weights: ArrayLike |
 
 
 class Roc(NamedTuple):
-    """From nobody flagged to everybody flagged, one point for each distinct score."""
+    """From no row flagged to all rows flagged, one point for each distinct score."""
 
     false_positive_rate: Floats
     true_positive_rate: Floats
