@@ -17,7 +17,7 @@ from chartscan.interpret.hidden_attention import (
     selections,
 )
 from chartscan.kernels import reference
-from chartscan.layers.mamba_block import MambaBlock
+from chartscan.layers.mamba import MambaBlock
 from chartscan.models import hymate, hymate_carried
 from planted_models import V, stays
 from token_rows import answering, asking
@@ -45,7 +45,7 @@ def test_the_matrix_times_the_inputs_is_the_output_of_the_scan():
     matrix = scan_attention(found, every_position(found))
     nothing = torch.zeros(3, 12, 5, dtype=torch.float64)
     none = torch.empty(0, dtype=torch.int64)
-    expected, _, _ = reference.scan(
+    expected, _, _ = reference.scan_reference(
         found.scanned, found.delta, found.A, found.B, found.C, nothing, none, none
     )
     torch.testing.assert_close(

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from chartscan.errors import ConfigError
-from chartscan.kernels import gpu, native
+from chartscan.kernels import native
 from chartscan.kernels.products import product_library
 
 Backend = Literal["auto", "native", "triton", "mamba_ssm", "chunked", "reference"]
@@ -72,6 +72,8 @@ def _no_native() -> str | None:
 
 
 def _no_triton() -> str | None:
+    from chartscan.kernels import gpu  # here, so that only machines with a GPU import it
+
     return gpu.why_not()
 
 
