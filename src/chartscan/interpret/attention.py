@@ -8,8 +8,8 @@ import polars as pl
 import torch
 from torch import Tensor, nn
 
-from chartscan.layers.encoder_layer import EncoderLayer
-from chartscan.layers.self_attention import SelfAttention
+from chartscan.layers.attention import SelfAttention
+from chartscan.layers.encoder import EncoderLayer
 
 # Attributions by type of event: per token, and in sum, where a type of many is large by being many.
 

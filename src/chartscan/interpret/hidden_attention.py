@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from chartscan.interpret.attention import inputs_of
 from chartscan.kernels import causal_conv, linear
-from chartscan.layers.mamba_block import MambaBlock
+from chartscan.layers.mamba import MambaBlock
 
 NUMBERS = 1 << 24  # of a map that are in memory at once: 64 MiB
 

@@ -34,7 +34,7 @@ from chartscan.interpret.hidden_attention import contributions, mean_attention, 
 from chartscan.interpret.integrated_gradients import Attribution, of_embeddings, to_tolerance
 from chartscan.interpret.occlusion import of_events
 from chartscan.layers.embedding import EventEmbedding
-from chartscan.layers.mamba_block import MambaBlock
+from chartscan.layers.mamba import MambaBlock
 
 TOKENS_PER_BATCH = 8192
 

@@ -12,10 +12,9 @@ from torch import Tensor, nn
 
 from chartscan.batch import Batch, Pretraining
 from chartscan.errors import ConfigError, check_at_least_one
-from chartscan.layers.block_sparse_attention import BlockSparseAttention
 from chartscan.layers.embedding import EventEmbedding
-from chartscan.layers.encoder_layer import EncoderLayer
-from chartscan.layers.prompt_prefixes import last_of_each, prompt_prefixes
+from chartscan.layers.encoder import BlockSparseAttention, EncoderLayer
+from chartscan.layers.stack import last_of_each, prompt_prefixes
 
 MOST_DRAWN = 1 << 24  # random blocks of a layer, in all lengths
 

@@ -15,7 +15,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from chartscan.batch import Batch, Pretraining
 from chartscan.errors import ConfigError, check_at_least_one
 from chartscan.layers.embedding import EventEmbedding
-from chartscan.layers.prompt_prefixes import last_of_each, prompt_prefixes
+from chartscan.layers.stack import last_of_each, prompt_prefixes
 
 
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

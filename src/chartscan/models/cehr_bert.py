@@ -11,10 +11,10 @@ from torch import Tensor, nn
 
 from chartscan.batch import Batch, Pretraining
 from chartscan.errors import ConfigError, check_at_least_one
+from chartscan.layers.attention import FullAttention
 from chartscan.layers.embedding import EventEmbedding
-from chartscan.layers.encoder_layer import EncoderLayer
-from chartscan.layers.prompt_prefixes import last_of_each, prompt_prefixes
-from chartscan.layers.self_attention import FullAttention
+from chartscan.layers.encoder import EncoderLayer
+from chartscan.layers.stack import last_of_each, prompt_prefixes
 
 
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

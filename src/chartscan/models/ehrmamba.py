@@ -13,9 +13,8 @@ import msgspec
 from chartscan.batch import Pretraining
 from chartscan.errors import ConfigError, check_at_least_one
 from chartscan.layers.embedding import EventEmbedding
-from chartscan.layers.event_stack import EventStack
-from chartscan.layers.mamba_block import Backend, BlockState, MambaBlock
-from chartscan.layers.mamba_stack import MambaStack
+from chartscan.layers.mamba import Backend, BlockState, MambaBlock, MambaStack
+from chartscan.layers.stack import EventStack
 
 
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -13,9 +13,8 @@ import msgspec
 from chartscan.batch import Pretraining
 from chartscan.errors import ConfigError, check_at_least_one
 from chartscan.layers.embedding import EventEmbedding
-from chartscan.layers.event_stack import EventStack
-from chartscan.layers.mamba2_block import BlockState, Mamba2Block
-from chartscan.layers.residual_stack import ResidualStack
+from chartscan.layers.mamba2 import BlockState, Mamba2Block
+from chartscan.layers.stack import EventStack, ResidualStack
 
 
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -15,11 +15,9 @@ from torch import Tensor, nn
 
 from chartscan.batch import SeriesBatch
 from chartscan.errors import ConfigError, check_at_least_one
-from chartscan.layers.fusion import Dropout, Fusion, FusionState
-from chartscan.layers.mamba_block import Backend, BlockState, MambaBlock
-from chartscan.layers.mamba_stack import MambaStack
-from chartscan.layers.self_attention import AttentionState, SelfAttention
-from chartscan.layers.triplet_embedding import Combine, TripletEmbedding
+from chartscan.layers.attention import AttentionState, Dropout, Fusion, FusionState, SelfAttention
+from chartscan.layers.embedding import Combine, TripletEmbedding
+from chartscan.layers.mamba import Backend, BlockState, MambaBlock, MambaStack
 
 
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -16,11 +16,9 @@ from torch import Tensor, nn
 
 from chartscan.batch import SeriesBatch
 from chartscan.errors import ConfigError, check_at_least_one
-from chartscan.layers.fusion import Dropout
-from chartscan.layers.mamba_block import Backend, BlockState, MambaBlock
-from chartscan.layers.mamba_stack import MambaStack
+from chartscan.layers.attention import AttentionState, Dropout, SelfAttention
+from chartscan.layers.mamba import Backend, BlockState, MambaBlock, MambaStack
 from chartscan.layers.quantile_bins import QuantileBins, QuantileScores
-from chartscan.layers.self_attention import AttentionState, SelfAttention
 
 # What happened within the hour matters to the sequence alone; the rest is what is carried.
 WITHIN_HOUR = ("observed", "count", "low", "high")
