@@ -12,7 +12,7 @@ from chartscan.batch import Batch
 from chartscan.errors import ConfigError
 from chartscan.inputs.batches import Sampler, pretraining_windows, prompt_rows
 from chartscan.inputs.tokens import Encoder
-from chartscan.layers.prompt_prefixes import prompt_prefixes
+from chartscan.layers.stack import prompt_prefixes
 from chartscan.learn.fitting.tokens import fit_tokens, token_store
 from chartscan.learn.neural.epochs import Epochs
 from chartscan.learn.neural.prompting import samples_of_split
