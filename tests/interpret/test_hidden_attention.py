@@ -5,17 +5,17 @@ import torch
 import torch.nn.functional as F
 
 from chartscan.inputs.hourly import CHANNELS
-from chartscan.interpret.attention import rollout
-from chartscan.interpret.events import with_questions
-from chartscan.interpret.hidden_attention import (
+from chartscan.interpret.attention import (
     block_attention,
     contributions,
     every_position,
     mean_attention,
+    rollout,
     scan_attention,
     selection,
     selections,
 )
+from chartscan.interpret.events import with_questions
 from chartscan.kernels import reference
 from chartscan.layers.mamba import MambaBlock
 from chartscan.models import hymate, hymate_carried
@@ -87,7 +87,7 @@ def test_the_mean_over_channels_is_the_same_in_pieces_and_adds_up_to_one(monkeyp
         once = mean_attention(found, last, whole_block)
         torch.testing.assert_close(once.sum(2), torch.ones(3, 1, dtype=torch.float64))
         with monkeypatch.context() as patch:
-            patch.setattr("chartscan.interpret.hidden_attention.NUMBERS", 200)
+            patch.setattr("chartscan.interpret.attention.NUMBERS", 200)
             torch.testing.assert_close(mean_attention(found, last, whole_block), once)
     expected = scan_attention(found, last).abs().sum(1)
     torch.testing.assert_close(once, expected / expected.sum(2, keepdim=True))

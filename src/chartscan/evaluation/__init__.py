@@ -1,4 +1,4 @@
-"""How good predictions are, with intervals, side by side on the same rows, and as a report to read.
+"""Measures predictions, with intervals and models side by side on the same rows, and writes the report.
 
 Knows PREDICTIONS, not who predicted. No torch.
 """

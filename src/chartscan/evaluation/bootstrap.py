@@ -153,7 +153,7 @@ DECIDED = "decided"  # stands for the decision that came with the prediction
 
 
 class Answers(NamedTuple):
-    """What one model said about rows (n,)."""
+    """The answers of one model to rows (n,)."""
 
     labels: NDArray[np.bool_]
     probabilities: Floats

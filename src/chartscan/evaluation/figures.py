@@ -269,7 +269,7 @@ def _axis(text: str, limits) -> dict[str, Any]:
 
 
 def diagonal() -> dict[str, Any]:
-    """Where what was said equals what came."""
+    """The line where predictions equal outcomes."""
     return _line(0, 0, 1, 1)
 
 

@@ -22,7 +22,7 @@ Tokens = NDArray[np.integer]
 
 @dataclass(frozen=True)
 class ForecastSet:
-    """What happened to S subjects, and what each method said; -1 where it said nothing."""
+    """The tokens that came for S subjects, and each method's forecasts; -1 where it has none."""
 
     view: str  # such as "all tokens" or "events"
     truth: Tokens  # (S, K)
@@ -50,7 +50,7 @@ class ForecastScore(msgspec.Struct, frozen=True):
 
 
 class ForecastEvaluation(msgspec.Struct, frozen=True):
-    """Everything found."""
+    """All results of an evaluation of forecasts."""
 
     seed: int
     replicates: int

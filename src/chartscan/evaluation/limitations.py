@@ -27,7 +27,7 @@ class Limitation(msgspec.Struct, frozen=True):
 
 
 def limitations(evaluation: Evaluation, sections: ReportSections) -> list[Limitation]:
-    """All limits that can be told from the numbers and the facts given, warnings first."""
+    """Return all limits that follow from the numbers and the facts, warnings first."""
     found = [
         *(one for task in evaluation.tasks for one in _sample_size(task, title(sections, task.task))),
         *(one for task in evaluation.tasks for one in _baselines(task, title(sections, task.task))),
@@ -59,7 +59,7 @@ def notes_on(tasks: Iterable[TaskResult], replicates: int) -> list[Note]:
 
 
 def own_notes(tasks: Iterable[TaskResult], replicates: int) -> Iterator[Note]:
-    """What the numbers of an evaluation cannot say."""
+    """Yield notes on what the numbers of an evaluation cannot show."""
     yield from resample_notes(replicates)
     for task in tasks:
         if task.events in (0, task.predictions):
@@ -149,7 +149,7 @@ def _seen(found: list[Origin]) -> list[Limitation]:
 
 
 def _place(found: list[Origin]) -> list[Limitation]:
-    """What the numbers say of other hospitals: by where each model was trained."""
+    """What the numbers show for other hospitals: by where each model was trained."""
     names = {kind: ", ".join(sorted({o.model for o in found if o.dataset == kind})) for kind in KINDS}
     limits = []
     if names[SAME]:

@@ -241,7 +241,7 @@ def told_apart(given: Sequence[Given]) -> list[PredictionSet]:
 
 @dataclass(frozen=True)
 class _Model:
-    """The files of one trained model, as far as can be told."""
+    """The files of one trained model, as far as the predictions tell."""
 
     given: list[Given]
 
@@ -261,7 +261,7 @@ class _Model:
         return one.artifact is not None or (one.path == first.path and one.predictions.task not in self.tasks)
 
     def add(self, one: Given) -> None:
-        """Takes `one` in."""
+        """Add `one` to the files of this model."""
         for other in self.given:
             if other.predictions.task == one.predictions.task:
                 raise ConfigError(
@@ -271,7 +271,7 @@ class _Model:
         self.given.append(one)
 
     def words(self) -> Iterator[str]:
-        """What may tell this model from others of its name, the most readable first."""
+        """Yield words that may tell this model from others of its name, the most readable first."""
         first = self.given[0]
         if first.path.is_dir():
             yield first.path.resolve().name

@@ -1,4 +1,4 @@
-"""The report: one HTML file that needs nothing beside it and asks the network for nothing, and metrics.json.
+"""The report: one HTML file that stands alone and makes no network request, and metrics.json.
 
 Everything that came from outside (names, reasons, codes) is escaped by the template; figures are JSON.
 """
@@ -172,7 +172,7 @@ def flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, A
 
 
 def cohort_rows(tasks: list[TaskResult]) -> list[CohortRow]:
-    """Cohort counts of all tasks beside each other; what is no count (settings) is left for elsewhere."""
+    """Cohort counts of all tasks beside each other; settings, which are no counts, are left out."""
     columns = [_counts(task.cohort or {}) for task in tasks]
     names = list(dict.fromkeys(name for column in columns for name in column))
     groups = list(dict.fromkeys(group for group, _ in names))
@@ -214,7 +214,7 @@ def accounting_rows(accounting: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 class FileRow(NamedTuple):
-    """Files of one fate."""
+    """Files that were read, set aside or refused for one reason."""
 
     how: str  # read, set aside or refused
     reason: str

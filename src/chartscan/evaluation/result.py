@@ -129,7 +129,7 @@ class MetricFacts(msgspec.Struct, frozen=True):
 
 
 class Evaluation(msgspec.Struct, frozen=True):
-    """Everything found."""
+    """All results of an evaluation."""
 
     seed: int
     replicates: int

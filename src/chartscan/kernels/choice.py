@@ -1,4 +1,4 @@
-"""Which implementation of a kernel runs: asked for by name, or the fastest that this tensor can use.
+"""Which implementation of a kernel runs: named by the caller, or the fastest that this tensor can use.
 
 native     C++ for processors, built at installation where a compiler is present; float32 states
 triton     GPUs, through the Triton that comes with PyTorch
@@ -90,7 +90,7 @@ for _function in (_no_native, _no_triton, _trusted):
 
 
 def described(backend: Backend | None = "auto") -> dict[str, str]:
-    """What computes for `backend` on this machine's processor, for the record of a run.
+    """Return what computes for `backend` on this machine's processor, for the record of a run.
 
     None: of a model without a selective scan.
     """

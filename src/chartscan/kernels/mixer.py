@@ -29,7 +29,7 @@ def causal_conv(
     silu: bool = False,
     backend: Backend = "auto",
 ) -> Tensor:
-    """y_l = bias + sum_k weight[:, K-1-k] x_(l-k), then SiLU where asked.
+    """y_l = bias + sum_k weight[:, K-1-k] x_(l-k), then SiLU if `silu`.
 
     `x` (B, L, E), `weight` (E, K), `bias` (E,), `window` (B, K - 1, E) the inputs before the first step,
     oldest first, zero if absent -> (B, L, E) in the type of `x`, computed in the precision of `weight`.

@@ -1,4 +1,4 @@
-"""BigBird (Zaheer et al. 2020, arXiv:2007.14062) on embedded events; MultiBird is it, taught by prompts.
+"""BigBird (Zaheer et al. 2020, arXiv:2007.14062) on embedded events; trained on prompts it is MultiBird.
 
 Fallahpour et al. 2024, Table 4, and the released code's block of 64 tokens with 3 random blocks. It differs
 from CEHR-BERT in the attention alone, whose cost is linear in the length (see layers/block_sparse_attention);

@@ -59,7 +59,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Model(EventStack[BlockState]):
-    """See layers/event_stack.py and batch.CausalModel."""
+    """See `EventStack` in layers/stack.py and `CausalModel` in batch.py."""
 
     INPUT: ClassVar[Literal["tokens"]] = "tokens"
     CAUSAL: ClassVar[bool] = True

@@ -58,7 +58,7 @@ class CountColumns:
 
     @classmethod
     def fit(cls, matrix: Matrix) -> "CountColumns":
-        """Those of training counts."""
+        """Fit on training counts."""
         fill = _column_means(csr_matrix(matrix))
         return cls(fill, _deviations(cls(fill, np.ones(matrix.shape[1])).features(matrix)))
 
@@ -92,7 +92,7 @@ class DenseColumns:
 
     @classmethod
     def fit(cls, matrix: Matrix, scaling: Scale, flags: bool) -> "DenseColumns":
-        """Those of training rows. Columns that always miss together share one flag."""
+        """Fit on training rows. Columns that always miss together share one flag."""
         values = _dense(matrix)
         missing = np.isnan(values)
         quantiles = _quantiles(values) if scaling == "rank" else np.empty((values.shape[1], 0))
@@ -202,7 +202,7 @@ def load(path: Path) -> Model:
 
 
 def fit_columns(matrix: Matrix, scaling: Scale, flags: bool) -> Columns:
-    """What fits the matrix: counts are sparse and other features dense."""
+    """Fit the columns of a matrix: counts are sparse, other features dense."""
     return CountColumns.fit(matrix) if issparse(matrix) else DenseColumns.fit(matrix, scaling, flags)
 
 
