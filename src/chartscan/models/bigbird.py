@@ -15,6 +15,7 @@ from chartscan.errors import ConfigError, check_at_least_one
 from chartscan.layers.embedding import EventEmbedding
 from chartscan.layers.encoder import BlockSparseAttention, EncoderLayer
 from chartscan.layers.stack import last_of_each, prompt_prefixes
+from chartscan.models import check_dropout, check_heads, check_task_type
 
 MOST_DRAWN = 1 << 24  # random blocks of a layer, in all lengths
 
@@ -59,14 +60,9 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             )
         if not 0 <= self.seed < 2**31:
             raise ConfigError(f"model.seed is {self.seed}; expected 0 to {2**31 - 1}.")
-        if self.d_model % self.n_heads:
-            raise ConfigError(
-                f"model.n_heads is {self.n_heads}; expected a divisor of model.d_model, {self.d_model}."
-            )
-        if not 0 <= self.task_type < self.n_types:
-            raise ConfigError(f"model.task_type is {self.task_type}; expected 0 to {self.n_types - 1}.")
-        if not 0 <= self.dropout < 1:
-            raise ConfigError(f"model.dropout is {self.dropout}; expected 0 <= dropout < 1.")
+        check_heads(self.n_heads, self.d_model)
+        check_task_type(self.task_type, self.n_types)
+        check_dropout(self.dropout)
 
 
 class Model(nn.Module):

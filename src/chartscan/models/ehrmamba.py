@@ -15,6 +15,7 @@ from chartscan.errors import ConfigError, check_at_least_one
 from chartscan.layers.embedding import EventEmbedding
 from chartscan.layers.mamba import Backend, BlockState, MambaBlock, MambaStack
 from chartscan.layers.stack import EventStack
+from chartscan.models import check_dropout, check_task_type
 
 
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -39,10 +40,8 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         )
         if self.dt_rank != "auto" and self.dt_rank < 1:
             raise ConfigError(f"model.dt_rank is {self.dt_rank}; expected 'auto' or at least 1.")
-        if not 0 <= self.task_type < self.n_types:
-            raise ConfigError(f"model.task_type is {self.task_type}; expected 0 to {self.n_types - 1}.")
-        if not 0 <= self.dropout < 1:
-            raise ConfigError(f"model.dropout is {self.dropout}; expected 0 <= dropout < 1.")
+        check_task_type(self.task_type, self.n_types)
+        check_dropout(self.dropout)
 
 
 class Model(EventStack[BlockState]):
