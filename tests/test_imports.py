@@ -79,7 +79,7 @@ ALLOWED = {
         *("artifact", "generate", "runs"),
     },
     "learn": {
-        *("notes", "schema", "files", "heap", "batch", "kernels", "metrics", "evaluation"),
+        *("notes", "schema", "files", "heap", "batch", "kernels", "metrics"),
         *("models", "objectives", "tabular", "training", "artifact", "prediction", "runs"),
         *("inputs.tokens", "inputs.readers"),
     },

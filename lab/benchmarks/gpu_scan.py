@@ -16,7 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from chartscan.kernels import gpu, mamba_ssm
+from chartscan.kernels import gpu
+from chartscan.kernels.gpu import mamba_ssm
 
 ROWS, STEPS, CHANNELS, STATES = 4, 2048, 512, 16
 WARM_UP, CALLS = 5, 30

@@ -13,7 +13,7 @@ import importlib.util
 import pkgutil
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
@@ -89,13 +89,13 @@ def _failed(err: Exception, path: Path) -> str:
     return f"{place}: {type(err).__name__}: {err.msg if isinstance(err, SyntaxError) else err}."
 
 
-def installed(package: str) -> dict[str, EntryPoint]:
+def installed(package: str, ours: Collection[str] | None = None) -> dict[str, EntryPoint]:
     """What other distributions offer under the entry point `chartscan.PACKAGE`, by name; nothing is imported.
 
-    ConfigError where one of them takes a name of ours, or two take the same.
+    ConfigError where one takes a name of `ours` (default: the modules of PACKAGE), or two take the same.
     """
     found: dict[str, EntryPoint] = {}
-    ours = names(package)
+    ours = names(package) if ours is None else ours
     for point in entry_points(group=f"chartscan.{package}"):
         name = point.name.replace("-", "_")
         if name in ours or (name in found and found[name].value != point.value):

@@ -1,15 +1,24 @@
-"""What every metric promises merely by being a file of chartscan/metrics."""
+"""What every metric promises merely by being a function of chartscan/metrics."""
+
+import inspect
 
 import numpy as np
 import pytest
 
 from chartscan.find import find, names
 
-METRICS = names("metrics")
+FOUND = {
+    name: function
+    for module in names("metrics")
+    for name, function in inspect.getmembers(find("metrics", module), inspect.isfunction)
+    if function.__module__ == f"chartscan.metrics.{module}"
+    and list(inspect.signature(function).parameters)[:3] == ["labels", "scores", "weights"]
+}
+METRICS = sorted(FOUND)
 
 
 def metric(name):
-    return getattr(find("metrics", name), name)
+    return FOUND[name]
 
 
 def numbers(result):
@@ -29,6 +38,11 @@ def sample(n=63, seed=0):
 
 def test_metrics_are_found():
     assert {"auroc", "average_precision", "brier", "f1", "net_benefit"} <= set(METRICS)
+
+
+def test_every_record_of_the_package_is_of_a_metric_tested_here():
+    records = [metric for module in names("metrics") for metric in find("metrics", module).METRICS]
+    assert {record.name: record.function for record in records}.items() <= FOUND.items()
 
 
 @pytest.mark.parametrize("name", METRICS)

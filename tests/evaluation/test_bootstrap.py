@@ -16,16 +16,17 @@ from chartscan.evaluation.bootstrap import (
     summed_statistics,
     values,
 )
-from chartscan.metrics.auroc import auroc
-from chartscan.metrics.average_precision import average_precision
-from chartscan.metrics.brier import brier
-from chartscan.metrics.calibration_in_the_large import calibration_in_the_large
-from chartscan.metrics.calibration_intercept import calibration_intercept
-from chartscan.metrics.calibration_slope import calibration_slope
-from chartscan.metrics.expected_calibration_error import expected_calibration_error
-from chartscan.metrics.f1 import f1
-from chartscan.metrics.observed_expected import observed_expected
-from chartscan.metrics.reliability_curve import reliability_curve
+from chartscan.metrics.calibration import (
+    brier,
+    calibration_in_the_large,
+    calibration_intercept,
+    calibration_slope,
+    expected_calibration_error,
+    observed_expected,
+    reliability_curve,
+)
+from chartscan.metrics.decisions import f1
+from chartscan.metrics.discrimination import auroc, average_precision
 
 
 def rows(seed, n=120, subjects=40, digits=None):

@@ -7,7 +7,7 @@ import pytest
 from chartscan.errors import ConfigError, DataError
 from chartscan.evaluation import PredictionSet, evaluate
 from chartscan.evaluation.compare import same_rows
-from chartscan.metrics.auroc import auroc
+from chartscan.metrics.discrimination import auroc
 
 
 def columns(one):

@@ -6,7 +6,7 @@ import pytest
 
 from chartscan import files
 from chartscan.evaluation import ForecastSet, NextTokens, evaluate_forecasts, write_forecast_report
-from chartscan.metrics._rows import accuracy, cosine, overlap, set_cosine
+from chartscan.evaluation.forecasts import accuracy, cosine, overlap, set_cosine
 
 RNG = np.random.default_rng(0)
 EMBEDDING = RNG.normal(size=(6, 4))

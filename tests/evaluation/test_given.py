@@ -7,7 +7,7 @@ from chartscan import files
 from chartscan.commands.evaluate import ReportPlan, run_evaluate
 from chartscan.errors import ConfigError, DataError
 from chartscan.evaluation import write_predictions
-from chartscan.evaluation.given import check_artifact, check_dataset, read_given, told_apart
+from chartscan.evaluation.predictions import check_artifact, check_dataset, read_given, told_apart
 
 
 @pytest.fixture

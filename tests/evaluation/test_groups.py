@@ -6,7 +6,7 @@ import pytest
 
 from chartscan.evaluation import PredictionSet, evaluate
 from chartscan.evaluation.groups import hidden
-from chartscan.metrics.auroc import auroc
+from chartscan.metrics.discrimination import auroc
 
 
 def grouped(one, group):

@@ -12,10 +12,9 @@ import pytest
 
 from chartscan.errors import DataError
 from chartscan.evaluation import read_predictions, write_predictions
-from chartscan.evaluation.given import read_given
-from chartscan.metrics.auroc import auroc
-from chartscan.metrics.average_precision import average_precision
-from chartscan.metrics.brier import brier
+from chartscan.evaluation.predictions import read_given
+from chartscan.metrics.calibration import brier
+from chartscan.metrics.discrimination import auroc, average_precision
 from chartscan.notes import Notes
 from chartscan.schema import COHORT_KEY, LABELS, PREDICTIONS
 

@@ -5,12 +5,16 @@ import pytest
 from scipy.optimize import minimize
 
 from chartscan.errors import DataError
-from chartscan.evaluation.recalibrate import Platt, apply_platt, fit_platt
-from chartscan.metrics._rows import log_odds
-from chartscan.metrics.auroc import auroc
-from chartscan.metrics.calibration_slope import calibration_slope
-from chartscan.metrics.expected_calibration_error import expected_calibration_error
-from chartscan.metrics.observed_expected import observed_expected
+from chartscan.metrics import log_odds
+from chartscan.metrics.calibration import (
+    Platt,
+    apply_platt,
+    calibration_slope,
+    expected_calibration_error,
+    fit_platt,
+    observed_expected,
+)
+from chartscan.metrics.discrimination import auroc
 
 
 def over_confident(seed, n=20_000):

@@ -148,6 +148,18 @@ def test_a_metric_of_an_installed_package_is_always_reported(log_loss, monkeypat
     sys.modules.pop("log_loss", None)
 
 
+def test_a_file_may_hold_several_metrics(log_loss):
+    text = log_loss.read_text()
+    several = (
+        "METRICS = (METRIC, Metric('negative_log_loss', 'Less', 'max', lambda *a, **k: -log_loss(*a, **k)))"
+    )
+    log_loss.write_text(f"{text}\n\n{several}\n")
+    assert [one.name for one in reported([log_loss])][-2:] == ["log_loss", "negative_log_loss"]
+    log_loss.write_text(f"{text}\n\nMETRICS = (METRIC, 3)\n")
+    with pytest.raises(ConfigError, match=r"log_loss.py: a metric needs METRICS\[1\]"):
+        reported([log_loss])
+
+
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [

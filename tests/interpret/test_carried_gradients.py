@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from chartscan.interpret.carried_gradients import of_carried, of_events
+from chartscan.interpret.gradients import of_carried, of_each_event
 from chartscan.layers.quantile_bins import QuantileBins, QuantileScores
 from planted_models import V, stays
 
@@ -74,7 +74,7 @@ def test_a_linear_model_gets_the_exact_answer_by_variable_and_hour():
 
 def test_the_shares_of_events_add_up_to_the_change():
     model, batch = Linear(), carrying()
-    found = of_events(of_carried(model, batch, nothing(batch), model, 1), batch)
+    found = of_each_event(of_carried(model, batch, nothing(batch), model, 1), batch)
     assert found.change[:2].abs().min() > 0.1
     torch.testing.assert_close(found.gap, torch.zeros(3), atol=1e-3, rtol=0)
     assert not found.events[1, 7:].any()
@@ -91,7 +91,7 @@ def test_an_hour_belongs_to_the_latest_measurement_of_the_variable():
     model = Linear()
     found = of_carried(model, batch, nothing(batch), model, 1)
     found = found._replace(final=torch.tensor([[5.0, 6.0, 0.0, 0.0, 0.0]]))
-    shares = of_events(found, batch).events[0]
+    shares = of_each_event(found, batch).events[0]
     of_two = found.hourly[0, :, 1]
     assert shares[0] == shares[1] == pytest.approx(float(of_two[1:20].sum()) / 2 + 2, rel=1e-4)
     assert shares[2] == pytest.approx(float(found.hourly[0, 9:, 0].sum()) + 5, rel=1e-4)
@@ -108,6 +108,6 @@ def test_events_before_the_window_show_in_its_first_hour():
     )
     model = Linear()
     found = of_carried(model, batch, nothing(batch), model, 1)._replace(final=torch.zeros(1, V))
-    shares = of_events(found, batch).events[0]
+    shares = of_each_event(found, batch).events[0]
     assert shares[0] == shares[1] == pytest.approx(float(found.hourly[0, :47, 0].sum()) / 2, rel=1e-4)
     assert shares[2] == pytest.approx(float(found.hourly[0, 47, 0]), rel=1e-4)

@@ -19,7 +19,7 @@ from chartscan.interpret.faithfulness import (
     sufficiency,
     top_events,
 )
-from chartscan.interpret.integrated_gradients import of_values
+from chartscan.interpret.gradients import of_values
 from planted_models import Curved, additive, right_for_additive, stays
 from token_rows import Planted, asking
 

@@ -5,19 +5,19 @@ import torch
 import torch.nn.functional as F
 
 from chartscan.inputs.hourly import CHANNELS
-from chartscan.interpret.attention import rollout
-from chartscan.interpret.events import with_questions
-from chartscan.interpret.hidden_attention import (
+from chartscan.interpret.attention import (
     block_attention,
     contributions,
     every_position,
     mean_attention,
+    rollout,
     scan_attention,
     selection,
     selections,
 )
+from chartscan.interpret.events import with_questions
 from chartscan.kernels import reference
-from chartscan.layers.mamba_block import MambaBlock
+from chartscan.layers.mamba import MambaBlock
 from chartscan.models import hymate, hymate_carried
 from planted_models import V, stays
 from token_rows import answering, asking
@@ -45,7 +45,7 @@ def test_the_matrix_times_the_inputs_is_the_output_of_the_scan():
     matrix = scan_attention(found, every_position(found))
     nothing = torch.zeros(3, 12, 5, dtype=torch.float64)
     none = torch.empty(0, dtype=torch.int64)
-    expected, _, _ = reference.scan(
+    expected, _, _ = reference.scan_reference(
         found.scanned, found.delta, found.A, found.B, found.C, nothing, none, none
     )
     torch.testing.assert_close(
@@ -87,7 +87,7 @@ def test_the_mean_over_channels_is_the_same_in_pieces_and_adds_up_to_one(monkeyp
         once = mean_attention(found, last, whole_block)
         torch.testing.assert_close(once.sum(2), torch.ones(3, 1, dtype=torch.float64))
         with monkeypatch.context() as patch:
-            patch.setattr("chartscan.interpret.hidden_attention.NUMBERS", 200)
+            patch.setattr("chartscan.interpret.attention.NUMBERS", 200)
             torch.testing.assert_close(mean_attention(found, last, whole_block), once)
     expected = scan_attention(found, last).abs().sum(1)
     torch.testing.assert_close(once, expected / expected.sum(2, keepdim=True))

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from chartscan.errors import ConfigError
-from chartscan.interpret.integrated_gradients import (
+from chartscan.interpret.gradients import (
     of_embeddings,
     of_values,
     path_integral,

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from chartscan.errors import ConfigError
 from chartscan.interpret.events import real_events, without
-from chartscan.interpret.occlusion import occlusion, of_events
+from chartscan.interpret.faithfulness import event_occlusion, occlusion
 from planted_models import V, additive, right_for_additive, stays
 
 LENGTHS = [0, 1, 63, 7]
@@ -17,7 +17,9 @@ LENGTHS = [0, 1, 63, 7]
 
 def test_of_an_additive_model_it_is_what_each_event_adds():
     batch = stays(LENGTHS)
-    torch.testing.assert_close(of_events(additive, batch), right_for_additive(batch), atol=2e-5, rtol=1e-4)
+    torch.testing.assert_close(
+        event_occlusion(additive, batch), right_for_additive(batch), atol=2e-5, rtol=1e-4
+    )
 
 
 def test_a_group_adds_what_its_events_add_together():
@@ -62,14 +64,16 @@ def test_a_carried_state_is_refused():
 def test_stays_without_events_have_no_groups():
     batch = stays([0, 0])
     assert occlusion(additive, batch, batch.variables).shape == (2, 0)
-    assert of_events(additive, batch).shape == (2, 0)
+    assert event_occlusion(additive, batch).shape == (2, 0)
 
 
 def test_many_passes_equal_one(monkeypatch):
     batch = stays(LENGTHS)
-    whole = of_events(additive, batch)
-    monkeypatch.setattr("chartscan.interpret.occlusion.POSITIONS", 200)
+    whole = event_occlusion(additive, batch)
+    monkeypatch.setattr("chartscan.interpret.faithfulness.POSITIONS", 200)
     counts = []
-    torch.testing.assert_close(of_events(additive, batch, lambda done, total: counts.append(done)), whole)
+    torch.testing.assert_close(
+        event_occlusion(additive, batch, lambda done, total: counts.append(done)), whole
+    )
     assert counts[-1] == sum(LENGTHS)
     assert len(counts) > 3

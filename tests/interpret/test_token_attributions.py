@@ -11,8 +11,8 @@ from torch.nn.functional import pad
 from chartscan.interpret import tokens as token_explaining
 from chartscan.interpret.attention import first_output
 from chartscan.interpret.explanation import GRADIENTS
-from chartscan.interpret.integrated_gradients import STEPS, of_embeddings, path_integral, to_tolerance
-from chartscan.interpret.occlusion import of_events
+from chartscan.interpret.faithfulness import event_occlusion
+from chartscan.interpret.gradients import STEPS, of_embeddings, path_integral, to_tolerance
 from chartscan.interpret.tokens import token_methods, usual_codes, weighed_methods, weighed_score
 from token_rows import Planted, answering, asking
 
@@ -44,7 +44,7 @@ def test_the_planted_cause_ranks_first(groups):
     found, _ = to_tolerance(lambda n: of_embeddings(model, batch, model.embedding, n, by))
     assert found.relative_gap < 0.01
     assert ranked(found.events, batch) == 1
-    assert ranked(of_events(model, batch), batch) == 1
+    assert ranked(event_occlusion(model, batch), batch) == 1
 
 
 @pytest.mark.parametrize("grouped", [False, True])
@@ -184,7 +184,7 @@ def alone(batch):
 def test_occlusion_asks_again_without_each_token():
     _, _, score = answering()
     batch = asking((9, 4))
-    found = of_events(score, batch)
+    found = event_occlusion(score, batch)
     whole = score(batch)
     for row, n in enumerate(batch.lengths.tolist()):
         for place in range(1, n):

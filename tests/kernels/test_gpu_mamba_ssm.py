@@ -8,8 +8,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from chartscan.kernels import mamba_ssm, reference, selective_scan
-from chartscan.kernels.gpu import trial
+from chartscan.kernels import reference, selective_scan
+from chartscan.kernels.gpu import dispatch, mamba_ssm
 from scan_inputs import largest_relative_error, reads, scan_inputs
 
 WHOLE = ("x", "dt", "A", "B", "C", "D", "z", "dt_bias")
@@ -25,7 +25,7 @@ def stand_in(
     none = torch.empty(0, dtype=torch.int64)
     first = u.new_zeros(len(u), *A.shape)
     moved = (v.transpose(1, 2) for v in (u, delta))
-    y, last, _ = reference.scan(*moved, A, B.transpose(1, 2), C.transpose(1, 2), first, none, none)
+    y, last, _ = reference.scan_reference(*moved, A, B.transpose(1, 2), C.transpose(1, 2), first, none, none)
     y = y.transpose(1, 2)
     y = y if D is None else y + D.unsqueeze(1) * u
     y = y if z is None else y * F.silu(z)
@@ -92,8 +92,8 @@ def test_the_faster_is_taken_and_each_shape_is_timed_once(monkeypatch):
         timed.append((scan.__name__, len(x), with_gradient))
         return {"slow": 2.0, "fast": 1.0}[scan.__name__]
 
-    monkeypatch.setattr(trial, "_seconds", seconds)
-    monkeypatch.setattr(trial, "_first_is_faster", {})
+    monkeypatch.setattr(dispatch, "_seconds", seconds)
+    monkeypatch.setattr(dispatch, "_first_is_faster", {})
 
     def slow():
         raise AssertionError
@@ -102,8 +102,8 @@ def test_the_faster_is_taken_and_each_shape_is_timed_once(monkeypatch):
         raise AssertionError
 
     A, x = torch.zeros(5, 16), torch.zeros(2, 9, 5)
-    assert trial.faster(slow, fast, x, A) is fast
-    assert trial.faster(slow, fast, x + 1, A) is fast
+    assert dispatch.faster(slow, fast, x, A) is fast
+    assert dispatch.faster(slow, fast, x + 1, A) is fast
     assert len(timed) == 2
-    assert trial.faster(fast, slow, x[:1].requires_grad_(), A) is fast
+    assert dispatch.faster(fast, slow, x[:1].requires_grad_(), A) is fast
     assert timed[2:] == [("fast", 1, True), ("slow", 1, True)]

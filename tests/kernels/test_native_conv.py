@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from chartscan.kernels import native
-from chartscan.kernels.native import conv
+from chartscan.kernels.native import mixer
 
 pytestmark = pytest.mark.skipif(not native.available(), reason=f"no native kernels: {native.why_not()}")
 SHAPES = [(1, 1, 1), (1, 5, 4), (2, 16, 4), (3, 17, 4), (63, 5, 2), (64, 64, 4), (65, 130, 3), (200, 33, 4)]
@@ -40,10 +40,10 @@ def expected(x, weight, bias, window, dy, silu):
 
 
 def found(x, weight, bias, window, dy, silu, dx=None):
-    tensors = conv.ConvTensors(x, weight, bias, window, silu)
-    g = conv.ConvGradients(tensors, dx)
-    y = conv.forward(tensors)
-    conv.backward(tensors, g, dy)
+    tensors = mixer.ConvTensors(x, weight, bias, window, silu)
+    g = mixer.ConvGradients(tensors, dx)
+    y = mixer.conv_forward(tensors)
+    mixer.conv_backward(tensors, g, dy)
     return y, [gradient for gradient in (g.dx, g.dweight, g.dbias, g.dwindow) if gradient is not None]
 
 
@@ -115,9 +115,9 @@ def test_batch_mates_and_later_steps_do_not_change_a_row(build):
 
 def test_a_sequence_cut_in_two_and_joined_by_the_window_is_the_whole(build):
     x, weight, bias, window, dy = inputs(2, 100, 9)
-    tensors = [conv.ConvTensors(x[:, :41], weight, bias, window, True)]
-    tensors.append(conv.ConvTensors(x[:, 41:], weight, bias, x[:, 38:41], True))
-    pieces = torch.cat([conv.forward(t) for t in tensors], 1)
+    tensors = [mixer.ConvTensors(x[:, :41], weight, bias, window, True)]
+    tensors.append(mixer.ConvTensors(x[:, 41:], weight, bias, x[:, 38:41], True))
+    pieces = torch.cat([mixer.conv_forward(t) for t in tensors], 1)
     torch.testing.assert_close(pieces, found(x, weight, bias, window, dy, True)[0], rtol=0, atol=1e-6)
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from chartscan.kernels import MixerWeights, causal_conv, mixer, native, selective_scan
-from chartscan.kernels.native.conv import causal_conv as conv_operator
+from chartscan.kernels.native.mixer import causal_conv as conv_operator
 from chartscan.kernels.native.mixer import mixer as mixer_operator
 from chartscan.kernels.native.scan import selective_scan as scan_operator
 from mixer_inputs import mixer_inputs

@@ -5,7 +5,6 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from chartscan.kernels import processor
 from chartscan.kernels import products as module
 from chartscan.kernels.products import by_input, by_weight, linear
 
@@ -131,8 +130,8 @@ def test_a_pytorch_without_the_operation_computes_as_it_always_did(monkeypatch, 
         raise error
 
     monkeypatch.setattr(module, "_onednn", missing)
-    monkeypatch.setattr(processor, "is_amd", lambda: True)
-    monkeypatch.setattr(processor, "has_avx512", lambda: True)
+    monkeypatch.setattr(module, "is_amd", lambda: True)
+    monkeypatch.setattr(module, "has_avx512", lambda: True)
     module._onednn_is_faster.cache_clear()
     try:
         assert module.product_library() == "BLAS"
@@ -153,8 +152,8 @@ def test_a_pytorch_without_the_operation_computes_as_it_always_did(monkeypatch, 
 )
 def test_the_processor_is_read_from_what_linux_says(monkeypatch, tmp_path, text, amd, bf16):
     (tmp_path / "cpuinfo").write_text(text)
-    monkeypatch.setattr(processor, "_CPUINFO", tmp_path / "cpuinfo")
-    monkeypatch.setattr(processor.sys, "platform", "linux")
-    monkeypatch.setattr(processor.platform, "processor", lambda: "")
-    assert processor.is_amd.__wrapped__() == amd
-    assert processor.has_bf16.__wrapped__() == bf16
+    monkeypatch.setattr(module, "_CPUINFO", tmp_path / "cpuinfo")
+    monkeypatch.setattr(module.sys, "platform", "linux")
+    monkeypatch.setattr(module.platform, "processor", lambda: "")
+    assert module.is_amd.__wrapped__() == amd
+    assert module.has_bf16.__wrapped__() == bf16

@@ -7,7 +7,7 @@ import torch
 from torch.utils.checkpoint import checkpoint
 
 from chartscan.kernels import selective_scan, ssd, ssd_step
-from chartscan.kernels.ssd_reference import ssd_reference
+from chartscan.kernels.reference import ssd_reference
 from scan_inputs import largest_relative_error, reads
 from ssd_inputs import SEQUENCES, outputs_and_gradients, ssd_inputs
 

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from chartscan.layers.block_sparse_attention import BlockSparseAttention, random_blocks
-from chartscan.layers.self_attention import FullAttention
+from chartscan.layers.attention import FullAttention
+from chartscan.layers.encoder import BlockSparseAttention, random_blocks
 from largest_tensor import LargestTensor
 
 HEADS, SIZE, BLOCK, RANDOM, CONTEXT = 2, 4, 4, 3, 80

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from chartscan.layers.fusion import Dropout
+from chartscan.layers.attention import Dropout
 
 N = 2**18
 

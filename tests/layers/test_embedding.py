@@ -6,8 +6,7 @@ import pytest
 import torch
 
 from chartscan.errors import ConfigError
-from chartscan.layers.embedding import EventEmbedding
-from chartscan.layers.triplet_embedding import SineFeatures
+from chartscan.layers.embedding import EventEmbedding, SineFeatures
 from random_batches import N_TYPES, VOCAB_SIZE, random_batch
 
 ATTRIBUTES = ("ages", "times", "gaps", "segments", "visit_orders")

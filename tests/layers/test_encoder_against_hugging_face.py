@@ -6,9 +6,8 @@ import warnings
 import pytest
 import torch
 
-from chartscan.layers.block_sparse_attention import BlockSparseAttention
-from chartscan.layers.encoder_layer import EncoderLayer
-from chartscan.layers.self_attention import FullAttention
+from chartscan.layers.attention import FullAttention
+from chartscan.layers.encoder import BlockSparseAttention, EncoderLayer
 
 transformers = pytest.importorskip("transformers")
 

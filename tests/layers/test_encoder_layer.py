@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from chartscan.errors import ConfigError
-from chartscan.layers.encoder_layer import EncoderLayer
-from chartscan.layers.self_attention import FullAttention
+from chartscan.layers.attention import FullAttention
+from chartscan.layers.encoder import EncoderLayer
 
 WIDTH, HEADS = 16, 4
 

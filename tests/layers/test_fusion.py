@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chartscan.layers.fusion import Fusion
+from chartscan.layers.attention import Fusion
 
 WIDTH = 8
 CLOSE = {"rtol": 0, "atol": 1e-5}

@@ -7,8 +7,7 @@ import pytest
 import torch
 from torch.nn.utils import prune
 
-from chartscan.layers.mamba_block import MambaBlock
-from chartscan.layers.mamba_stack import MambaStack
+from chartscan.layers.mamba import MambaBlock, MambaStack
 
 
 def stack(backend="auto"):

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from chartscan.layers.prompt_prefixes import last_of_each, prompt_prefixes
+from chartscan.layers.stack import last_of_each, prompt_prefixes
 from random_batches import random_batch, some_prompts, tensors, with_token
 
 

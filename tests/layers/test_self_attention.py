@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chartscan.errors import ConfigError
-from chartscan.layers.self_attention import SelfAttention
+from chartscan.layers.attention import SelfAttention
 
 WIDTH, HEADS = 16, 4
 KINDS = [(False, None), (True, None), (True, 1), (True, 5), (True, 11), (True, 12), (True, 63)]

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from chartscan.errors import ConfigError
-from chartscan.layers.triplet_embedding import TripletEmbedding
+from chartscan.layers.embedding import TripletEmbedding
 from random_series import N_VARIABLES, random_series
 
 

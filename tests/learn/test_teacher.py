@@ -15,7 +15,7 @@ from chartscan.inputs.hourly import CHANNELS, SeriesConfig
 from chartscan.learn import teacher
 from chartscan.learn.networks import NetworkRecipe, NetworkRun, base_rates
 from chartscan.learn.teacher import Teacher, folds_of, mixed, untaught
-from chartscan.metrics.auroc import auroc
+from chartscan.metrics.discrimination import auroc
 from chartscan.models import gru, hymate_carried
 from chartscan.objectives import classification, readouts
 from chartscan.recipes import find_recipe

@@ -8,19 +8,17 @@ from scipy.optimize import minimize
 from sklearn import metrics as sk
 from sklearn.linear_model import LogisticRegression
 
-from chartscan.metrics._rows import log_odds
-from chartscan.metrics.auroc import auroc
-from chartscan.metrics.average_precision import average_precision
-from chartscan.metrics.brier import brier
-from chartscan.metrics.calibration_in_the_large import calibration_in_the_large
-from chartscan.metrics.calibration_intercept import calibration_intercept
-from chartscan.metrics.calibration_slope import calibration_slope
-from chartscan.metrics.expected_calibration_error import expected_calibration_error
-from chartscan.metrics.f1 import best_f1_threshold, f1
-from chartscan.metrics.net_benefit import net_benefit
-from chartscan.metrics.observed_expected import observed_expected
-from chartscan.metrics.precision_recall_curve import precision_recall_curve
-from chartscan.metrics.roc_curve import roc_curve
+from chartscan.metrics import log_odds
+from chartscan.metrics.calibration import (
+    brier,
+    calibration_in_the_large,
+    calibration_intercept,
+    calibration_slope,
+    expected_calibration_error,
+    observed_expected,
+)
+from chartscan.metrics.decisions import best_f1_threshold, f1, net_benefit
+from chartscan.metrics.discrimination import auroc, average_precision, precision_recall_curve, roc_curve
 
 CLOSE = {"rtol": 0, "atol": 1e-9}
 

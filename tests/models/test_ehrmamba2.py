@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from chartscan.errors import ConfigError
-from chartscan.layers import mamba2_block
+from chartscan.layers import mamba2
 from chartscan.models.ehrmamba2 import Config, Model
 from random_batches import (
     VOCAB_SIZE,
@@ -89,14 +89,14 @@ def test_folding_step_equals_forward_over_the_borders_of_chunks():
 
 def test_a_border_that_is_dropped_is_seen(monkeypatch):
     model, batch = tiny(), random_batch(lengths=(12,))
-    right, expected = mamba2_block.ssd, folded(model, batch)
+    right, expected = mamba2.ssd, folded(model, batch)
 
     def forgetful(x, dt, A, B, C, *others, **named):
         parts = zip(x.split(5, 1), dt.split(5, 1), B.split(5, 1), C.split(5, 1), strict=True)
         found = [right(x, dt, A, B, C, *others, **(named | {"lengths": None})) for x, dt, B, C in parts]
         return torch.cat([y for y, _, _ in found], 1), None, None
 
-    monkeypatch.setattr(mamba2_block, "ssd", forgetful)
+    monkeypatch.setattr(mamba2, "ssd", forgetful)
     found = model(batch)
     torch.testing.assert_close(found[:, :5], expected[:, :5], **CLOSE)
     assert (found[:, 5:] - expected[:, 5:]).abs().max() > 1e-3

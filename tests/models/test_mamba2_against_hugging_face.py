@@ -7,7 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from chartscan.layers.mamba2_block import Mamba2Block
+from chartscan.layers.mamba2 import Mamba2Block
 
 transformers = pytest.importorskip("transformers")
 

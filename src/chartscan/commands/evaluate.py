@@ -13,12 +13,12 @@ from chartscan import artifact as artifacts
 from chartscan import files
 from chartscan.errors import ConfigError, check_settings
 from chartscan.evaluation import PredictionSet, evaluate, text_table
-from chartscan.evaluation.findings import own_notes
-from chartscan.evaluation.given import check_artifact, check_dataset, read_given, told_apart
+from chartscan.evaluation.groups import groups_of
+from chartscan.evaluation.limitations import own_notes
+from chartscan.evaluation.predictions import check_artifact, check_dataset, read_given, told_apart
 from chartscan.evaluation.report import write_report
 from chartscan.evaluation.reported import reported
 from chartscan.evaluation.sections import DatasetFacts, ReportSections, TrainingCurve
-from chartscan.evaluation.subject_groups import groups_of
 from chartscan.evaluation.truth import ceilings, no_ceiling_notes
 from chartscan.labels.labels import title_of
 from chartscan.labels.plausible import check_rows

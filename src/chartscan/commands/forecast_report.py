@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from chartscan.artifact import Artifact
 from chartscan.errors import ConfigError, DataError
 from chartscan.evaluation import ForecastSet, NextTokens, evaluate_forecasts, write_forecast_report
-from chartscan.evaluation.findings import resample_notes
+from chartscan.evaluation.limitations import resample_notes
 from chartscan.generate import History, Plan, generate, history_of
 from chartscan.generate.histories import forecaster, sequences, subjects_of, train_sequences
 from chartscan.generate.ngram import NGram, copied, fit_ngram, frequent, frequent_set, padded

@@ -1,4 +1,4 @@
-"""How good predictions are, with intervals, side by side on the same rows, and as a report to read.
+"""Measures predictions, with intervals and models side by side on the same rows, and writes the report.
 
 Knows PREDICTIONS, not who predicted. No torch.
 """
@@ -12,11 +12,10 @@ from chartscan.evaluation.predictions import (
     stored_predictions,
     write_predictions,
 )
-from chartscan.evaluation.recalibrate import Platt, apply_platt, fit_platt
 from chartscan.evaluation.report import read_metrics, write_report
 from chartscan.evaluation.result import Evaluation
 from chartscan.evaluation.sections import DatasetFacts, ReportSections, TrainingCurve
-from chartscan.evaluation.table import text_table
+from chartscan.evaluation.text import text_table
 
 __all__ = [
     "DatasetFacts",
@@ -24,14 +23,11 @@ __all__ = [
     "ForecastEvaluation",
     "ForecastSet",
     "NextTokens",
-    "Platt",
     "PredictionSet",
     "ReportSections",
     "TrainingCurve",
-    "apply_platt",
     "evaluate",
     "evaluate_forecasts",
-    "fit_platt",
     "read_metrics",
     "read_predictions",
     "stored_predictions",

@@ -9,9 +9,8 @@ from numpy.typing import NDArray
 from chartscan.errors import ConfigError
 from chartscan.evaluation.reported import built_in
 from chartscan.evaluation.result import Estimate
-from chartscan.metrics import Metric, OfSums, ratio
-from chartscan.metrics._rows import Rows
-from chartscan.metrics.reliability_curve import BINS, equal_mass_bins
+from chartscan.metrics import Metric, OfSums, Rows, ratio
+from chartscan.metrics.calibration import BINS, equal_mass_bins
 
 # Bootstrap over subjects: how far a number would move with other subjects of the same kind.
 # Whole subjects are drawn with replacement, because rows of one subject are not independent. A resample is
@@ -154,7 +153,7 @@ DECIDED = "decided"  # stands for the decision that came with the prediction
 
 
 class Answers(NamedTuple):
-    """What one model said about rows (n,)."""
+    """The answers of one model to rows (n,)."""
 
     labels: NDArray[np.bool_]
     probabilities: Floats

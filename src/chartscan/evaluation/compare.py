@@ -36,7 +36,7 @@ Keys = NDArray[np.int64]  # (n, 2) subject and prediction time in microseconds, 
 
 
 def answers(predictions: PredictionSet) -> tuple[Keys, Answers]:
-    """What a model said, with rows sorted by subject and time; DataError where a row is given twice."""
+    """Return a model's answers, sorted by subject and time; DataError where a row is given twice."""
     table = predictions.table
     keys = np.stack(
         [table["subject_id"].to_numpy(), table["prediction_time"].cast(pa.int64()).to_numpy()], axis=1
@@ -77,7 +77,7 @@ def same_rows(sets: list[PredictionSet]) -> tuple[Keys, list[Answers]]:
 
 
 def restricted(predictions: PredictionSet, wanted: PredictionSet) -> PredictionSet:
-    """`predictions` without the rows that `wanted` does not ask about (a ceiling may cover every split)."""
+    """Return `predictions` for the rows of `wanted` alone (a ceiling may cover every split)."""
     keys = ["subject_id", "prediction_time"]
     table = predictions.table.join(wanted.table.select(keys), keys, join_type="left semi", use_threads=False)
     return PredictionSet(predictions.task, predictions.model, table, predictions.cohort, predictions.run)
@@ -108,7 +108,7 @@ def paired_difference(
 
 
 def not_estimable(difference: Estimate, samples: Floats) -> str | None:
-    """Why the interval of a difference says nothing; None where it can be read."""
+    """Return why a difference has no useful interval; None where it has one."""
     if difference.value is None:
         return "one class only"
     if difference.low is None or difference.high is None:
@@ -119,7 +119,7 @@ def not_estimable(difference: Estimate, samples: Floats) -> str | None:
 
 
 def share_of_ceiling(model: Resampled, ceiling: Resampled) -> Estimate:
-    """How much of the way from AUROC 0.5 to the best possible one was gone, with its paired interval.
+    """Return the model's AUROC above 0.5 as a share of the ceiling's, with its paired interval.
 
     None where the ceiling is itself not above 0.5.
     """

@@ -1,4 +1,4 @@
-"""Figures as plain Plotly descriptions: small, without script, in colours that everybody can tell apart.
+"""Figures as plain Plotly descriptions: small, without script, in colours for colour-blind readers too.
 
 Names given by users are escaped, because Plotly reads some markup in text.
 """
@@ -152,15 +152,15 @@ def _decision(task: TaskResult) -> Figure:
         _trace(m.model, k, m.decision_curve.x, m.decision_curve.y, ceiling=m is task.ceiling)
         for k, m in _all(task)
     ]
-    everybody = _trace("act on everybody", 0, task.treat_all.x, task.treat_all.y)
-    everybody["line"] = {"color": "#7b8794", "width": 1.5, "dash": "dot"}
+    all_acted_on = _trace("act on all", 0, task.treat_all.x, task.treat_all.y)
+    all_acted_on["line"] = {"color": "#7b8794", "width": 1.5, "dash": "dot"}
     highest = max([task.prevalence, *(y for m in task.models for y in m.decision_curve.y)])
     end = task.treat_all.x[-1]
     layout = axis_layout("threshold probability", "net benefit", [0, end], [-0.15 * highest, 1.1 * highest])
     layout["shapes"] = [_line(0, 0, end, 0)]
-    layout["annotations"] = [_note("act on nobody", end, 0)]
+    layout["annotations"] = [_note("act on none", end, 0)]
     layout["legend"] |= {"x": 0.98, "y": 0.98, "xanchor": "right", "yanchor": "top"}
-    return {"data": [*traces, everybody], "layout": layout}
+    return {"data": [*traces, all_acted_on], "layout": layout}
 
 
 def _forest_trace(evaluation: Evaluation, model: str | None, k: int, offset: float) -> dict[str, Any]:
@@ -269,7 +269,7 @@ def _axis(text: str, limits) -> dict[str, Any]:
 
 
 def diagonal() -> dict[str, Any]:
-    """Where what was said equals what came."""
+    """The line where predictions equal outcomes."""
     return _line(0, 0, 1, 1)
 
 

@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 
 from chartscan.evaluation.bootstrap import Floats, bootstrap, estimate, number, share_beyond_zero
 from chartscan.evaluation.result import CalibrationBin, Difference, Estimate
-from chartscan.metrics._rows import accuracy, cosine, overlap, set_cosine
-from chartscan.metrics.reliability_curve import BINS
+from chartscan.metrics.calibration import BINS
 
 FIRST = (1, 2, 5, 10)
 METRICS = ("accuracy", "overlap", "cosine", "set_cosine")
@@ -23,7 +22,7 @@ Tokens = NDArray[np.integer]
 
 @dataclass(frozen=True)
 class ForecastSet:
-    """What happened to S subjects, and what each method said; -1 where it said nothing."""
+    """The tokens that came for S subjects, and each method's forecasts; -1 where it has none."""
 
     view: str  # such as "all tokens" or "events"
     truth: Tokens  # (S, K)
@@ -51,7 +50,7 @@ class ForecastScore(msgspec.Struct, frozen=True):
 
 
 class ForecastEvaluation(msgspec.Struct, frozen=True):
-    """Everything found."""
+    """All results of an evaluation of forecasts."""
 
     seed: int
     replicates: int
@@ -127,6 +126,40 @@ def _per_subject(truth: Tokens, forecast: Tokens, metric: str, embedding: Floats
             return cosine(truth, forecast, embedding)
         case _:
             return set_cosine(truth, forecast, embedding)
+
+
+def accuracy(truth: Tokens, forecast: Tokens) -> Floats:
+    """Share of positions at which the forecast token is the one that came (S,)."""
+    return np.asarray((truth == forecast).mean(axis=1), dtype=np.float64)
+
+
+def overlap(truth: Tokens, forecast: Tokens) -> Floats:
+    """Share of the tokens that came which were forecast at any position, each as often as it came (S,)."""
+    found = np.zeros(len(truth))
+    for i, (came, said) in enumerate(zip(truth, forecast, strict=True)):
+        tokens, counts = np.unique(came, return_counts=True)
+        found[i] = np.minimum(counts, (said == tokens[:, None]).sum(axis=1)).sum()
+    return found / truth.shape[1]
+
+
+def cosine(truth: Tokens, forecast: Tokens, embedding: Floats) -> Floats:
+    """Mean over positions of the cosine between the embeddings (V, D) of both tokens (S,)."""
+    dots = (_directions(truth, embedding) * _directions(forecast, embedding)).sum(-1)
+    return np.asarray(dots.mean(axis=1), dtype=np.float64)
+
+
+def set_cosine(truth: Tokens, forecast: Tokens, embedding: Floats) -> Floats:
+    """Cosine between the sums of the embeddings' directions over all positions (S,); 0 where one is 0."""
+    sums = [_directions(tokens, embedding).sum(axis=1) for tokens in (truth, forecast)]
+    lengths = np.linalg.norm(sums[0], axis=1) * np.linalg.norm(sums[1], axis=1)
+    return np.asarray((sums[0] * sums[1]).sum(axis=1) / np.where(lengths > 0, lengths, 1), dtype=np.float64)
+
+
+def _directions(tokens: Tokens, embedding: Floats) -> Floats:
+    """Unit vectors (S, n, D) of tokens; 0 where there is none."""
+    lengths = np.linalg.norm(embedding, axis=1, keepdims=True)
+    found = (embedding / np.where(lengths > 0, lengths, 1))[tokens]
+    return np.where((tokens >= 0)[..., None], found, 0.0)
 
 
 def _calibration(

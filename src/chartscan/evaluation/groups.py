@@ -1,11 +1,16 @@
-"""Subgroups: does the model serve everybody, said only where the data can say it.
+"""Subgroups: age band and sex of each prediction, and how well a model does in each group.
 
 Rows of a group table add up to the whole: rows whose attribute is unknown form their own group. Counts below
 10 are suppressed, and with one suppressed count the next smallest too, since the total would give it away.
 """
 
+from collections.abc import Mapping
+from itertools import pairwise
+
 import numpy as np
+import polars as pl
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from chartscan.evaluation.bootstrap import (
@@ -19,14 +24,58 @@ from chartscan.evaluation.bootstrap import (
 )
 from chartscan.evaluation.compare import Keys, Resampled
 from chartscan.evaluation.result import Estimate, Group
-from chartscan.metrics import observed_expected
+from chartscan.metrics.calibration import OBSERVED_EXPECTED
+from chartscan.store.dataset import Dataset
 
+AGE_BANDS = (18, 45, 65, 80)
+UNKNOWN = "unknown"
+_COLUMNS = ["subject_id", "time", "code", "event_type"]
 SMALLEST_CELL = 10
 FEWEST_EVENTS = 100  # below, an estimate would look more exact than it is
 GAP = 0.05
-UNKNOWN = "unknown"
 SHOWN = ("auroc", "average_precision", "observed_expected")
 ROW_KEYS = ("subject_id", "prediction_time")
+
+
+def groups_of(dataset: Dataset, labels: Mapping[str, pa.Table]) -> dict[str, pa.Table]:
+    """By task: subject_id, prediction_time, age band at the prediction time and sex, a row a prediction."""
+    facts = _facts(dataset)
+    return {task: _with_groups(table, facts) for task, table in labels.items()}
+
+
+def _facts(dataset: Dataset) -> pl.DataFrame:
+    """Birth and sex of every subject that has them."""
+    parts = []
+    for path in dataset.shards():
+        table = dataset.read_shard(path, _COLUMNS)
+        kept = pc.or_(pc.equal(table["event_type"], "birth"), pc.starts_with(table["code"], "GENDER//"))
+        parts.append(table.filter(kept))
+    rows = pl.DataFrame(pa.concat_tables(parts))
+    birth = (
+        rows.filter(pl.col("event_type") == "birth").group_by("subject_id").agg(birth=pl.col("time").min())
+    )
+    sex = (
+        rows.filter(pl.col("code").str.starts_with("GENDER//"))
+        .group_by("subject_id")
+        .agg(sex=pl.col("code").str.strip_prefix("GENDER//").min())
+    )
+    return birth.join(sex, on="subject_id", how="full", coalesce=True)
+
+
+def _with_groups(labels: pa.Table, facts: pl.DataFrame) -> pa.Table:
+    rows = pl.DataFrame(labels.select(["subject_id", "prediction_time"]))
+    rows = rows.join(facts, on="subject_id", how="left", maintain_order="left")
+    age = ((rows["prediction_time"] - rows["birth"]).dt.total_days() / 365.25).to_numpy()
+    named = rows.select("subject_id", "prediction_time", sex=pl.col("sex").fill_null(UNKNOWN))
+    return named.with_columns(pl.Series("age", _bands(age))).to_arrow()
+
+
+def _bands(age: np.ndarray) -> list[str]:
+    names = [f"under {AGE_BANDS[0]}"]
+    names += [f"{a} to {b - 1}" for a, b in pairwise(AGE_BANDS)]
+    names += [f"{AGE_BANDS[-1]} and over"]
+    place = np.searchsorted(AGE_BANDS, np.nan_to_num(age), side="right")
+    return [UNKNOWN if np.isnan(a) else names[p] for a, p in zip(age, place, strict=True)]
 
 
 def group_results(
@@ -35,7 +84,7 @@ def group_results(
     """One row for each value of each attribute (any column of `attributes` beside subject and time).
 
     `attributes` says what was true at the prediction time; predictions it does not name are "unknown".
-    `whole` holds the resamples of everybody, drawn with `seed`, so that gaps are paired.
+    `whole` holds the resamples of all rows, drawn with `seed`, so that gaps are paired.
     """
     found = []
     for name in attributes.column_names:
@@ -87,11 +136,11 @@ def _status(count: int, events: int, suppressed: bool) -> str:
 
 
 def _estimates(inside, subjects, answers: Answers, whole: Resampled, seed: int) -> dict[str, Estimate]:
-    """AUROC, average precision, O:E and gap of the rows `inside`, on the resamples of everybody."""
+    """AUROC, average precision, O:E and gap of the rows `inside`, on the resamples of all rows."""
     rows = Answers(answers.labels[inside], answers.probabilities[inside], None)
     count, replicates = int(subjects.max()) + 1, len(whole.samples["auroc"])
     ranked = ranked_statistics(rows.labels, rows.probabilities, subjects[inside])
-    summed = summed_statistics(rows, subjects[inside], count, (observed_expected.METRIC,))
+    summed = summed_statistics(rows, subjects[inside], count, (OBSERVED_EXPECTED,))
     value = values(ranked, count) | values(summed, count)
     samples: Samples = bootstrap(ranked, count, replicates, seed) | bootstrap(summed, count, replicates, seed)
     gap = samples["auroc"] - whole.samples["auroc"]

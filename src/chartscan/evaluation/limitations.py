@@ -1,13 +1,16 @@
-"""The limits of an evaluation, stated by the evaluation itself: what it cannot show, and what it assumed."""
+"""What an evaluation cannot show and what it assumed: its notes, and the limits a report states."""
 
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import msgspec
 
-from chartscan.evaluation.findings import FEWEST_RESAMPLES
-from chartscan.evaluation.result import Evaluation, TaskResult
+from chartscan.evaluation.result import FEW_EVENTS, Evaluation, TaskResult
 from chartscan.evaluation.sections import OTHER, SAME, UNKNOWN, Origin, ReportSections, origins
+from chartscan.notes import Note, Notes, notes_in
 
+FEWEST_RESAMPLES = 100  # below, the 2.5 % ends of an interval are one or two resamples
+TRAINING_NOTES = "training_notes"  # in the run settings of predictions: notes of the model's run record
 FEWEST_EVENTS = 100  # Collins et al. 2016, Statistics in Medicine 35:214: at least 100, better 200
 ENOUGH_EVENTS = 200
 ENOUGH_RESAMPLES = 1000
@@ -24,7 +27,7 @@ class Limitation(msgspec.Struct, frozen=True):
 
 
 def limitations(evaluation: Evaluation, sections: ReportSections) -> list[Limitation]:
-    """All limits that can be told from the numbers and the facts given, warnings first."""
+    """Return all limits that follow from the numbers and the facts, warnings first."""
     found = [
         *(one for task in evaluation.tasks for one in _sample_size(task, title(sections, task.task))),
         *(one for task in evaluation.tasks for one in _baselines(task, title(sections, task.task))),
@@ -43,6 +46,59 @@ def limitations(evaluation: Evaluation, sections: ReportSections) -> list[Limita
 def title(sections: ReportSections, task: str) -> str:
     """The readable name of a task."""
     return sections.task_titles.get(task, task.replace("_", " "))
+
+
+def notes_on(tasks: Iterable[TaskResult], replicates: int) -> list[Note]:
+    """All notes of an evaluation, each once: its own first."""
+    tasks, found = list(tasks), Notes()
+    found.extend(own_notes(tasks, replicates))
+    for task in tasks:
+        for model in task.models:
+            found.extend(_carried(model.model, model.run))
+    return list(found)
+
+
+def own_notes(tasks: Iterable[TaskResult], replicates: int) -> Iterator[Note]:
+    """Yield notes on what the numbers of an evaluation cannot show."""
+    yield from resample_notes(replicates)
+    for task in tasks:
+        if task.events in (0, task.predictions):
+            text = f"All {task.predictions:,} predictions have the same outcome. Nothing can be estimated."
+            yield Note("one_class", text, task.task)
+            continue
+        if task.few:
+            text = (
+                f"The AUROC rests on {task.few} among {task.predictions:,} predictions. From fewer than "
+                f"{FEW_EVENTS} it is mostly chance."
+            )
+            yield Note("few_events", text, task.task)
+        reasons: dict[tuple[str, str], list[str]] = {}
+        for one in task.differences:
+            if one.not_estimable:
+                metrics = reasons.setdefault((one.baseline, one.not_estimable), [])
+                metrics.append(one.metric.replace("_", " "))
+        for (baseline, why), metrics in reasons.items():
+            text = f"The difference to {baseline} is not estimable ({', '.join(metrics)}): {why}."
+            yield Note("not_estimable", text, task.task)
+
+
+def resample_notes(replicates: int) -> Iterator[Note]:
+    """A note where there are too few resamples for any interval."""
+    if replicates < FEWEST_RESAMPLES:
+        text = f"Intervals of {replicates:,} resamples mean nothing. Give --bootstrap 1000."
+        yield Note("few_resamples", text)
+
+
+def _carried(model: str, run: dict) -> Iterator[Note]:
+    """Notes that came with predictions, with the model they are of."""
+    prediction = notes_in(run)
+    training = notes_in({"notes": run.get(TRAINING_NOTES, [])})
+    told = {(note.code, note.where) for note in prediction}
+    for note in prediction:
+        yield Note(note.code, f"{model}: {note.text}", note.where, note.warning)
+    for note in training:
+        if note.code == "unknown_codes" or (note.code, note.where) not in told:
+            yield Note(note.code, f"{model}, training: {note.text}", note.where, note.warning)
 
 
 def _sample_size(task: TaskResult, name: str) -> list[Limitation]:
@@ -71,7 +127,7 @@ def _baselines(task: TaskResult, name: str) -> list[Limitation]:
 
 
 def _seen(found: list[Origin]) -> list[Limitation]:
-    """Who of the subjects asked about was seen in training: a warning where anybody was, or may have been."""
+    """How many of the subjects were seen in training: a warning where some were, or may have been."""
     taught = [one for one in found if one.seen]
     unknown = [one for one in found if one.seen is None]
     limits = []
@@ -93,7 +149,7 @@ def _seen(found: list[Origin]) -> list[Limitation]:
 
 
 def _place(found: list[Origin]) -> list[Limitation]:
-    """What the numbers say of other hospitals: by where each model was trained."""
+    """What the numbers show for other hospitals: by where each model was trained."""
     names = {kind: ", ".join(sorted({o.model for o in found if o.dataset == kind})) for kind in KINDS}
     limits = []
     if names[SAME]:

@@ -1,4 +1,4 @@
-"""The report: one HTML file that needs nothing beside it and asks the network for nothing, and metrics.json.
+"""The report: one HTML file that stands alone and makes no network request, and metrics.json.
 
 Everything that came from outside (names, reasons, codes) is escaped by the template; figures are JSON.
 """
@@ -15,11 +15,10 @@ from markupsafe import Markup
 from chartscan import files
 from chartscan.errors import DataError
 from chartscan.evaluation import figures, text
-from chartscan.evaluation.coverage import coverage_tables
 from chartscan.evaluation.groups import FEWEST_EVENTS as FEWEST_IN_GROUP
 from chartscan.evaluation.limitations import limitations, title
 from chartscan.evaluation.result import FEW_EVENTS, Difference, Evaluation, Group, TaskResult
-from chartscan.evaluation.sections import ReportSections, dataset_words, origins
+from chartscan.evaluation.sections import ReportSections, coverage_tables, dataset_words, origins
 from chartscan.notes import Note
 
 MOST_NAMED = 20  # files
@@ -173,7 +172,7 @@ def flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, A
 
 
 def cohort_rows(tasks: list[TaskResult]) -> list[CohortRow]:
-    """Cohort counts of all tasks beside each other; what is no count (settings) is left for elsewhere."""
+    """Cohort counts of all tasks beside each other; settings, which are no counts, are left out."""
     columns = [_counts(task.cohort or {}) for task in tasks]
     names = list(dict.fromkeys(name for column in columns for name in column))
     groups = list(dict.fromkeys(group for group, _ in names))
@@ -215,7 +214,7 @@ def accounting_rows(accounting: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 class FileRow(NamedTuple):
-    """Files of one fate."""
+    """Files that were read, set aside or refused for one reason."""
 
     how: str  # read, set aside or refused
     reason: str

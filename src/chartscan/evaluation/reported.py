@@ -1,7 +1,8 @@
 """Which metrics an evaluation reports: those of `chartscan.metrics`, of installed packages, and of the user.
 
-A metric is a file with a record, `METRIC`. One from outside is checked here, once, on a few made-up rows.
-Packages offer theirs under the entry point `chartscan.metrics`, with a module as its value.
+A file of metrics ends with its records: `METRICS`, or `METRIC` where it has one. Records from outside are
+checked here, once, on a few made-up rows. A package offers a module of
+metrics under the entry point `chartscan.metrics`.
 """
 
 import functools
@@ -23,8 +24,7 @@ CLOSE = 1e-9
 @functools.cache
 def built_in() -> tuple[Metric, ...]:
     """Records of the package's own metrics, in the order of their columns."""
-    found = [vars(find("metrics", name)).get("METRIC") for name in names("metrics")]
-    return _in_order([metric for metric in found if metric is not None])
+    return _in_order([metric for name in names("metrics") for metric in find("metrics", name).METRICS])
 
 
 def reported(files: Sequence[Path] = ()) -> tuple[Metric, ...]:
@@ -33,10 +33,10 @@ def reported(files: Sequence[Path] = ()) -> tuple[Metric, ...]:
     ConfigError for a file or package that holds no proper metric, or one of a name that is taken.
     """
     found = list(built_in())
-    for point in installed("metrics").values():
-        found.append(_checked(*from_entry_point(point, KIND), found))
+    for point in installed("metrics", [metric.name for metric in found]).values():
+        _add(*from_entry_point(point, KIND), found)
     for path in files:
-        found.append(_checked(from_file(path, KIND), str(path), found))
+        _add(from_file(path, KIND), str(path), found)
     return _in_order(found)
 
 
@@ -49,19 +49,21 @@ def _in_order(metrics: Sequence[Metric]) -> tuple[Metric, ...]:
     return tuple(sorted(metrics, key=lambda metric: metric.position))
 
 
-def _checked(module: ModuleType, place: str, others: Sequence[Metric]) -> Metric:
-    """The record of a module from outside; ConfigError that names `place` and what is wrong."""
-    metric = getattr(module, "METRIC", None)
-    if not isinstance(metric, Metric):
-        raise ConfigError(
-            f'{place}: a metric needs METRIC. Write: METRIC = Metric("my_metric", "My metric", "max", '
-            "my_metric), with Metric from chartscan.metrics."
-        )
-    if metric.name in {other.name for other in others}:
-        raise ConfigError(f"{place}: there is a metric named '{metric.name}' already. Name it otherwise.")
-    if wrong := _wrong(metric):
-        raise ConfigError(f"{place}: METRIC.{wrong}")
-    return metric
+def _add(module: ModuleType, place: str, found: list[Metric]) -> None:
+    """Add the records of a module from outside; ConfigError that names `place` and what is wrong."""
+    several = getattr(module, "METRICS", None)
+    records = {f"METRICS[{k}]": one for k, one in enumerate(several or ())}
+    for name, metric in (records or {"METRIC": getattr(module, "METRIC", None)}).items():
+        if not isinstance(metric, Metric):
+            raise ConfigError(
+                f'{place}: a metric needs {name}. Write: METRIC = Metric("my_metric", "My metric", "max", '
+                "my_metric), with Metric from chartscan.metrics."
+            )
+        if metric.name in {other.name for other in found}:
+            raise ConfigError(f"{place}: there is a metric named '{metric.name}' already. Name it otherwise.")
+        if wrong := _wrong(metric):
+            raise ConfigError(f"{place}: {name}.{wrong}")
+        found.append(metric)
 
 
 def _wrong(metric: Metric) -> str:

@@ -68,7 +68,7 @@ class Group(msgspec.Struct, frozen=True):
     auroc: Estimate | None
     average_precision: Estimate | None
     observed_expected: Estimate | None
-    gap: Estimate | None  # AUROC of the group less that of everybody
+    gap: Estimate | None  # AUROC of the group less that of all rows
     flagged: bool  # a gap above 0.05 whose interval excludes 0
 
 
@@ -129,7 +129,7 @@ class MetricFacts(msgspec.Struct, frozen=True):
 
 
 class Evaluation(msgspec.Struct, frozen=True):
-    """Everything found."""
+    """All results of an evaluation."""
 
     seed: int
     replicates: int

@@ -1,4 +1,7 @@
-"""What a report shows beside figures, and where its data come from."""
+"""What a report shows beside the evaluation: the dataset, how models were made, what they know of records.
+
+Every field is optional: a report says "not available" where one is missing, and leaves nothing out.
+"""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -9,8 +12,8 @@ from chartscan.evaluation.result import Evaluation, ModelResult
 from chartscan.notes import Note
 from chartscan.schema import HELD_OUT
 
-# What a report says beside the evaluation: where the data came from and how the models were made.
-# Every field is optional; the report says "not available" where one is missing, and leaves nothing out.
+SAME, OTHER, UNKNOWN = "same", "other", "not known"  # the evaluated dataset beside the one trained on
+KEY = "coverage"  # in the run settings of predictions: what is read -> code system -> events and unknown
 
 
 class DatasetFacts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -52,13 +55,6 @@ class ReportSections(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     environment: dict[str, Any] | None = None
 
 
-# Where the evaluated dataset stands to the one trained on, as far as the predictions tell.
-# Whether it is the same dataset (by fingerprint), and how many of the subjects asked about taught the
-# model.
-
-SAME, OTHER, UNKNOWN = "same", "other", "not known"
-
-
 class Origin(msgspec.Struct, frozen=True):
     """One model and task: what the settings in the predictions say of the subjects asked about."""
 
@@ -88,7 +84,7 @@ def origins(evaluation: Evaluation) -> Iterator[Origin]:
 
 
 def origin_of(model: ModelResult, task: str, subjects: int) -> Origin:
-    """What the run settings of one model's predictions say; whatever they lack is not known."""
+    """Return the origin that a model's run settings state; what they lack is not known."""
     run = model.run
     trained_on = run.get("trained_on")
     trained_on = trained_on if isinstance(trained_on, Mapping) else {}
@@ -121,3 +117,59 @@ def dataset_words(found: list[Origin]) -> str | None:
     words = {SAME: "this one", OTHER: "another", UNKNOWN: "not known"}
     models = dict.fromkeys((one.model, one.dataset) for one in found)
     return ", ".join(f"{model}: {words[kind]}" for model, kind in models)
+
+
+class SystemCoverage(msgspec.Struct, frozen=True):
+    """How much of a code system a model knows."""
+
+    system: str
+    events: int
+    unknown: int
+
+    @property
+    def rate(self) -> float:
+        """Share of the events that are unknown."""
+        return self.unknown / self.events if self.events else 0.0
+
+
+class CoverageTable(msgspec.Struct, frozen=True):
+    """What models that read records alike know of the subjects asked about."""
+
+    models: list[str]
+    read: str  # "events" or "measurements"
+    systems: list[SystemCoverage]
+
+    @property
+    def total(self) -> SystemCoverage:
+        """All code systems together."""
+        events, unknown = sum(s.events for s in self.systems), sum(s.unknown for s in self.systems)
+        return SystemCoverage("all", events, unknown)
+
+
+def coverage_tables(evaluation: Evaluation) -> list[CoverageTable]:
+    """One table for each way of reading records; models that share it stand together."""
+    found: dict[tuple[str, tuple[SystemCoverage, ...]], list[str]] = {}
+    for task in evaluation.tasks:
+        for model in task.models:
+            for read, systems in _mapping(model.run.get(KEY)).items():
+                rows = tuple(_rows(_mapping(systems)))
+                if rows:
+                    found.setdefault((str(read), rows), []).append(model.model)
+    return [
+        CoverageTable(list(dict.fromkeys(models)), read, list(rows)) for (read, rows), models in found.items()
+    ]
+
+
+def _rows(systems: Mapping[str, Any]) -> list[SystemCoverage]:
+    """The systems by their unknown events, the most first; what is no count is left out."""
+    counts = [(name, _mapping(one)) for name, one in systems.items()]
+    rows = [
+        SystemCoverage(str(name), one["events"], one["unknown"])
+        for name, one in counts
+        if isinstance(one.get("events"), int) and isinstance(one.get("unknown"), int)
+    ]
+    return sorted(rows, key=lambda row: (-row.unknown, row.system))
+
+
+def _mapping(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}

@@ -1,7 +1,7 @@
 """ARTIFACT + history -> possible futures, token by token with carried state.
 
 The state after a history is computed once and forked into as many futures as are wanted; a token more costs
-the same whatever came before.
+the same after every history.
 """
 
 from chartscan.generate.futures import Future, Plan, generate, go_on

@@ -39,8 +39,8 @@ from chartscan.inputs.tokens.pace import is_event
 from chartscan.inputs.tokens.specials import UNK
 from chartscan.inputs.tokens.time import DAY_US
 
-ROWS = 512  # futures that go together at least, where there are so many,
-MOST_ROWS, STATE_BYTES = 4096, 2**26  # and up to so many, while all their states together are this small
+ROWS = 512  # least number of futures that go together, where there are enough,
+MOST_ROWS, STATE_BYTES = 4096, 2**26  # and at most this many, while all their states together are this small
 _DRAWS = 32  # random numbers made ahead, in steps
 _TYPICAL = 0.5
 _DEATH = T.TYPE_OF_EVENT["death"]
@@ -51,7 +51,7 @@ Ended = Literal["events", "days", "tokens", "death", "branch"]
 
 
 class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """How futures are made, and when they end: whatever comes first."""
+    """How futures are made, and when they end: at the first of the limits."""
 
     samples: int = 1  # futures of each history
     tokens: int = 1000  # at most, structural ones included
@@ -226,7 +226,7 @@ class _Row:
         return other.future()
 
     def worth_parting(self, share: float) -> bool:
-        """Whether both parts would have weight enough."""
+        """Return whether both parts would have enough weight."""
         return self._weight * min(share, 1 - share) >= _LEAST_PART
 
     def part(self, share: float) -> "_Row":
@@ -243,7 +243,7 @@ class _Row:
         return other
 
     def future(self) -> Future:
-        """What was found."""
+        """Return the finished future."""
         assert self.ended is not None
         columns = list(zip(*self._found, strict=True)) or [(), (), (), ()]
         return Future(

@@ -88,7 +88,7 @@ def train_sequences(artifact: Artifact[TokenReader], dataset: Dataset, watcher: 
 
 
 def subjects_of(artifact: Artifact[TokenReader], dataset: Dataset, split: str) -> np.ndarray:
-    """Ids of the subjects of a split; ConfigError where held-out ones have taught the model."""
+    """Ids of the subjects of a split; ConfigError where held-out ones were used in training."""
     if split not in SPLITS:
         raise ConfigError(f"--split {split}: expected one of {', '.join(SPLITS)}.")
     ids = dataset.subject_ids(split)
@@ -98,7 +98,7 @@ def subjects_of(artifact: Artifact[TokenReader], dataset: Dataset, split: str) -
 
 
 def check_unseen(artifact: Artifact[TokenReader], dataset: Dataset, held_out: np.ndarray) -> None:
-    """ConfigError where held-out subjects have taught the model."""
+    """ConfigError where held-out subjects were used in training."""
     known = seen(artifact.run, held_out, births_of(dataset, held_out))
     if known:
         raise ConfigError(

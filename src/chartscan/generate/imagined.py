@@ -1,4 +1,4 @@
-"""What a task says of a record that goes on as a sampled future does.
+"""How a task labels a record that continues as a sampled future.
 
 The future's tokens become events after what was known, and the task labels the record as it labels any other:
 no outcome is defined twice.
@@ -49,9 +49,9 @@ class Imagined:
     until: datetime  # how far futures go
 
     def outcome(self, future: Future) -> bool | None:
-        """What became of a future; None where it does not tell.
+        """Return the label of a future; None where the future does not decide it.
 
-        Of one cut short nobody knows how it goes on: by `tokens`, or by a branch.
+        How one cut short goes on is not known: by `tokens`, or by a branch.
         """
         rows = tuple(self._rows(future))
         if future.ended in ("tokens", "branch"):

@@ -162,7 +162,7 @@ def device_of(model: CausalModel) -> torch.device:
 
 
 def bytes_of(state: Any) -> int:
-    """Of all tensors in a state."""
+    """Return the bytes of all tensors in a state."""
     if isinstance(state, Tensor):
         return state.nbytes
     parts = state if isinstance(state, tuple) else [getattr(state, f.name) for f in fields(state)]

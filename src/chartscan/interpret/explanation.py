@@ -1,4 +1,7 @@
-"""An explanation of one answer, and which networks have a say in it."""
+"""An explanation of one answer: its events, what each method says of them, and how far to believe it.
+
+What answers is one network, or several of tokens (`voices`).
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,13 +19,11 @@ from chartscan.artifact import AnyArtifact
 from chartscan.errors import ConfigError
 from chartscan.interpret.events import AnyBatch, Score, candidates, longest
 from chartscan.interpret.faithfulness import comprehensiveness, deletion, insertion, sufficiency
-from chartscan.interpret.integrated_gradients import Attribution
-
-# Who answers each task of an artifact, where it can be explained: one network, or several of tokens.
+from chartscan.interpret.gradients import Attribution
 
 
 class Voices(NamedTuple):
-    """Who answers a task: the log odds are the members', raw, times the weights."""
+    """The models that answer a task: its log odds are the members' raw log odds times the weights."""
 
     members: tuple[AnyArtifact, ...]
     weights: tuple[float, ...]
@@ -57,8 +58,6 @@ def _explainable(members: Sequence[AnyArtifact]) -> bool:
     )
 
 
-# One answer explained: its events, what each method says of them, and how far each can be believed.
-
 GRADIENTS, OCCLUSION, RANDOM = "integrated gradients", "occlusion", "random"
 HIDDEN, CONTRIBUTIONS = "hidden attention", "hidden contributions"
 ATTENTION, FUSION, VALUES = "attention", "fusion attention", "integrated gradients of values"
@@ -86,17 +85,17 @@ Method = Callable[[AnyBatch], Tensor | Attribution]
 
 
 class Question(NamedTuple):
-    """What was asked, and the answer."""
+    """A question and its answer."""
 
     task: str
     subject_id: int
     prediction_time: datetime
     probability: float  # calibrated
-    label: bool | None  # None where nobody knows
+    label: bool | None  # None: not known
     true_risk: float | None = None  # of simulated patients
 
     def seeds(self, seed: int) -> tuple[int, ...]:
-        """Of random numbers that no other question changes."""
+        """Seeds of random numbers that no other question changes."""
         instant = int(np.datetime64(self.prediction_time, "us").astype(np.int64))
         return seed, self.subject_id % 2**64, instant % 2**64
 
@@ -164,7 +163,7 @@ def explanation(question: Question, events: pl.DataFrame, row: Row, shown: Any) 
 
 
 def _random_ranks(batch: AnyBatch, seeds: Sequence[Sequence[int]]) -> Tensor:
-    """(B, L): ranks that know nothing. A row's are the same whatever batch it is in and is padded to."""
+    """(B, L): random ranks. A row's are the same in every batch and with any padding."""
     drawn = [np.random.default_rng(one).random(longest(batch), np.float32) for one in seeds]
     return torch.from_numpy(np.stack(drawn)).to(batch.lengths.device) * candidates(batch)
 

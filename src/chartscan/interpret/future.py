@@ -1,4 +1,4 @@
-"""What a pretrained model forecast after the prediction time of an answer, beside what the record says."""
+"""What a pretrained model forecast after the prediction time of an answer, beside the record."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -115,7 +115,7 @@ def _instant(question: Question) -> int:
 
 
 def _followed(data: Dataset, whole: Encoded, now: int) -> float | None:
-    """Days after `now` until which the record is complete; None where nobody knows."""
+    """Days after `now` until which the record is complete; None where that is not known."""
     last = whole.known[-1].astype("datetime64[us]").item()
     end = follow_up_rule(data.follow_up).end(last)
     return None if end is None else (int(np.datetime64(end, "us").astype(np.int64)) - now) / DAY_US

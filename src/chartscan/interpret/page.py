@@ -1,4 +1,4 @@
-"""Explanations as one HTML file that asks the network for nothing: a timeline of each answer's events.
+"""Explanations as one HTML file without network requests: a timeline of each answer's events.
 
 Everything from records and users is data, never markup: JSON that the script puts in as text.
 """
@@ -40,11 +40,11 @@ class Coming(NamedTuple):
 
 
 class Forecast(NamedTuple):
-    """What a model said would come after the prediction time, and what came."""
+    """What a model forecast after the prediction time, and what came."""
 
     days: float  # how far both go
     samples: int
-    followed_days: float | None  # until when the record is complete; None where nobody knows
+    followed_days: float | None  # until when the record is complete; None: not known
     came: list[Coming]
     likeliest: list[Coming]  # one future, of the likeliest token each time
     shares: list[Coming]  # tokens of most sampled futures, at the median day of the first

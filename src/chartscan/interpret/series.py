@@ -18,9 +18,7 @@ from chartscan.inputs.batches import Sampler
 from chartscan.inputs.batches.series import SeriesStore, collate_series
 from chartscan.inputs.hourly import Stay, carried_grid, steps_of
 from chartscan.inputs.readers import HourlyReader
-from chartscan.interpret.attention import attention_maps, rollout
-from chartscan.interpret.carried_gradients import of_carried
-from chartscan.interpret.carried_gradients import of_events as of_each
+from chartscan.interpret.attention import attention_maps, every_position, mean_attention, rollout, selections
 from chartscan.interpret.events import real_events, without
 from chartscan.interpret.explanation import (
     ATTENTION,
@@ -34,10 +32,15 @@ from chartscan.interpret.explanation import (
     explained,
     explanation,
 )
-from chartscan.interpret.faithfulness import shuffled
-from chartscan.interpret.hidden_attention import every_position, mean_attention, selections
-from chartscan.interpret.integrated_gradients import Attribution, of_embeddings, of_values, to_tolerance
-from chartscan.interpret.occlusion import occlusion, of_events
+from chartscan.interpret.faithfulness import event_occlusion, occlusion, shuffled
+from chartscan.interpret.gradients import (
+    Attribution,
+    of_carried,
+    of_each_event,
+    of_embeddings,
+    of_values,
+    to_tolerance,
+)
 
 EVENTS_PER_BATCH = 8192
 UNLIMITED = 1 << 30  # events of a stay
@@ -80,7 +83,7 @@ def explain_series(
 
 
 def series_methods(model: Any, head: Any, task: int, store: SeriesStore) -> dict[str, Method[SeriesBatch]]:
-    """What there is to say of a model of time series, by what it reads and is made of."""
+    """Return the methods that apply to a model of time series, by what it reads and is made of."""
     score = _score(model, head, task, store)
     if model.INPUT == "carried":
         return {
@@ -96,11 +99,11 @@ def series_methods(model: Any, head: Any, task: int, store: SeriesStore) -> dict
     if hasattr(model, "fusion"):
         found[FUSION] = lambda batch: _fusion(model, batch)
         found[ATTENTION] = lambda batch: _rolled_out(model, batch)
-    return found | {OCCLUSION: lambda batch: of_events(score, batch)}
+    return found | {OCCLUSION: lambda batch: event_occlusion(score, batch)}
 
 
 def _score(model: Any, head: Any, task: int, store: SeriesStore) -> SeriesScore:
-    """Raw log odds of one task from a batch of triplets, whatever the model reads."""
+    """Raw log odds of one task from a batch of triplets, for every kind of input that a model reads."""
     if model.INPUT == "triplets":
         return _answer(model, head, task)
     answer = _answer(model, head, task)
@@ -120,7 +123,7 @@ def _of_carried(
     answer = _answer(model, head, task)
 
     def at(steps: int) -> Attribution:
-        return of_each(of_carried(answer, whole, start, model, steps), whole)
+        return of_each_event(of_carried(answer, whole, start, model, steps), whole)
 
     return to_tolerance(at)[0]
 

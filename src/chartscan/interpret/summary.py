@@ -10,14 +10,14 @@ from numpy.typing import NDArray
 from chartscan.interpret.attention import by_type
 from chartscan.interpret.explanation import RANDOM, Explanation
 from chartscan.interpret.faithfulness import SHARES, spearman
-from chartscan.metrics.auroc import auroc
+from chartscan.metrics.discrimination import auroc
 from chartscan.simulator.causes import CAUSES, is_cause, says_nothing
 
 RESAMPLES = 1000
 
 
 def summary(explanations: Sequence[Explanation], simulated: bool, seed: int) -> dict[str, Any]:
-    """What explain.json says of one task's answers; causes are known of the simulator's tasks only."""
+    """Return what explain.json holds on one task's answers; only the simulator's tasks have known causes."""
     simulated = simulated and explanations[0].question.task in CAUSES
     methods = list(explanations[0].attributions)
     types = by_type(table(explanations).rename({"prediction_time": "answer"}))

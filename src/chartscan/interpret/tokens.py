@@ -16,7 +16,14 @@ from chartscan.inputs.batches.rows import batch_of
 from chartscan.inputs.readers import TokenReader
 from chartscan.inputs.tokens import Encoded, readings, visible, window, window_index
 from chartscan.inputs.tokens import types as T
-from chartscan.interpret.attention import attending, attention_maps, rollout
+from chartscan.interpret.attention import (
+    attending,
+    attention_maps,
+    contributions,
+    mean_attention,
+    rollout,
+    selections,
+)
 from chartscan.interpret.events import Score, token_events, with_questions
 from chartscan.interpret.explanation import (
     ATTENTION,
@@ -30,12 +37,10 @@ from chartscan.interpret.explanation import (
     explained,
     explanation,
 )
-from chartscan.interpret.faithfulness import shuffled
-from chartscan.interpret.hidden_attention import contributions, mean_attention, selections
-from chartscan.interpret.integrated_gradients import Attribution, of_embeddings, to_tolerance
-from chartscan.interpret.occlusion import of_events
+from chartscan.interpret.faithfulness import event_occlusion, shuffled
+from chartscan.interpret.gradients import Attribution, of_embeddings, to_tolerance
 from chartscan.layers.embedding import EventEmbedding
-from chartscan.layers.mamba_block import MambaBlock
+from chartscan.layers.mamba import MambaBlock
 
 TOKENS_PER_BATCH = 8192
 
@@ -108,7 +113,7 @@ def weighed_score(scores: Sequence[Score[Batch]], shares: Tensor) -> Score[Batch
 def weighed_methods(
     members: Sequence[Mapping[str, Method[Batch]]], shares: Tensor
 ) -> dict[str, Method[Batch]]:
-    """What members say together by each method that all of them have: the sum of it, weighed as the scores.
+    """Combine each method that all members have: their sum, with the weights of the scores.
 
     Gradients and differences of a weighted sum are the weighted sums of them: what integrated gradients and
     occlusion say of the members' joint log odds is exactly this. Of attention it is an average.
@@ -147,7 +152,7 @@ def token_methods(
     numeric: Sequence[Sequence[int]],
     prompted: bool = True,
 ) -> dict[str, Method[Batch]]:
-    """What there is to say of a model of tokens, by what it is made of; `numeric` as of `readings`.
+    """Return the methods that apply to a model of tokens, by what it is made of; `numeric` as of `readings`.
 
     The baseline of integrated gradients is the embedding of each token at its own time with the usual code:
     of a reading the mean of all readings of its variable, of any other token that of the row's tokens of the
@@ -166,12 +171,12 @@ def token_methods(
         found[CONTRIBUTIONS] = lambda b: _contributions(model, b)
     if prompted and attending(model):
         found[ATTENTION] = lambda b: _attention(model, b)
-    found[OCCLUSION] = lambda b: of_events(score, b)
+    found[OCCLUSION] = lambda b: event_occlusion(score, b)
     return found
 
 
 def usual_codes(codes: Tensor, numeric: Sequence[Sequence[int]]) -> Tensor:
-    """(V, D): of a reading's token the mean code of its variable; nan where there are not several.
+    """(V, D): for a reading's token the mean code of its variable; nan where the variable has only one.
 
     Every bin counts alike: bins hold equal shares of the train readings.
     """

@@ -4,11 +4,10 @@ Channels last throughout: B rows, L steps, E channels, N states a channel. Nothi
 mean.
 """
 
-from chartscan.kernels.causal_conv import causal_conv
 from chartscan.kernels.choice import BACKENDS, Backend, described
-from chartscan.kernels.mixer import MixerWeights, mixer
+from chartscan.kernels.mixer import MixerWeights, causal_conv, mixer
 from chartscan.kernels.products import linear
-from chartscan.kernels.reads import Read
+from chartscan.kernels.reference import Read
 from chartscan.kernels.scan import selective_scan
 from chartscan.kernels.ssd import ssd, ssd_step
 

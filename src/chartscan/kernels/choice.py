@@ -1,4 +1,4 @@
-"""Which implementation of a kernel runs: asked for by name, or the fastest that this tensor can use.
+"""Which implementation of a kernel runs: named by the caller, or the fastest that this tensor can use.
 
 native     C++ for processors, built at installation where a compiler is present; float32 states
 triton     GPUs, through the Triton that comes with PyTorch
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from chartscan.errors import ConfigError
-from chartscan.kernels import gpu, native
+from chartscan.kernels import native
 from chartscan.kernels.products import product_library
 
 Backend = Literal["auto", "native", "triton", "mamba_ssm", "chunked", "reference"]
@@ -72,6 +72,8 @@ def _no_native() -> str | None:
 
 
 def _no_triton() -> str | None:
+    from chartscan.kernels import gpu  # here, so that only machines with a GPU import it
+
     return gpu.why_not()
 
 
@@ -88,7 +90,7 @@ for _function in (_no_native, _no_triton, _trusted):
 
 
 def described(backend: Backend | None = "auto") -> dict[str, str]:
-    """What computes for `backend` on this machine's processor, for the record of a run.
+    """Return what computes for `backend` on this machine's processor, for the record of a run.
 
     None: of a model without a selective scan.
     """

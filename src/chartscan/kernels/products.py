@@ -9,7 +9,10 @@ home, so there, and wherever nothing was measured, PyTorch decides.
 oneDNN is reached through a private operation of PyTorch, hence the trial before its first use.
 """
 
+import platform
+import sys
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,8 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from chartscan.kernels import processor
-
+_CPUINFO = Path("/proc/cpuinfo")
 _LEAST = 2**20  # multiply-adds from which oneDNN's ten microseconds a call are repaid
 
 
@@ -61,6 +63,34 @@ def product_library() -> str:
     return "oneDNN" if _onednn_is_faster() else "BLAS"
 
 
+@cache
+def is_amd() -> bool:
+    """Whether AMD made it; False where that is not known."""
+    name = _cpuinfo().get("vendor_id") or platform.processor()
+    return "AuthenticAMD" in name
+
+
+@cache
+def has_avx512() -> bool:
+    """Whether PyTorch computes with vectors of 512 bits here."""
+    return torch.backends.cpu.get_cpu_capability() == "AVX512"
+
+
+@cache
+def has_bf16() -> bool:
+    """Whether there are instructions for products of bfloat16; False where that is not known."""
+    return not {"avx512_bf16", "amx_bf16"}.isdisjoint(_cpuinfo().get("flags", "").split())
+
+
+def _cpuinfo() -> dict[str, str]:
+    """What Linux says of the first core, value by key; nothing elsewhere."""
+    if not sys.platform.startswith("linux") or not _CPUINFO.exists():
+        return {}
+    first = _CPUINFO.read_text().split("\n\n", 1)[0]
+    pairs = (line.split(":", 1) for line in first.splitlines() if ":" in line)
+    return {key.strip(): value.strip() for key, value in pairs}
+
+
 class _Linear(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -91,7 +121,7 @@ def _by_onednn(a: Tensor, b: Tensor, columns: int) -> bool:
 
 @cache
 def _onednn_is_faster() -> bool:
-    if not (processor.is_amd() and processor.has_avx512() and torch.backends.mkldnn.is_available()):
+    if not (is_amd() and has_avx512() and torch.backends.mkldnn.is_available()):
         return False
     a, b = torch.linspace(-1, 1, 15).view(3, 5), torch.linspace(-1, 2, 20).view(4, 5)
     try:

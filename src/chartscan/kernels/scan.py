@@ -1,12 +1,12 @@
-"""The selective scan of Mamba: one function, several implementations."""
+"""The selective scan of Mamba: one function, several implementations (see `choice`)."""
 
 import torch
 from torch import Tensor
 
-from chartscan.kernels import chunked, gpu, reference, unfused
+from chartscan.kernels import chunked, reference
 from chartscan.kernels.choice import Backend, check_device, chosen
 from chartscan.kernels.native.scan import selective_scan as native_scan
-from chartscan.kernels.reads import Read
+from chartscan.kernels.reference import Read
 
 
 def selective_scan(
@@ -33,7 +33,7 @@ def selective_scan(
     (B, E, N), zero if absent. `lengths` (B,): steps before padding; later ones leave the state and give 0.
     `read` = (rows, positions): the state after that position of that row, from which a sequence can fork;
     without `read` the third result has no rows. Differentiable in every argument. Computes in the precision
-    of `A` (float32; float64 in plain PyTorch), whatever autocast made of the others; `y` has the type of `x`.
+    of `A` (float32; float64 in plain PyTorch), also under autocast; `y` has the type of `x`.
     `backend`: see `choice`. Gu and Dao 2023, arXiv:2312.00752, with the usual simplification of B's
     discretisation.
     """
@@ -43,10 +43,14 @@ def selective_scan(
             return _native(x, dt, A, B, C, D, z, dt_bias, state, lengths, read)
         case "triton" | "mamba_ssm" as name:
             which = "auto" if backend == "auto" else name
+            from chartscan.kernels import gpu  # here, so that only machines with a GPU import it
+
             return gpu.scan(x, dt, A, B, C, D, z, dt_bias, state, lengths, read, which)
         case "reference":
-            return unfused.scan(reference.scan, x, dt, A, B, C, D, z, dt_bias, state, lengths, read)
-    return unfused.scan(chunked.scan, x, dt, A, B, C, D, z, dt_bias, state, lengths, read)
+            return reference.surrounded(
+                reference.scan_reference, x, dt, A, B, C, D, z, dt_bias, state, lengths, read
+            )
+    return reference.surrounded(chunked.scan, x, dt, A, B, C, D, z, dt_bias, state, lengths, read)
 
 
 def _native(

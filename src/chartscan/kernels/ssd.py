@@ -1,7 +1,7 @@
 """Mamba-2's scan (state-space duality) by matrix products within chunks and a recurrence from chunk to chunk.
 
-It is less general than `selective_scan`: all channels of a head share one step size and one decay, whatever
-the state, so that what T steps do to one another is a (T, T) matrix a head. Dao and Gu 2024,
+It is less general than `selective_scan`: all channels of a head share one step size and one decay for
+all states, so that what T steps do to one another is a (T, T) matrix a head. Dao and Gu 2024,
 arXiv:2405.21060, section 6, in plain PyTorch for any device. The matrices of a few chunks at a time are made
 and dropped, and made again for the backward pass: memory is linear in L, and without a factor T.
 
@@ -18,7 +18,7 @@ from torch.autograd.function import once_differentiable
 
 from chartscan.kernels.choice import check_device
 from chartscan.kernels.chunked import LOG2_E
-from chartscan.kernels.reads import Read
+from chartscan.kernels.reference import Read
 
 LN_2 = math.log(2)
 _CPU_ELEMENTS = 2**18  # of the matrices made at once: 1 MiB in float32, which stays in cache
@@ -46,9 +46,9 @@ def ssd(
 
     `x` (B, L, H, P); `dt` (B, L, H); `A` (H,), negative; `B`, `C` (B, L, N), of all heads; `D`, `dt_bias`
     (H,); `state` (B, H, P, N), zero if absent. Chunks have at most `chunk` steps. `lengths` (B,): steps
-    before padding; later ones leave the state, whatever finite output they give. `read` = (rows, positions):
-    the states (R, H, P, N) after that position of that row. Differentiable in every tensor. Computes in the
-    precision of `A`, whatever autocast made of the others; `y` has the type of `x`.
+    before padding; later ones leave the state; their output is finite and has no meaning. `read` = (rows,
+    positions): the states (R, H, P, N) after that position of that row. Differentiable in every tensor.
+    Computes in the precision of `A`, also under autocast; `y` has the type of `x`.
 
     Decays are taken from differences of sums over a chunk: a relative error of about 1e-7 times the sum. No
     difference is taken between a step and itself, whose gradients would cancel but for rounding.
@@ -203,7 +203,7 @@ class _Inside(torch.autograd.Function):
             by_products = by_decays.sum(1)
             torch.bmm(by_products, B[part], out=dC[part])
             torch.bmm(by_products.transpose(1, 2), C[part], out=dB[part])
-            by_differences = by_decays.mul_(products).tril_(-1)  # a step's own decay is 1 whatever its sum
+            by_differences = by_decays.mul_(products).tril_(-1)  # a step's own decay is always 1
             dsums[part] = (by_differences.sum(3) - by_differences.sum(2)).mul_(LN_2).transpose(1, 2)
         return gradients
 

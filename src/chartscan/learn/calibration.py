@@ -9,10 +9,9 @@ import pyarrow.compute as pc
 
 from chartscan.artifact import Calibration
 from chartscan.errors import DataError
-from chartscan.evaluation import apply_platt, fit_platt
-from chartscan.metrics.auroc import auroc
-from chartscan.metrics.average_precision import average_precision
-from chartscan.metrics.f1 import best_f1_threshold
+from chartscan.metrics.calibration import apply_platt, fit_platt
+from chartscan.metrics.decisions import best_f1_threshold
+from chartscan.metrics.discrimination import auroc, average_precision
 from chartscan.notes import Note, Notes
 from chartscan.runs.job import Job
 from chartscan.schema import TRAIN, TUNING

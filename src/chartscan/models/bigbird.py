@@ -1,4 +1,4 @@
-"""BigBird (Zaheer et al. 2020, arXiv:2007.14062) on embedded events; MultiBird is it, taught by prompts.
+"""BigBird (Zaheer et al. 2020, arXiv:2007.14062) on embedded events; trained on prompts it is MultiBird.
 
 Fallahpour et al. 2024, Table 4, and the released code's block of 64 tokens with 3 random blocks. It differs
 from CEHR-BERT in the attention alone, whose cost is linear in the length (see layers/block_sparse_attention);
@@ -12,10 +12,10 @@ from torch import Tensor, nn
 
 from chartscan.batch import Batch, Pretraining
 from chartscan.errors import ConfigError, check_at_least_one
-from chartscan.layers.block_sparse_attention import BlockSparseAttention
 from chartscan.layers.embedding import EventEmbedding
-from chartscan.layers.encoder_layer import EncoderLayer
-from chartscan.layers.prompt_prefixes import last_of_each, prompt_prefixes
+from chartscan.layers.encoder import BlockSparseAttention, EncoderLayer
+from chartscan.layers.stack import last_of_each, prompt_prefixes
+from chartscan.models import check_dropout, check_heads, check_task_type
 
 MOST_DRAWN = 1 << 24  # random blocks of a layer, in all lengths
 
@@ -60,14 +60,9 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             )
         if not 0 <= self.seed < 2**31:
             raise ConfigError(f"model.seed is {self.seed}; expected 0 to {2**31 - 1}.")
-        if self.d_model % self.n_heads:
-            raise ConfigError(
-                f"model.n_heads is {self.n_heads}; expected a divisor of model.d_model, {self.d_model}."
-            )
-        if not 0 <= self.task_type < self.n_types:
-            raise ConfigError(f"model.task_type is {self.task_type}; expected 0 to {self.n_types - 1}.")
-        if not 0 <= self.dropout < 1:
-            raise ConfigError(f"model.dropout is {self.dropout}; expected 0 <= dropout < 1.")
+        check_heads(self.n_heads, self.d_model)
+        check_task_type(self.task_type, self.n_types)
+        check_dropout(self.dropout)
 
 
 class Model(nn.Module):

@@ -15,7 +15,8 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from chartscan.batch import Batch, Pretraining
 from chartscan.errors import ConfigError, check_at_least_one
 from chartscan.layers.embedding import EventEmbedding
-from chartscan.layers.prompt_prefixes import last_of_each, prompt_prefixes
+from chartscan.layers.stack import last_of_each, prompt_prefixes
+from chartscan.models import check_dropout, check_task_type
 
 
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -33,10 +34,8 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         check_at_least_one(self, "d_model", "n_layers", "time_dim", "n_types", "max_visits")
         if self.d_model % 2:
             raise ConfigError(f"model.d_model is {self.d_model}; expected an even number.")
-        if not 0 <= self.task_type < self.n_types:
-            raise ConfigError(f"model.task_type is {self.task_type}; expected 0 to {self.n_types - 1}.")
-        if not 0 <= self.dropout < 1:
-            raise ConfigError(f"model.dropout is {self.dropout}; expected 0 <= dropout < 1.")
+        check_task_type(self.task_type, self.n_types)
+        check_dropout(self.dropout)
 
 
 class Model(nn.Module):

@@ -10,11 +10,12 @@ import msgspec
 from torch import Tensor, nn
 
 from chartscan.batch import Batch, Pretraining
-from chartscan.errors import ConfigError, check_at_least_one
+from chartscan.errors import check_at_least_one
+from chartscan.layers.attention import FullAttention
 from chartscan.layers.embedding import EventEmbedding
-from chartscan.layers.encoder_layer import EncoderLayer
-from chartscan.layers.prompt_prefixes import last_of_each, prompt_prefixes
-from chartscan.layers.self_attention import FullAttention
+from chartscan.layers.encoder import EncoderLayer
+from chartscan.layers.stack import last_of_each, prompt_prefixes
+from chartscan.models import check_dropout, check_heads, check_task_type
 
 
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -35,14 +36,9 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         check_at_least_one(
             self, "d_model", "n_layers", "n_heads", "d_ffn", "context", "time_dim", "n_types", "max_visits"
         )
-        if self.d_model % self.n_heads:
-            raise ConfigError(
-                f"model.n_heads is {self.n_heads}; expected a divisor of model.d_model, {self.d_model}."
-            )
-        if not 0 <= self.task_type < self.n_types:
-            raise ConfigError(f"model.task_type is {self.task_type}; expected 0 to {self.n_types - 1}.")
-        if not 0 <= self.dropout < 1:
-            raise ConfigError(f"model.dropout is {self.dropout}; expected 0 <= dropout < 1.")
+        check_heads(self.n_heads, self.d_model)
+        check_task_type(self.task_type, self.n_types)
+        check_dropout(self.dropout)
 
 
 class Model(nn.Module):

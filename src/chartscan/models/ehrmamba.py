@@ -13,9 +13,9 @@ import msgspec
 from chartscan.batch import Pretraining
 from chartscan.errors import ConfigError, check_at_least_one
 from chartscan.layers.embedding import EventEmbedding
-from chartscan.layers.event_stack import EventStack
-from chartscan.layers.mamba_block import Backend, BlockState, MambaBlock
-from chartscan.layers.mamba_stack import MambaStack
+from chartscan.layers.mamba import Backend, BlockState, MambaBlock, MambaStack
+from chartscan.layers.stack import EventStack
+from chartscan.models import check_dropout, check_task_type
 
 
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -40,14 +40,12 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         )
         if self.dt_rank != "auto" and self.dt_rank < 1:
             raise ConfigError(f"model.dt_rank is {self.dt_rank}; expected 'auto' or at least 1.")
-        if not 0 <= self.task_type < self.n_types:
-            raise ConfigError(f"model.task_type is {self.task_type}; expected 0 to {self.n_types - 1}.")
-        if not 0 <= self.dropout < 1:
-            raise ConfigError(f"model.dropout is {self.dropout}; expected 0 <= dropout < 1.")
+        check_task_type(self.task_type, self.n_types)
+        check_dropout(self.dropout)
 
 
 class Model(EventStack[BlockState]):
-    """See layers/event_stack.py and batch.CausalModel."""
+    """See `EventStack` in layers/stack.py and `CausalModel` in batch.py."""
 
     INPUT: ClassVar[Literal["tokens"]] = "tokens"
     HEAD: ClassVar[str] = "prompted"

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from chartscan.batch import Pretraining, SeriesBatch
-from chartscan.errors import ConfigError, check_at_least_one
+from chartscan.errors import check_at_least_one
+from chartscan.models import check_dropout
 
 
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -25,8 +26,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def __post_init__(self) -> None:
         check_at_least_one(self, "d_model", "n_layers", "channels")
-        if not 0 <= self.dropout < 1:
-            raise ConfigError(f"model.dropout is {self.dropout}; expected 0 <= dropout < 1.")
+        check_dropout(self.dropout)
 
 
 @dataclass(frozen=True)

@@ -15,11 +15,10 @@ from torch import Tensor, nn
 
 from chartscan.batch import Pretraining, SeriesBatch
 from chartscan.errors import ConfigError, check_at_least_one
-from chartscan.layers.fusion import Dropout, Fusion, FusionState
-from chartscan.layers.mamba_block import Backend, BlockState, MambaBlock
-from chartscan.layers.mamba_stack import MambaStack
-from chartscan.layers.self_attention import AttentionState, SelfAttention
-from chartscan.layers.triplet_embedding import Combine, TripletEmbedding
+from chartscan.layers.attention import AttentionState, Dropout, Fusion, FusionState, SelfAttention
+from chartscan.layers.embedding import Combine, TripletEmbedding
+from chartscan.layers.mamba import Backend, BlockState, MambaBlock, MambaStack
+from chartscan.models import check_dropout, check_heads
 
 
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -45,16 +44,12 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         check_at_least_one(self, "d_model", "n_layers", "n_heads", "d_state", "d_conv", "expand")
         if self.n_attention < 0:
             raise ConfigError(f"model.n_attention is {self.n_attention}; expected at least 0.")
-        if self.d_model % self.n_heads:
-            raise ConfigError(
-                f"model.n_heads is {self.n_heads}; expected a divisor of model.d_model, {self.d_model}."
-            )
+        check_heads(self.n_heads, self.d_model)
         if self.window is not None and not (self.causal and self.window >= 1):
             raise ConfigError(
                 f"model.window is {self.window}; expected at least 1, and model.causal to be true."
             )
-        if not 0 <= self.dropout < 1:
-            raise ConfigError(f"model.dropout is {self.dropout}; expected 0 <= dropout < 1.")
+        check_dropout(self.dropout)
         if self.span_hours <= 0:
             raise ConfigError(f"model.span_hours is {self.span_hours}; expected more than 0.")
 

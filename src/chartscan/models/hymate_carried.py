@@ -16,11 +16,10 @@ from torch import Tensor, nn
 
 from chartscan.batch import Pretraining, SeriesBatch
 from chartscan.errors import ConfigError, check_at_least_one
-from chartscan.layers.fusion import Dropout
-from chartscan.layers.mamba_block import Backend, BlockState, MambaBlock
-from chartscan.layers.mamba_stack import MambaStack
+from chartscan.layers.attention import AttentionState, Dropout, SelfAttention
+from chartscan.layers.mamba import Backend, BlockState, MambaBlock, MambaStack
 from chartscan.layers.quantile_bins import QuantileBins, QuantileScores
-from chartscan.layers.self_attention import AttentionState, SelfAttention
+from chartscan.models import check_dropout, check_heads
 
 # What happened within the hour matters to the sequence alone; the rest is what is carried.
 WITHIN_HOUR = ("observed", "count", "low", "high")
@@ -51,12 +50,8 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         missing = [name for name in ("ever", *SEQUENCE) if name not in self.channels]
         if missing:
             raise ConfigError(f"model.channels lacks {', '.join(missing)}; expected the carried state's.")
-        if self.d_model % self.n_heads:
-            raise ConfigError(
-                f"model.n_heads is {self.n_heads}; expected a divisor of model.d_model, {self.d_model}."
-            )
-        if not 0 <= self.dropout < 1:
-            raise ConfigError(f"model.dropout is {self.dropout}; expected 0 <= dropout < 1.")
+        check_heads(self.n_heads, self.d_model)
+        check_dropout(self.dropout)
 
 
 @dataclass(frozen=True)

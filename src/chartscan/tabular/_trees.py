@@ -1,4 +1,4 @@
-"""XGBoost's JSON read without trust: checked, and written anew, before the native reader sees it.
+"""XGBoost's JSON, checked and written anew before the native reader sees it.
 
 XGBoost believes its files: an index out of range, a cycle or an array cut short makes it read memory that is
 not its own. So only what is listed here reaches it, and only if it is one model of ours: boosted trees for
@@ -72,7 +72,7 @@ class _File(msgspec.Struct, frozen=True):
 
 
 def checked_trees(path: Path) -> bytes:
-    """The model in `path` as JSON that XGBoost can read safely; DataError if it is none of ours."""
+    """The model in `path` as JSON that XGBoost can read safely; DataError if it is not one of ours."""
     content = files.read_json(path, _File, "a saved XGBoost model")
     learner = content.learner
     features = _whole(learner.learner_model_param.num_feature)

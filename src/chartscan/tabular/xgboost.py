@@ -17,7 +17,7 @@ from scipy.sparse import csr_matrix
 
 from chartscan import files
 from chartscan.errors import DataError
-from chartscan.tabular._checks import Matrix, check_config, check_training, check_width
+from chartscan.tabular import Matrix, check_config, check_training, check_width
 from chartscan.tabular._trees import checked_trees
 
 
@@ -29,7 +29,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     patience: int | None = 50  # trees without a better tuning log loss; None: never stop early
     learning_rate: float = 0.05
     max_depth: int = 6  # 0: no limit, where max_leaves is one
-    max_leaves: int = 0  # above 0: trees grow where they gain most, up to so many leaves; 0: level by level
+    max_leaves: int = 0  # above 0: trees grow where they gain most, up to this many leaves; 0: level by level
     min_child_weight: float = 2.0
     subsample: float = 0.8
     column_sample: float = 0.5  # of the columns, per tree

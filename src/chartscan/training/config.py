@@ -6,7 +6,7 @@ import msgspec
 import torch
 
 from chartscan.errors import check_settings
-from chartscan.kernels import processor
+from chartscan.kernels.products import has_bf16
 
 # These say how often to save, not what is computed: a resumed run may change them.
 FREE_TO_CHANGE = ("checkpoint_every_steps", "checkpoint_every_seconds", "keep_checkpoints")
@@ -66,4 +66,4 @@ def uses_bf16(config: TrainConfig, device: torch.device) -> bool:
         return config.precision == "bf16"
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    return device.type == "cpu" and processor.has_bf16()
+    return device.type == "cpu" and has_bf16()

@@ -11,7 +11,7 @@ import torch
 from chartscan.batch import Batch
 from chartscan.errors import ConfigError
 from chartscan.find import find
-from chartscan.layers.prompt_prefixes import prompt_prefixes
+from chartscan.layers.stack import prompt_prefixes
 from chartscan.learn.reading import fit_reader, read_split
 from chartscan.schema import TRAIN
 from chartscan_lab.bench import efficiency, line, training_step

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chartscan.errors import ConfigError
-from chartscan.metrics.auroc import auroc
+from chartscan.metrics.discrimination import auroc
 from chartscan_lab.study._long_records import (
     LongConfig,
     LongRecords,

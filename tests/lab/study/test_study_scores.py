@@ -9,7 +9,7 @@ from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_s
 
 from chartscan.errors import DataError
 from chartscan.evaluation.bootstrap import Answers
-from chartscan.evaluation.per_task import Sampling, resample
+from chartscan.evaluation.evaluation import Sampling, resample
 from chartscan_lab.study._cells import Place, StudyData
 from chartscan_lab.study._report import save
 from chartscan_lab.study._rows import Row

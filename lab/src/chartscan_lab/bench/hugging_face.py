@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from chartscan.layers.mamba_block import MambaBlock
+from chartscan.layers.mamba import MambaBlock
 from chartscan.models.ehrmamba import Config
 
 

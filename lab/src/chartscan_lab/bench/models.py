@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from chartscan.batch import Batch
 from chartscan.kernels import Backend
-from chartscan.layers.mamba_block import MambaBlock
+from chartscan.layers.mamba import MambaBlock
 from chartscan.models.ehrmamba import Config, Model
 from chartscan.objectives.next_event import NextEvent
 

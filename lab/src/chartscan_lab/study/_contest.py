@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from chartscan.evaluation.compare import holm, paired_difference
-from chartscan.evaluation.per_task import Sampling
+from chartscan.evaluation.evaluation import Sampling
 from chartscan.evaluation.result import Difference, Estimate
 from chartscan_lab.study._score import Answered, check_paired, joined, resampled
 

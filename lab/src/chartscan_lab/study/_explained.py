@@ -27,13 +27,13 @@ from chartscan.inputs.readers import HourlyReader
 from chartscan.interpret.events import Score
 from chartscan.interpret.faithfulness import (
     comprehensiveness,
+    event_occlusion,
     random_attribution,
     rank_correlation,
     shuffled,
     sufficiency,
 )
-from chartscan.interpret.integrated_gradients import of_embeddings, of_values, to_tolerance
-from chartscan.interpret.occlusion import of_events
+from chartscan.interpret.gradients import of_embeddings, of_values, to_tolerance
 from chartscan_lab.study._cells import StudyData
 
 ATTENTION, VALUES, EMBEDDINGS = "fusion attention", "gradients, values", "gradients, embeddings"
@@ -175,7 +175,7 @@ def _attributions(
         attribution, _ = to_tolerance(method)
         found[name], gaps[name] = attribution.events, attribution.relative_gap
     if occluded:
-        found[OCCLUSION] = of_events(score, batch)
+        found[OCCLUSION] = event_occlusion(score, batch)
     return found, gaps
 
 

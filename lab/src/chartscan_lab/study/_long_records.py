@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from chartscan.batch import SeriesBatch
 from chartscan.errors import ConfigError
-from chartscan.metrics.auroc import auroc
+from chartscan.metrics.discrimination import auroc
 
 HOURS = 48.0
 RARE = 2  # variables 1 and 2; the common ones follow

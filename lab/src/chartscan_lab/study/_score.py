@@ -27,11 +27,10 @@ from chartscan.evaluation.bootstrap import (
     values,
 )
 from chartscan.evaluation.compare import Keys, Resampled, answers, paired_difference
-from chartscan.evaluation.per_task import Sampling
+from chartscan.evaluation.evaluation import Sampling
 from chartscan.evaluation.reported import built_in, compared
 from chartscan.evaluation.result import Difference, Estimate
-from chartscan.metrics import Metric
-from chartscan.metrics._rows import log_odds, sigmoid
+from chartscan.metrics import Metric, log_odds, sigmoid
 from chartscan_lab.study._facts import made_with
 from chartscan_lab.study._made_with import Code, distinct
 

@@ -7,7 +7,7 @@ from typing import ClassVar
 import msgspec
 
 import chartscan
-from chartscan.evaluation.per_task import Sampling
+from chartscan.evaluation.evaluation import Sampling
 from chartscan_lab.study._cells import Cell, Place, cells_of, codes_of, finished, run_cells
 from chartscan_lab.study._made_with import Code, not_one_code
 from chartscan_lab.study._report import Report

@@ -13,7 +13,7 @@ from chartscan import files
 from chartscan.console import Display
 from chartscan.errors import ConfigError
 from chartscan.evaluation.bootstrap import Answers
-from chartscan.evaluation.per_task import Sampling
+from chartscan.evaluation.evaluation import Sampling
 from chartscan.evaluation.text import interval_text, number_text
 from chartscan.models import hymate
 from chartscan.training import TrainConfig

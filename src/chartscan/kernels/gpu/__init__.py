@@ -5,6 +5,6 @@ tiles in order. `operator` makes them one PyTorch operator; `scan` chooses betwe
 """
 
 from chartscan.kernels.gpu.dispatch import scan
-from chartscan.kernels.gpu.platform import available, why_not
+from chartscan.kernels.gpu.inputs import available, why_not
 
 __all__ = ["available", "scan", "why_not"]

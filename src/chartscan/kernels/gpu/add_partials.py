@@ -1,4 +1,4 @@
-"""Sums over the first dimension, one after another: unlike `torch.sum`, the same whatever else there is."""
+"""Sums over the first dimension, one after another: unlike `torch.sum`, equal in any company."""
 
 import torch
 import triton
@@ -6,7 +6,7 @@ import triton.language as tl
 from torch import Tensor
 
 from chartscan.kernels.gpu import tiles
-from chartscan.kernels.gpu.launch import launch
+from chartscan.kernels.gpu.tiles import launch
 
 _SIZE = 512
 

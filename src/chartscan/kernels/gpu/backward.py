@@ -13,12 +13,12 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from chartscan.kernels.arguments import SortedReads
 from chartscan.kernels.gpu import tiles
 from chartscan.kernels.gpu.add_partials import add_partials
 from chartscan.kernels.gpu.inputs import ScanInputs
-from chartscan.kernels.gpu.launch import launch
 from chartscan.kernels.gpu.pieces import after_step, decay_of, load_steps, sigmoid, step_sizes, steps_of
-from chartscan.kernels.gpu.sorted_reads import SortedReads
+from chartscan.kernels.gpu.tiles import launch
 
 
 class ScanGradients(NamedTuple):

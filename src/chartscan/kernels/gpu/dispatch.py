@@ -1,17 +1,23 @@
-"""Which GPU scan runs: Triton's, mamba_ssm's where asked for, or the faster of both where both can."""
+"""Which GPU scan runs: Triton's, mamba_ssm's where the caller names it, or the faster where both can.
 
+The faster is found by trying both once for each shape met.
+"""
+
+from collections.abc import Callable
 from typing import Literal
 
 import torch
 from torch import Tensor
 
 from chartscan.errors import ConfigError
-from chartscan.kernels import mamba_ssm
+from chartscan.kernels.gpu import mamba_ssm
 from chartscan.kernels.gpu.operator import gpu_scan
-from chartscan.kernels.gpu.trial import faster
-from chartscan.kernels.reads import Read
+from chartscan.kernels.reference import Read
 
 Scanned = tuple[Tensor, Tensor, Tensor]
+Scan = Callable[[], Scanned]
+_CALLS = 5
+_first_is_faster: dict[tuple[object, ...], bool] = {}
 
 
 def scan(
@@ -56,3 +62,30 @@ def scan(
         run = faster(triton, other, x, A)
     y, last, states = run()
     return y.to(given), last, states
+
+
+def faster(first: Scan, second: Scan, x: Tensor, A: Tensor) -> Scan:
+    """`first` or `second`, by shape, type and device of `x` and `A`, and whether gradients are kept.
+
+    Measured by calls with the gradient of y where gradients are kept; the choice holds for this process.
+    """
+    with_gradient = torch.is_grad_enabled() and x.requires_grad
+    key = (x.device, x.dtype, *x.shape, A.shape[1], with_gradient)
+    if key not in _first_is_faster:
+        _first_is_faster[key] = _seconds(first, x, with_gradient) <= _seconds(second, x, with_gradient)
+    return first if _first_is_faster[key] else second
+
+
+def _seconds(scan: Scan, x: Tensor, with_gradient: bool) -> float:
+    """The fastest of some calls on the current CUDA stream, after one that may compile."""
+    times = []
+    for _ in range(_CALLS + 1):
+        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        start.record()
+        y = scan()[0]
+        if with_gradient:
+            torch.autograd.grad(y, x, torch.ones_like(y))
+        end.record()
+        end.synchronize()
+        times.append(start.elapsed_time(end) / 1000)
+    return min(times[1:])

@@ -6,8 +6,8 @@ from torch import Tensor
 
 from chartscan.kernels.gpu import tiles
 from chartscan.kernels.gpu.inputs import ScanInputs
-from chartscan.kernels.gpu.launch import launch
 from chartscan.kernels.gpu.pieces import after_step, decay_of, load_steps, sigmoid, step_sizes, steps_of
+from chartscan.kernels.gpu.tiles import launch
 
 
 def forward(inputs: ScanInputs, keep: bool) -> tuple[Tensor, Tensor, Tensor]:

@@ -1,13 +1,43 @@
-"""The inputs of a scan, checked before any kernel sees a pointer."""
+"""Whether this machine can run the Triton kernels, and the inputs of a scan, checked before they run."""
 
+import os
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from chartscan.kernels.gpu import platform, tiles
+from chartscan.kernels.arguments import check_type, optional, plain, sequence
+from chartscan.kernels.gpu import tiles
 
-TYPES = (torch.float32, torch.bfloat16)
+_OLDEST_TRITON = (3, 3)  # the first with tuples in kernels
+_OLDEST_DEVICE = (8, 0)  # compute capability: the first with bfloat16
+
+
+def available() -> bool:
+    return why_not() is None
+
+
+@cache
+def why_not() -> str | None:
+    """What is missing, in words; None if nothing."""
+    if not torch.cuda.is_available():
+        return "PyTorch finds no CUDA device"
+    if torch.cuda.get_device_capability() < _OLDEST_DEVICE:
+        return "the device is older than compute capability 8.0"
+    try:
+        found = version("triton")
+    except PackageNotFoundError:
+        return "Triton is not installed"
+    if tuple(int(part) for part in found.split(".")[:2]) < _OLDEST_TRITON:
+        return f"Triton {found} is older than 3.3"
+    return None
+
+
+def interpreted() -> bool:
+    """Whether Triton's interpreter runs the kernels, on processors: for tests only."""
+    return os.environ.get("TRITON_INTERPRET") == "1"
 
 
 class ScanInputs(NamedTuple):
@@ -55,11 +85,8 @@ class ScanInputs(NamedTuple):
 
     def unwritten(self, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
         """Memory for a result of every step before padding; zero at padding, where kernels write nothing."""
-        return (
-            torch.empty(shape, dtype=dtype, device=self.x.device)
-            if self.lengths is None
-            else (torch.zeros(shape, dtype=dtype, device=self.x.device))
-        )
+        make = torch.empty if self.lengths is None else torch.zeros
+        return make(shape, dtype=dtype, device=self.x.device)
 
 
 def checkpoint_shape(x: Tensor, A: Tensor) -> tuple[int, int, int, int]:
@@ -80,47 +107,21 @@ def checked(
     lengths: Tensor | None,
 ) -> ScanInputs:
     """Raises TypeError or ValueError that names the argument at fault."""
-    if x.dtype not in TYPES:
-        raise TypeError(f"x is {x.dtype}; expected {' or '.join(map(str, TYPES))}")
-    if x.device.type != "cuda" and not platform.interpreted():
+    check_type(x)
+    if x.device.type != "cuda" and not interpreted():
         raise ValueError(f"x is on {x.device}; the Triton kernels need a CUDA device")
     batch, steps, channels = x.shape
-    states = A.shape[-1]
+    states, kind, device = A.shape[-1], x.dtype, x.device
     wide, narrow = (batch, steps, channels), (batch, steps, states)
     return ScanInputs(
-        sequence("x", x, x, wide),
-        sequence("dt", dt, x, wide),
-        plain("A", A, x, (channels, states)),
-        sequence("B", B, x, narrow),
-        sequence("C", C, x, narrow),
-        None if D is None else plain("D", D, x, (channels,)),
-        None if z is None else sequence("z", z, x, wide),
-        None if dt_bias is None else plain("dt_bias", dt_bias, x, (channels,)),
-        None if state is None else plain("state", state, x, (batch, channels, states)),
-        None if lengths is None else plain("lengths", lengths, x, (batch,), torch.int64),
+        sequence("x", x, wide, kind, device),
+        sequence("dt", dt, wide, kind, device),
+        plain("A", A, (channels, states), device=device),
+        sequence("B", B, narrow, kind, device),
+        sequence("C", C, narrow, kind, device),
+        optional("D", D, (channels,), device),
+        None if z is None else sequence("z", z, wide, kind, device),
+        optional("dt_bias", dt_bias, (channels,), device),
+        optional("state", state, (batch, channels, states), device),
+        None if lengths is None else plain("lengths", lengths, (batch,), torch.int64, device),
     )
-
-
-def sequence(name: str, tensor: Tensor, x: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """A (B, L, .) tensor of the type and device of `x`, its last dimension contiguous; else copied."""
-    _expect(name, tensor, x, shape, x.dtype)
-    return tensor if tensor.stride(-1) == 1 else tensor.contiguous()
-
-
-def plain(
-    name: str, tensor: Tensor, x: Tensor, shape: tuple[int, ...], dtype: torch.dtype = torch.float32
-) -> Tensor:
-    """A contiguous tensor of `dtype` on the device of `x`."""
-    _expect(name, tensor, x, shape, dtype)
-    return tensor.contiguous()
-
-
-def _expect(name: str, tensor: Tensor, x: Tensor, shape: tuple[int, ...], dtype: torch.dtype) -> None:
-    if tensor.device != x.device:
-        raise ValueError(f"{name} is on {tensor.device}; expected {x.device}, where x is")
-    if tensor.layout != torch.strided:
-        raise ValueError(f"{name} is {tensor.layout}; expected a strided tensor")
-    if tensor.dtype != dtype:
-        raise TypeError(f"{name} is {tensor.dtype}; expected {dtype}")
-    if tuple(tensor.shape) != shape:
-        raise ValueError(f"{name} has the shape {tuple(tensor.shape)}; expected {shape}")

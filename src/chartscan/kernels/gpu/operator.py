@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from chartscan.kernels.gpu.inputs import checked, checkpoint_shape, plain, sequence
-from chartscan.kernels.gpu.sorted_reads import check_reads, sorted_reads
+from chartscan.kernels.arguments import check_reads, plain, sequence, sorted_reads
+from chartscan.kernels.gpu.inputs import checked, checkpoint_shape
 
 
 @torch.library.custom_op("chartscan::gpu_scan", mutates_args=())
@@ -96,13 +96,13 @@ def gpu_scan_backward(
     inputs = checked(x, dt, A, B, C, D, z, dt_bias, state, lengths)
     if checkpoints.shape != inputs.checkpoint_shape():
         raise RuntimeError("the scan was not asked to keep what its gradient needs (keep=True)")
-    dy = torch.zeros_like(x) if dy is None else sequence("dy", dy, x, tuple(x.shape))
-    dlast = None if dlast is None else plain("dlast", dlast, x, (inputs.batch, *A.shape))
+    dy = torch.zeros_like(x) if dy is None else sequence("dy", dy, tuple(x.shape), x.dtype, x.device)
+    dlast = None if dlast is None else plain("dlast", dlast, (inputs.batch, *A.shape), device=x.device)
     reads = None
     if dstates is None or rows is None or positions is None or len(rows) == 0:
         dstates = None
     else:
-        dstates = plain("dstates", dstates, x, (len(rows), *A.shape))
+        dstates = plain("dstates", dstates, (len(rows), *A.shape), device=x.device)
         reads = sorted_reads(rows, positions, inputs.batch, inputs.steps)
     found = backward(inputs, checkpoints, dy, dlast, dstates, reads)
     return [gradient for gradient in found if gradient is not None]

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from chartscan.kernels.gpu import tiles
 from chartscan.kernels.gpu.inputs import ScanInputs
-from chartscan.kernels.gpu.launch import launch
 from chartscan.kernels.gpu.pieces import after_step, decay_of, load_steps, step_sizes
+from chartscan.kernels.gpu.tiles import launch
 
 
 def read_states(inputs: ScanInputs, checkpoints: Tensor, rows: Tensor, positions: Tensor) -> Tensor:

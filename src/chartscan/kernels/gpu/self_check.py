@@ -10,7 +10,7 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from chartscan.kernels import chunked, unfused
+from chartscan.kernels import chunked, reference
 from chartscan.kernels.gpu.operator import gpu_scan
 
 TOLERANCE = 1e-3  # of the largest; an error of the kernels is far larger, rounding far smaller
@@ -28,7 +28,7 @@ def passes(device: torch.device) -> bool:
 
 
 @cache
-@torch.inference_mode(False)  # whatever the caller's first scan is for
+@torch.inference_mode(False)  # also where the caller's first scan is for inference
 @torch.enable_grad()
 def problem(device: str) -> str | None:
     """What is wrong with the kernels on `device`, in words."""
@@ -38,7 +38,7 @@ def problem(device: str) -> str | None:
     except Exception as error:
         return _told(f"they do not run on {device} ({type(error).__name__})")
     x, dt, A, B, C, D, z, dt_bias, state = inputs
-    right = unfused.scan(chunked.scan, x, dt, A, B, C, D, z, dt_bias, state, lengths=None, read=None)
+    right = reference.surrounded(chunked.scan, x, dt, A, B, C, D, z, dt_bias, state, lengths=None, read=None)
     expected = _differentiated(right[:2], inputs)
     worst = max(_distance(a, b) for a, b in zip(found, expected, strict=True))
     if not worst <= TOLERANCE:  # nan is not

@@ -6,8 +6,8 @@ from torch import Tensor
 
 from chartscan.kernels.gpu import tiles
 from chartscan.kernels.gpu.inputs import ScanInputs
-from chartscan.kernels.gpu.launch import launch
 from chartscan.kernels.gpu.pieces import LOG2_E, sigmoid, softplus
+from chartscan.kernels.gpu.tiles import launch
 
 
 def step(inputs: ScanInputs) -> tuple[Tensor, Tensor]:

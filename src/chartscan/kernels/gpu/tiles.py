@@ -6,6 +6,11 @@ second order, Triton would compute in both and convert between them at each step
 registers hold (nearly) everything at N = 16, by ptxas for compute capability 8.0 and 9.0; not timed yet.
 """
 
+from contextlib import nullcontext
+from typing import Any
+
+import torch
+
 CHECKPOINT_STEPS = 32  # the state is kept for the backward pass this often
 FORWARD_STEPS = 8  # steps whose inputs are loaded together, to hide the latency of memory
 RECOMPUTED_STEPS = 4  # likewise in the backward pass, where states are computed again
@@ -37,6 +42,16 @@ def step_channels(states: int) -> int:
 def count(total: int, size: int) -> int:
     """Tiles of `size` that cover `total`."""
     return -(-total // size)
+
+
+def launch(
+    kernel: Any, grid: tuple[int, ...], device: torch.device, warps: int = 1, **arguments: Any
+) -> None:
+    """Start a kernel on `device`: one program for each element of `grid`; nothing where that is empty."""
+    if 0 in grid:
+        return
+    with torch.cuda.device(device) if device.type == "cuda" else nullcontext():
+        kernel[grid](**arguments, num_warps=warps)
 
 
 def _channels(elements: int, states: int) -> int:

@@ -9,6 +9,8 @@ import hashlib
 import importlib.util
 import os
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -133,3 +135,19 @@ def source_files() -> list[Path]:
 def digest(files: list[Path]) -> str:
     """Names the content of `files`; a C identifier. setup.py computes the same."""
     return "sha_" + hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:16]
+
+
+def builds() -> list[str]:
+    """Instruction sets that this machine can run, best first; empty without the native kernels."""
+    return library().isas() if available() else []
+
+
+@contextmanager
+def build(name: str) -> Iterator[None]:
+    """Inside, the kernels as built for the instruction set `name` run, for tests and measurements."""
+    before = library().isa()
+    library().set_isa(name)
+    try:
+        yield
+    finally:
+        library().set_isa(before)

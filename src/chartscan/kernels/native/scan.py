@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from chartscan.kernels.native import checks
-from chartscan.kernels.native.checks import pointer, reads, strided
+from chartscan.kernels import arguments
+from chartscan.kernels.arguments import SortedReads, check_reads, pointer, sorted_reads, strided
 from chartscan.kernels.native.library import library
 
 CHECKPOINT_STEPS, CHECKPOINT_CHANNELS = 32, 16  # as in src/arguments.h
@@ -36,31 +36,33 @@ class ScanTensors:
     ):
         batch, steps, channels = x.shape
         states, kind = A.shape[-1], x.dtype
-        if kind not in checks.TYPES:
-            raise TypeError(f"x is {kind}; expected {' or '.join(map(str, checks.TYPES))}")
+        arguments.check_type(x)
         wide, narrow = (batch, steps, channels), (batch, steps, states)
-        self.x = checks.sequence("x", x, wide, kind)
-        self.dt = checks.sequence("dt", dt, wide, kind)
-        self.B = checks.sequence("B", B, narrow, kind)
-        self.C = checks.sequence("C", C, narrow, kind)
-        self.z = None if z is None else checks.sequence("z", z, wide, kind)
-        self.A = checks.plain("A", A, (channels, states))
-        self.D = checks.optional("D", D, (channels,))
-        self.dt_bias = checks.optional("dt_bias", dt_bias, (channels,))
-        self.state = checks.optional("state", state, (batch, channels, states))
-        self.lengths = checks.lengths(lengths, batch, steps)
-        self.reads = reads(rows, positions, self.lengths, x.shape)
+        self.x = arguments.sequence("x", x, wide, kind)
+        self.dt = arguments.sequence("dt", dt, wide, kind)
+        self.B = arguments.sequence("B", B, narrow, kind)
+        self.C = arguments.sequence("C", C, narrow, kind)
+        self.z = None if z is None else arguments.sequence("z", z, wide, kind)
+        self.A = arguments.plain("A", A, (channels, states))
+        self.D = arguments.optional("D", D, (channels,))
+        self.dt_bias = arguments.optional("dt_bias", dt_bias, (channels,))
+        self.state = arguments.optional("state", state, (batch, channels, states))
+        self.lengths = arguments.lengths(lengths, batch, steps)
+        self.reads: SortedReads | None = None
+        if rows is not None and positions is not None and len(rows):
+            check_reads(rows, positions, self.lengths, batch, steps)
+            self.reads = sorted_reads(rows, positions, batch, steps)
 
     def pointers(self) -> tuple[int, ...]:
         """struct ScanInputs."""
         wide = (self.x, self.dt, self.B, self.C, self.z)
         return (
-            checks.TYPES[self.x.dtype],
+            arguments.TYPES[self.x.dtype],
             *self.x.shape,
             self.A.shape[1],
             *(number for tensor in wide for number in strided(tensor)),
             *(pointer(tensor) for tensor in (self.A, self.D, self.dt_bias, self.state, self.lengths)),
-            *(self.reads.pointers() if self.reads else checks.ABSENT),
+            *(self.reads.pointers() if self.reads else arguments.ABSENT),
             torch.get_num_threads(),
         )
 
@@ -127,11 +129,11 @@ def backward(
     dy = (
         torch.zeros(x.shape, dtype=x.dtype)
         if dy is None
-        else checks.sequence("dy", dy, tuple(x.shape), x.dtype)
+        else arguments.sequence("dy", dy, tuple(x.shape), x.dtype)
     )
-    dlast = checks.optional("dlast", dlast, (x.shape[0], *A.shape))
+    dlast = arguments.optional("dlast", dlast, (x.shape[0], *A.shape))
     count = len(tensors.reads.places) if tensors.reads else 0
-    dstates = checks.optional("dstates", dstates, (count, *A.shape)) if count else None
+    dstates = arguments.optional("dstates", dstates, (count, *A.shape)) if count else None
     library().scan_backward(
         (
             *tensors.pointers(),

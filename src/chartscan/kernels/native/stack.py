@@ -14,7 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from chartscan.kernels.native import checks
+from chartscan.kernels import arguments
 from chartscan.kernels.native.library import library
 
 WEIGHTS, POINTERS = 10, 14  # of struct BlockPointers; the last are window, window_after, scan, scan_after
@@ -130,5 +130,5 @@ def _check(name: str, tensor: Tensor, shape: tuple[int, ...]) -> None:
     plain = tensor.dtype is torch.float32 and tensor.is_cpu and tensor.layout is torch.strided
     if plain and tensor.shape == shape and tensor.is_contiguous():
         return
-    checks.plain(name, tensor, shape)  # says what is wrong
+    arguments.plain(name, tensor, shape)  # says what is wrong
     raise ValueError(f"{name} has the strides {tensor.stride()}; expected a contiguous tensor")

@@ -68,7 +68,7 @@ class Mamba2Block(nn.Module):
         self.dt_bias.copy_(dt + torch.log(-torch.expm1(-dt)))  # softplus(dt_bias) = dt
 
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """(B, L, D) -> (B, L, D). Steps at or beyond `lengths` (B,) are padding, whatever comes out there."""
+        """(B, L, D) -> (B, L, D). Steps at or beyond `lengths` (B,) are padding, and mean nothing."""
         gate, joint, dt = self._projected(x)
         y, _ = self._scanned(joint, dt, lengths)
         return self._out(x, y, gate)

@@ -1,10 +1,10 @@
-"""F1 score, and the threshold that makes it greatest on tuning data."""
+"""What acting on scores above a threshold gives: F1 and net benefit, and the threshold of the greatest F1."""
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from chartscan.metrics import Metric, OfSums, ratio
-from chartscan.metrics._rows import Floats, cumulative, rows
+from chartscan.metrics import Floats, Metric, OfSums, ratio, rows
+from chartscan.metrics.discrimination import cumulative
 
 
 def f1(
@@ -37,7 +37,23 @@ def best_f1_threshold(labels: ArrayLike, scores: ArrayLike, weights: ArrayLike |
     return float(at.thresholds[np.argmax(score)])
 
 
-def row_sums(labels: Floats, decisions: Floats) -> tuple[Floats, OfSums]:
+def net_benefit(
+    labels: ArrayLike, scores: ArrayLike, weights: ArrayLike | None = None, threshold: float = 0.5
+) -> float:
+    """True positives per row, less false positives at the exchange rate threshold / (1 - threshold).
+
+    A score >= `threshold` is acted on; `threshold` lies in [0, 1). Acting on no row has net benefit 0.
+    nan without rows. Vickers and Elkin 2006, Medical Decision Making 26:565.
+    """
+    data = rows(labels, scores, weights)
+    if len(data.labels) == 0:
+        return np.nan
+    flagged = data.weights * (data.scores >= threshold)
+    true, false = flagged @ data.labels, flagged @ (1 - data.labels)
+    return float((true - false * threshold / (1 - threshold)) / data.weights.sum())
+
+
+def _f1_sums(labels: Floats, decisions: Floats) -> tuple[Floats, OfSums]:
     """The form for the bootstrap, of decisions 0 and 1: true positives, decisions and positives."""
     columns = np.stack([decisions * labels, decisions, labels], axis=1)
     return columns, lambda totals: np.where(
@@ -45,4 +61,4 @@ def row_sums(labels: Floats, decisions: Floats) -> tuple[Floats, OfSums]:
     )
 
 
-METRIC = Metric("f1", "F1", "max", f1, row_sums, reads="decisions", position=3)
+METRICS = (Metric("f1", "F1", "max", f1, _f1_sums, reads="decisions", position=3),)

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from chartscan.kernels.reads import Read
+from chartscan.kernels.reference import Read
 
 _MOST_STATES = 256  # of a channel, in its CUDA code
 
