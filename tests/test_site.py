@@ -12,7 +12,7 @@ from chartscan.errors import ConfigError
 from chartscan.labels.forming import stay_config
 from chartscan.site import Site, Vocabulary, parse_site, read_site
 from chartscan.sources.fhir.words import Declared
-from chartscan.store.recognition import Recognition
+from chartscan.store.accounting import Recognition
 
 WHOLE = b"""
 vocabulary:

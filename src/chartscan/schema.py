@@ -4,6 +4,7 @@ They are MEDS 0.4 tables (`meds` validates them) with the extension columns that
 This module knows types and orders, not where data comes from or what it means clinically.
 """
 
+import numpy as np
 import pyarrow as pa
 
 from chartscan.errors import DataError
@@ -112,6 +113,15 @@ TRAIN, TUNING, HELD_OUT = "train", "tuning", "held_out"
 TASK_KEY = b"chartscan.task"  # name of the task
 COHORT_KEY = b"chartscan.cohort"  # JSON: eligibility counts with reasons
 MODEL_KEY = b"chartscan.model"  # name of the model that predicted
+
+
+def subject_starts(ids: np.ndarray, previous: int | None = None) -> np.ndarray:
+    """Return the rows at which another subject begins in sorted `ids`, shape (n,).
+
+    The first row counts unless it continues the subject `previous`.
+    """
+    starts = np.flatnonzero(ids[1:] != ids[:-1]) + 1
+    return starts if len(ids) == 0 or ids[0] == previous else np.concatenate([[0], starts])
 
 
 def check(table: pa.Table, schema: pa.Schema, name: str) -> pa.Table:

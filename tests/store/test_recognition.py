@@ -5,8 +5,7 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chartscan.store.accounting import Accounting
-from chartscan.store.recognition import NAMED_FROM, recognition_lines, unknown_words
+from chartscan.store.accounting import NAMED_FROM, Accounting, recognition_lines, unknown_words
 
 COUNTS = ("recognised", "mapped", "unknown", "not_said")
 

@@ -122,7 +122,7 @@ def ingest(
       chartscan ingest physionet2012 SETS DATASET
     """
     from chartscan.commands.ingest import IngestPlan, accounting_lines, run_ingest
-    from chartscan.store.recognition import recognition_lines
+    from chartscan.store.accounting import recognition_lines
 
     display = Display(quiet)
     plan = IngestPlan(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from chartscan.files import write_bytes
 from chartscan.site import MEANINGS, Site
-from chartscan.store.recognition import OTHER_WORDS, Recognition, Word, title_of
+from chartscan.store.accounting import OTHER_WORDS, Recognition, Word, title_of
 
 SECTIONS = {  # thing of the account -> section of the site file's vocabulary
     "class": "class",

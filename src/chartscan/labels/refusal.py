@@ -8,8 +8,8 @@ happened".
 from collections.abc import Mapping
 from typing import Any, Protocol
 
+from chartscan.store.accounting import unknown_words
 from chartscan.store.dataset import Dataset
-from chartscan.store.recognition import unknown_words
 
 _RECORDS = {
     "class": "encounters have a class",

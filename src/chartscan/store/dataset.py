@@ -17,11 +17,8 @@ import pyarrow.parquet as pq
 
 from chartscan.errors import DataError
 from chartscan.files import sha256
-from chartscan.schema import HELD_OUT, TRAIN, TUNING
-from chartscan.store.manifest import read_manifest
-from chartscan.store.publish import published
-from chartscan.store.shards import subject_starts
-from chartscan.store.validate import violations
+from chartscan.schema import HELD_OUT, TRAIN, TUNING, subject_starts
+from chartscan.store.folder import published, read_manifest
 
 
 class Dataset:
@@ -113,7 +110,7 @@ class Dataset:
         return ids[table["split"].to_numpy(zero_copy_only=False) == split]
 
     def codes(self) -> pa.Table:
-        """metadata.CODES: every code of the events with its description and counts, sorted by code."""
+        """folder.CODES: every code of the events with its description and counts, sorted by code."""
         return self._read(self.path / meds.code_metadata_filepath)
 
     def subject_map(self) -> pa.Table:
@@ -128,6 +125,8 @@ class Dataset:
 
     def validate(self) -> None:
         """Check the rules of MEDS and ours; DataError listing every violation."""
+        from chartscan.store.validate import violations
+
         found = violations(self.path)
         if found:
             raise DataError(f"{self.path}: {len(found)} rules broken:\n" + "\n".join(found))

@@ -1,14 +1,18 @@
 """Where events wait for the sort: checked, in the order they come, as Parquet in the staging folder.
 
 A source may write from several processes, each with its own Spool in the same folder. It may say from which
-place in its input each event comes, and later leave out or delay the events of some places: `amend`.
+place in its input each event comes, and later leave out or delay the events of some places: `amend`. `Tally`
+counts what waits, in bounded memory.
 """
 
+import errno
 import os
+import re
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -16,8 +20,8 @@ import pyarrow.parquet as pq
 
 from chartscan.errors import DataError
 from chartscan.schema import EVENT_TYPES, EVENTS, check
+from chartscan.store.folder import let_go, writing
 from chartscan.store.subjects import encounter_ids
-from chartscan.store.writing import let_go, writing
 
 _TYPES = pa.array(EVENT_TYPES, pa.string())
 SPOOLED = EVENTS.set(EVENTS.names.index("event_type"), pa.field("event_rank", pa.int8(), nullable=False))
@@ -178,3 +182,58 @@ def _refuse(rows: int, what: str) -> None:
         raise DataError(
             f"events: {rows} rows with {what}. Expected none; the source must mend or reject them."
         )
+
+
+_CODES = """
+    SELECT code, sum(n)::BIGINT AS event_count, count(*)::BIGINT AS subject_count
+    FROM (SELECT code, subject_id, count(*) AS n FROM {source} GROUP BY code, subject_id)
+    GROUP BY code ORDER BY code
+"""
+# Bytes of a subject in memory: 64 a row for numbers, times and offsets, and its text.
+_TEXT = " + ".join(
+    f"coalesce(strlen({f.name}), 0)" for f in SPOOLED if f.type in (pa.string(), pa.large_string())
+)
+_SIZES = f"""
+    SELECT subject_id, sum(64 + {_TEXT})::BIGINT AS size
+    FROM {{source}} GROUP BY subject_id ORDER BY subject_id
+"""
+
+
+class Tally:
+    """Counts of codes and sizes of subjects, by DuckDB. A context manager; may spill to `scratch`."""
+
+    def __init__(self, files: list[Path], scratch: Path, memory_mb: int, threads: int = 0):
+        self._scratch = scratch
+        self._source = "read_parquet([" + ", ".join(_quoted(path) for path in files) + "])"
+        self._database = duckdb.connect(":memory:", config={"temp_directory": str(scratch)})
+        self._database.execute(f"SET memory_limit = '{memory_mb}MiB'")
+        self._database.execute("SET enable_progress_bar = false")
+        if threads:
+            self._database.execute(f"SET threads = {threads}")
+
+    def codes(self) -> pa.Table:
+        """code, event_count and subject_count of every code, sorted by code."""
+        return self._query(_CODES)
+
+    def sizes(self) -> pa.Table:
+        """subject_id, sorted, and size, the bytes its events take in memory."""
+        return self._query(_SIZES)
+
+    def _query(self, query: str) -> pa.Table:
+        try:
+            return self._database.sql(query.format(source=self._source)).arrow().read_all()
+        except (duckdb.IOException, duckdb.OutOfMemoryException) as err:
+            what = "the events cannot be counted: too little disk here, or too small a memory_mb"
+            raise OSError(errno.EIO, what, str(self._scratch)) from err
+
+    def __enter__(self) -> "Tally":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._database.close()
+
+
+def _quoted(path: Path) -> str:
+    """`path` as SQL text in which no character stands for a pattern."""
+    literal = re.sub(r"[*?\[]", lambda found: f"[{found[0]}]", str(path))
+    return "'" + literal.replace("'", "''") + "'"

@@ -10,8 +10,7 @@ from chartscan.errors import DataError
 from chartscan.schema import HELD_OUT, TRAIN, TUNING, check
 from chartscan.site_key import is_open, site_key
 
-# Which subjects are for training, tuning and the final test, decided for each subject alone.
-# The split is a keyed hash of the subject id, so adding or removing subjects moves nobody.
+# The split is a keyed hash of the subject id, so adding or removing subjects does not move the others.
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _MIX_1 = np.uint64(0xBF58476D1CE4E5B9)

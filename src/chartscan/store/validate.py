@@ -17,8 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from flexible_schema import SchemaValidationError, TableValidationError
 
-from chartscan.schema import EVENT_TYPES, EVENTS, SORT_KEYS
-from chartscan.store.shards import subject_starts
+from chartscan.schema import EVENT_TYPES, EVENTS, SORT_KEYS, subject_starts
 
 _TYPES = pa.array(EVENT_TYPES, pa.string())
 

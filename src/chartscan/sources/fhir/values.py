@@ -14,8 +14,7 @@ from msgspec import Raw
 from chartscan.sources.fhir.codes import CodeBook
 from chartscan.sources.fhir.remember import LIMIT
 from chartscan.sources.fhir.resources import Coding, Concept, Dosage, Quantity, Value
-from chartscan.store.accounting import Accounting
-from chartscan.store.recognition import How
+from chartscan.store.accounting import Accounting, How
 from chartscan.vocabulary.units import LONGEST, canonical_unit, same_unit
 
 # Written numbers -> number and comparator, and what is odd about a number.

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from chartscan.site import Vocabulary
 from chartscan.sources.fhir.remember import remember
 from chartscan.sources.fhir.resources import KNOWN, Coding, Concept, Disposition, Status, WrittenClass
-from chartscan.store.recognition import How, Recognition
+from chartscan.store.accounting import How, Recognition
 from chartscan.vocabulary import classes, diagnosis_statuses, dispositions, priorities, sexes
 from chartscan.vocabulary.systems import last_part, plain_system
 
