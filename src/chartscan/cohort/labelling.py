@@ -12,7 +12,7 @@ from chartscan.cohort.intervals import FollowUp, follow_up_rule
 from chartscan.cohort.record import COLUMNS, UNKNOWN_SITE, Record, Site, record_from_events
 from chartscan.cohort.stays import DEFAULT, StayConfig
 from chartscan.schema import LABELS, QUESTIONS
-from chartscan.vocabulary.code_groups import declared_codes
+from chartscan.vocabulary.diagnoses import declared_codes
 
 _REPORT_EVERY = 1000
 

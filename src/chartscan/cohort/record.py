@@ -26,7 +26,7 @@ from chartscan.schema import (
     TIME,
     UNDATED_DIAGNOSIS,
 )
-from chartscan.vocabulary.classes import kind_of
+from chartscan.vocabulary.administrative import kind_of_class
 
 # All that labels are made from. Datasets of earlier versions, and other tools, may lack the last two.
 COLUMNS = [
@@ -56,7 +56,7 @@ class Site(msgspec.Struct, frozen=True):
 
     time_zone: str = "UTC"  # whose calendar days count
     # What the site file declares: encounter classes that are no hospital stay, systems of diagnoses, and the
-    # conditions that codes mean (see `code_groups.declared_codes`).
+    # conditions that codes mean (see `diagnoses.declared_codes`).
     other_classes: frozenset[str] = frozenset()
     diagnosis_systems: frozenset[str] = frozenset()
     diagnoses: dict[str, str] = {}
@@ -294,7 +294,7 @@ def _class_known(code: str, site: Site) -> bool:
     if not code.startswith(("ENCOUNTER_START//", "ENCOUNTER_END//")):
         return True
     name = _part(code, 1)
-    return kind_of(name) != "unknown" or name in site.other_classes
+    return kind_of_class(name) != "unknown" or name in site.other_classes
 
 
 def _part(code: str, number: int) -> str:

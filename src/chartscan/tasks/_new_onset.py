@@ -15,7 +15,7 @@ from chartscan.cohort import HorizonDays, Interval, Outcome, Record, Stay, absen
 from chartscan.cohort.record import Diagnosis
 from chartscan.tasks import _at_discharge
 from chartscan.tasks._title import counted, titled
-from chartscan.vocabulary.code_groups import CodeGroup
+from chartscan.vocabulary.diagnoses import CodeGroup
 
 DEPENDS_ON = (
     "class",

@@ -3,7 +3,7 @@
 from chartscan.cohort import Outcome, Record
 from chartscan.tasks import _new_onset
 from chartscan.tasks._new_onset import DEPENDS_ON, Config
-from chartscan.vocabulary.code_groups import FLUID_DISORDER
+from chartscan.vocabulary.diagnoses import FLUID_DISORDER
 
 TITLE = "New fluid or electrolyte disorder within a year"
 DESCRIPTION = (

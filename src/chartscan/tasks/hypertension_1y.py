@@ -3,7 +3,7 @@
 from chartscan.cohort import Outcome, Record
 from chartscan.tasks import _new_onset
 from chartscan.tasks._new_onset import DEPENDS_ON, Config
-from chartscan.vocabulary.code_groups import HYPERTENSION
+from chartscan.vocabulary.diagnoses import HYPERTENSION
 
 TITLE = "New hypertension within a year"
 DESCRIPTION = (

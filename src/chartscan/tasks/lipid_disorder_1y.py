@@ -3,7 +3,7 @@
 from chartscan.cohort import Outcome, Record
 from chartscan.tasks import _new_onset
 from chartscan.tasks._new_onset import DEPENDS_ON, Config
-from chartscan.vocabulary.code_groups import LIPID_DISORDER
+from chartscan.vocabulary.diagnoses import LIPID_DISORDER
 
 TITLE = "New lipid disorder within a year"
 DESCRIPTION = (

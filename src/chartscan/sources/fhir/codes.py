@@ -21,7 +21,7 @@ from chartscan.sources.fhir.remember import remember
 from chartscan.sources.fhir.resources import Coding, Concept, DiagnosisConcept, Extension
 from chartscan.sources.fhir.words import ABSENT, CERTAINTY, Reading, Words
 from chartscan.store.accounting import How
-from chartscan.vocabulary.code_groups import (
+from chartscan.vocabulary.diagnoses import (
     GROUPS,
     UNVERIFIED,
     conditions_of,
