@@ -35,7 +35,7 @@ ALLOWED = {
     "sources": {"notes", "schema", "store", "vocabulary", "site"},
     "simulator": {"schema", "files"},
     "store": {"notes", "schema", "files", "lock", "site_key"},
-    "cohort": {"notes", "schema", "parquet_files", "task_files", "meds_columns", "vocabulary", "site"},
+    "cohort": {"schema", "vocabulary"},
     "tasks": {"schema", "cohort", "vocabulary"},
     "inputs": set(),
     "inputs.tokens": {"schema", "files"},
@@ -69,7 +69,7 @@ ALLOWED = {
         "version",
     },
     "labels": {
-        *("notes", "schema", "settings", "site", "task_files", "parquet_files"),
+        *("notes", "schema", "settings", "site", "task_files", "parquet_files", "meds_columns"),
         *("store", "cohort", "tasks", "artifact", "runs"),
     },
     "generate": {

@@ -183,7 +183,7 @@ def label(
         1432
     """
     from chartscan.commands.label import LabelPlan, run_label
-    from chartscan.labels.labels import cohort_lines
+    from chartscan.labels.files import cohort_lines
 
     display = _display(progress)
     plan = LabelPlan(

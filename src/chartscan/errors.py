@@ -11,7 +11,8 @@
 Messages name files, lines, columns and counts, never the content of a record.
 """
 
-from collections.abc import Mapping
+import difflib
+from collections.abc import Iterable, Mapping
 
 
 class ChartscanError(Exception):
@@ -59,3 +60,11 @@ def check_at_least_one(settings: object, *names: str, of: str = "model") -> None
     for name in names:
         if getattr(settings, name) < 1:
             raise ConfigError(f"{of}.{name} is {getattr(settings, name)}; expected at least 1.")
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """Return what to say after a wrong name: the nearest right one, if any is near, and all known ones."""
+    known = list(known)
+    near = difflib.get_close_matches(word, known, n=1)
+    hint = f" Did you mean '{near[0]}'?" if near else ""
+    return f"{hint} Known: {', '.join(known)}."

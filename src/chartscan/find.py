@@ -7,7 +7,6 @@ files of the user (`from_file`) and entry points of installed packages (`install
 """
 
 import ast
-import difflib
 import importlib
 import importlib.util
 import pkgutil
@@ -18,7 +17,7 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
 
-from chartscan.errors import ConfigError
+from chartscan.errors import ConfigError, nearest
 
 
 def names(package: str) -> list[str]:
@@ -42,9 +41,7 @@ def _whole(package: str) -> str:
 
 def unknown(kind: str, name: str, known: Sequence[str]) -> str:
     """What to say of a `kind` that does not exist: the nearest right name, and all of them."""
-    near = difflib.get_close_matches(name, known, n=1)
-    hint = f" Did you mean '{near[0]}'?" if near else ""
-    return f"No {kind} named '{name}'.{hint} Known: {', '.join(known)}."
+    return f"No {kind} named '{name}'.{nearest(name, known)}"
 
 
 def described(package: str, having: str) -> dict[str, str]:

@@ -14,7 +14,6 @@ Every key and word is taken as the text that stands in the file: 07, 4, yes and 
 truth values. This module knows no source and no task; it checks what a word may mean.
 """
 
-import difflib
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ from typing import Any
 import msgspec
 import yaml
 
-from chartscan.errors import ConfigError
+from chartscan.errors import ConfigError, nearest
 from chartscan.vocabulary import diagnoses, dispositions
 from chartscan.vocabulary.administrative import (
     CLASS_OF_KIND,
@@ -121,14 +120,6 @@ def _section(data: Any, kind: type[msgspec.Struct], name: str, where: str) -> di
         if key not in known:
             raise ConfigError(f"{name}: no section '{key}' in {where}.{nearest(key, known)}")
     return data
-
-
-def nearest(word: str, known: Iterable[str]) -> str:
-    """The nearest right name, if one is near, and all that are known."""
-    known = list(known)
-    near = difflib.get_close_matches(word, known, n=1)
-    hint = f" Did you mean '{near[0]}'?" if near else ""
-    return f"{hint} Known: {', '.join(known)}."
 
 
 def _words(data: Any, part: str, name: str) -> dict[str, str]:

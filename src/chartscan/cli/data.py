@@ -205,7 +205,7 @@ def label(
       chartscan label all DATASET LABELS --task my_task.py
     """
     from chartscan.commands.label import LabelPlan, run_label
-    from chartscan.labels.labels import cohort_lines
+    from chartscan.labels.files import cohort_lines
 
     display = Display(quiet)
     plan = LabelPlan(task, dataset, out, settings or [], site, max_unknown, questions, task_files or [])

@@ -14,8 +14,7 @@ import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from chartscan.cohort.evidence import Life
-from chartscan.cohort.intervals import FollowUp, Interval, follow_up_rule, interval
+from chartscan.cohort.evidence import FollowUp, Interval, Life, follow_up_rule, interval
 from chartscan.cohort.stays import DEFAULT, Encounter, Stay, StayConfig, merged_stays
 from chartscan.schema import (
     DEATH_BY_DISPOSITION,
@@ -68,7 +67,7 @@ UNKNOWN_SITE = Site()
 @dataclass(frozen=True, slots=True)
 class Diagnosis:
     """A coded diagnosis. `time` is when its encounter started; without an encounter, when it was recorded:
-    its onset may lie years before anybody knew of it. Where that is not known to the instant, or it was
+    its onset may lie years before that. Where that is not known to the instant, or it was
     recorded before its encounter started, it is the last one possible, and `when` the whole interval."""
 
     code: str
@@ -193,7 +192,7 @@ def record_from_rows(
 
 
 def _life(rows: Iterable[Row]) -> Life:
-    """One death, however often it is told: where the times of two do not agree, it lies between them."""
+    """The one death of all that are recorded; where the times of two do not agree, it lies between them."""
     rows = list(rows)
     deaths = [row for row in rows if row[2] == "death"]
     timed = [interval(row[0], row[5]) for row in deaths if row[0] is not None]

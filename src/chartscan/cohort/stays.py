@@ -11,8 +11,17 @@ from typing import Annotated, Literal, TypeAlias
 
 import msgspec
 
-from chartscan.cohort.evidence import LATE_RECORDING, NOT_SAID, Ending, Life, disposition_of_last, ending
-from chartscan.cohort.intervals import Interval, interval, moved
+from chartscan.cohort.evidence import (
+    LATE_RECORDING,
+    NOT_SAID,
+    Ending,
+    Interval,
+    Life,
+    disposition_of_last,
+    ending,
+    interval,
+    moved,
+)
 from chartscan.vocabulary.dispositions import SILENT
 
 MAYBE_ONE_STAY = "dates alone do not say whether the next encounter is part of the stay"

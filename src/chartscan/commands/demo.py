@@ -13,7 +13,9 @@ from chartscan.commands.ingest import IngestPlan, accounting_lines, run_ingest
 from chartscan.commands.predict import run_predict
 from chartscan.commands.train import run_train
 from chartscan.evaluation.reported import reported
-from chartscan.labels.labels import cohort_lines, make_labels, save_labels, task_modules, tasks_to_label
+from chartscan.labels.files import cohort_lines, save_labels
+from chartscan.labels.making import make_labels
+from chartscan.labels.tasks import task_modules, tasks_to_label
 from chartscan.lock import OutputLock
 from chartscan.runs.job import Watcher
 from chartscan.runs.work import refuse_existing

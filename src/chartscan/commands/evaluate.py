@@ -20,8 +20,8 @@ from chartscan.evaluation.reported import reported
 from chartscan.evaluation.sections import DatasetFacts, ReportSections, TrainingCurve
 from chartscan.evaluation.subject_groups import groups_of
 from chartscan.evaluation.truth import ceilings, no_ceiling_notes
-from chartscan.labels.labels import title_of
-from chartscan.labels.plausible import check_rows
+from chartscan.labels.belonging import check_rows
+from chartscan.labels.tasks import title_of
 from chartscan.notes import Notes
 from chartscan.runs.job import Watcher
 from chartscan.runs.record import commit

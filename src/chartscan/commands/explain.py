@@ -33,7 +33,8 @@ from chartscan.interpret.series import explain_series
 from chartscan.interpret.summary import summary, table
 from chartscan.interpret.tokens import explain_tokens
 from chartscan.labels.asked import asked
-from chartscan.labels.labels import Labels, title_of
+from chartscan.labels.files import Labels
+from chartscan.labels.tasks import title_of
 from chartscan.lock import OutputLock
 from chartscan.notes import KEY, Notes
 from chartscan.notes import records as note_records

@@ -16,7 +16,7 @@ from chartscan.inputs.tokens import violations
 from chartscan.inputs.tokens.time import DAY_US
 from chartscan.inputs.tokens.types import NAMES
 from chartscan.labels.belonging import check_labels
-from chartscan.labels.labels import load_labels
+from chartscan.labels.files import load_labels
 from chartscan.notes import Notes
 from chartscan.runs.job import Watcher, of_subjects
 from chartscan.runs.work import check_apart, check_file

@@ -10,7 +10,7 @@ from chartscan import site_key
 from chartscan.commands.site_starter import SECTIONS, write_suggestions
 from chartscan.errors import ConfigError
 from chartscan.find import find
-from chartscan.labels.forming import stay_config
+from chartscan.labels.making import stay_config
 from chartscan.notes import Note
 from chartscan.runs.job import Watcher
 from chartscan.settings import with_settings

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from chartscan.errors import check_settings
 from chartscan.labels import MAX_UNKNOWN
-from chartscan.labels.forming import stays_of, vocabulary_note
-from chartscan.labels.labels import Labels, check_out, make_labels, save_labels, set_tasks, tasks_to_label
-from chartscan.labels.refusal import refused_tasks
+from chartscan.labels.files import Labels, check_out, save_labels
+from chartscan.labels.making import make_labels, refused_tasks, stays_of, vocabulary_note
+from chartscan.labels.tasks import set_tasks, tasks_to_label
 from chartscan.runs.job import Watcher
 from chartscan.runs.work import check_apart
 from chartscan.store.dataset import Dataset

@@ -19,7 +19,8 @@ from chartscan.generate import History, Plan, generate
 from chartscan.generate.histories import at_questions, forecaster, histories, subjects_of
 from chartscan.generate.imagined import Imagined, known_events
 from chartscan.labels.belonging import check_labels
-from chartscan.labels.labels import load_labels, task_as_labelled
+from chartscan.labels.files import load_labels
+from chartscan.labels.tasks import task_as_labelled
 from chartscan.notes import KEY, Notes, records
 from chartscan.runs.job import Watcher, of_subjects
 from chartscan.runs.seen import seen_facts

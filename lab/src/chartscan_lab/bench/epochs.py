@@ -20,7 +20,8 @@ from chartscan.errors import ConfigError
 from chartscan.find import find
 from chartscan.inputs.batches import Rows, Sampler, TokenStore, collate, pretraining_windows, prompt_rows
 from chartscan.inputs.tokens import Encoder
-from chartscan.labels.labels import load_labels, make_labels
+from chartscan.labels.files import load_labels
+from chartscan.labels.making import make_labels
 from chartscan.learn.fitting.tokens import fit_tokens, token_store
 from chartscan.learn.neural.prompting import samples_of_split
 from chartscan.learn.neural.sequence import SequenceRecipe

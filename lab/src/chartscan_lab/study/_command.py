@@ -11,7 +11,7 @@ from chartscan.errors import ConfigError, DataError
 from chartscan.find import described, find, unknown
 from chartscan.heap import keep_freed_memory
 from chartscan.labels.belonging import check_labels
-from chartscan.labels.labels import Labels, load_labels
+from chartscan.labels.files import Labels, load_labels
 from chartscan.learn.neural.prompting import learnable
 from chartscan.lock import OutputLock
 from chartscan.notes import Notes

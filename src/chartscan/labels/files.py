@@ -1,8 +1,9 @@
-"""LABELS on disk: one parquet file per task, with the task's name and cohort counts in its metadata.
+"""LABELS on disk: written whole, read from one task or several, and shown in lines.
 
-QUESTIONS, which ask without knowing the answer, are the same files without the column of values. Files of
-other MEDS tools are read too: what stands beside LABELS is noted and left out, and no number but 0 and 1 is
-taken for a boolean.
+A task is one parquet file, or its shards, with the task's name and cohort counts in the metadata. QUESTIONS,
+which ask without knowing the answer, are the same files without the column of values. Files of other MEDS
+tools are read too: columns beside LABELS are noted and left out, and no number but 0 and 1 is read as a
+boolean.
 """
 
 from pathlib import Path
@@ -11,13 +12,14 @@ import msgspec
 import pyarrow as pa
 
 from chartscan import meds_columns, parquet_files, schema
-from chartscan.cohort.counts import Counts
-from chartscan.errors import DataError
+from chartscan.cohort import Counts
+from chartscan.errors import ConfigError, DataError
 from chartscan.meds_columns import KEYS, VALUE, all_null, check_no_doubles
 from chartscan.notes import Notes
 from chartscan.task_files import TaskFiles, checked_name, task_files
 
 _VALUES = (VALUE, "integer_value", "float_value", "categorical_value")
+Labels = dict[str, tuple[pa.Table, Counts | None]]
 
 
 def write_labels(path: Path, table: pa.Table, task: str, counts: Counts, questions: bool = False) -> None:
@@ -33,6 +35,37 @@ def stored_labels(table: pa.Table, task: str, counts: Counts, questions: bool = 
     metadata = {schema.TASK_KEY: task.encode(), schema.COHORT_KEY: msgspec.json.encode(counts)}
     wanted = schema.QUESTIONS if questions else schema.LABELS
     return schema.check(table, wanted, f"labels of {task}").replace_schema_metadata(metadata)
+
+
+def save_labels(labels: Labels, out: Path, as_folder: bool, questions: bool = False) -> None:
+    """One parquet file a task in the folder `out`, all or none; or the only labels as the file `out`."""
+    stored = {}
+    for task, (table, counts) in labels.items():
+        assert counts is not None
+        path = out / f"{task}.parquet" if as_folder else out
+        stored[path] = stored_labels(table, task, counts, questions)
+    parquet_files.write_tables(stored)
+
+
+def load_labels(path: Path, questions: bool = False, notes: Notes | None = None) -> Labels:
+    """LABELS by task from one file, or from every task of a folder; QUESTIONS too where welcome.
+
+    DataError where there is none, or no task has any row.
+    """
+    given = task_files(path)
+    if not given:
+        what = "no label files in this folder" if path.is_dir() else "no such file or folder of labels"
+        raise DataError(f"{path}: {what}. Make some: chartscan label all DATASET LABELS")
+    found: Labels = {}
+    for one in given:
+        table, task, counts = read_task(one, questions, notes)
+        same = next((name for name in found if name.casefold() == task.casefold()), None)
+        if same:
+            raise ConfigError(f"{path}: two files hold labels of task '{same}'. Keep one.")
+        found[task] = table, counts
+    if not any(table.num_rows for table, _ in found.values()):
+        raise DataError(_without_rows(path, found))
+    return found
 
 
 def read_labels(
@@ -62,11 +95,56 @@ def read_task(
     """
     shards = [_Shard(file) for file in given.files]
     notes = Notes() if notes is None else notes
-    task = _task(given, shards)
+    task = _task_of(given, shards)
     table = pa.concat_tables([shard.rows(task, notes) for shard in shards])
     table = _answered(table, shards, str(given.place), task, questions, notes)
     check_no_doubles(table, str(given.place))
     return table, task, shards[0].counts() if len(shards) == 1 else None
+
+
+def check_out(out: Path, as_folder: bool, names: str = "OUT") -> None:
+    """ConfigError where a folder would be written over the file `out`, or a file over the folder."""
+    if as_folder and out.exists() and not out.is_dir():
+        raise ConfigError(
+            f"{out} is a file. With several tasks {names} is a folder: name a new one, or one that exists."
+        )
+    if not as_folder and out.is_dir():
+        raise ConfigError(
+            f"{out} is a folder. With one task {names} is a file: name one in it, such as {out}/TASK.parquet."
+        )
+
+
+def cohort_lines(labels: Labels) -> list[str]:
+    """For each task: stays seen, eligible, positive, negative, and why the others are not there."""
+    lines = []
+    for task, (table, counts) in sorted(labels.items()):
+        if counts is None:
+            lines.append(f"{task}: {table.num_rows:,} labels")
+            continue
+        lines.append(
+            f"{task}: {counts.index_stays:,} stays, {counts.eligible:,} eligible, "
+            f"{counts.positive:,} positive, {counts.negative:,} negative"
+        )
+        if "boolean_value" not in table.column_names:
+            lines.append(f"    {table.num_rows:,} questions, answers left out")
+        lines += [f"    not eligible: {n:,} {reason}" for reason, n in counts.excluded.items()]
+        lines += [f"    no label: {n:,} {reason}" for reason, n in counts.absent.items()]
+    return lines
+
+
+def _without_rows(path: Path, labels: Labels) -> str:
+    """What to say of labels that ask nothing, with what their counts tell."""
+    told = [
+        f"{task}: {counts.index_stays:,} stays, {counts.eligible:,} eligible, "
+        f"{sum(counts.absent.values()):,} without a known outcome"
+        for task, (_, counts) in sorted(labels.items())
+        if counts is not None
+    ]
+    because = f" ({'; '.join(told)})" if told else ""
+    return (
+        f"{path}: holds no rows, so nothing is asked{because}. Name other labels, or make them anew: "
+        "chartscan label TASK DATASET OUT. With --questions stays without a known outcome are asked, too."
+    )
 
 
 class _Shard:
@@ -121,7 +199,7 @@ class _Shard:
         return found, name
 
 
-def _task(given: TaskFiles, shards: list[_Shard]) -> str:
+def _task_of(given: TaskFiles, shards: list[_Shard]) -> str:
     """The task as its files say; where they do not, as they are called."""
     said = {shard.task for shard in shards} - {None}
     if len(said) > 1:
