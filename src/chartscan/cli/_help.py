@@ -13,7 +13,7 @@ from typing import Any
 
 from typer.core import TyperCommand, TyperGroup
 
-from chartscan.find import described, installed
+from chartscan.find import find, installed, names
 from chartscan.recipes import ABOUT
 
 NARROWEST = 80  # columns that frames need
@@ -66,7 +66,8 @@ class WithTasks(Command):
     """A command whose help lists the tasks, those of installed packages too."""
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
-        self.help = (self.help or "") + listed("Tasks", described("tasks", "TITLE") | _of_packages("tasks"))
+        titles = {name: find("tasks", name).TITLE for name in names("tasks")}
+        self.help = (self.help or "") + listed("Tasks", titles | _of_packages("tasks"))
         super().format_help(ctx, formatter)
 
 
@@ -79,7 +80,7 @@ class WithRecipes(Command):
 
 
 def _of_packages(kind: str) -> dict[str, str]:
-    """What installed packages add; they are not imported, so only the package is told."""
+    """What installed packages add, with the name of the package; they are not imported."""
     points = installed(kind)
     return {
         name: f"From the package {point.dist.name if point.dist else point.value}"

@@ -21,7 +21,7 @@ from chartscan.errors import ConfigError, DataError
 from chartscan.find import find, from_entry_point, from_file, installed, names, unknown
 from chartscan.settings import with_settings
 from chartscan.task_files import is_free_name
-from chartscan.tasks._title import titled
+from chartscan.tasks._shared import titled
 
 KIND = "task"
 DEPENDABLE = {  # what a task may name in DEPENDS_ON, and how a refusal says it

@@ -5,8 +5,7 @@ from datetime import datetime, timedelta
 import msgspec
 
 from chartscan.cohort import Hours, Outcome, Record, Stay, absent, excluded
-from chartscan.tasks._after_24h import flags, not_asked
-from chartscan.tasks._title import counted, titled
+from chartscan.tasks._shared import counted, flags, not_asked_after, titled
 
 TITLE = "Stay longer than 7 days"
 DESCRIPTION = (
@@ -41,7 +40,7 @@ def label(record: Record, config: Config = DEFAULT) -> list[Outcome]:
 
 
 def _outcome(record: Record, stay: Stay, config: Config) -> Outcome:
-    not_answered = not_asked(record, stay, config.hours)
+    not_answered = not_asked_after(record, stay, config.hours)
     if not_answered is not None and not not_answered.eligible:
         return not_answered
     at = stay.start + timedelta(hours=config.hours)

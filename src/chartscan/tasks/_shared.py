@@ -1,30 +1,34 @@
-"""The population of tasks that predict some hours after admission: patients alive and still in hospital.
+"""What tasks share: the stays they predict for, some hours after admission or at discharge, and titles.
 
 A stay that ends exactly at the prediction time is still eligible. Its discharge may then be seen, so it is
-flagged; one that ends there in death is excluded. Nothing is asked before the hours have passed, nor after
-the end of follow-up.
+flagged; one that ends there in death is excluded. No stay is predicted before the hours have passed, nor
+after the end of follow-up.
 """
 
 from datetime import datetime, timedelta
+from typing import Any
+
+import msgspec
 
 from chartscan.cohort import Interval, Outcome, Record, Stay, absent, excluded
+from chartscan.cohort.evidence import NOTHING_SAID
 
 ENDS_AT_PREDICTION = "discharged at the prediction time"
 
 
-def not_asked(record: Record, stay: Stay, hours: float) -> Outcome | None:
-    """Why nothing is asked `hours` after admission, or why it cannot be answered; None if it can."""
+def not_asked_after(record: Record, stay: Stay, hours: float) -> Outcome | None:
+    """Why there is no prediction `hours` after admission, or no known answer; None if there is."""
     if not stay.start_known:
         return absent(None, "the stay began at an unknown time")
     at = stay.start + timedelta(hours=hours)
-    reason = _exclusion(record, stay, at, hours)
+    reason = _exclusion_after(record, stay, at, hours)
     if reason:
         return excluded(at, reason)
     doubt = _doubt(record, stay, at)
     return absent(at, doubt) if doubt else None
 
 
-def _exclusion(record: Record, stay: Stay, at: datetime, hours: float) -> str:
+def _exclusion_after(record: Record, stay: Stay, at: datetime, hours: float) -> str:
     if record.death_doubtful:
         return "death doubtful: events long after it"
     if _not_yet(record, stay, at):
@@ -76,3 +80,48 @@ def _not_yet(record: Record, stay: Stay, at: datetime) -> bool:
 def flags(stay: Stay, prediction_time: datetime) -> tuple[str, ...]:
     """What to count beside the label."""
     return (ENDS_AT_PREDICTION,) if stay.end == prediction_time else ()
+
+
+def not_asked_at_discharge(record: Record, stay: Stay) -> Outcome | None:
+    """Why there is no prediction at discharge, or no known answer; None if there is."""
+    reason = _exclusion_at_discharge(record, stay)
+    if reason or stay.end is None:
+        return excluded(stay.end, reason)
+    if stay.uncertain:
+        return absent(stay.end, stay.uncertain)
+    # Where neither a disposition nor a death was recorded, the patient is taken to have left alive.
+    if stay.died_in_hospital is None and stay.died_reason != NOTHING_SAID:
+        return absent(stay.end, stay.died_reason)
+    return None
+
+
+def _exclusion_at_discharge(record: Record, stay: Stay) -> str:
+    if record.death_doubtful:
+        return "death doubtful: events long after it"
+    if stay.end is None:
+        return "stay has no end"
+    if record.follow_up_end is not None and stay.ends is not None and stay.ends.first > record.follow_up_end:
+        return "discharge after the end of follow-up"
+    if stay.died_in_hospital:
+        return "died in hospital"
+    if record.life.death is not None and record.life.death.last <= stay.begins.first:
+        return "not alive at the admission"
+    return ""
+
+
+def titled(text: str, config: msgspec.Struct, default: msgspec.Struct, told: tuple[str, ...] = ()) -> str:
+    """`text`, and each setting that differs from its default and is not among those `told` by the text."""
+    names = [name for name in config.__struct_fields__ if name not in told]
+    changed = [(n, getattr(config, n)) for n in names if getattr(config, n) != getattr(default, n)]
+    return text + "".join(f", {name}={_value(value)}" for name, value in changed)
+
+
+def counted(number: float, unit: str) -> str:
+    """`1 day`, `30 days`, `1.5 days`."""
+    return f"{number:g} {unit}" if number == 1 else f"{number:g} {unit}s"
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, msgspec.Struct):
+        return str(getattr(value, "name", value))
+    return "+".join(map(str, value)) if isinstance(value, tuple) else str(value)
