@@ -42,7 +42,7 @@ def find(package: str, name: str) -> Any:
 
 def _modules(package: str) -> dict[str, str]:
     """The public module that holds each name: its own, or those it gives to several things, as in TASKS."""
-    found = {}
+    found: dict[str, str] = {}
     for module in pkgutil.iter_modules(importlib.import_module(_whole(package)).__path__):
         if not module.name.startswith("_"):
             keys = _keys(_source(package, module.name), _several(package))
@@ -61,7 +61,9 @@ def _keys(source: str, constant: str) -> list[str]:
         return []
     for node in ast.parse(source).body:
         if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == constant:
-            return [key.value for key in getattr(node.value, "keys", []) if isinstance(key, ast.Constant)]
+            return [
+                str(key.value) for key in getattr(node.value, "keys", []) if isinstance(key, ast.Constant)
+            ]
     return []
 
 
