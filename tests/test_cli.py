@@ -11,11 +11,11 @@ import pytest
 import typer
 
 from chartscan import cli
-from chartscan.commands.machine import device_of
 from chartscan.commands.recipes import setting_lines
 from chartscan.commands.train import recipe_of
 from chartscan.errors import ConfigError, DataError
 from chartscan.find import find, names
+from chartscan.machine import device_of
 from chartscan.recipes import ABOUT, ensembles, find_recipe, hourly, recipe_names, tokens, trees
 
 COMMANDS = ("demo", "simulate", "ingest", "label", "train", "recipes", "predict", "evaluate", "bench")

@@ -244,8 +244,8 @@ def train(
         >>> chartscan.train("xgboost", "dataset", "trees", labels="labels")
         >>> chartscan.train("ehrmamba-tiny", "dataset", "run", labels="labels", settings={"seed": 1})
     """
-    from chartscan.commands.machine import device_of, threads_of
     from chartscan.commands.train import refused_without_labels, run_train
+    from chartscan.machine import device_of, threads_of
 
     where = device_of(device)
     path = run_train(
@@ -299,8 +299,8 @@ def predict(
         >>> predictions = chartscan.predict("trees", "dataset", "labels", "predictions")
         >>> predictions["readmission_30d"]["predicted_boolean_probability"]
     """
-    from chartscan.commands.machine import device_of, threads_of
     from chartscan.commands.predict import write_predictions
+    from chartscan.machine import device_of, threads_of
 
     where = device_of(device)
     predicted = write_predictions(
@@ -427,7 +427,7 @@ def explain(
         >>> why = chartscan.explain("run", "dataset", "labels", "why", tasks=["readmission_30d"])
     """
     from chartscan.commands.explain import ExplainPlan, run_explain
-    from chartscan.commands.machine import device_of, threads_of
+    from chartscan.machine import device_of, threads_of
     from chartscan.parquet_files import read_table
 
     plan = ExplainPlan(
@@ -505,7 +505,7 @@ def forecast(
         >>> futures = chartscan.forecast("run", "dataset", "future.parquet", days=30, samples=100)
     """
     from chartscan.commands.forecast import ForecastJob, forecast_plan, run_forecast
-    from chartscan.commands.machine import device_of, threads_of
+    from chartscan.machine import device_of, threads_of
     from chartscan.parquet_files import read_table
 
     where = device_of(device)
@@ -537,7 +537,7 @@ def load(artifact: Place, *, device: str = "cpu") -> Artifact:
         >>> chartscan.load("trees").run["recipe"]
     """
     from chartscan import artifact as artifacts
-    from chartscan.commands.machine import device_of
+    from chartscan.machine import device_of
 
     return artifacts.load(Path(artifact), device_of(device))
 

@@ -1,6 +1,6 @@
 """Notes: what a user must know beside a result, on one channel.
 
-Whatever computes a warning adds it to the `Notes` that it was handed. The command line shows each note once
+Code that computes a warning adds it to the `Notes` that it was handed. The command line shows each note once
 on standard error; the run record, the metadata of predictions and the report keep them. A note holds counts
 and words of vocabularies, never the content of a record. This module knows no dataset, task or model.
 """

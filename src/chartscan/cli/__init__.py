@@ -15,13 +15,11 @@ from typing import Annotated, Any
 import typer
 
 import chartscan
-from chartscan.cli._content_free import keep_content_out_of_hooks, traceback_without_content, unexpected
-from chartscan.cli._help import Command, Group, WithRecipes, WithTasks
-from chartscan.cli._streams import steady
 from chartscan.cli.data import ingest, label, simulate
-from chartscan.cli.futures import forecast, forecast_report, zero_shot
+from chartscan.cli.models import forecast, forecast_report, predict, recipes, train, zero_shot
+from chartscan.cli.options import Command, Group, WithRecipes, WithTasks
+from chartscan.cli.output import keep_content_out_of_hooks, steady, traceback_without_content, unexpected
 from chartscan.cli.reports import demo, evaluate, explain
-from chartscan.cli.training import predict, recipes, train
 from chartscan.console import shown, shown_lines
 from chartscan.errors import ChartscanError
 from chartscan.settings import UnknownSetting

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from chartscan.cli._options import (
+from chartscan.cli.options import (
     DatasetFolder,
     Quiet,
     Seed,

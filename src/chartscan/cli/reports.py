@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from chartscan.cli._options import (
+from chartscan.cli.options import (
     DatasetFolder,
     Device,
     LabelsPath,
@@ -18,8 +18,8 @@ from chartscan.cli._options import (
     Threads,
     bootstrap_option,
 )
-from chartscan.commands.machine import device_of, threads_of
 from chartscan.console import Display
+from chartscan.machine import device_of, threads_of
 
 
 def evaluate(

@@ -1,7 +1,7 @@
 """The main job on a simulated hospital, from a FHIR export to a report: what `chartscan demo` runs.
 
-The same functions as the single commands, so that whoever read the demonstration knows the way with real
-data: simulate -> ingest -> label -> train (a sequence model and the trees) -> predict -> evaluate.
+The same functions as the single commands, in the order in which they are used with real data: simulate ->
+ingest -> label -> train (a sequence model and the trees) -> predict -> evaluate.
 """
 
 from collections.abc import Sequence

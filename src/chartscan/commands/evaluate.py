@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 
 import msgspec
@@ -28,7 +29,6 @@ from chartscan.runs.record import commit
 from chartscan.runs.seen import dataset_notes
 from chartscan.schema import LABELS
 from chartscan.store.dataset import Dataset
-from chartscan.version import VERSION
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ def sections(dataset: Dataset | None, plan: ReportPlan, sets: Sequence[Predictio
     recipe = run.get("recipe", {})
     return ReportSections(
         title="chartscan evaluation",
-        version=VERSION,
+        version=version("chartscan"),
         code_version=commit() or None,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         seed=recipe.get("seed"),

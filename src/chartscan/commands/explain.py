@@ -8,6 +8,7 @@ import io
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,6 @@ from chartscan.console import ProgressFunction
 from chartscan.errors import ConfigError, DataError, check_settings
 from chartscan.evaluation.truth import ceilings
 from chartscan.generate.histories import check_unseen, forecaster
-from chartscan.heap import keep_freed_memory
 from chartscan.inputs.hourly import stays
 from chartscan.interpret.explanation import SIGNED, Explanation, Question, Voices, voices
 from chartscan.interpret.future import Ahead, forecasts_beside
@@ -36,6 +36,7 @@ from chartscan.labels.asked import asked
 from chartscan.labels.files import Labels
 from chartscan.labels.tasks import title_of
 from chartscan.lock import OutputLock
+from chartscan.machine import keep_freed_memory
 from chartscan.notes import KEY, Notes
 from chartscan.notes import records as note_records
 from chartscan.prediction import answer
@@ -43,7 +44,6 @@ from chartscan.runs.job import Watcher, of_subjects
 from chartscan.runs.work import check_apart, refuse_existing
 from chartscan.schema import HELD_OUT
 from chartscan.store.dataset import Dataset
-from chartscan.version import VERSION
 
 CHOICES = ("highest", "random")
 MOST_SHOWN = 40  # answers on the page
@@ -74,7 +74,7 @@ def run_explain(plan: ExplainPlan, threads: int, watcher: Watcher) -> Iterator[s
     """Makes the folder `out`, whole or not at all; gives lines of text without any record."""
     _check(plan)
     refuse_existing(plan.out)
-    # All at once: a place that is in use or cannot be written is told before the work.
+    # Before the work: a place that is in use or cannot be written is refused.
     with (
         files.made_folder(plan.out.parent),
         OutputLock(plan.out),
@@ -259,7 +259,7 @@ def _report(found: list[Explanation], model: Artifact, data: Dataset, plan: Expl
         digest = files.sha256(plan.forecast / files.MANIFEST)
         forecast = {"artifact": digest, "days": plan.days, "samples": plan.samples}
     return {
-        "version": VERSION,
+        "version": version("chartscan"),
         "model": model.name,
         "artifact": files.sha256(plan.artifact / files.MANIFEST),
         "dataset": data.fingerprint,

@@ -33,7 +33,7 @@ class LabelPlan:
 def run_label(plan: LabelPlan, watcher: Watcher) -> tuple[Labels, dict[str, str]]:
     """Writes LABELS (or QUESTIONS); returns them by task, and the reason by task that was refused.
 
-    DataError where every task is refused. ConfigError where `out` cannot hold what is asked for.
+    DataError where every task is refused. ConfigError where `out` cannot hold the labels.
     """
     check_settings({"max_unknown (0 to 1)": 0 <= plan.max_unknown <= 1})
     check_apart(plan.out, plan.dataset)

@@ -12,9 +12,9 @@ from chartscan import artifact as artifacts
 from chartscan import files, parquet_files
 from chartscan.cohort import Counts
 from chartscan.evaluation import stored_predictions
-from chartscan.heap import keep_freed_memory
 from chartscan.labels.asked import asked, moment_notes
 from chartscan.labels.files import check_out
+from chartscan.machine import keep_freed_memory
 from chartscan.notes import KEY, Note, Notes, notes_in, records, warnings_as_notes
 from chartscan.prediction import Findings, answer
 from chartscan.runs.job import Watcher

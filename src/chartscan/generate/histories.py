@@ -12,7 +12,6 @@ from chartscan import artifact as artifacts
 from chartscan.artifact import SequenceArtifact
 from chartscan.errors import ConfigError, DataError
 from chartscan.generate import History, causal, history_of
-from chartscan.heap import keep_freed_memory
 from chartscan.inputs.tokens import (
     Coverage,
     Encoded,
@@ -25,6 +24,7 @@ from chartscan.inputs.tokens import (
     unknown_share,
     visible,
 )
+from chartscan.machine import keep_freed_memory
 from chartscan.notes import Note, Notes
 from chartscan.prediction.tokens import summed
 from chartscan.runs.job import Watcher, of_subjects

@@ -11,12 +11,25 @@ from pathlib import Path
 import msgspec
 import pyarrow as pa
 
-from chartscan import meds_columns, parquet_files, schema
+from chartscan import parquet_files, schema
 from chartscan.cohort import Counts
 from chartscan.errors import ConfigError, DataError
-from chartscan.meds_columns import KEYS, VALUE, all_null, check_no_doubles
 from chartscan.notes import Notes
-from chartscan.task_files import TaskFiles, checked_name, task_files
+from chartscan.task_files import (
+    KEYS,
+    VALUE,
+    TaskFiles,
+    all_null,
+    booleans,
+    check_columns,
+    check_no_doubles,
+    checked_name,
+    is_number,
+    note_unused,
+    prediction_times,
+    subject_ids,
+    task_files,
+)
 
 _VALUES = (VALUE, "integer_value", "float_value", "categorical_value")
 Labels = dict[str, tuple[pa.Table, Counts | None]]
@@ -153,7 +166,7 @@ class _Shard:
     def __init__(self, file: Path):
         self.file = file
         self.table = parquet_files.read_table(file, "Write the labels again.")
-        meds_columns.check_columns(self.table, file)
+        check_columns(self.table, file)
         self.has_column = VALUE in self.table.column_names
 
     @property
@@ -177,10 +190,10 @@ class _Shard:
     def rows(self, task: str, notes: Notes) -> pa.Table:
         """LABELS, in which values may be null; what else stands in the file is noted."""
         values, taken = self._values(task, notes)
-        meds_columns.note_unused(self.table, (*KEYS, taken), "label file", task, notes)
+        note_unused(self.table, (*KEYS, taken), "label file", task, notes)
         columns = [
-            meds_columns.subject_ids(self.table, self.file),
-            meds_columns.prediction_times(self.table, self.file),
+            subject_ids(self.table, self.file),
+            prediction_times(self.table, self.file),
             values,
         ]
         return pa.table(columns, names=[*KEYS, VALUE])
@@ -192,8 +205,8 @@ class _Shard:
         if not filled:
             return pa.nulls(len(table), pa.bool_()), VALUE
         name = filled[0]
-        found = meds_columns.booleans(table, name, self.file)
-        if meds_columns.is_number(table[name].type):
+        found = booleans(table, name, self.file)
+        if is_number(table[name].type):
             text = f"Its labels are the numbers 0 and 1 of {name}, read as false and true."
             notes.add("label_numbers", text, task, False)
         return found, name

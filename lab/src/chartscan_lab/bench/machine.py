@@ -10,8 +10,8 @@ from typing import Any
 
 import torch
 
-from chartscan.heap import keep_freed_memory
 from chartscan.kernels import native
+from chartscan.machine import keep_freed_memory
 
 LIBRARIES = ("torch", "transformers", "mambapy", "mamba_ssm")
 

@@ -16,10 +16,10 @@ from torch import Tensor, nn
 
 from chartscan.batch import Batch, Prompts
 from chartscan.find import find
-from chartscan.heap import keep_freed_memory
 from chartscan.inputs.tokens.specials import MASK, SPECIALS
 from chartscan.learn.neural.epochs import Trainee
 from chartscan.learn.neural.sequence import SequenceRecipe
+from chartscan.machine import keep_freed_memory
 from chartscan.objectives.masked_event import MaskedEvent
 from chartscan.objectives.next_event import NextEvent
 from chartscan.objectives.prompted import Prompted

@@ -18,7 +18,6 @@ from torch import nn
 
 from chartscan import artifact
 from chartscan.errors import ConfigError, check_settings
-from chartscan.heap import keep_freed_memory
 from chartscan.inputs.batches import (
     Rows,
     Sampler,
@@ -51,6 +50,7 @@ from chartscan.learn.neural.start import (
     objective_of,
     starting_point,
 )
+from chartscan.machine import keep_freed_memory
 from chartscan.objectives.probe import Probe
 from chartscan.runs.job import Job
 from chartscan.runs.record import loss_curves, run_record, seconds_per_epoch

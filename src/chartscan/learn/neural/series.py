@@ -18,7 +18,6 @@ from chartscan import artifact
 from chartscan.batch import SeriesBatch
 from chartscan.errors import check_settings
 from chartscan.find import find
-from chartscan.heap import keep_freed_memory
 from chartscan.inputs.batches.series import SeriesStore
 from chartscan.inputs.hourly import SeriesConfig, Stay
 from chartscan.kernels import described
@@ -28,6 +27,7 @@ from chartscan.learn.fitting.tokens import cut_notes
 from chartscan.learn.neural.epochs import Answered, Forecasts, Trainee, logits_of, mean_loss
 from chartscan.learn.neural.start import for_any_machine
 from chartscan.learn.neural.teacher import Teacher, mixed, teacher_probabilities, teacher_record
+from chartscan.machine import keep_freed_memory
 from chartscan.objectives.masked_forecast import MaskedForecast
 from chartscan.prediction import summary_features
 from chartscan.runs.job import Job
