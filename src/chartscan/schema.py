@@ -4,6 +4,9 @@ They are MEDS 0.4 tables (`meds` validates them) with the extension columns that
 This module knows types and orders, not where data comes from or what it means clinically.
 """
 
+from typing import Any
+
+import msgspec
 import numpy as np
 import pyarrow as pa
 
@@ -113,6 +116,33 @@ TRAIN, TUNING, HELD_OUT = "train", "tuning", "held_out"
 TASK_KEY = b"chartscan.task"  # name of the task
 COHORT_KEY = b"chartscan.cohort"  # JSON: eligibility counts with reasons
 MODEL_KEY = b"chartscan.model"  # name of the model that predicted
+
+
+class Counts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The cohort of one task in numbers, as files of LABELS carry it under COHORT_KEY.
+
+    index_stays = eligible + excluded; eligible = positive + negative + absent. Checked when made.
+    """
+
+    subjects: int = 0  # all whose record was read
+    subjects_with_stay: int = 0
+    subjects_labelled: int = 0
+    index_stays: int = 0
+    eligible: int = 0
+    positive: int = 0
+    negative: int = 0
+    excluded: dict[str, int] = {}  # reason -> stays not of the population
+    absent: dict[str, int] = {}  # reason -> eligible stays with an unknown outcome
+    flags: dict[str, int] = {}  # noteworthy, counted besides
+    settings: dict[str, Any] = {}  # task, stays and follow-up as they were set
+
+    def __post_init__(self) -> None:
+        if self.index_stays != self.eligible + sum(self.excluded.values()):
+            raise ValueError("cohort counts do not add up: index stays != eligible + excluded")
+        if self.eligible != self.positive + self.negative + sum(self.absent.values()):
+            raise ValueError("cohort counts do not add up: eligible != positive + negative + absent")
+        if not self.subjects_labelled <= self.subjects_with_stay <= self.subjects:
+            raise ValueError("cohort counts do not add up: labelled > with a stay > all subjects")
 
 
 def subject_starts(ids: np.ndarray, previous: int | None = None) -> np.ndarray:

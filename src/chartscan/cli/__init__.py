@@ -1,7 +1,7 @@
 """The command line: each command reads its arguments, calls one function, and says what came out.
 
 They are plain functions in the files beside this one and become commands here, in the order of the help;
-`_options.py` holds what several of them take. What can be refused before work begins (numbers out of range,
+`options.py` holds what several of them take. What can be refused before work begins (numbers out of range,
 a device that is not there, a file where a folder is meant) is refused there. What a command needs for its
 work it imports when it runs, so that help is quick. `main` turns every error into one line and an exit code.
 """

@@ -1,7 +1,7 @@
 """Records, stays, follow-up and labels: everything a clinical task is written with."""
 
 from chartscan.cohort.evidence import FollowUp, Interval, Life
-from chartscan.cohort.labelling import Counts, Outcome, absent, excluded, label_dataset, label_subjects
+from chartscan.cohort.labelling import Outcome, absent, excluded, label_dataset, label_subjects
 from chartscan.cohort.record import (
     COLUMNS,
     Diagnosis,
@@ -14,6 +14,7 @@ from chartscan.cohort.record import (
     with_first_instants,
 )
 from chartscan.cohort.stays import Encounter, HorizonDays, Hours, Stay, StayConfig
+from chartscan.schema import Counts
 
 __all__ = [
     "COLUMNS",

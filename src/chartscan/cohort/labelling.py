@@ -16,7 +16,7 @@ import pyarrow as pa
 from chartscan.cohort.evidence import FollowUp, follow_up_rule
 from chartscan.cohort.record import COLUMNS, UNKNOWN_SITE, Record, Site, record_from_events
 from chartscan.cohort.stays import DEFAULT, StayConfig
-from chartscan.schema import LABELS, QUESTIONS
+from chartscan.schema import LABELS, QUESTIONS, Counts
 from chartscan.vocabulary.diagnoses import declared_codes
 
 
@@ -43,30 +43,6 @@ def excluded(prediction_time: datetime | None, reason: str) -> Outcome:
 def absent(prediction_time: datetime | None, reason: str) -> Outcome:
     """The stay is of the population, its outcome is unknown."""
     return Outcome(prediction_time, None, reason)
-
-
-class Counts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """index_stays = eligible + excluded; eligible = positive + negative + absent. Checked when made."""
-
-    subjects: int = 0  # all whose record was read
-    subjects_with_stay: int = 0
-    subjects_labelled: int = 0
-    index_stays: int = 0
-    eligible: int = 0
-    positive: int = 0
-    negative: int = 0
-    excluded: dict[str, int] = {}  # reason -> stays not of the population
-    absent: dict[str, int] = {}  # reason -> eligible stays with an unknown outcome
-    flags: dict[str, int] = {}  # noteworthy, counted besides
-    settings: dict[str, Any] = {}  # task, stays and follow-up as they were set
-
-    def __post_init__(self) -> None:
-        if self.index_stays != self.eligible + sum(self.excluded.values()):
-            raise ValueError("cohort counts do not add up: index stays != eligible + excluded")
-        if self.eligible != self.positive + self.negative + sum(self.absent.values()):
-            raise ValueError("cohort counts do not add up: eligible != positive + negative + absent")
-        if not self.subjects_labelled <= self.subjects_with_stay <= self.subjects:
-            raise ValueError("cohort counts do not add up: labelled > with a stay > all subjects")
 
 
 class Tally:

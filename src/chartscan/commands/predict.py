@@ -10,7 +10,6 @@ import torch
 
 from chartscan import artifact as artifacts
 from chartscan import files, parquet_files
-from chartscan.cohort import Counts
 from chartscan.evaluation import stored_predictions
 from chartscan.labels.asked import asked, moment_notes
 from chartscan.labels.files import check_out
@@ -20,7 +19,7 @@ from chartscan.prediction import Findings, answer
 from chartscan.runs.job import Watcher
 from chartscan.runs.seen import dataset_notes, seen_facts
 from chartscan.runs.work import check_apart
-from chartscan.schema import COHORT_KEY
+from chartscan.schema import COHORT_KEY, Counts
 from chartscan.store.dataset import Dataset
 
 

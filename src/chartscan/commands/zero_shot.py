@@ -11,7 +11,6 @@ import pyarrow as pa
 
 from chartscan import files
 from chartscan.artifact import SequenceArtifact
-from chartscan.cohort import Counts
 from chartscan.cohort.labelling import Task
 from chartscan.errors import ConfigError, DataError
 from chartscan.evaluation import write_predictions
@@ -25,7 +24,7 @@ from chartscan.notes import KEY, Notes, records
 from chartscan.runs.job import Watcher, of_subjects
 from chartscan.runs.seen import seen_facts
 from chartscan.runs.work import check_apart, check_file
-from chartscan.schema import COHORT_KEY, HELD_OUT, PREDICTIONS, check
+from chartscan.schema import COHORT_KEY, HELD_OUT, PREDICTIONS, Counts, check
 from chartscan.store.dataset import Dataset
 
 WITHOUT_HORIZON = 60.0  # days that are sampled for a task that names no horizon, as those of one stay

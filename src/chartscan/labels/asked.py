@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from chartscan import artifact as artifacts
 from chartscan.artifact import Artifact
-from chartscan.cohort import Counts, record_from_events
+from chartscan.cohort import record_from_events
 from chartscan.cohort.labelling import site_of
 from chartscan.cohort.record import COLUMNS
 from chartscan.cohort.stays import StayConfig
@@ -21,7 +21,7 @@ from chartscan.labels.tasks import SetTask, task_modules, title_of
 from chartscan.notes import Note, Notes
 from chartscan.runs.job import of_subjects
 from chartscan.runs.seen import births_of, seen
-from chartscan.schema import HELD_OUT, TRAIN, TUNING
+from chartscan.schema import HELD_OUT, TRAIN, TUNING, Counts
 from chartscan.store.dataset import Dataset
 
 SPLITS = (HELD_OUT, TUNING, TRAIN, "all")

@@ -11,10 +11,9 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from chartscan.cohort import Counts
-from chartscan.cohort.evidence import follow_up_rule
 from chartscan.errors import ConfigError, DataError
 from chartscan.notes import Notes
+from chartscan.schema import Counts
 from chartscan.store.dataset import Dataset
 
 KEY = "dataset"  # in Counts.settings: the dataset's fingerprint
@@ -103,6 +102,8 @@ def _lives(dataset: Dataset, subjects: np.ndarray) -> pl.DataFrame:
         schema={"subject_id": pl.Int64, **dict.fromkeys(("first", "death", "last"), pl.Datetime("us"))}
     )
     lives = pl.concat([empty, *found])
+    from chartscan.cohort.evidence import follow_up_rule
+
     rule = follow_up_rule(dataset.follow_up)
     # 0 days say that nothing is known after the last event, not that the subject had left by then.
     told = rule.rule != "days_after_last_event" or rule.days > 0

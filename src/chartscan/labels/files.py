@@ -12,9 +12,9 @@ import msgspec
 import pyarrow as pa
 
 from chartscan import parquet_files, schema
-from chartscan.cohort import Counts
 from chartscan.errors import ConfigError, DataError
 from chartscan.notes import Notes
+from chartscan.schema import Counts
 from chartscan.task_files import (
     KEYS,
     VALUE,

@@ -3,15 +3,18 @@
 How hospital stays are formed is set by `label`, a site file, or the dataset's own. A label needs to know
 which encounters are stays, how they ended, and what the diagnoses are. Where the words for that are unknown,
 or the records are missing, answers would be absent, or look like "nothing happened": the task is refused.
+
+The cohort is imported when labels are made: a training on label files does not need it.
 """
+
+from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
-from chartscan.cohort import StayConfig, label_dataset
 from chartscan.errors import ConfigError, DataError, nearest
 from chartscan.labels import MAX_UNKNOWN
 from chartscan.labels.belonging import stamped
@@ -23,7 +26,10 @@ from chartscan.settings import with_settings
 from chartscan.store.accounting import unknown_words
 from chartscan.store.dataset import Dataset
 
-PREFIX = "stays."
+if TYPE_CHECKING:
+    from chartscan.cohort import StayConfig
+
+PREFIX = "stays."  # of settings that say how stays are formed
 
 
 def make_labels(
@@ -42,6 +48,8 @@ def make_labels(
     does. Tasks that depend on too many unknown words are left out, each with a note or a line that says why;
     DataError where none is left.
     """
+    from chartscan.cohort import label_dataset
+
     tasks = set_tasks(wanted, settings)
     refused = refused_tasks(dataset, tasks, max_unknown)
     if len(refused) == len(tasks):
@@ -60,6 +68,8 @@ def make_labels(
 
 def stay_config(stays: Mapping[str, Any], where: str = PREFIX) -> StayConfig:
     """The section `stays` of a site file as settings; ConfigError that names the wrong one."""
+    from chartscan.cohort import StayConfig
+
     known = [name for name in StayConfig.__struct_fields__ if name != "version"]
     for name in stays:
         if name not in known:

@@ -5,6 +5,8 @@ A task is a module with `label(record, config)`, `DEFAULT`, `TITLE` and `DESCRIP
 built-in one. Packages offer theirs under the entry point `chartscan.tasks`.
 """
 
+from __future__ import annotations
+
 import inspect
 import traceback
 from collections.abc import Mapping, Sequence
@@ -12,16 +14,18 @@ from dataclasses import dataclass
 from importlib.metadata import EntryPoint
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from chartscan.cohort import Counts, Outcome, Record
 from chartscan.errors import ConfigError, DataError
 from chartscan.find import find, from_entry_point, from_file, installed, names, unknown
+from chartscan.schema import Counts
 from chartscan.settings import with_settings
 from chartscan.task_files import is_free_name
-from chartscan.tasks._shared import titled
+
+if TYPE_CHECKING:
+    from chartscan.cohort import Outcome, Record
 
 KIND = "task"
 DEPENDABLE = {  # what a task may name in DEPENDS_ON, and how a refusal says it
@@ -54,6 +58,8 @@ class OutsideTask:
         ConfigError with file and line where `label` fails or gives anything else. The text of its error is
         left out, since it may hold content of the record.
         """
+        from chartscan.cohort import Outcome
+
         try:
             found = self._module.label(record, self.DEFAULT if config is None else config)
         except Exception as err:
@@ -71,6 +77,8 @@ class OutsideTask:
         settings = self.DEFAULT if config is None else config
         if hasattr(self._module, "title"):
             return str(self._module.title(settings))
+        from chartscan.tasks._shared import titled
+
         return titled(self.TITLE, settings, self.DEFAULT)
 
 

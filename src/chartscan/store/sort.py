@@ -1,8 +1,8 @@
 """From spooled events to the sorted files of a dataset, in bounded memory.
 
 Events are divided by subject into parts that fit into memory, each part is sorted by `schema.SORT_KEYS`, and
-the sorted rows are cut into Parquet files, one subject in one file. Equal events give equal bytes, in
-whatever order they arrived.
+the sorted rows are cut into Parquet files, one subject in one file. Equal events give equal bytes,
+in any order of arrival.
 """
 
 from collections.abc import Iterable, Iterator

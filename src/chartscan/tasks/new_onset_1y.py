@@ -133,11 +133,10 @@ class NewOnset:
     """The task of one condition, with the same names as the module of any other task."""
 
     DEPENDS_ON = DEPENDS_ON
-    Config = Config
 
     def __init__(self, condition: str, group: CodeGroup, codes: str):
         self.condition = condition
-        self.DEFAULT = Config(group)
+        self.Config, self.DEFAULT = Config, Config(group)
         self.TITLE = f"New {condition} within a year"
         self.DESCRIPTION = (
             f"{codes} coded for the first time on an encounter that starts within 365 days after discharge. "

@@ -20,7 +20,7 @@ LIBRARIES = ("torch", "transformers", "mambapy", "mamba_ssm")
 def observed(threads: int, keep_memory: bool = False) -> Iterator[dict[str, Any]]:
     """The conditions, with `threads` set for PyTorch meanwhile; the load afterwards is added at the end.
 
-    `keep_memory`: freed memory stays with the process from now on (see heap.py).
+    `keep_memory`: freed memory stays with the process from now on (see machine.py of chartscan).
     """
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
