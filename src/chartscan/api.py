@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from chartscan.machine import device_of, threads_of
+
 if TYPE_CHECKING:
     import pyarrow as pa
 
@@ -245,7 +247,6 @@ def train(
         >>> chartscan.train("ehrmamba-tiny", "dataset", "run", labels="labels", settings={"seed": 1})
     """
     from chartscan.commands.train import refused_without_labels, run_train
-    from chartscan.machine import device_of, threads_of
 
     where = device_of(device)
     path = run_train(
@@ -299,11 +300,10 @@ def predict(
         >>> predictions = chartscan.predict("trees", "dataset", "labels", "predictions")
         >>> predictions["readmission_30d"]["predicted_boolean_probability"]
     """
-    from chartscan.commands.predict import write_predictions
-    from chartscan.machine import device_of, threads_of
+    from chartscan.commands.predict import run_predict
 
     where = device_of(device)
-    predicted = write_predictions(
+    predicted = run_predict(
         Path(artifact),
         Path(dataset),
         Path(labels),
@@ -427,7 +427,6 @@ def explain(
         >>> why = chartscan.explain("run", "dataset", "labels", "why", tasks=["readmission_30d"])
     """
     from chartscan.commands.explain import ExplainPlan, run_explain
-    from chartscan.machine import device_of, threads_of
     from chartscan.parquet_files import read_table
 
     plan = ExplainPlan(
@@ -505,7 +504,6 @@ def forecast(
         >>> futures = chartscan.forecast("run", "dataset", "future.parquet", days=30, samples=100)
     """
     from chartscan.commands.forecast import ForecastJob, forecast_plan, run_forecast
-    from chartscan.machine import device_of, threads_of
     from chartscan.parquet_files import read_table
 
     where = device_of(device)
@@ -537,7 +535,6 @@ def load(artifact: Place, *, device: str = "cpu") -> Artifact:
         >>> chartscan.load("trees").run["recipe"]
     """
     from chartscan import artifact as artifacts
-    from chartscan.machine import device_of
 
     return artifacts.load(Path(artifact), device_of(device))
 

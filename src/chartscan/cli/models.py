@@ -113,8 +113,8 @@ def predict(
     from chartscan.commands.predict import run_predict
 
     display = Display(quiet)
-    for line in run_predict(artifact, dataset, labels, out, split, threads_of(threads), display, device):
-        display.say(line)
+    for one in run_predict(artifact, dataset, labels, out, split, threads_of(threads), display, device):
+        display.say(str(one))
 
 
 def forecast(

@@ -212,8 +212,7 @@ def _may_join(one: tuple[Interval, Interval], other: tuple[Interval, Interval], 
 
 def _may_overlap(one: tuple[Interval, Interval], other: tuple[Interval, Interval], gap: timedelta) -> bool:
     """Whether two stays, of which one began at an unknown time, touch in some reading."""
-    first, second = one, other
-    return first[0].first <= moved(second[1].last, gap) and second[0].first <= moved(first[1].last, gap)
+    return one[0].first <= moved(other[1].last, gap) and other[0].first <= moved(one[1].last, gap)
 
 
 def _reaches_beyond(span: tuple[Interval, Interval], stranger: Encounter, gap: timedelta) -> bool:

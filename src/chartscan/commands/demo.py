@@ -68,10 +68,10 @@ def _run(
         watcher.say(line)
     for name in MODELS:
         run_train(name, data, out / name, labels, [f"seed={seed}"], watcher, threads=threads)
-        for line in run_predict(
+        for one in run_predict(
             out / name, data, labels, out / f"{name}-predictions", "held_out", threads, watcher
         ):
-            watcher.say(line)
+            watcher.say(str(one))
     plan = ReportPlan(
         [out / f"{MODELS[0]}-predictions"],
         out / "report",

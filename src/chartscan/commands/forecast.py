@@ -15,8 +15,7 @@ from chartscan.generate.histories import at_questions, at_the_end, forecaster, h
 from chartscan.inputs.tokens import violations
 from chartscan.inputs.tokens.time import DAY_US
 from chartscan.inputs.tokens.types import NAMES
-from chartscan.labels.belonging import check_labels
-from chartscan.labels.files import load_labels
+from chartscan.labels.asked import asked_of_one_task
 from chartscan.notes import Notes
 from chartscan.runs.job import Watcher, of_subjects
 from chartscan.runs.work import check_apart, check_file
@@ -104,11 +103,8 @@ def run_forecast(job: ForecastJob, watcher: Watcher) -> Iterator[str]:
 
 def _questions(path: Path, dataset: Dataset, notes: Notes) -> pa.Table:
     """Distinct (subject, prediction time) of a file of labels or questions."""
-    found = load_labels(path, questions=True, notes=notes)
-    check_labels(found, dataset, notes)
-    if len(found) > 1:
-        raise ConfigError(f"--at {path}: holds several tasks. Name one file.")
-    table = next(iter(found.values()))[0].select(["subject_id", "prediction_time"])
+    _, found, _ = asked_of_one_task(path, dataset, notes, "--at ")
+    table = found.select(["subject_id", "prediction_time"])
     if not table.num_rows:
         raise DataError(f"--at {path}: holds no rows.")
     return table.group_by(table.column_names).aggregate([])

@@ -30,25 +30,14 @@ class Predicted(NamedTuple):
     model: str
     path: Path
     table: pa.Table  # schema.PREDICTIONS
+    split: str
+
+    def __str__(self) -> str:
+        rows = self.table.num_rows
+        return f"{self.path}: {rows:,} predictions of {self.task} by {self.model}, split {self.split}"
 
 
 def run_predict(
-    artifact: Path,
-    dataset: Path,
-    labels: Path,
-    out: Path,
-    split: str,
-    threads: int,
-    watcher: Watcher,
-    device: str = "cpu",
-) -> Iterator[str]:
-    """As `write_predictions`, and gives a line of text for each task."""
-    for one in write_predictions(artifact, dataset, labels, out, split, threads, watcher, device):
-        rows = one.table.num_rows
-        yield f"{one.path}: {rows:,} predictions of {one.task} by {one.model}, split {split}"
-
-
-def write_predictions(
     artifact: Path,
     dataset: Path,
     labels: Path,
@@ -94,7 +83,7 @@ def write_predictions(
         path = out / f"{task}.parquet" if labels.is_dir() else out
         extra = _extra(model, task) | facts | {"seen": taught[task], KEY: records(notes.about(task))}
         stored = stored_predictions(table.replace_schema_metadata(metadata), task, model.name, extra)
-        predicted.append(Predicted(task, model.name, path, stored))
+        predicted.append(Predicted(task, model.name, path, stored, split))
     parquet_files.write_tables({one.path: one.table for one in predicted})
     return predicted
 

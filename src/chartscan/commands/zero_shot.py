@@ -12,13 +12,12 @@ import pyarrow as pa
 from chartscan import files
 from chartscan.artifact import SequenceArtifact
 from chartscan.cohort.labelling import Task
-from chartscan.errors import ConfigError, DataError
+from chartscan.errors import DataError
 from chartscan.evaluation import write_predictions
 from chartscan.generate import History, Plan, generate
 from chartscan.generate.histories import at_questions, forecaster, histories, subjects_of
 from chartscan.generate.imagined import Imagined, known_events
-from chartscan.labels.belonging import check_labels
-from chartscan.labels.files import load_labels
+from chartscan.labels.asked import asked_of_one_task
 from chartscan.labels.tasks import task_as_labelled
 from chartscan.notes import KEY, Notes, records
 from chartscan.runs.job import Watcher, of_subjects
@@ -53,7 +52,7 @@ def run_zero_shot(job: ZeroShotJob, watcher: Watcher) -> Iterator[str]:
     check_apart(job.out, job.artifact, job.dataset, job.labels)
     check_file(job.out, "TASK.parquet")
     dataset = Dataset.open(job.dataset)
-    name, table, counts = _labels(job.labels, dataset, Notes(watcher.note))
+    name, table, counts = asked_of_one_task(job.labels, dataset, Notes(watcher.note))
     task = task_as_labelled(name, counts, job.task)
     model = forecaster(job.artifact, dataset, job.threads, watcher, device=job.device)
     asked = of_subjects(table, subjects_of(model, dataset, job.split))
@@ -92,15 +91,6 @@ def run_zero_shot(job: ZeroShotJob, watcher: Watcher) -> Iterator[str]:
     table = with_shares(asked.filter(pa.array(answered)), shares[answered], counts)
     write_predictions(job.out, table, name, f"{model.name}, futures", extra)
     yield f"{job.out}: {table.num_rows:,} predictions of {name} from {plan.samples} futures each"
-
-
-def _labels(path: Path, dataset: Dataset, notes: Notes) -> tuple[str, pa.Table, Counts | None]:
-    found = load_labels(path, questions=True, notes=notes)
-    check_labels(found, dataset, notes)
-    if len(found) > 1:
-        raise ConfigError(f"{path}: holds several tasks. Name one file.")
-    name, (table, counts) = next(iter(found.items()))
-    return name, table, counts
 
 
 def plan_for(plan: Plan, task: Task, last_ends: tuple[int, ...]) -> Plan:

@@ -63,6 +63,21 @@ def asked(
     return found, wanted, left_out
 
 
+def asked_of_one_task(
+    path: Path, data: Dataset, notes: Notes, option: str = ""
+) -> tuple[str, pa.Table, Counts | None]:
+    """Name, labels or questions, and cohort counts of the one task in `path`, checked against the dataset.
+
+    ConfigError where it holds several; `option` is how the command line calls `path`.
+    """
+    found = load_labels(path, questions=True, notes=notes)
+    check_labels(found, data, notes)
+    if len(found) > 1:
+        raise ConfigError(f"{option}{path}: holds several tasks. Name one file.")
+    name, (table, counts) = next(iter(found.items()))
+    return name, table, counts
+
+
 def _check_held_out(
     model: artifacts.Artifact, labels: dict[str, pa.Table], split: str, data: Dataset
 ) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -19,7 +19,7 @@ from chartscan.errors import ConfigError, DataError, nearest
 from chartscan.labels import MAX_UNKNOWN
 from chartscan.labels.belonging import stamped
 from chartscan.labels.files import Labels
-from chartscan.labels.tasks import DEPENDABLE, set_tasks
+from chartscan.labels.tasks import DEPENDABLE, SetTask, set_tasks
 from chartscan.notes import Note, Notes
 from chartscan.runs.job import Watcher
 from chartscan.settings import with_settings
@@ -129,14 +129,7 @@ _NO_DIAGNOSIS = (
 )
 
 
-class DependentTask(Protocol):
-    """As much of a task as this module needs."""
-
-    @property
-    def DEPENDS_ON(self) -> tuple[str, ...]: ...
-
-
-def refused_tasks(dataset: Dataset, tasks: Mapping[str, DependentTask], max_unknown: float) -> dict[str, str]:
+def refused_tasks(dataset: Dataset, tasks: Mapping[str, SetTask], max_unknown: float) -> dict[str, str]:
     """Why tasks are refused, by task. A dataset whose source counts no words refuses none."""
     recognition = dataset.manifest.get("recognition", {})
     no_stay = _no_stay(recognition)
@@ -144,11 +137,11 @@ def refused_tasks(dataset: Dataset, tasks: Mapping[str, DependentTask], max_unkn
     return {name: reason for name, reason in found.items() if reason}
 
 
-def _reason(recognition: Mapping[str, Any], task: DependentTask, max_unknown: float) -> str:
+def _reason(recognition: Mapping[str, Any], task: SetTask, max_unknown: float) -> str:
     return _missing(recognition, task, max_unknown) or _too_unknown(recognition, task, max_unknown)
 
 
-def _missing(recognition: Mapping[str, Any], task: DependentTask, max_unknown: float) -> str:
+def _missing(recognition: Mapping[str, Any], task: SetTask, max_unknown: float) -> str:
     """What a task depends on and no record tells, though the source counts words."""
     if not recognition.keys() & _COUNTED or max_unknown >= 1:
         return ""
@@ -170,7 +163,7 @@ def _no_stay(recognition: Mapping[str, Any]) -> str:
     )
 
 
-def _too_unknown(recognition: Mapping[str, Any], task: DependentTask, max_unknown: float) -> str:
+def _too_unknown(recognition: Mapping[str, Any], task: SetTask, max_unknown: float) -> str:
     reasons = []
     for thing in task.DEPENDS_ON:
         found = recognition.get(thing)

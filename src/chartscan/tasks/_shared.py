@@ -121,6 +121,11 @@ def counted(number: float, unit: str) -> str:
     return f"{number:g} {unit}" if number == 1 else f"{number:g} {unit}s"
 
 
+def prediction_hour(hours: float, default: float) -> str:
+    """What a title says of a prediction at another hour than by default."""
+    return "" if hours == default else f", predicted {counted(hours, 'hour')} after admission"
+
+
 def _value(value: Any) -> str:
     if isinstance(value, msgspec.Struct):
         return str(getattr(value, "name", value))

@@ -5,7 +5,7 @@ from datetime import timedelta
 import msgspec
 
 from chartscan.cohort import Hours, Outcome, Record, Stay, absent
-from chartscan.tasks._shared import counted, flags, not_asked_after, titled
+from chartscan.tasks._shared import flags, not_asked_after, prediction_hour, titled
 
 TITLE = "Death in hospital"
 DESCRIPTION = (
@@ -52,9 +52,5 @@ def _outcome(record: Record, stay: Stay, config: Config) -> Outcome:
 
 def title(config: Config = DEFAULT) -> str:
     """The title of the task with these settings."""
-    asked = (
-        ""
-        if config.hours == DEFAULT.hours
-        else f", predicted {counted(config.hours, 'hour')} after admission"
-    )
+    asked = prediction_hour(config.hours, DEFAULT.hours)
     return titled(TITLE + asked, config, DEFAULT, told=("hours",))
