@@ -138,8 +138,7 @@ def ingest(
         _path(suggest_site),
     )
     dataset, accounting = run_ingest(plan, display)
-    for line in accounting_lines(accounting, dataset):
-        display.say(line)
+    display.say(*accounting_lines(accounting, dataset))
     if accounting.quarantined:
         _warn([f"Lines in quarantine: {accounting.quarantined:,} ({plan.out / 'quarantine'})."])
     return dataset
@@ -199,8 +198,7 @@ def label(
         _paths(task_files),
     )
     labels, refused = run_label(plan, display)
-    for line in cohort_lines(labels):
-        display.say(line)
+    display.say(*cohort_lines(labels))
     _warn(_refusals(refused))
     return {name: table for name, (table, _) in labels.items()}
 
@@ -447,8 +445,7 @@ def explain(
         device=device_of(device),
     )
     display = _display(progress)
-    for line in run_explain(plan, threads_of(threads), display):
-        display.say(line)
+    display.say(*run_explain(plan, threads_of(threads), display))
     return read_table(plan.out / "attributions.parquet", "Explain again.")
 
 
@@ -512,8 +509,7 @@ def forecast(
         Path(artifact), Path(dataset), Path(out), plan, _path(at), split, threads_of(threads), where
     )
     display = _display(progress)
-    for line in run_forecast(job, display):
-        display.say(line)
+    display.say(*run_forecast(job, display))
     return read_table(job.out, "Forecast again.")
 
 

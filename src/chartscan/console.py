@@ -54,10 +54,10 @@ class Display:
         self.console = Console(stderr=True)
         self._noted: set[Note] = set()
 
-    def say(self, text: str) -> None:
-        """One line of result or state, on standard output; of a table, several."""
-        if not self.quiet:
-            for line in text.split("\n"):
+    def say(self, *texts: object) -> None:
+        """Print lines of results or state on standard output; a text may hold several, as of a table."""
+        for line in (line for text in texts for line in str(text).split("\n")):
+            if not self.quiet:
                 print(shown(line), flush=True)
 
     def note(self, note: Note) -> None:

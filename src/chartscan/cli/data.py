@@ -140,10 +140,8 @@ def ingest(
         suggest_site,
     )
     dataset, accounting = run_ingest(plan, display)
-    for line in accounting_lines(accounting, dataset):
-        display.say(line)
-    for line in recognition_lines(dataset.manifest["recognition"]):
-        display.say(line)
+    display.say(*accounting_lines(accounting, dataset))
+    display.say(*recognition_lines(dataset.manifest["recognition"]))
     if accounting.quarantined:
         display.say(f"{accounting.quarantined} lines are in quarantine: {out}/quarantine")
         raise typer.Exit(3)
@@ -210,7 +208,6 @@ def label(
     display = Display(quiet)
     plan = LabelPlan(task, dataset, out, settings or [], site, max_unknown, questions, task_files or [])
     labels, refused = run_label(plan, display)
-    for line in cohort_lines(labels):
-        display.say(line)
+    display.say(*cohort_lines(labels))
     if refused:
         raise typer.Exit(3)

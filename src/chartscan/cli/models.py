@@ -89,8 +89,7 @@ def recipes(
     from chartscan.commands.recipes import catalogue_lines, recipe_lines
 
     display = Display()
-    for line in recipe_lines(name) if name else catalogue_lines():
-        display.say(line)
+    display.say(*recipe_lines(name) if name else catalogue_lines())
 
 
 def predict(
@@ -113,8 +112,7 @@ def predict(
     from chartscan.commands.predict import run_predict
 
     display = Display(quiet)
-    for one in run_predict(artifact, dataset, labels, out, split, threads_of(threads), display, device):
-        display.say(str(one))
+    display.say(*run_predict(artifact, dataset, labels, out, split, threads_of(threads), display, device))
 
 
 def forecast(
@@ -183,8 +181,7 @@ def forecast_report(
     job = ForecastReportJob(
         artifact, dataset, out, split, grammar, bootstrap, seed, threads_of(threads), device
     )
-    for line in report_lines(run_forecast_report(job, display)):
-        display.say(line)
+    display.say(*report_lines(run_forecast_report(job, display)))
 
 
 def zero_shot(
@@ -218,5 +215,4 @@ def zero_shot(
     plan = Plan(samples=samples, tokens=tokens, days=days, temperature=temperature, top_p=top_p, seed=seed)
     display = Display(quiet)
     job = ZeroShotJob(artifact, dataset, labels, out, plan, split, threads_of(threads), device, task)
-    for line in run_zero_shot(job, display):
-        display.say(line)
+    display.say(*run_zero_shot(job, display))

@@ -60,7 +60,7 @@ def evaluate(
     display = Display(quiet)
     report, table = run_evaluate(plan, display)
     display.say(table)
-    display.say(str(report))
+    display.say(report)
 
 
 def explain(
@@ -129,8 +129,7 @@ def explain(
         device=device,
     )
     display = Display(quiet)
-    for line in run_explain(plan, threads_of(threads), display):
-        display.say(line)
+    display.say(*run_explain(plan, threads_of(threads), display))
 
 
 def demo(
@@ -155,4 +154,4 @@ def demo(
     from chartscan.commands.demo import run_demo
 
     report = run_demo(out, subjects, seed, threads_of(threads), Display(quiet), task or [], metric or [])
-    Display().say(str(report))
+    Display().say(report)

@@ -84,10 +84,7 @@ def run_evaluate(plan: ReportPlan, watcher: Watcher) -> tuple[Path, str]:
             progress=progress,
             metrics=metrics,
         )
-    for note in [
-        *shown.notes,
-        *own_notes(result.tasks, plan.bootstrap),
-    ]:
+    for note in (*shown.notes, *own_notes(result.tasks, plan.bootstrap)):
         watcher.note(note)
     result = msgspec.structs.replace(result, notes=[*shown.notes, *result.notes])
     return write_report(result, plan.out, sections=shown), text_table(result)

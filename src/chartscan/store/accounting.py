@@ -60,20 +60,6 @@ class Accounting:
         """Count records kept although something about them is doubtful."""
         self._flagged[name] += n
 
-    def recognise(
-        self,
-        thing: str,
-        word: str,
-        meaning: str | None,
-        how: How,
-        n: int = 1,
-        *,
-        system: str = "",
-        text: bool = False,
-    ) -> None:
-        """Count how a word of the source was read; see `recognition`. `text`: free text, not a code."""
-        self.recognition.recognise(thing, word, meaning, how, n, system=system, text=text)
-
     def file(self, name: str, how: str, reason: str, size: int) -> None:
         """Tell what became of a file: read, set aside or refused; why; and how many bytes it has."""
         self.files.append({"name": name, "how": how, "reason": reason, "bytes": size})
