@@ -192,10 +192,7 @@ def _unit(meaning: str, where: str) -> str:
 
 
 _CHECKS: dict[str, Callable[[str, str], str]] = {
-    "class": _one_of(
-        CLASS_OF_KIND,
-        STAY_CLASSES | EMERGENCY_CLASSES | OTHER_CLASSES,
-    ),
+    "class": _one_of(CLASS_OF_KIND, STAY_CLASSES | EMERGENCY_CLASSES | OTHER_CLASSES),
     "encounter_status": _one_of(ENCOUNTER_STATUSES, frozenset()),
     "disposition": _one_of(dispositions.OF_MEANING, dispositions.ALIVE | {dispositions.EXPIRED}),
     "systems": _system,

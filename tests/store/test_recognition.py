@@ -40,9 +40,7 @@ def test_every_record_is_counted_once_and_rare_free_text_is_never_named(calls):
 
 def test_long_codes_count_as_free_text():
     accounting = Accounting()
-    accounting.recognition.recognise(
-        "class", "the patient lives with her sister in a small house", None, "unknown"
-    )
+    accounting.recognition.recognise("class", "the patient lives with her sister in a house", None, "unknown")
     (word,) = accounting.recognition.as_dict()["class"]["words"]
     assert word["word"] == "a text"
 

@@ -80,11 +80,7 @@ class Commands(Group):
 
 
 app = typer.Typer(
-    cls=Commands,
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    rich_markup_mode="rich",
-    help=HELP,
+    cls=Commands, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode="rich", help=HELP
 )
 
 app.command(cls=Command)(demo)

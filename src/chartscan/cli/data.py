@@ -174,9 +174,7 @@ def label(
     max_unknown: Annotated[
         float,
         typer.Option(
-            min=0,
-            max=1,
-            help="A task is refused if more than this share of what it depends on is unknown.",
+            min=0, max=1, help="A task is refused if more than this share of what it depends on is unknown."
         ),
     ] = MAX_UNKNOWN,
     questions: Annotated[

@@ -33,8 +33,7 @@ from chartscan.machine import device_of, threads_of
 
 def train(
     recipe: Annotated[
-        str,
-        typer.Argument(metavar="RECIPE", help="A recipe of the list above.", autocompletion=recipes_like),
+        str, typer.Argument(metavar="RECIPE", help="A recipe of the list above.", autocompletion=recipes_like)
     ],
     data: Annotated[Path, DATA],
     out: Annotated[Path, typer.Option(help="A new folder for the trained model.")],

@@ -88,8 +88,7 @@ def explain(
         typer.Option(help="The simulated export of the dataset: do the explanations find the true causes?"),
     ] = None,
     forecast: Annotated[
-        Path | None,
-        typer.Option(help="A model that was pretrained only: its forecasts beside what came."),
+        Path | None, typer.Option(help="A model that was pretrained only: its forecasts beside what came.")
     ] = None,
     days: Annotated[float, typer.Option(min=1, help="How far it forecasts.")] = 30,
     samples: Annotated[int, typer.Option(min=1, help="Futures it draws of each answer.")] = 20,

@@ -85,11 +85,7 @@ def _note(task: str, rows: pl.DataFrame, known: pl.Series, dataset: Dataset, not
             "ask before the subject's first event: the history is empty",
         ),
         ("labels_after_death", len(inside.filter(at > pl.col("death"))), "ask after the subject's death"),
-        (
-            "labels_after_follow_up",
-            len(inside.filter(at > pl.col("end"))),
-            "ask after the end of follow-up",
-        ),
+        ("labels_after_follow_up", len(inside.filter(at > pl.col("end"))), "ask after the end of follow-up"),
     ):
         if count:
             notes.add(code, f"{count:,} of {len(rows):,} rows {text}.", task)

@@ -191,11 +191,7 @@ class _Shard:
         """LABELS, in which values may be null; what else stands in the file is noted."""
         values, taken = self._values(task, notes)
         note_unused(self.table, (*KEYS, taken), "label file", task, notes)
-        columns = [
-            subject_ids(self.table, self.file),
-            prediction_times(self.table, self.file),
-            values,
-        ]
+        columns = [subject_ids(self.table, self.file), prediction_times(self.table, self.file), values]
         return pa.table(columns, names=[*KEYS, VALUE])
 
     def _values(self, task: str, notes: Notes) -> tuple[pa.ChunkedArray | pa.Array, str]:

@@ -63,8 +63,7 @@ def _onset(name: str) -> Causes:
 
 CAUSES: dict[str, Causes] = {
     "in_hospital_mortality": Causes(
-        frozenset(_SEVERITY),
-        frozenset(_chronic("heart_failure", "cancer", "lung_disease", "kidney_disease")),
+        frozenset(_SEVERITY), frozenset(_chronic("heart_failure", "cancer", "lung_disease", "kidney_disease"))
     ),
     "long_stay_7d": Causes(
         frozenset(_SEVERITY),

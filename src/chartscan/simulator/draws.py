@@ -15,9 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from chartscan.simulator.catalogue import (
-    MEASURES,
-)
+from chartscan.simulator.catalogue import MEASURES
 
 _BLOCK = 512
 

@@ -88,9 +88,7 @@ def plan_stay(person: Person, start: int, faded: float, draws: Draws) -> Plan:
     antibiotic = sev.ANTIBIOTICS[draws.index(sev.ANTIBIOTIC_CUMULATIVE)]
     nsaid = draws.chance(sev.NSAID_RATE)
     hidden = sev.Severity(
-        acuity,
-        draws.sign(sev.worse_perfusion(antibiotic)),
-        draws.sign(sev.worse_kidney(person, nsaid)),
+        acuity, draws.sign(sev.worse_perfusion(antibiotic)), draws.sign(sev.worse_kidney(person, nsaid))
     )
     if draws.chance(sev.SHORT[acuity]):
         dies, hours = draws.chance(sev.SHORT_DEATH[acuity]), draws.uniform(14.0, 23.5)

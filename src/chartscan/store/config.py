@@ -14,11 +14,7 @@ class ExportTime(
 
 
 class DaysAfterLastEvent(
-    msgspec.Struct,
-    frozen=True,
-    tag_field="rule",
-    tag="days_after_last_event",
-    forbid_unknown_fields=True,
+    msgspec.Struct, frozen=True, tag_field="rule", tag="days_after_last_event", forbid_unknown_fields=True
 ):
     """Each subject was followed until `days` after the last event; 0 is the cautious choice."""
 

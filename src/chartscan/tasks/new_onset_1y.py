@@ -16,14 +16,7 @@ from chartscan.cohort.record import Diagnosis
 from chartscan.tasks._shared import counted, not_asked_at_discharge, titled
 from chartscan.vocabulary.diagnoses import FLUID_DISORDER, HYPERTENSION, LIPID_DISORDER, CodeGroup
 
-DEPENDS_ON = (
-    "class",
-    "encounter_status",
-    "disposition",
-    "diagnosis_system",
-    "diagnosis",
-    "diagnosis_status",
-)
+DEPENDS_ON = ("class", "encounter_status", "disposition", "diagnosis_system", "diagnosis", "diagnosis_status")
 
 
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

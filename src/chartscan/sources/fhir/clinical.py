@@ -7,12 +7,7 @@ from chartscan.sources.fhir.clock import FIRST, Implausible, inside
 from chartscan.sources.fhir.context import Context, Interval, earliest_of, first_time
 from chartscan.sources.fhir.outcomes import Filtered, Quarantined
 from chartscan.sources.fhir.references import Visit
-from chartscan.sources.fhir.resources import (
-    AllergyIntolerance,
-    Condition,
-    Immunization,
-    Procedure,
-)
+from chartscan.sources.fhir.resources import AllergyIntolerance, Condition, Immunization, Procedure
 from chartscan.sources.fhir.words import Reading
 from chartscan.vocabulary.diagnoses import (
     CONFIRMED,

@@ -333,10 +333,9 @@ class ValueReader:
 
     def finish(self, accounting: Accounting) -> None:
         """Hand over what was normalised and how units were read; add to `flags` what was odd about units."""
+        recognise = accounting.recognition.recognise
         for word, unit, how, records in self.units.account():
-            accounting.recognition.recognise(
-                "unit", word, unit, how, records, text=how == "unknown" and " " in word
-            )
+            recognise("unit", word, unit, how, records, text=how == "unknown" and " " in word)
         units = self.units.flags()
         self.normalised[UNIFIED] += units.pop(UNIFIED, 0)
         self.flags.update(units)
