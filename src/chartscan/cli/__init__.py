@@ -1,6 +1,6 @@
-"""The command line: each command reads its arguments, calls one function, and says what came out.
+"""The command line: each command reads its arguments, calls one function, and prints the result.
 
-They are plain functions in the files beside this one and become commands here, in the order of the help;
+Commands are plain functions in the files beside this one, added here in the order of the help;
 `options.py` holds what several of them take. What can be refused before work begins (numbers out of range,
 a device that is not there, a file where a folder is meant) is refused there. What a command needs for its
 work it imports when it runs, so that help is quick. `main` turns every error into one line and an exit code.
@@ -60,7 +60,7 @@ USAGE_ERROR: Any = typer.BadParameter.__base__  # typer brings a click of its ow
 
 
 class Commands(Group):
-    """All commands. What is wrong with arguments is said without letting them steer the terminal."""
+    """All commands. Errors show arguments as text that cannot steer the terminal."""
 
     def make_context(self, *given: Any, **named: Any) -> Any:
         """As click does."""

@@ -51,7 +51,7 @@ def train(
     ] = None,
     quiet: Quiet = False,
 ) -> None:
-    """Train a model of all tasks at once. Only subjects of the train split teach it.
+    """Train one model of all tasks on the subjects of the train split.
 
     An interrupted run (Ctrl-C, SIGTERM, power cut) goes on with --resume and gives the same losses. Exit code
     3: without --labels, some tasks were refused (see chartscan label).
@@ -120,7 +120,9 @@ def forecast(
     out: Annotated[Path, typer.Argument(metavar="OUT", help="Parquet file of the futures.")],
     at: Annotated[
         Path | None,
-        typer.Option(help="Labels or questions that say when; default: at the end of each record."),
+        typer.Option(
+            help="Labels or questions whose times to forecast from. Default: the end of each record."
+        ),
     ] = None,
     split: Split = "held_out",
     samples: Annotated[int, samples_option("history")] = 1,
@@ -128,18 +130,20 @@ def forecast(
         int | None,
         typer.Option(min=1, help="End after this many events. Default: 10, if --days is not given."),
     ] = None,
-    days: Annotated[float | None, days_option("End this many days after the question.")] = None,
+    days: Annotated[float | None, days_option("End this many days after the prediction time.")] = None,
     tokens: Annotated[int, tokens_option("End after this many tokens in any case.")] = 1000,
-    temperature: Annotated[float, temperature_option(0, "Below 1 likelier, above 1 rarer tokens.")] = 1.0,
+    temperature: Annotated[
+        float, temperature_option(0, "Below 1 more likely tokens, above 1 rarer ones.")
+    ] = 1.0,
     top_p: TopP = 1.0,
-    greedy: Annotated[bool, typer.Option("--greedy", help="Always the likeliest token.")] = False,
+    greedy: Annotated[bool, typer.Option("--greedy", help="Always take the most likely token.")] = False,
     grammar: Grammar = False,
     seed: Seed = 0,
     threads: Threads = 0,
     device: Device = "cpu",
     quiet: Quiet = False,
 ) -> None:
-    """Say what may come next: events with approximate times, drawn or likeliest, with their probabilities.
+    """Forecast each record: events with approximate times, sampled or most likely, with their probabilities.
 
     Examples:
       chartscan forecast RUN DATASET future.parquet --greedy
@@ -168,7 +172,7 @@ def forecast_report(
     device: Device = "cpu",
     quiet: Quiet = False,
 ) -> None:
-    """Forecast the last 10 tokens of each record from the rest, beside copying, frequencies and n-grams.
+    """Measure forecasts of the last 10 tokens of each record against copying, frequencies and n-grams.
 
     Example:
       chartscan forecast-report RUN DATASET --out REPORT

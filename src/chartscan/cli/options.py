@@ -32,7 +32,7 @@ LabelsPath = Annotated[
 DATA = typer.Option(help="Folder of the dataset.")  # without a type: train must have it, a study may
 
 Device = Annotated[str, typer.Option(help="cpu or cuda: where networks compute.")]
-Grammar = Annotated[bool, typer.Option("--grammar", help="Never a token that no record can have there.")]
+Grammar = Annotated[bool, typer.Option("--grammar", help="Draw only tokens that can follow in a record.")]
 MetricFiles = Annotated[
     list[Path] | None,
     typer.Option(
@@ -44,7 +44,7 @@ Seed = Annotated[int, typer.Option(min=0, help="Seed of everything random: the s
 Split = Annotated[str, typer.Option(help="held_out, tuning or train.")]
 SplitOrAll = Annotated[str, typer.Option(help="held_out, tuning, train or all.")]
 Subjects = Annotated[
-    int, typer.Option(min=1, help="Simulated patients; patient i is the same in any number.")
+    int, typer.Option(min=1, help="Number of simulated patients. Patient i is the same in any number.")
 ]
 TaskFiles = Annotated[
     list[Path] | None,
@@ -53,12 +53,12 @@ TaskFiles = Annotated[
     ),
 ]
 Threads = Annotated[int, typer.Option(min=0, help="Processor threads; 0 means all.")]
-TopP = Annotated[float, typer.Option(help="Draw among the likeliest with this share in all.")]
+TopP = Annotated[float, typer.Option(help="Draw among the most likely tokens that together have this share.")]
 
 
 def bootstrap_option(advice: str = "") -> Any:
     """The option --bootstrap, with what a command advises of it."""
-    return typer.Option(min=1, help=f"Resamples of subjects behind every interval{advice}.")
+    return typer.Option(min=1, help=f"Resamples of subjects for every interval{advice}.")
 
 
 def days_option(says: str) -> Any:
@@ -82,7 +82,7 @@ def settings_option(example: str) -> Any:
         "--set",
         metavar="NAME=VALUE",
         help=f"Change one setting, for example {example}. May be given several times; a wrong name is "
-        "answered with those there are.",
+        "answered with the known ones.",
     )
 
 
@@ -92,17 +92,17 @@ def temperature_option(least: float, says: str) -> Any:
 
 
 def recipes_like(incomplete: str) -> list[str]:
-    """Recipes that begin so: what the shell offers."""
+    """Recipes that begin with `incomplete`, for the shell."""
     return [name for name in recipe_names() if name.startswith(incomplete)]
 
 
 def sources_like(incomplete: str) -> list[str]:
-    """Sources that begin so."""
+    """Sources that begin with `incomplete`."""
     return [name for name in names("sources") if name.startswith(incomplete)]
 
 
 def tasks_like(incomplete: str) -> list[str]:
-    """Tasks that begin so, and "all"."""
+    """Tasks that begin with `incomplete`, and "all"."""
     return [name for name in ("all", *names("tasks")) if name.startswith(incomplete)]
 
 

@@ -32,7 +32,7 @@ class _Pipe(io.FileIO):
 
 
 def steady(stream: TextIO | None) -> TextIO:
-    """The stream, or one in its place that raises for no closed pipe and no letter outside of its encoding.
+    """Return a stream that raises neither for a closed pipe nor for letters outside of its encoding.
 
     Letters that it cannot show are written as escapes, such as \\xfc. A stream that is closed is nowhere.
     """
@@ -72,7 +72,7 @@ def unexpected(err: BaseException, arguments: Sequence[str] = ()) -> str:
 
 
 def traceback_without_content(err: BaseException) -> str:
-    """Kinds and places of `err` and of the errors behind it, as Python shows them, without foreign texts."""
+    """Return kinds and places of `err` and the errors behind it, without their texts."""
     parts: list[str] = []
     seen: set[int] = set()
     one: BaseException | None = err

@@ -34,14 +34,14 @@ def run_demo(
     tasks: Sequence[Path] = (),
     metrics: Sequence[Path] = (),
 ) -> Path:
-    """Everything under `out`; gives the path of the report. ConfigError where `out` exists.
+    """Make everything under `out` and return the path of the report. ConfigError where `out` exists.
 
     `tasks` and `metrics` are Python files of the user's own. Ids are open, since no patient is real: every
     machine gives the same numbers.
     """
     refuse_existing(out)
     wanted = tasks_to_label("all", tasks)
-    task_modules(wanted)  # what is no task or no metric is refused before any work
+    task_modules(wanted)  # a file that holds no task or metric is refused before any work
     reported(metrics)
     with files.made_folder(out.parent), OutputLock(out), open_ids():
         return _run(out, subjects, seed, threads, watcher, wanted, metrics)

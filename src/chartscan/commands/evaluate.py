@@ -1,4 +1,4 @@
-"""Predictions of one or more models -> metrics.json and report.html, and how they came about."""
+"""From predictions of one or more models to metrics.json and report.html."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -33,7 +33,7 @@ from chartscan.store.dataset import Dataset
 
 @dataclass(frozen=True)
 class ReportPlan:
-    """What the user asked for."""
+    """The arguments of the command."""
 
     predictions: Sequence[Path]  # files or folders of one model
     out: Path
@@ -47,13 +47,13 @@ class ReportPlan:
 
 
 def run_evaluate(plan: ReportPlan, watcher: Watcher) -> tuple[Path, str]:
-    """Writes the report; gives its path and a table of text.
+    """Write the report and return its path and a table as text.
 
-    ConfigError where predictions say that another model or dataset than those of the plan was behind them.
+    ConfigError where the predictions were made by another model, or of another dataset, than the plan names.
     """
     check_settings({"bootstrap (at least 1)": plan.bootstrap >= 1, "seed": plan.seed >= 0})
     if plan.truth and not plan.data:
-        raise ConfigError("--truth needs --data, which knows which patient is which subject.")
+        raise ConfigError("--truth needs --data, which says which patient is which subject.")
     if plan.out.exists() and not plan.out.is_dir():
         raise ConfigError(f"--out {plan.out} is a file; expected a folder for report.html and metrics.json.")
     metrics = reported(plan.metrics)  # a file that holds no metric is refused before any work
@@ -91,7 +91,7 @@ def run_evaluate(plan: ReportPlan, watcher: Watcher) -> tuple[Path, str]:
 
 
 def sections(dataset: Dataset | None, plan: ReportPlan, sets: Sequence[PredictionSet]) -> ReportSections:
-    """Everything a report shows that predictions do not hold."""
+    """Return what the report shows beside the predictions: data, settings, notes and training curves."""
     run = dict(artifacts.load(plan.model).run) if plan.model else {}
     recipe = run.get("recipe", {})
     return ReportSections(

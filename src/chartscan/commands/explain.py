@@ -1,7 +1,7 @@
-"""Why a trained network answered as it did for some stays: attributions, their faithfulness, and one page.
+"""Explanations of a network's predictions: attributions, tests of their faithfulness, and one page.
 
-The only files of chartscan that show what stands in records, because that is what they are for: they go to
-the folder that was named, and nothing of them into logs or errors.
+These are the only files of chartscan that show the content of records. They go to the folder that was named;
+logs and errors hold nothing of them.
 """
 
 import io
@@ -51,7 +51,7 @@ MOST_SHOWN = 40  # answers on the page
 
 @dataclass(frozen=True)
 class ExplainPlan:
-    """What the user asked for."""
+    """The arguments of the command."""
 
     artifact: Path
     dataset: Path
@@ -71,7 +71,7 @@ class ExplainPlan:
 
 
 def run_explain(plan: ExplainPlan, threads: int, watcher: Watcher) -> Iterator[str]:
-    """Makes the folder `out`, whole or not at all; gives lines of text without any record."""
+    """Make the folder `out`, whole or not at all; yield lines of text without content of records."""
     _check(plan)
     refuse_existing(plan.out)
     # Before the work: a place that is in use or cannot be written is refused.
@@ -98,7 +98,9 @@ def run_explain(plan: ExplainPlan, threads: int, watcher: Watcher) -> Iterator[s
         with watcher.progress("Explaining", "answers") as progress:
             found = _explained(networks, questions, records, plan.seed, progress)
         if not found:
-            raise DataError("The stays that were asked about hold no events to point at.")
+            raise DataError(
+                "The records of these predictions hold no events, so there is nothing to explain."
+            )
         ahead = Ahead(plan.days, plan.samples, plan.seed)
         beside = None
         if forecasting:
@@ -118,7 +120,9 @@ def _check(plan: ExplainPlan) -> None:
     numbers = {"count": plan.count, "days": plan.days, "samples": plan.samples}
     check_settings({f"{name} (at least 1)": number >= 1 for name, number in numbers.items()})
     if plan.forecast is None and (plan.days, plan.samples) != (ExplainPlan.days, ExplainPlan.samples):
-        raise ConfigError("--days and --samples are of forecasts: name a pretrained model with --forecast.")
+        raise ConfigError(
+            "--days and --samples belong to forecasts: name a pretrained model with --forecast."
+        )
     if plan.choose not in CHOICES:
         raise ConfigError(f"--choose {plan.choose}: expected one of {', '.join(CHOICES)}.")
     check_apart(plan.out, plan.artifact, plan.dataset, plan.labels, plan.forecast)

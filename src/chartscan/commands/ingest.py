@@ -1,4 +1,4 @@
-"""Raw records -> a published dataset: source, store and follow-up rule put together.
+"""From raw records to a published dataset, by a source, the store and a follow-up rule.
 
 The words that were not understood can be written as a starter of a site file.
 """
@@ -40,7 +40,7 @@ NOT_WORDS = {"no class", "no code", "no code system", "not said", OTHER_WORDS}  
 
 @dataclass(frozen=True)
 class IngestPlan:
-    """What the user asked for."""
+    """The arguments of the command."""
 
     source: str
     path: Path
@@ -57,7 +57,7 @@ class IngestPlan:
 
 
 def run_ingest(plan: IngestPlan, watcher: Watcher) -> tuple[Dataset, Accounting]:
-    """Reads `plan.path` and publishes `plan.out`; on any error what was at `plan.out` stays as it was."""
+    """Read `plan.path` and publish `plan.out`; on any error, `plan.out` stays as it was."""
     source = find("sources", plan.source)
     site = read_site(plan.site) if plan.site else Site()
     stay_config(site.stays, "--site stays.")  # refused now, not by `label`
@@ -84,7 +84,7 @@ def run_ingest(plan: IngestPlan, watcher: Watcher) -> tuple[Dataset, Accounting]
 
 
 def note_new_key(watcher: Watcher) -> None:
-    """Makes the site's key where there is none, and says so: with another one all subjects are new."""
+    """Make the site key where there is none, with a note: under another key, all subjects are new."""
     path = site_key.key_path()
     missing = not site_key.is_open() and not path.exists()
     site_key.site_key()
@@ -97,7 +97,7 @@ def note_new_key(watcher: Watcher) -> None:
 
 
 def with_vocabulary(config: msgspec.Struct, site: Site, plan: IngestPlan) -> msgspec.Struct:
-    """The source's settings with the site's own words; ConfigError where it has no words to declare."""
+    """Return the source's settings with the words of the site; ConfigError where it has none to declare."""
     if site.vocabulary == Vocabulary():
         return config
     if "vocabulary" not in config.__struct_fields__:
@@ -119,7 +119,7 @@ def suggest(plan: IngestPlan, accounting: Accounting, site: Site, watcher: Watch
 
 
 def with_splits(config: msgspec.Struct, plan: IngestPlan) -> msgspec.Struct:
-    """The source's settings with the splits asked for; ConfigError where it has no sets to split by."""
+    """Return the source's settings with these splits; ConfigError where it does not come in sets."""
     if plan.splits is None:
         return config
     if "splits" not in config.__struct_fields__:
@@ -134,7 +134,7 @@ def with_splits(config: msgspec.Struct, plan: IngestPlan) -> msgspec.Struct:
 
 
 def store_config(plan: IngestPlan) -> StoreConfig:
-    """Settings of the store: those of --store, and over them what has a flag of its own and was given."""
+    """Return the settings of the store: those of --store, then the options of their own name."""
     config = with_settings(
         StoreConfig(), plan.store, "--store", {"--set": find("sources", plan.source).Config()}
     )
@@ -145,7 +145,7 @@ def store_config(plan: IngestPlan) -> StoreConfig:
 
 
 def check_places(plan: IngestPlan) -> None:
-    """ConfigError when IN and OUT are one folder, or one lies in the other: the input is never written to."""
+    """ConfigError where IN and OUT are one folder, or one lies in the other: the input is never changed."""
     taken, made = plan.path.resolve(), plan.out.resolve()
     if (starter := plan.suggest_site) is not None:
         if starter.exists() or starter.is_symlink():
@@ -184,7 +184,7 @@ _MOST_FILES = 20  # named for each reason
 
 
 def accounting_lines(accounting: Accounting, dataset: Dataset) -> list[str]:
-    """The accounting identity by type of record, and what the dataset holds."""
+    """Return the account of lines by type of record, and what the dataset holds."""
     by_type: dict[str, list[int]] = {}
     for row in accounting.table():
         numbers = [row[c] if isinstance(row[c], int) else sum(row[c].values()) for c in COLUMNS]
@@ -203,7 +203,7 @@ def accounting_lines(accounting: Accounting, dataset: Dataset) -> list[str]:
 
 
 def file_lines(accounting: Accounting) -> list[str]:
-    """The files that gave no records, by reason; nothing where every file was simply read."""
+    """Return the files that gave no records, by reason; empty where every file was read."""
     by_reason: dict[str, list[str]] = {}
     for file in accounting.files:
         if file["reason"]:

@@ -1,4 +1,4 @@
-"""A dataset -> LABELS on disk: one task, or all of them."""
+"""From a dataset to LABELS on disk, of one task or of all."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ ALL = "all"  # in place of a task
 
 @dataclass(frozen=True)
 class LabelPlan:
-    """What the user asked for."""
+    """The arguments of the command."""
 
     task: str  # or ALL
     dataset: Path
@@ -31,7 +31,7 @@ class LabelPlan:
 
 
 def run_label(plan: LabelPlan, watcher: Watcher) -> tuple[Labels, dict[str, str]]:
-    """Writes LABELS (or QUESTIONS); returns them by task, and the reason by task that was refused.
+    """Write LABELS (or QUESTIONS); return them by task, and by refused task the reason.
 
     DataError where every task is refused. ConfigError where `out` cannot hold the labels.
     """

@@ -1,4 +1,4 @@
-"""A trained artifact asked about the labelled stays of a dataset's split."""
+"""Predictions of a trained artifact for the labelled stays of a split."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -47,9 +47,9 @@ def run_predict(
     watcher: Watcher,
     device: str = "cpu",
 ) -> list[Predicted]:
-    """Writes PREDICTIONS of every task in `labels`, all or none, and returns them.
+    """Write PREDICTIONS of every task in `labels`, all or none, and return them.
 
-    What a reader of the predictions must know beside them goes to the watcher and into their metadata.
+    Notes on the predictions go to the watcher and into their metadata.
     """
     if labels.exists():
         check_out(out, as_folder=labels.is_dir())
@@ -94,20 +94,20 @@ def _same_ids(taught: Iterable[Mapping[str, int | None]]) -> Iterator[Note]:
     if others:
         text = (
             f"{others:,} subjects have the id of one that the model learned from, but another birth date. "
-            "They are taken for other people, of another hospital."
+            "They count as other people, of another hospital."
         )
         yield Note("same_ids", text, warning=False)
 
 
 def _settings_notes(model: artifacts.Artifact, counts: Mapping[str, Counts | None]) -> Iterator[Note]:
-    """A note on each task asked with other settings than it was learned with, such as another hour."""
+    """A note on each task whose labels have other settings than those it was trained on."""
     for task, of_task in counts.items():
         learned = model.run.get("labels", {}).get(task, {}).get("settings", {}).get("task", {})
         asked = of_task.settings.get("task", {}) if of_task else {}
         differing = [name for name in learned if name in asked and learned[name] != asked[name]]
         if differing:
             told = ", ".join(f"{name}={asked[name]} (learned: {learned[name]})" for name in differing)
-            text = f"Asked with {told}. Answers and calibration are those of the learned settings."
+            text = f"Asked with {told}. Probabilities and calibration are those of the learned settings."
             yield Note("other_settings", text, task)
 
 

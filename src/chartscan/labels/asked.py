@@ -1,4 +1,8 @@
-"""Which labelled stays a trained model predicts, and whether it learned to answer at such moments."""
+"""Which labelled stays a trained model predicts, and whether it learned to predict at such times.
+
+A model that learned from the first 24 hours of stays also gives an answer half an hour after admission, and
+nothing has shown what that answer is worth. Such questions are counted, and a note says so.
+"""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -35,7 +39,7 @@ def asked(
     split: str,
     notes: Notes | None = None,
 ) -> tuple[Labels, dict[str, pa.Table], list[str]]:
-    """All labels found, those of the split's subjects by task, and tasks left out as the model has no answer.
+    """Return all labels, those of the split's subjects by task, and the tasks that the model did not learn.
 
     A folder may hold more tasks than the model knows; a file of an unknown task is refused by `predict`.
     """
@@ -81,7 +85,7 @@ def asked_of_one_task(
 def _check_held_out(
     model: artifacts.Artifact, labels: dict[str, pa.Table], split: str, data: Dataset
 ) -> None:
-    """ConfigError where subjects said to be held out have taught the model, under another split of them."""
+    """ConfigError where the model was trained on subjects that are held out here."""
     subjects = np.unique(np.concatenate([table["subject_id"].to_numpy() for table in labels.values()]))
     known = seen(model.run, subjects, births_of(data, subjects)) if split == HELD_OUT else 0
     if known:
@@ -98,7 +102,7 @@ _MICROSECONDS_PER_HOUR = 3.6e9
 def moment_notes(
     model: Artifact, data: Dataset, asked: Mapping[str, tuple[pa.Table, Counts | None]]
 ) -> list[Note]:
-    """A note on each task with questions at other times than the model learned to answer, with their number.
+    """Return a note on each task with questions at other times than the model learned to predict.
 
     `asked` holds the questions by task, and the counts of their labels. Questions that chartscan made of this
     dataset with the learned settings are at the right times as they are, and cost nothing to check.

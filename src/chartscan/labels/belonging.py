@@ -1,7 +1,7 @@
 """Whether labels belong to the dataset they are used with.
 
-Labels carry the fingerprint of the dataset they were made from. Files of other tools do not, so their rows
-are counted that the dataset cannot have: of another dataset, or with times of another zone or unit.
+Labels carry the fingerprint of the dataset they were made from. Files of other tools do not, so rows
+that cannot be of the dataset are counted: subjects that are not in it, times of another zone or unit.
 """
 
 from collections.abc import Mapping
@@ -27,7 +27,7 @@ def stamped(counts: Counts, dataset: Dataset) -> Counts:
 def check_labels(
     labels: dict[str, tuple[pa.Table, Counts | None]], dataset: Dataset, notes: Notes | None = None
 ) -> None:
-    """Notes rows that do not fit the dataset, see `check_rows`.
+    """Add notes on rows that do not fit the dataset, see `check_rows`.
 
     ConfigError for labels made from another dataset, DataError for those whose histories are all empty here.
     """
@@ -47,7 +47,7 @@ _COLUMNS = ["subject_id", "time", "available_time", "event_type"]
 
 
 def check_rows(tables: Mapping[str, pa.Table], dataset: Dataset, notes: Notes) -> None:
-    """Notes how many rows of LABELS, QUESTIONS or PREDICTIONS, by task, the dataset cannot have asked.
+    """Add a note for each task with rows of LABELS, QUESTIONS or PREDICTIONS that cannot be of the dataset.
 
     Those are rows of subjects that are not in it, and times before the subject's first event, after death or
     after the end of follow-up. DataError where all histories of a task are empty.

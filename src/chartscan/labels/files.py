@@ -51,7 +51,7 @@ def stored_labels(table: pa.Table, task: str, counts: Counts, questions: bool = 
 
 
 def save_labels(labels: Labels, out: Path, as_folder: bool, questions: bool = False) -> None:
-    """One parquet file a task in the folder `out`, all or none; or the only labels as the file `out`."""
+    """Write one file for each task into the folder `out`, all or none; or one task as the file `out`."""
     stored = {}
     for task, (table, counts) in labels.items():
         assert counts is not None
@@ -61,7 +61,7 @@ def save_labels(labels: Labels, out: Path, as_folder: bool, questions: bool = Fa
 
 
 def load_labels(path: Path, questions: bool = False, notes: Notes | None = None) -> Labels:
-    """LABELS by task from one file, or from every task of a folder; QUESTIONS too where welcome.
+    """Return LABELS by task, from a file or from every task of a folder; with `questions` also QUESTIONS.
 
     DataError where there is none, or no task has any row.
     """
@@ -128,7 +128,7 @@ def check_out(out: Path, as_folder: bool, names: str = "OUT") -> None:
 
 
 def cohort_lines(labels: Labels) -> list[str]:
-    """For each task: stays seen, eligible, positive, negative, and why the others are not there."""
+    """Return lines for each task: stays, eligible, positive, negative, and why the others have no label."""
     lines = []
     for task, (table, counts) in sorted(labels.items()):
         if counts is None:
@@ -146,7 +146,7 @@ def cohort_lines(labels: Labels) -> list[str]:
 
 
 def _without_rows(path: Path, labels: Labels) -> str:
-    """What to say of labels that ask nothing, with what their counts tell."""
+    """The error for labels without rows, with their counts where the files hold them."""
     told = [
         f"{task}: {counts.index_stays:,} stays, {counts.eligible:,} eligible, "
         f"{sum(counts.absent.values()):,} without a known outcome"

@@ -1,4 +1,4 @@
-"""LABELS of tasks over a dataset, made from its events, and why a task is refused.
+"""LABELS made from the events of a dataset, and why a task is refused.
 
 How hospital stays are formed is set by `label`, a site file, or the dataset's own. A label needs to know
 which encounters are stays, how they ended, and what the diagnoses are. Where the words for that are unknown,
@@ -102,7 +102,7 @@ def stays_of(
 
 
 def vocabulary_note(dataset: Dataset, site: Path | None) -> str:
-    """What to say of a site file whose words are not those the dataset was read with; else empty."""
+    """The warning where the words of a site file are not those of the dataset; else empty."""
     if site is None:
         return ""
     from chartscan.site import Vocabulary, read_site
@@ -130,7 +130,7 @@ _NO_DIAGNOSIS = (
 
 
 def refused_tasks(dataset: Dataset, tasks: Mapping[str, SetTask], max_unknown: float) -> dict[str, str]:
-    """Why tasks are refused, by task. A dataset whose source counts no words refuses none."""
+    """Return by refused task the reason. None is refused where the source counts no words."""
     recognition = dataset.manifest.get("recognition", {})
     no_stay = _no_stay(recognition)
     found = {name: no_stay or _reason(recognition, task, max_unknown) for name, task in tasks.items()}
@@ -181,7 +181,7 @@ def _records(found: Mapping[str, Any]) -> int:
 
 
 def refusal_lines(refused: Mapping[str, str]) -> list[str]:
-    """What to say of tasks that are refused; tasks with one reason share a line."""
+    """Return lines about refused tasks; tasks with the same reason share a line."""
     lines = [f"refused: {', '.join(names)}: {reason}" for reason, names in _by_reason(refused).items()]
     return [*lines, f"    {_REMEDY}"] if _words_are_unknown(refused) else lines
 

@@ -111,7 +111,7 @@ def _task(name: str | Path) -> tuple[str, ModuleType | OutsideTask]:
 
 
 def tasks_to_label(task: str, files: Sequence[Path]) -> list[str | Path]:
-    """What `task_modules` is to find: the task that is named, or for 'all' every task and those of `files`.
+    """Return what `task_modules` should find: the named task, or for 'all' every task and those of `files`.
 
     The one that is named may be a Python file itself. ConfigError for two files of one name, and for files of
     other tasks than the one named.
@@ -162,7 +162,7 @@ class SetTask:
 
 
 def set_tasks(wanted: Sequence[str | Path] | None, settings: Sequence[str]) -> Mapping[str, SetTask]:
-    """The tasks named, with settings changed; ConfigError where settings are meant for several tasks."""
+    """Return the named tasks with changed settings; ConfigError for settings of several tasks."""
     modules = task_modules(wanted)
     if settings and len(modules) > 1:
         raise ConfigError(f"--set {settings[0]}: tasks have settings of their own. Name one task, not 'all'.")
@@ -208,7 +208,7 @@ def task_of_file(path: Path) -> tuple[str, OutsideTask]:
 
 
 def file_task(path: Path) -> str:
-    """What the task in a file is called: the file's name without `.py`, with dashes as underscores."""
+    """Return the name of the task in a file: the file's name without `.py`, dashes as underscores."""
     name = path.stem.replace("-", "_")
     if name in {*names("tasks"), *installed("tasks"), *NOT_NAMES}:
         raise ConfigError(f"{path}: there is a task named '{name}' already. Rename the file.")
@@ -227,7 +227,7 @@ def task_of_package(point: EntryPoint) -> OutsideTask:
 
 
 def check_task(module: ModuleType, place: str) -> None:
-    """ConfigError that names `place` and the first thing that a task must have and `module` lacks."""
+    """Raise ConfigError where `module` lacks what a task must have, or has it in another form."""
     for name, remedy in _LACKING.items():
         if not hasattr(module, name):
             raise ConfigError(f"{place}: a task needs {name}. {remedy}")
