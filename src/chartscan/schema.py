@@ -51,6 +51,7 @@ DEATH_DISPUTED = "VITAL_STATUS//DISPUTED"
 # An outcome without a time: the death of the subject was made from a disposition, and proves nothing more.
 DEATH_BY_DISPOSITION = "VITAL_STATUS//DEAD_BY_DISPOSITION"
 EVENT_RANK = {name: rank for rank, name in enumerate(EVENT_TYPES)}
+TYPE_NAMES = pa.array(EVENT_TYPES, pa.string())  # by rank
 
 EVENTS = pa.schema(
     [

@@ -7,8 +7,8 @@ from chartscan_lab.house import House, measured, reached, table
 
 # What holds today, and no looser. Whoever makes a figure better makes its bound tighter; the goals stand in
 # the table of `python -m chartscan_lab.house`.
-AT_MOST = {"files": 380, "import_share": 0.097, "largest_room_share": 0.215, "lines": 39_500}
-MODULES, SMALL_FILES, MEDIAN_LINES = 240, 32, 85
+AT_MOST = {"files": 350, "import_share": 0.095, "largest_room_share": 0.21, "lines": 38_400}
+MODULES, SMALL_FILES, MEDIAN_LINES = 210, 22, 100
 
 
 def test_files_imports_and_rooms_stay_within_what_was_reached():

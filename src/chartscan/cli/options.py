@@ -132,8 +132,7 @@ class _Fitting:
 
     def get_short_help_str(self, limit: int = 45) -> str:
         """The first sentence, whole."""
-        found: str = super().get_short_help_str(1000)  # type: ignore[misc]
-        return found
+        return str(super().get_short_help_str(1000))  # type: ignore[misc]
 
 
 class Command(_Fitting, TyperCommand):

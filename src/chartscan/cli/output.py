@@ -15,8 +15,7 @@ import traceback
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
-from types import TracebackType
-from typing import Any, TextIO
+from typing import TextIO
 
 from chartscan.errors import ChartscanError
 
@@ -90,15 +89,8 @@ def keep_content_out_of_hooks() -> None:
         if err is not None and not isinstance(err, SystemExit):
             print(f"warning: {unexpected(err)}", file=sys.stderr)
 
-    def excepthook(kind: type[BaseException], err: BaseException, trace: TracebackType | None) -> None:
-        show(err)
-
-    def other(about: Any) -> None:
-        show(about.exc_value)
-
-    sys.excepthook = excepthook
-    threading.excepthook = other
-    sys.unraisablehook = other
+    sys.excepthook = lambda kind, err, trace: show(err)
+    threading.excepthook = sys.unraisablehook = lambda about: show(about.exc_value)
 
 
 def _shown(err: BaseException) -> str:

@@ -250,8 +250,7 @@ def _explained_by(
 def _reads(networks: dict[str, Voices]) -> str:
     """What the networks read; of one artifact all the same."""
     network: Any = next(iter(networks.values())).members[0]
-    found: str = network.model.INPUT
-    return found
+    return str(network.model.INPUT)
 
 
 def _report(found: list[Explanation], model: Artifact, data: Dataset, plan: ExplainPlan) -> dict[str, Any]:

@@ -146,15 +146,13 @@ class SetTask:
     @property
     def SETTLED_BY(self) -> tuple[str, ...]:
         """Event types after which nothing changes an answer; with other settings than its own, unknown."""
-        own: tuple[str, ...] = getattr(self.module, "SETTLED_BY", ())
-        return own if self.DEFAULT == self.module.DEFAULT else ()
+        return tuple(getattr(self.module, "SETTLED_BY", ())) if self.DEFAULT == self.module.DEFAULT else ()
 
     @property
     def DEPENDS_ON(self) -> tuple[str, ...]:
         """Things whose words the answers depend on: class, encounter_status, disposition, diagnosis_system,
         diagnosis, diagnosis_status."""
-        own: tuple[str, ...] = getattr(self.module, "DEPENDS_ON", ())
-        return own
+        return tuple(getattr(self.module, "DEPENDS_ON", ()))
 
     def label(self, record: Record) -> list[Outcome]:
         """One outcome per stay, by the settings."""

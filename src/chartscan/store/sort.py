@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from meds import DataSchema
 
-from chartscan.schema import EVENT_TYPES, EVENTS, SORT_KEYS, TIME, subject_starts
+from chartscan.schema import EVENTS, SORT_KEYS, TIME, TYPE_NAMES, subject_starts
 from chartscan.store.folder import let_go, writing
 from chartscan.store.spool import SPOOLED
 
@@ -24,7 +24,6 @@ MAX_PARTS = 400  # files open at a time; with more data, parts grow
 BUFFER_BYTES = 32 << 20  # of all part files together
 GROUP_ROWS = 32_768  # of a row group in a Parquet file
 _OPTIONS = pa.ipc.IpcWriteOptions(compression="lz4")
-_TYPES = pa.array(EVENT_TYPES, pa.string())
 # A dictionary of times, which hardly repeat, made files a quarter larger and their writing a third slower.
 _DICTIONARIES = [field.name for field in EVENTS if field.type != TIME]
 
@@ -112,7 +111,7 @@ def _sorted(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
 
 def _events(table: pa.Table) -> pa.Table:
     """Sorted rows with the name of the event type in place of its rank."""
-    names = _TYPES.take(table["event_rank"].combine_chunks())
+    names = TYPE_NAMES.take(table["event_rank"].combine_chunks())
     table = table.set_column(table.schema.names.index("event_rank"), "event_type", names)
     return table.select(EVENTS.names).cast(EVENTS)
 

@@ -19,11 +19,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from chartscan.errors import DataError
-from chartscan.schema import EVENT_TYPES, EVENTS, check
+from chartscan.schema import EVENTS, TYPE_NAMES, check
 from chartscan.store.folder import let_go, writing
 from chartscan.store.subjects import encounter_ids
 
-_TYPES = pa.array(EVENT_TYPES, pa.string())
 SPOOLED = EVENTS.set(EVENTS.names.index("event_type"), pa.field("event_rank", pa.int8(), nullable=False))
 
 _PLACED = SPOOLED.append(pa.field("place", pa.int64()))  # a number of the source's; null where it gave none
@@ -157,7 +156,7 @@ def spooled(table: pa.Table) -> pa.Table:
     """EVENTS rows as they are sorted: checked, with the rank of the event type in place of its name, and
     with encounter ids that only the site can compute."""
     events = check(table, EVENTS, "events").replace_schema_metadata()
-    rank = pc.index_in(events["event_type"], value_set=_TYPES)
+    rank = pc.index_in(events["event_type"], value_set=TYPE_NAMES)
     _refuse(rank.null_count, "an event_type that is none of schema.EVENT_TYPES")
     _refuse(_count(pc.equal(events["code"], "")), "an empty code")
     _refuse(_count(pc.invert(pc.is_finite(events["numeric_value"]))), "a numeric_value that is not finite")

@@ -17,9 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from flexible_schema import SchemaValidationError, TableValidationError
 
-from chartscan.schema import EVENT_TYPES, EVENTS, SORT_KEYS, subject_starts
-
-_TYPES = pa.array(EVENT_TYPES, pa.string())
+from chartscan.schema import EVENTS, SORT_KEYS, TYPE_NAMES, subject_starts
 
 
 def violations(folder: Path) -> list[str]:
@@ -79,7 +77,7 @@ def _of_events(table: pa.Table, name: str) -> Iterator[str]:
 
 
 def _of_our_events(table: pa.Table, ids: np.ndarray, name: str) -> Iterator[str]:
-    ranked = table.append_column("event_rank", pc.index_in(table["event_type"], value_set=_TYPES))
+    ranked = table.append_column("event_rank", pc.index_in(table["event_type"], value_set=TYPE_NAMES))
     backwards = int((ids[1:] < ids[:-1]).sum())
     counts = {
         "rows out of the order of schema.SORT_KEYS": backwards + _disorder(ranked, ids, SORT_KEYS[1:]),
