@@ -49,14 +49,14 @@ class MissingExtra(ChartscanError):
 
 
 def check_settings(sound: Mapping[str, bool], of: str = "Settings") -> None:
-    """ConfigError naming the settings that are not sound."""
+    """Raise ConfigError with the names of the settings that are not sound."""
     wrong = [name for name, holds in sound.items() if not holds]
     if wrong:
         raise ConfigError(f"{of} out of range: {', '.join(wrong)}.")
 
 
 def check_at_least_one(settings: object, *names: str, of: str = "model") -> None:
-    """ConfigError for the first of the numbers `names` of `settings` that is below 1."""
+    """Raise ConfigError for the first of the numbers `names` of `settings` that is below 1."""
     for name in names:
         if getattr(settings, name) < 1:
             raise ConfigError(f"{of}.{name} is {getattr(settings, name)}; expected at least 1.")

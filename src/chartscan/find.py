@@ -28,7 +28,7 @@ def names(package: str) -> list[str]:
 
 
 def find(package: str, name: str) -> Any:
-    """Return the module `name` (dashes count as underscores), or what a module names so.
+    """Return the module `name`, or what a module gives that name. Dashes count as underscores.
 
     ConfigError with the nearest right name if there is none.
     """
@@ -80,7 +80,7 @@ def _whole(package: str) -> str:
 
 
 def unknown(kind: str, name: str, known: Sequence[str]) -> str:
-    """What to say of a `kind` that does not exist: the nearest right name, and all of them."""
+    """Return the message for a name that does not exist, with the nearest right one and all names."""
     return f"No {kind} named '{name}'.{nearest(name, known)}"
 
 
@@ -124,7 +124,7 @@ def _failed(err: Exception, path: Path) -> str:
 
 
 def installed(package: str) -> dict[str, EntryPoint]:
-    """What other distributions offer under the entry point `chartscan.PACKAGE`, by name; nothing is imported.
+    """Return the entry points `chartscan.PACKAGE` of installed packages by name; nothing is imported.
 
     ConfigError where one of them takes a name of ours, or two take the same.
     """

@@ -59,7 +59,7 @@ class Site(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def read_site(path: Path) -> Site:
-    """The site file at `path`; ConfigError that says what is wrong in it and what may stand there."""
+    """Return the site file at `path`; ConfigError says what is wrong and what is expected."""
     return parse_site(_content(path), str(path))
 
 

@@ -158,7 +158,7 @@ def note_unused(table: pa.Table, used: Iterable[str], what: str, task: str, note
 
 
 def check_columns(table: pa.Table, file: Path) -> None:
-    """DataError where a key is missing or a column stands there twice."""
+    """Raise DataError where a key is missing, or a column name occurs twice."""
     names = table.column_names
     double = sorted({name for name in names if names.count(name) > 1})
     missing = [name for name in KEYS if name not in names]
@@ -167,7 +167,7 @@ def check_columns(table: pa.Table, file: Path) -> None:
 
 
 def check_no_doubles(table: pa.Table, place: str) -> None:
-    """DataError where two rows have one subject and time; it counts those that contradict each other."""
+    """Raise DataError where rows share subject and time, with the number that contradict each other."""
     group = table.select(KEYS).append_column("answer", _answers(table)).group_by(list(KEYS))
     found = group.aggregate([("answer", "count_distinct"), ([], "count_all")])
     doubles = pc.sum(pc.greater(found["count_all"], 1)).as_py() or 0
@@ -218,7 +218,7 @@ def subject_ids(table: pa.Table, file: Path) -> pa.ChunkedArray:
 
 
 def prediction_times(table: pa.Table, file: Path) -> pa.ChunkedArray:
-    """The column prediction_time as UTC microseconds, rounded down: never later than the instant asked about.
+    """The column prediction_time as UTC microseconds, rounded down: never later than the prediction.
 
     DataError where it holds no instants, as dates, texts and plain numbers, or one that is out of range.
     """

@@ -105,7 +105,7 @@ class FollowUp(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def follow_up_rule(settings: Mapping[str, Any] | FollowUp | None) -> FollowUp:
-    """The rule of a manifest's `follow_up`; `None` is the unknown rule. ConfigError if it is no rule."""
+    """Return the rule of a manifest's `follow_up`, unknown for None. ConfigError if it is no rule."""
     if isinstance(settings, FollowUp):
         return settings
     try:
@@ -152,7 +152,7 @@ class Life:
     disputed: bool = False
 
     def after(self, reasons: Iterable[str]) -> "Life":
-        """What is left of it where the stays of the patient ended unknown for these reasons."""
+        """Return what remains of it where stays of the patient ended unknown for these reasons."""
         doubt = next((r for r in (COMES_BACK, CODINGS_CONFLICT) if r in reasons), "")
         if self.contradicted:
             return Life(dead_without_time=True, doubt=DEAD_AND_LIVES)
@@ -160,7 +160,7 @@ class Life:
 
     @property
     def contradicted(self) -> bool:
-        """Whether the patient is said to be dead, and also to live, or may be."""
+        """Whether the record says that the patient is dead, and also that the patient lives or may live."""
         return (self.said_alive or self.disputed) and (self.dead_without_time or self.death is not None)
 
 
@@ -247,7 +247,7 @@ def what_is_said(dispositions: Sequence[str]) -> Said:
 
 
 def disposition_of_last(dispositions: Iterable[str]) -> str:
-    """The disposition that encounters give together of which each may have ended last, in any order.
+    """Return the disposition of a stay, of encounters each of which may have ended last, in any order.
 
     One that was not understood leaves the answer open, one that says nothing does not. Where one says dead
     and another alive it is the latter: the stay is then "dead, then alive".

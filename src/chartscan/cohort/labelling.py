@@ -92,7 +92,7 @@ _REPORT_EVERY = 1000
 
 
 class Task(Protocol):
-    """A clinical task: any module or object with these three."""
+    """A clinical task: any module or object with these three names."""
 
     @property
     def TITLE(self) -> str: ...
@@ -104,7 +104,7 @@ class Task(Protocol):
 
 
 class Dataset(Protocol):
-    """As much of a dataset as labelling needs."""
+    """What labelling needs of a dataset."""
 
     @property
     def follow_up(self) -> dict[str, Any]: ...
@@ -125,13 +125,13 @@ def label_dataset(
     questions: bool = False,
     stays: StayConfig = DEFAULT,
 ) -> dict[str, tuple[pa.Table, Counts]]:
-    """LABELS (or QUESTIONS) and cohort counts of every task over a whole dataset, by its follow-up rule."""
+    """Return LABELS (or QUESTIONS) and cohort counts of every task over a whole dataset."""
     subjects, site = dataset.subjects(COLUMNS), site_of(dataset.manifest)
     return label_subjects(subjects, tasks, dataset.follow_up, stays, progress, questions, site)
 
 
 def site_of(manifest: Mapping[str, Any]) -> Site:
-    """What a dataset's manifest says of its hospital: the time zone, and the words of the site file."""
+    """Return what a manifest says of the hospital: its time zone, and the words of the site file."""
     vocabulary = (manifest.get("site") or {}).get("vocabulary") or {}
     classes, systems = vocabulary.get("class") or {}, vocabulary.get("systems") or {}
     settings = manifest.get("settings") or {}
@@ -155,7 +155,7 @@ def label_subjects(
     questions: bool = False,
     site: Site = UNKNOWN_SITE,
 ) -> dict[str, tuple[pa.Table, Counts]]:
-    """LABELS and cohort counts of every task. Rows come in the order of `subjects`, then of time.
+    """Return LABELS and cohort counts of every task; rows in the order of `subjects`, then of time.
 
     `subjects` gives each subject's EVENTS rows (at least `record.COLUMNS`) once. With `questions` the tables
     are QUESTIONS instead: every eligible stay, also where its outcome is unknown.

@@ -83,7 +83,7 @@ class Diagnosis:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What is known of one subject, whole: labels look forward, so nothing is cut here."""
+    """The whole record of one subject: labels look forward, so nothing is cut here."""
 
     subject_id: int
     birth: datetime | None

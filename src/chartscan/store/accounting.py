@@ -61,7 +61,7 @@ class Accounting:
         self._flagged[name] += n
 
     def file(self, name: str, how: str, reason: str, size: int) -> None:
-        """Tell what became of a file: read, set aside or refused; why; and how many bytes it has."""
+        """Record what became of a file: read, set aside or refused; why; and its size in bytes."""
         self.files.append({"name": name, "how": how, "reason": reason, "bytes": size})
 
     def warn(self, text: str, flag: str | None = None) -> None:
@@ -104,8 +104,10 @@ class Accounting:
         return sum(n for (_, _, found, _), n in self._counts.items() if found == outcome)
 
     def table(self) -> list[dict[str, Any]]:
-        """One row per file and type, sorted: file, type, lines_in, accepted, merged_duplicates and, by
-        reason, filtered and quarantined."""
+        """Return one row per file and type, sorted.
+
+        Columns: file, type, lines_in, accepted, merged_duplicates and, by reason, filtered and quarantined.
+        """
         rows: dict[tuple[str, str], dict[str, Any]] = {}
         for (file, kind, outcome, reason), n in sorted(self._counts.items()):
             row = rows.setdefault((file, kind), _empty_row(file, kind))
@@ -147,10 +149,11 @@ class Accounting:
             )
 
     def check_budget(self, budget: float, place: str = "the quarantine folder") -> None:
-        """Raise BudgetError when more than the share `budget` of the lines of a type is in quarantine, or,
-        where the type of a line could not be told, of the lines of its file.
+        """Raise BudgetError where more than the share `budget` of the lines of a type is in quarantine.
 
-        `place` is where the user will find them.
+        Lines of unknown type count as a share of the lines of their file.
+
+        `place` is where the user finds them.
         """
         lines: defaultdict[str, int] = defaultdict(int)
         bad: defaultdict[str, int] = defaultdict(int)
@@ -289,12 +292,12 @@ class Recognition:
 
 
 def title_of(thing: str) -> str:
-    """What a thing of the account is called in reports."""
+    """Return the name of a thing as reports show it."""
     return _TITLES.get(thing, thing)
 
 
 def recognition_lines(recognition: Mapping[str, Any]) -> list[str]:
-    """For each thing how many records were understood, and the words that were not."""
+    """Return lines for each thing: records by how they were read, and the unknown words."""
     if not recognition:
         return []
     heads = "".join(f"{head.replace('_', ' '):>14}" for head in _KEYS.values())
@@ -310,7 +313,7 @@ def recognition_lines(recognition: Mapping[str, Any]) -> list[str]:
 
 
 def unknown_words(found: Mapping[str, Any], shown: int = _ON_TERMINAL) -> str:
-    """The unknown words of a thing with their records, most frequent first; empty if there are none."""
+    """Return the unknown words of a thing with their counts, most frequent first, as text."""
     words = sorted((w for w in found["words"] if w["how"] == "unknown"), key=lambda w: -w["records"])
     parts = [_named(w) for w in words[:shown]]
     rest = sum(w["records"] for w in words[shown:])

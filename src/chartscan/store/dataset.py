@@ -32,7 +32,7 @@ class Dataset:
 
     @classmethod
     def open(cls, path: Path | str) -> "Dataset":
-        """The dataset at `path`; DataError with the remedy when there is none, or a part is missing."""
+        """Open the dataset at `path`. DataError where there is none, or a file is missing."""
         folder = published(Path(path).resolve())
         if not folder.is_dir():
             raise DataError(f"{path}: no such folder. Make a dataset with: chartscan ingest SOURCE IN {path}")
@@ -71,7 +71,7 @@ class Dataset:
     def subjects(
         self, columns: Sequence[str] | None = None, split: str | None = None
     ) -> Iterator[tuple[int, pa.Table]]:
-        """Each subject that has events, in order, with its events; one shard is in memory at a time."""
+        """Yield each subject that has events with them, in order; one shard is in memory at a time."""
         wanted = None if split is None else self.subject_ids(split)
         for path in self.shards():
             yield from self.shard_subjects(path, columns, wanted)
@@ -79,7 +79,7 @@ class Dataset:
     def shard_subjects(
         self, path: Path, columns: Sequence[str] | None = None, wanted: np.ndarray | None = None
     ) -> Iterator[tuple[int, pa.Table]]:
-        """The same for one shard, and for the subjects `wanted` (sorted ids) where given."""
+        """Yield subjects of one shard with their events; only those in `wanted` (sorted ids) if given."""
         needed = None if columns is None else list(dict.fromkeys(["subject_id", *columns]))
         table = self.read_shard(path, needed).combine_chunks()
         ids = table["subject_id"].to_numpy()
@@ -162,6 +162,6 @@ class Dataset:
         return self.manifest["files"][name]["sha256"]
 
     def _check_not_replaced(self) -> None:
-        """Called after a file was opened: the folder still being ours then means the file is ours too."""
+        """DataError where the folder was replaced. Called after opening a file, it holds for the file too."""
         if not self.path.exists() or self.path.stat().st_ino != self._inode:
             raise DataError(f"{self.path} was replaced while it was being read. Start again.")

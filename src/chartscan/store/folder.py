@@ -53,7 +53,7 @@ class CodeBook:
         self._parents: dict[str, set[str]] = {}
 
     def add(self, code: str, description: str | None, parents: Iterable[str] | None) -> None:
-        """Of several descriptions of a code the first in the order of text is kept; parents are united."""
+        """Add what is known of a code: the alphabetically first description is kept, parents are united."""
         if description:
             self._descriptions[code] = min(description, self._descriptions.get(code, description))
         if parents:
@@ -69,25 +69,25 @@ class CodeBook:
 
 
 def write_codes(folder: Path, codes: pa.Table) -> None:
-    """`metadata/codes.parquet`."""
+    """Write `metadata/codes.parquet`."""
     meds.CodeMetadataSchema.validate(codes)
     _write(codes, folder / meds.code_metadata_filepath)
 
 
 def write_splits(folder: Path, subject_ids: np.ndarray, splits: np.ndarray) -> None:
-    """`metadata/subject_splits.parquet`."""
+    """Write `metadata/subject_splits.parquet`."""
     table = pa.table([pa.array(subject_ids, pa.int64()), pa.array(splits, pa.string())], schema=SPLITS)
     meds.SubjectSplitSchema.validate(table)
     _write(table, folder / meds.subject_splits_filepath)
 
 
 def write_subjects(folder: Path, subjects: pa.Table) -> None:
-    """`metadata/subjects.parquet`: the subjects, and where ids are open which patient is which."""
+    """Write `metadata/subjects.parquet`: the subjects, and where ids are open, their patient ids."""
     _write(subjects, folder / "metadata" / "subjects.parquet")
 
 
 def write_description(folder: Path, source: str) -> None:
-    """`metadata/dataset.json`; without a date, so that equal data gives equal files (the manifest has it)."""
+    """Write `metadata/dataset.json`. It has no date, so that equal data gives equal files."""
     extensions = [n for n in EVENTS.names if n not in meds.DataSchema.schema().names]
     of_source = ["encounter_id"] if is_open() else []  # under a key it is none of the source's
     content = {
@@ -137,7 +137,7 @@ def _apart(files: dict[str, dict[str, Any]]) -> tuple[dict[str, Any], dict[str, 
 
 
 def fingerprint(files: dict[str, dict[str, Any]]) -> str:
-    """One SHA-256 for the content of all files: equal for equal data, whenever it was written."""
+    """Return one SHA-256 for the content of all files: equal for equal data, written at any time."""
     lines = "".join(f"{files[name]['sha256']}  {name}\n" for name in sorted(files))
     return hashlib.sha256(lines.encode()).hexdigest()
 
@@ -209,7 +209,7 @@ def _no_dataset() -> str:
 
 
 def _something_else(folder: Path, manifest: dict[str, Any]) -> str | None:
-    """What a folder that is no dataset of ours is, with the remedy; None when it cannot be told."""
+    """Say what a folder without our manifest is, with the remedy; None when that is unknown."""
     sealed_files = manifest.get(_SEAL)
     if isinstance(sealed_files, dict):
         kind = "a trained model" if "model.json" in sealed_files else "a folder of a training run"
@@ -239,7 +239,7 @@ _RENAME_EXCHANGE = 2  # Linux: RENAME_EXCHANGE; macOS: RENAME_SWAP has the same 
 
 
 def published(out: Path) -> Path:
-    """Where the dataset `out` is at this moment."""
+    """Return where the dataset `out` is now: `out` itself, or `<out>.previous` after an interrupted run."""
     previous = _previous(out)
     return previous if not out.exists() and previous.exists() else out
 
@@ -259,21 +259,21 @@ def recover(out: Path) -> None:
 
 
 def make_staging(out: Path) -> Path:
-    """A private folder beside `out` for this process to build in."""
+    """Make a private folder beside `out` for this process to build in."""
     staging = out.with_name(f"{out.name}.staging-{os.getpid()}")
     staging.mkdir(mode=0o700, parents=True)
     return staging
 
 
 def remove_staging(staging: Path) -> None:
-    """Remove what this process built or replaced: all that can be, and then an OSError for the rest."""
+    """Remove what this process built or replaced. OSError where something cannot be removed."""
     shutil.rmtree(staging, ignore_errors=True)
     if staging.exists():
         shutil.rmtree(staging)
 
 
 def publish(folder: Path, out: Path) -> None:
-    """Put `folder`, complete, in the place of `out`; what was there ends up inside the staging folder.
+    """Put the complete `folder` in the place of `out`; what was there ends in the staging folder.
 
     An error means that it was not published. `sync` the folder it is in afterwards.
     """

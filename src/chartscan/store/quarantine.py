@@ -29,12 +29,12 @@ _OURS = ("records-*.jsonl", "content-*.ndjson", "accounting.json")
 
 
 def quarantine_folder(dataset: Path) -> Path:
-    """Where the quarantine of a dataset lies."""
+    """Return the folder of the quarantine in a dataset."""
     return dataset / QUARANTINE
 
 
 def failed_quarantine_folder(out: Path) -> Path:
-    """Where a run that failed to make the dataset `out` leaves its bad lines."""
+    """Return the folder where a failed run for `out` leaves its bad lines."""
     return out.with_name(f"{out.name}.{QUARANTINE}")
 
 
@@ -68,7 +68,7 @@ def hand_on_key(earlier: Path, run: Path) -> bool:
 
 
 def keep_quarantine(run: Path, folder: Path) -> None:
-    """Put what a failed run gathered in `run` at `folder`, in place of what an earlier one left there."""
+    """Move the bad lines of a failed run to `folder`, in place of those of an earlier run."""
     remove_quarantine(folder)
     if not run.is_dir():
         return

@@ -182,9 +182,9 @@ class _PartWriter:
 
 
 class Repeats:
-    """Counts events that say in every column what the one before says: in sorted events, all repeats.
+    """Counts events that equal the one before in every column: in sorted events, all repeats.
 
-    They stay: what a source gives twice under two ids may have happened twice.
+    They are kept: what a source gives under two ids may have happened twice.
     """
 
     def __init__(self) -> None:

@@ -67,7 +67,7 @@ class Spool:
         self._waiting, self._waiting_bytes = [], 0
 
     def close(self) -> None:
-        """Write what waits. A spool that got no row leaves no file."""
+        """Write the rows that wait. A spool without rows leaves no file."""
         if self._waiting:
             self._flush()
         if self._file is not None:
@@ -102,8 +102,10 @@ def _file(path: Path) -> pq.ParquetWriter:
 
 
 def amend(path: Path, dropped: np.ndarray, late: np.ndarray, times: np.ndarray) -> None:
-    """Write a spool anew: without the events of the places `dropped`, and with those of the places `late`
-    known no earlier than at `times` (microseconds). Places are sorted."""
+    """Rewrite a spool: events of the places `dropped` go, those of `late` become known at `times` or later.
+
+    `times` are microseconds. Places are sorted.
+    """
     anew = path.with_suffix(".anew")
     rows = 0
     with pq.ParquetFile(path, pre_buffer=False) as spool:
@@ -153,8 +155,7 @@ def _is_in(places: np.ndarray, wanted: np.ndarray) -> np.ndarray:
 
 
 def spooled(table: pa.Table) -> pa.Table:
-    """EVENTS rows as they are sorted: checked, with the rank of the event type in place of its name, and
-    with encounter ids that only the site can compute."""
+    """Return checked EVENTS rows with the rank of the event type and encounter ids under the site key."""
     events = check(table, EVENTS, "events").replace_schema_metadata()
     rank = pc.index_in(events["event_type"], value_set=TYPE_NAMES)
     _refuse(rank.null_count, "an event_type that is none of schema.EVENT_TYPES")

@@ -63,7 +63,7 @@ _OF_ENCOUNTERS = b"encounter"  # keeps these hashes apart from all others under 
 
 
 def encounter_ids(source_ids: pa.ChunkedArray) -> pa.ChunkedArray:
-    """What a dataset holds for encounter ids of a source: text, equal where those are, null where they are.
+    """Return encounter ids as a dataset holds them: equal where those of the source are equal, null for null.
 
     The source's own where ids are open. ConfigError where the site's key cannot be used.
     """
@@ -108,5 +108,5 @@ def identity_map(subject_ids: np.ndarray) -> pa.Table:
 
 
 def without_patients(subjects: pa.Table) -> pa.Table:
-    """What a dataset may hold of SUBJECTS: all of it where ids are open, else the subject ids alone."""
+    """Return what a dataset holds of SUBJECTS: all where ids are open, else the subject ids only."""
     return subjects if is_open() else subjects.select(["subject_id"]).group_by("subject_id").aggregate([])

@@ -1,4 +1,4 @@
-"""The rules of MEDS over a whole folder, those that its own validators leave unchecked included.
+"""The rules of MEDS over a whole folder, also those that its own validators do not check.
 
 Works on any MEDS dataset, ours or not: schema of every file, time order, contiguity, one file per subject,
 code coverage. Files with our columns are also checked against schema.EVENTS and the full order of
@@ -21,7 +21,7 @@ from chartscan.schema import EVENTS, SORT_KEYS, TYPE_NAMES, subject_starts
 
 
 def violations(folder: Path) -> list[str]:
-    """Every rule that the dataset in `folder` breaks, one sentence each; empty when it is right."""
+    """Return each rule that the dataset in `folder` breaks, as a sentence; empty if it is valid."""
     files = sorted((folder / meds.data_subdirectory).rglob("*.parquet"))
     if not files:
         return [f"{meds.data_subdirectory}/: no Parquet files."]

@@ -121,8 +121,10 @@ class DatasetWriter:
         self._spool.write(events, places)
 
     def amend(self, dropped: np.ndarray, late: np.ndarray, times: np.ndarray) -> None:
-        """Leave out all events of the places `dropped`; those of the places `late` become known no earlier
-        than at `times` (microseconds). Once, when everything was written."""
+        """Drop the events of the places `dropped`; those of `late` become known at `times` or later.
+
+        `times` are microseconds. Call it once, when everything was written.
+        """
         if not len(dropped) and not len(late):
             return
         self._spool.close()
@@ -135,7 +137,7 @@ class DatasetWriter:
         return sorted(self.spool_folder.glob("*.parquet"))
 
     def code(self, code: str, description: str | None, parent_codes: Iterable[str] | None = None) -> None:
-        """Describe a code; those that no event uses are left out in the end."""
+        """Describe a code. Codes that no event uses are left out in the end."""
         self._book.add(code, description, parent_codes)
 
     def describe_codes(self, table: pa.Table) -> None:
@@ -154,11 +156,11 @@ class DatasetWriter:
         self._subjects.append(table)
 
     def splits(self, table: pa.Table) -> None:
-        """Use the splits the source came with (schema.SPLITS, every subject) in place of ours."""
+        """Use the splits of the source (schema.SPLITS, with every subject) in place of ours."""
         self._splits.append(check(table, SPLITS, "splits"))
 
     def set_follow_up(self, rule: FollowUp) -> None:
-        """Until when the source followed its subjects; a rule in the configuration wins over it."""
+        """Set until when the source followed its subjects; a rule in the configuration wins."""
         self._follow_up = rule
 
     def _publish(self) -> None:

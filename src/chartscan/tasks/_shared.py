@@ -78,7 +78,7 @@ def _not_yet(record: Record, stay: Stay, at: datetime) -> bool:
 
 
 def flags(stay: Stay, prediction_time: datetime) -> tuple[str, ...]:
-    """What to count beside the label."""
+    """Return what is counted beside the label."""
     return (ENDS_AT_PREDICTION,) if stay.end == prediction_time else ()
 
 
@@ -110,7 +110,7 @@ def _exclusion_at_discharge(record: Record, stay: Stay) -> str:
 
 
 def titled(text: str, config: msgspec.Struct, default: msgspec.Struct, told: tuple[str, ...] = ()) -> str:
-    """`text`, and each setting that differs from its default and is not among those `told` by the text."""
+    """`text`, and each setting that differs from its default and is not in `told`, which the text says."""
     names = [name for name in config.__struct_fields__ if name not in told]
     changed = [(n, getattr(config, n)) for n in names if getattr(config, n) != getattr(default, n)]
     return text + "".join(f", {name}={_value(value)}" for name, value in changed)

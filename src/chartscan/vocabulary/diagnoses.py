@@ -72,7 +72,7 @@ class CodeGroup(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def is_understood(code: str, systems: frozenset[str] = frozenset()) -> bool:
-    """Whether a code tells which conditions it means, or is of a system that the site declares as of none.
+    """Whether a code says which conditions it means, or is of a system that the site declares to mean none.
 
     Any other diagnosis may be of any group. So may a SNOMED concept in no list, and a code that has no form
     of its system, such as UNK or ICD10:I10.
@@ -142,7 +142,7 @@ _CONCEPTS = frozenset(concept for group in GROUPS.values() for concept in group.
 
 
 def conditions_of(code: str) -> str:
-    """Names of the groups that a code is of, for the account; NONE where it is of none."""
+    """Return the names of the groups of a code, for the account; NONE where it is in no group."""
     return ", ".join(name for name, group in GROUPS.items() if group.matches(code)) or NONE
 
 
