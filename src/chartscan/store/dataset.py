@@ -71,7 +71,7 @@ class Dataset:
     def subjects(
         self, columns: Sequence[str] | None = None, split: str | None = None
     ) -> Iterator[tuple[int, pa.Table]]:
-        """Yield each subject that has events with them, in order; one shard is in memory at a time."""
+        """Yield each subject that has events, and these, in order; one shard is in memory at a time."""
         wanted = None if split is None else self.subject_ids(split)
         for path in self.shards():
             yield from self.shard_subjects(path, columns, wanted)
