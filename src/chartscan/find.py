@@ -2,9 +2,9 @@
 
 `find("tasks", "readmission_30d")` imports `chartscan/tasks/readmission_30d.py`. Adding a source, task or
 model means adding a file; there is no list to edit. A file that holds several names them itself: the keys of
-TASKS in a file of `tasks`. Files that begin with an underscore are private. The
-package of another distribution is named whole, such as `chartscan_lab.study`. From outside the package come
-files of the user (`from_file`) and entry points of installed packages (`installed`).
+TASKS in a file of `tasks`. Files that begin with an underscore are private. The package of another
+distribution is named whole, such as `chartscan_lab.study`. From outside the package come files of the user
+(`from_file`) and entry points of installed packages (`installed`).
 """
 
 import ast

@@ -90,7 +90,8 @@ def keep_content_out_of_hooks() -> None:
             print(f"warning: {unexpected(err)}", file=sys.stderr)
 
     sys.excepthook = lambda kind, err, trace: show(err)
-    threading.excepthook = sys.unraisablehook = lambda about: show(about.exc_value)
+    threading.excepthook = lambda about: show(about.exc_value)
+    sys.unraisablehook = lambda about: show(about.exc_value)
 
 
 def _shown(err: BaseException) -> str:
