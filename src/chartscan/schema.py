@@ -1,7 +1,8 @@
 """The tables that pass between the parts of chartscan, as code: EVENTS, LABELS, PREDICTIONS, SPLITS.
 
 They are MEDS 0.4 tables (`meds` validates them) with the extension columns that honest prediction needs.
-Files of LABELS carry the cohort in numbers (`Counts`). This module knows types and orders, not where data comes from or what it means clinically.
+Files of LABELS carry the cohort in numbers (`Counts`). This module knows types and orders, not where data
+comes from or what it means clinically.
 """
 
 from typing import Any
