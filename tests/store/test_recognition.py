@@ -48,7 +48,7 @@ def test_long_codes_count_as_free_text():
 def test_counts_of_workers_add_up():
     one, two = Accounting(), Accounting()
     for worker in (one, two):
-        worker.recognise("class", "IMP", "stay", "recognised", 2)
+        worker.recognition.recognise("class", "IMP", "stay", "recognised", 2)
     one.merge(two)
     assert one.recognition.as_dict()["class"]["meanings"] == {"stay": 4}
 
