@@ -242,7 +242,7 @@ def test_a_network_is_loaded_to_the_device_that_was_asked_for(run, monkeypatch, 
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(Dataset, "open", classmethod(lambda cls, path: None))
-    monkeypatch.setattr(zero_shot, "_labels", lambda *_: ("readmission_30d", None, None))
+    monkeypatch.setattr(zero_shot, "asked_of_one_task", lambda *_: ("readmission_30d", None, None))
     monkeypatch.setattr(artifact, "load", load)
     assert "a to cuda" in run(*arguments, "--device", "cuda")[2]
     assert "a to cpu" in run(*arguments)[2]
