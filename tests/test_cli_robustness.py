@@ -11,7 +11,7 @@ import pytest
 import typer
 
 from chartscan import cli
-from chartscan.cli._streams import steady
+from chartscan.cli.output import steady
 from chartscan.evaluation import read_predictions
 from icu import TASK, labels, make_icu
 

@@ -17,9 +17,9 @@ from typing import Any, NamedTuple
 import pytest
 
 from chartscan import cli, files
-from chartscan.cohort import read_labels
 from chartscan.errors import DataError
 from chartscan.evaluation import read_metrics, read_predictions
+from chartscan.labels.files import read_labels
 from faulty_disk import ERRORS, Disk, failing
 
 DRAFT = re.compile(r"\.(.+)\.[0-9a-f]{16}")

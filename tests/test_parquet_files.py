@@ -11,10 +11,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from chartscan import parquet_files
-from chartscan.cohort import Counts, read_labels, write_labels
 from chartscan.errors import DataError
 from chartscan.evaluation import read_predictions, write_predictions
-from chartscan.schema import LABELS, PREDICTIONS, TIME
+from chartscan.labels.files import read_labels, write_labels
+from chartscan.schema import LABELS, PREDICTIONS, TIME, Counts
 
 ROWS = 40
 

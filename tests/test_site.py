@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chartscan.commands.site_starter import NOT_WORDS, suggestions, write_suggestions
+from chartscan.commands.ingest import NOT_WORDS, suggestions, write_suggestions
 from chartscan.errors import ConfigError
-from chartscan.labels.forming import stay_config
+from chartscan.labels.making import stay_config
 from chartscan.site import Site, Vocabulary, parse_site, read_site
 from chartscan.sources.fhir.words import Declared
-from chartscan.store.recognition import Recognition
+from chartscan.store.accounting import Recognition
 
 WHOLE = b"""
 vocabulary:

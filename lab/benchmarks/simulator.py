@@ -21,7 +21,7 @@ from sklearn.metrics import roc_auc_score
 from chartscan.simulator import SimulateConfig, simulate
 from chartscan.simulator.catalogue import CHRONIC, DRUGS, OPERATIONS
 from chartscan.simulator.life import live
-from chartscan.simulator.record import DAY, Record
+from chartscan.simulator.subject import DAY, Record
 
 GROUPS = {"hypertension_1y": ("I10", "I11", "I12", "I13", "I15", "I16"), "fluid_disorder_1y": ("E86", "E87")}
 GROUPS["lipid_disorder_1y"] = ("E78",)

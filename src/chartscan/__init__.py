@@ -4,8 +4,11 @@
 these names do; `simulate` makes data to try them on, and `load` opens a trained model.
 """
 
+from importlib.metadata import version as _version
+
 from chartscan.api import evaluate, explain, forecast, ingest, label, load, predict, simulate, train
-from chartscan.version import VERSION as __version__
+
+__version__ = _version("chartscan")
 
 __all__ = [
     "__version__",

@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from chartscan.machine import device_of, threads_of
+
 if TYPE_CHECKING:
     import pyarrow as pa
 
@@ -136,8 +138,7 @@ def ingest(
         _path(suggest_site),
     )
     dataset, accounting = run_ingest(plan, display)
-    for line in accounting_lines(accounting, dataset):
-        display.say(line)
+    display.say(*accounting_lines(accounting, dataset))
     if accounting.quarantined:
         _warn([f"Lines in quarantine: {accounting.quarantined:,} ({plan.out / 'quarantine'})."])
     return dataset
@@ -183,7 +184,7 @@ def label(
         1432
     """
     from chartscan.commands.label import LabelPlan, run_label
-    from chartscan.labels.labels import cohort_lines
+    from chartscan.labels.files import cohort_lines
 
     display = _display(progress)
     plan = LabelPlan(
@@ -197,8 +198,7 @@ def label(
         _paths(task_files),
     )
     labels, refused = run_label(plan, display)
-    for line in cohort_lines(labels):
-        display.say(line)
+    display.say(*cohort_lines(labels))
     _warn(_refusals(refused))
     return {name: table for name, (table, _) in labels.items()}
 
@@ -244,7 +244,6 @@ def train(
         >>> chartscan.train("xgboost", "dataset", "trees", labels="labels")
         >>> chartscan.train("ehrmamba-tiny", "dataset", "run", labels="labels", settings={"seed": 1})
     """
-    from chartscan.commands.machine import device_of, threads_of
     from chartscan.commands.train import refused_without_labels, run_train
 
     where = device_of(device)
@@ -299,11 +298,10 @@ def predict(
         >>> predictions = chartscan.predict("trees", "dataset", "labels", "predictions")
         >>> predictions["readmission_30d"]["predicted_boolean_probability"]
     """
-    from chartscan.commands.machine import device_of, threads_of
-    from chartscan.commands.predict import write_predictions
+    from chartscan.commands.predict import run_predict
 
     where = device_of(device)
-    predicted = write_predictions(
+    predicted = run_predict(
         Path(artifact),
         Path(dataset),
         Path(labels),
@@ -427,7 +425,6 @@ def explain(
         >>> why = chartscan.explain("run", "dataset", "labels", "why", tasks=["readmission_30d"])
     """
     from chartscan.commands.explain import ExplainPlan, run_explain
-    from chartscan.commands.machine import device_of, threads_of
     from chartscan.parquet_files import read_table
 
     plan = ExplainPlan(
@@ -448,8 +445,7 @@ def explain(
         device=device_of(device),
     )
     display = _display(progress)
-    for line in run_explain(plan, threads_of(threads), display):
-        display.say(line)
+    display.say(*run_explain(plan, threads_of(threads), display))
     return read_table(plan.out / "attributions.parquet", "Explain again.")
 
 
@@ -505,7 +501,6 @@ def forecast(
         >>> futures = chartscan.forecast("run", "dataset", "future.parquet", days=30, samples=100)
     """
     from chartscan.commands.forecast import ForecastJob, forecast_plan, run_forecast
-    from chartscan.commands.machine import device_of, threads_of
     from chartscan.parquet_files import read_table
 
     where = device_of(device)
@@ -514,8 +509,7 @@ def forecast(
         Path(artifact), Path(dataset), Path(out), plan, _path(at), split, threads_of(threads), where
     )
     display = _display(progress)
-    for line in run_forecast(job, display):
-        display.say(line)
+    display.say(*run_forecast(job, display))
     return read_table(job.out, "Forecast again.")
 
 
@@ -537,7 +531,6 @@ def load(artifact: Place, *, device: str = "cpu") -> AnyArtifact:
         >>> chartscan.load("trees").run["recipe"]
     """
     from chartscan import artifact as artifacts
-    from chartscan.commands.machine import device_of
 
     return artifacts.load(Path(artifact), device_of(device))
 

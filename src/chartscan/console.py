@@ -21,7 +21,7 @@ _STEERING = ("Cc", "Cf", "Cs", "Zl", "Zp")  # controls, invisible and bidirectio
 
 
 def shown(text: object) -> str:
-    """`text` as one line for a terminal: what would steer it, or hide, is written as an escape (`\\x1b`)."""
+    """Return `text` as one line that cannot steer a terminal: control characters become escapes (`\\x1b`)."""
     text = str(text)
     if text.isascii() and text.isprintable():
         return text
@@ -47,21 +47,21 @@ PLAIN_SECONDS = 10.0  # off a terminal, one line at most this often
 
 
 class Display:
-    """Where progress goes: nowhere (`quiet`), a live bar (terminal) or plain lines (everything else)."""
+    """Shows progress as a live bar on a terminal, as plain lines elsewhere, or not at all (`quiet`)."""
 
     def __init__(self, quiet: bool = False):
         self.quiet = quiet
         self.console = Console(stderr=True)
         self._noted: set[Note] = set()
 
-    def say(self, text: str) -> None:
-        """One line of result or state, on standard output; of a table, several."""
-        if not self.quiet:
-            for line in text.split("\n"):
+    def say(self, *texts: object) -> None:
+        """Print lines of results or state on standard output; a text may hold several, as of a table."""
+        for line in (line for text in texts for line in str(text).split("\n")):
+            if not self.quiet:
                 print(shown(line), flush=True)
 
     def note(self, note: Note) -> None:
-        """A note on standard error, once; `quiet` leaves it to the run record, predictions and report."""
+        """Show a note once on standard error; with `quiet` it stands only in the files that are written."""
         if not self.quiet and note not in self._noted:
             self._noted.add(note)
             print(shown_lines(note), file=sys.stderr, flush=True)

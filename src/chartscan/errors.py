@@ -11,7 +11,8 @@
 Messages name files, lines, columns and counts, never the content of a record.
 """
 
-from collections.abc import Mapping
+import difflib
+from collections.abc import Iterable, Mapping
 
 
 class ChartscanError(Exception):
@@ -48,14 +49,22 @@ class MissingExtra(ChartscanError):
 
 
 def check_settings(sound: Mapping[str, bool], of: str = "Settings") -> None:
-    """ConfigError naming the settings that are not sound."""
+    """Raise ConfigError with the names of the settings that are not sound."""
     wrong = [name for name, holds in sound.items() if not holds]
     if wrong:
         raise ConfigError(f"{of} out of range: {', '.join(wrong)}.")
 
 
 def check_at_least_one(settings: object, *names: str, of: str = "model") -> None:
-    """ConfigError for the first of the numbers `names` of `settings` that is below 1."""
+    """Raise ConfigError for the first of the numbers `names` of `settings` that is below 1."""
     for name in names:
         if getattr(settings, name) < 1:
             raise ConfigError(f"{of}.{name} is {getattr(settings, name)}; expected at least 1.")
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """Return what to say after a wrong name: the nearest right one, if any is near, and all known ones."""
+    known = list(known)
+    near = difflib.get_close_matches(word, known, n=1)
+    hint = f" Did you mean '{near[0]}'?" if near else ""
+    return f"{hint} Known: {', '.join(known)}."

@@ -388,7 +388,7 @@ def _held(path: Path, make: Callable[[Path], int]) -> tuple[Path, int]:
         held = make(draft)
         try:
             fcntl.flock(held, fcntl.LOCK_EX)
-        except OSError:  # a file system without locks: nobody sweeps there either
+        except OSError:  # a file system without locks: nothing is swept there either
             return draft, held
         if draft.exists() and os.path.samestat(os.fstat(held), draft.lstat()):
             return draft, held

@@ -1,13 +1,13 @@
 """From a name to the module that holds it: the file name is the registration.
 
 `find("tasks", "readmission_30d")` imports `chartscan/tasks/readmission_30d.py`. Adding a source, task or
-model means adding a file; there is no list to edit. Files that begin with an underscore are private. The
-package of another distribution is named whole, such as `chartscan_lab.study`. From outside the package come
-files of the user (`from_file`) and entry points of installed packages (`installed`).
+model means adding a file; there is no list to edit. A file that holds several names them itself: the keys of
+TASKS in a file of `tasks`. Files that begin with an underscore are private. The package of another
+distribution is named whole, such as `chartscan_lab.study`. From outside the package come files of the user
+(`from_file`) and entry points of installed packages (`installed`).
 """
 
 import ast
-import difflib
 import importlib
 import importlib.util
 import pkgutil
@@ -17,23 +17,62 @@ from collections.abc import Collection, Sequence
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
-from chartscan.errors import ConfigError
+from chartscan.errors import ConfigError, nearest
 
 
 def names(package: str) -> list[str]:
-    """Names of the public modules of one of our packages, sorted."""
-    path = importlib.import_module(_whole(package)).__path__
-    return sorted(m.name for m in pkgutil.iter_modules(path) if not m.name.startswith("_"))
+    """Return the names of what one of our packages holds, sorted; no module of it is imported."""
+    return sorted(_modules(package))
 
 
-def find(package: str, name: str) -> ModuleType:
-    """The module `name` (dashes count as underscores); ConfigError with the nearest right name if none."""
-    module = name.replace("-", "_")
-    known = names(package)
-    if module not in known:
-        raise ConfigError(unknown(package.removesuffix("s"), module, known))
-    return importlib.import_module(f"{_whole(package)}.{module}")
+def find(package: str, name: str) -> Any:
+    """Return the module `name`, or what a module gives that name. Dashes count as underscores.
+
+    ConfigError with the nearest right name if there is none.
+    """
+    plain = name.replace("-", "_")
+    known = _modules(package)
+    if plain not in known:
+        raise ConfigError(unknown(package.removesuffix("s"), plain, sorted(known)))
+    module = importlib.import_module(f"{_whole(package)}.{known[plain]}")
+    return module if known[plain] == plain else getattr(module, _several(package))[plain]
+
+
+def _modules(package: str) -> dict[str, str]:
+    """The public module that holds each name: its own, or those it gives to several things, as in TASKS."""
+    found: dict[str, str] = {}
+    for module in pkgutil.iter_modules(importlib.import_module(_whole(package)).__path__):
+        if not module.name.startswith("_"):
+            keys = _keys(_source(package, module.name), _several(package))
+            found |= dict.fromkeys(keys or [module.name], module.name)
+    return found
+
+
+def _several(package: str) -> str:
+    """What a module of `package` calls the things it holds, where they are several: TASKS of `tasks`."""
+    return package.rpartition(".")[2].upper()
+
+
+def _keys(source: str, constant: str) -> list[str]:
+    """The keys of the dictionary that a module assigns to `constant`; none where it does not."""
+    if f"\n{constant} = {{" not in source:
+        return []
+    for node in ast.parse(source).body:
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == constant:
+            return [
+                str(key.value) for key in getattr(node.value, "keys", []) if isinstance(key, ast.Constant)
+            ]
+    return []
+
+
+def _source(package: str, module: str) -> str:
+    spec = importlib.util.find_spec(f"{_whole(package)}.{module}")
+    assert spec is not None
+    assert spec.origin is not None
+    path = Path(spec.origin)
+    return path.read_text(encoding="utf-8") if path.suffix == ".py" else ""
 
 
 def _whole(package: str) -> str:
@@ -41,20 +80,15 @@ def _whole(package: str) -> str:
 
 
 def unknown(kind: str, name: str, known: Sequence[str]) -> str:
-    """What to say of a `kind` that does not exist: the nearest right name, and all of them."""
-    near = difflib.get_close_matches(name, known, n=1)
-    hint = f" Did you mean '{near[0]}'?" if near else ""
-    return f"No {kind} named '{name}'.{hint} Known: {', '.join(known)}."
+    """Return the message for a name that does not exist, with the nearest right one and all names."""
+    return f"No {kind} named '{name}'.{nearest(name, known)}"
 
 
 def described(package: str, having: str) -> dict[str, str]:
     """Public modules that assign the name `having` -> the first line of their docstring; none is imported."""
     found = {}
     for name in names(package):
-        spec = importlib.util.find_spec(f"{_whole(package)}.{name}")
-        assert spec is not None
-        assert spec.origin is not None
-        source = ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
+        source = ast.parse(_source(package, name))
         targets = [t for node in source.body if isinstance(node, ast.Assign) for t in node.targets]
         if any(isinstance(t, ast.Name) and t.id == having for t in targets):
             found[name] = (ast.get_docstring(source) or "").partition("\n")[0]

@@ -1,6 +1,6 @@
 """Notes: what a user must know beside a result, on one channel.
 
-Whatever computes a warning adds it to the `Notes` that it was handed. The command line shows each note once
+Code that computes a warning adds it to the `Notes` that it was handed. The command line shows each note once
 on standard error; the run record, the metadata of predictions and the report keep them. A note holds counts
 and words of vocabularies, never the content of a record. This module knows no dataset, task or model.
 """
@@ -81,7 +81,7 @@ def records(notes: Iterable[Note]) -> list[dict[str, Any]]:
 
 
 def notes_in(record: Mapping[str, Any] | None) -> list[Note]:
-    """The notes of a run record or of the run settings of predictions; none where there are none to read."""
+    """Return the notes of a run record, or of the run settings of predictions; empty if there are none."""
     try:
         return msgspec.convert((record or {}).get(KEY, []), list[Note])
     except msgspec.ValidationError:

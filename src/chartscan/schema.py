@@ -1,9 +1,14 @@
 """The tables that pass between the parts of chartscan, as code: EVENTS, LABELS, PREDICTIONS, SPLITS.
 
 They are MEDS 0.4 tables (`meds` validates them) with the extension columns that honest prediction needs.
-This module knows types and orders, not where data comes from or what it means clinically.
+Files of LABELS carry the cohort in numbers (`Counts`). This module knows types and orders, not where data
+comes from or what it means clinically.
 """
 
+from typing import Any
+
+import msgspec
+import numpy as np
 import pyarrow as pa
 
 from chartscan.errors import DataError
@@ -47,6 +52,7 @@ DEATH_DISPUTED = "VITAL_STATUS//DISPUTED"
 # An outcome without a time: the death of the subject was made from a disposition, and proves nothing more.
 DEATH_BY_DISPOSITION = "VITAL_STATUS//DEAD_BY_DISPOSITION"
 EVENT_RANK = {name: rank for rank, name in enumerate(EVENT_TYPES)}
+TYPE_NAMES = pa.array(EVENT_TYPES, pa.string())  # by rank
 
 EVENTS = pa.schema(
     [
@@ -112,6 +118,42 @@ TRAIN, TUNING, HELD_OUT = "train", "tuning", "held_out"
 TASK_KEY = b"chartscan.task"  # name of the task
 COHORT_KEY = b"chartscan.cohort"  # JSON: eligibility counts with reasons
 MODEL_KEY = b"chartscan.model"  # name of the model that predicted
+
+
+class Counts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The cohort of one task in numbers, as files of LABELS carry it under COHORT_KEY.
+
+    index_stays = eligible + excluded; eligible = positive + negative + absent. Checked when made.
+    """
+
+    subjects: int = 0  # all whose record was read
+    subjects_with_stay: int = 0
+    subjects_labelled: int = 0
+    index_stays: int = 0
+    eligible: int = 0
+    positive: int = 0
+    negative: int = 0
+    excluded: dict[str, int] = {}  # reason -> stays not of the population
+    absent: dict[str, int] = {}  # reason -> eligible stays with an unknown outcome
+    flags: dict[str, int] = {}  # noteworthy, counted besides
+    settings: dict[str, Any] = {}  # task, stays and follow-up as they were set
+
+    def __post_init__(self) -> None:
+        if self.index_stays != self.eligible + sum(self.excluded.values()):
+            raise ValueError("cohort counts do not add up: index stays != eligible + excluded")
+        if self.eligible != self.positive + self.negative + sum(self.absent.values()):
+            raise ValueError("cohort counts do not add up: eligible != positive + negative + absent")
+        if not self.subjects_labelled <= self.subjects_with_stay <= self.subjects:
+            raise ValueError("cohort counts do not add up: labelled > with a stay > all subjects")
+
+
+def subject_starts(ids: np.ndarray, previous: int | None = None) -> np.ndarray:
+    """Return the rows at which another subject begins in sorted `ids`, shape (n,).
+
+    The first row counts unless it continues the subject `previous`.
+    """
+    starts = np.flatnonzero(ids[1:] != ids[:-1]) + 1
+    return starts if len(ids) == 0 or ids[0] == previous else np.concatenate([[0], starts])
 
 
 def check(table: pa.Table, schema: pa.Schema, name: str) -> pa.Table:

@@ -14,7 +14,6 @@ Every key and word is taken as the text that stands in the file: 07, 4, yes and 
 truth values. This module knows no source and no task; it checks what a word may mean.
 """
 
-import difflib
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -22,9 +21,17 @@ from typing import Any
 import msgspec
 import yaml
 
-from chartscan.errors import ConfigError
-from chartscan.vocabulary import classes, diagnosis_statuses, dispositions, encounter_statuses, sexes
-from chartscan.vocabulary.code_groups import GROUPS, NONE, declared_codes
+from chartscan.errors import ConfigError, nearest
+from chartscan.vocabulary import diagnoses, dispositions
+from chartscan.vocabulary.administrative import (
+    CLASS_OF_KIND,
+    EMERGENCY_CLASSES,
+    ENCOUNTER_STATUSES,
+    OTHER_CLASSES,
+    SEXES,
+    STAY_CLASSES,
+)
+from chartscan.vocabulary.diagnoses import GROUPS, NONE, declared_codes
 from chartscan.vocabulary.systems import system_name
 
 LARGEST = 4 << 20  # bytes
@@ -35,10 +42,10 @@ class Vocabulary(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename
     """What words of the source mean: word, or "SYSTEM|word", to a meaning."""
 
     class_: dict[str, str] = {}  # stay, emergency, other, or a code of v3-ActCode
-    encounter_status: dict[str, str] = {}  # a name of encounter_statuses.MEANINGS
+    encounter_status: dict[str, str] = {}  # one of ENCOUNTER_STATUSES
     disposition: dict[str, str] = {}  # dead, alive, unknown, or a name of `dispositions`
     systems: dict[str, str] = {}  # address of a code system -> its name, or the address of the standard one
-    diagnoses: dict[str, str] = {}  # "SYSTEM|code" -> a name of code_groups.GROUPS, or none
+    diagnoses: dict[str, str] = {}  # "SYSTEM|code" -> a name of diagnoses.GROUPS, or none
     diagnosis_status: dict[str, str] = {}  # confirmed, unconfirmed, wrong, unknown
     sex: dict[str, str] = {}  # male, female, other, unknown
     units: dict[str, str] = {}  # unit -> the unit it is another spelling of
@@ -52,7 +59,7 @@ class Site(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def read_site(path: Path) -> Site:
-    """The site file at `path`; ConfigError that says what is wrong in it and what may stand there."""
+    """Return the site file at `path`; ConfigError says what is wrong and what is expected."""
     return parse_site(_content(path), str(path))
 
 
@@ -113,14 +120,6 @@ def _section(data: Any, kind: type[msgspec.Struct], name: str, where: str) -> di
         if key not in known:
             raise ConfigError(f"{name}: no section '{key}' in {where}.{nearest(key, known)}")
     return data
-
-
-def nearest(word: str, known: Iterable[str]) -> str:
-    """The nearest right name, if one is near, and all that are known."""
-    known = list(known)
-    near = difflib.get_close_matches(word, known, n=1)
-    hint = f" Did you mean '{near[0]}'?" if near else ""
-    return f"{hint} Known: {', '.join(known)}."
 
 
 def _words(data: Any, part: str, name: str) -> dict[str, str]:
@@ -193,22 +192,22 @@ def _unit(meaning: str, where: str) -> str:
 
 
 _CHECKS: dict[str, Callable[[str, str], str]] = {
-    "class": _one_of(classes.OF_KIND, classes.STAY | classes.EMERGENCY | classes.OTHER),
-    "encounter_status": _one_of(encounter_statuses.MEANINGS, frozenset()),
+    "class": _one_of(CLASS_OF_KIND, STAY_CLASSES | EMERGENCY_CLASSES | OTHER_CLASSES),
+    "encounter_status": _one_of(ENCOUNTER_STATUSES, frozenset()),
     "disposition": _one_of(dispositions.OF_MEANING, dispositions.ALIVE | {dispositions.EXPIRED}),
     "systems": _system,
     "diagnoses": _one_of([*GROUPS, NONE], frozenset()),
-    "diagnosis_status": _one_of(diagnosis_statuses.MEANINGS, frozenset()),
-    "sex": _one_of(sexes.MEANINGS, frozenset()),
+    "diagnosis_status": _one_of(diagnoses.STATUS_MEANINGS, frozenset()),
+    "sex": _one_of(SEXES, frozenset()),
     "units": _unit,
 }
 MEANINGS = {
-    "class": tuple(classes.OF_KIND),
-    "encounter_status": encounter_statuses.MEANINGS,
+    "class": tuple(CLASS_OF_KIND),
+    "encounter_status": ENCOUNTER_STATUSES,
     "disposition": tuple(dispositions.OF_MEANING),
     "systems": ("ICD10GM", "ICD10", "ICD10CM", "ICD9CM", "SNOMED", "or a name of its own"),
     "diagnoses": (*GROUPS, NONE),
-    "diagnosis_status": diagnosis_statuses.MEANINGS,
-    "sex": tuple(sexes.MEANINGS),
+    "diagnosis_status": diagnoses.STATUS_MEANINGS,
+    "sex": tuple(SEXES),
     "units": ("the unit it is a spelling of",),
 }

@@ -7,8 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chartscan.cohort import Interval, Life
-from chartscan.cohort.evidence import ending, what_is_said
-from chartscan.cohort.intervals import interval
+from chartscan.cohort.evidence import ending, interval, what_is_said
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 IN, OUT = datetime(2150, 3, 1, 10), datetime(2150, 3, 5, 14)

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chartscan.cohort import Encounter, Interval, Life, Site, StayConfig, record_from_events
-from chartscan.cohort.intervals import follow_up_rule
+from chartscan.cohort.evidence import follow_up_rule
 from chartscan.cohort.stays import merged_stays
 from chartscan.errors import ConfigError
 from chartscan.find import find

@@ -30,7 +30,8 @@ from chartscan.interpret import series as series_explaining
 from chartscan.interpret import tokens as token_explaining
 from chartscan.interpret.explanation import Question, voices
 from chartscan.interpret.future import Ahead, forecasts_beside
-from chartscan.labels.labels import make_labels, save_labels
+from chartscan.labels.files import save_labels
+from chartscan.labels.making import make_labels
 from chartscan.models import ehrmamba, gru, hymate, hymate_carried
 from chartscan.objectives import classification, prompted, readouts
 from chartscan.objectives.next_event import NextEvent

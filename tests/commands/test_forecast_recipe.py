@@ -24,7 +24,9 @@ from chartscan.generate import Future, Plan
 from chartscan.generate.histories import forecaster
 from chartscan.generate.imagined import Imagined, known_events
 from chartscan.inputs.tokens.types import TYPE_OF_EVENT
-from chartscan.labels.labels import make_labels, save_labels, set_tasks, task_as_labelled
+from chartscan.labels.files import save_labels
+from chartscan.labels.making import make_labels
+from chartscan.labels.tasks import set_tasks, task_as_labelled
 from chartscan.schema import EVENTS, HELD_OUT, PREDICTIONS
 from chartscan.simulator import SimulateConfig, simulate
 from chartscan.store.dataset import Dataset

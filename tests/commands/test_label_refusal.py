@@ -9,8 +9,8 @@ from typer.testing import CliRunner
 from chartscan.cli import app
 from chartscan.commands.ingest import IngestPlan, run_ingest
 from chartscan.errors import ConfigError, DataError
-from chartscan.labels.forming import stays_of, vocabulary_note
-from chartscan.labels.labels import make_labels, task_modules
+from chartscan.labels.making import make_labels, stays_of, vocabulary_note
+from chartscan.labels.tasks import task_modules
 from chartscan.store.dataset import Dataset
 from icu import Silent
 

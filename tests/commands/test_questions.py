@@ -8,14 +8,14 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from chartscan.cohort import write_labels
 from chartscan.commands.evaluate import ReportPlan, run_evaluate
 from chartscan.commands.ingest import IngestPlan, run_ingest
 from chartscan.commands.predict import run_predict
 from chartscan.commands.train import run_train
 from chartscan.errors import ConfigError, DataError
 from chartscan.evaluation import evaluate, read_predictions
-from chartscan.labels.labels import make_labels, save_labels
+from chartscan.labels.files import save_labels, write_labels
+from chartscan.labels.making import make_labels
 from chartscan.notes import notes_in
 from chartscan.schema import PREDICTIONS, TIME
 from chartscan.store.dataset import Dataset

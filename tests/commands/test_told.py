@@ -14,7 +14,8 @@ from chartscan.commands.predict import run_predict
 from chartscan.commands.train import run_train
 from chartscan.errors import DataError
 from chartscan.evaluation import read_predictions
-from chartscan.labels.labels import make_labels, save_labels
+from chartscan.labels.files import save_labels
+from chartscan.labels.making import make_labels
 from chartscan.notes import notes_in
 from chartscan.simulator import SimulateConfig, simulate
 from chartscan.store.dataset import Dataset

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pytest
 
 from chartscan.cohort import Outcome, record_from_events
+from chartscan.errors import ConfigError
 from chartscan.find import find, names
 from chartscan.schema import TIME
 
@@ -74,6 +75,13 @@ def seeing_hindsight(task, many):
 @pytest.fixture(scope="module", params=names("tasks"))
 def task(request):
     return find("tasks", request.param)
+
+
+def test_tasks_that_share_a_file_are_found_by_their_own_names():
+    assert {"fluid_disorder_1y", "hypertension_1y", "lipid_disorder_1y"} <= set(names("tasks"))
+    assert find("tasks", "hypertension-1y").TITLE == "New hypertension within a year"
+    with pytest.raises(ConfigError, match="No task named 'new_onset_1y'"):
+        find("tasks", "new_onset_1y")
 
 
 @pytest.fixture(scope="module")

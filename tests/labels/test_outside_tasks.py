@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from chartscan import cli, find
-from chartscan.cohort import read_labels
 from chartscan.commands import demo
 from chartscan.errors import ConfigError
-from chartscan.labels import labels as made
-from chartscan.labels.labels import make_labels, save_labels, task_as_labelled, task_modules, tasks_to_label
-from chartscan.labels.outside import OutsideTask, task_of_file
+from chartscan.labels import tasks as made
+from chartscan.labels.files import read_labels, save_labels
+from chartscan.labels.making import make_labels
+from chartscan.labels.tasks import OutsideTask, task_as_labelled, task_modules, task_of_file, tasks_to_label
 from chartscan.task_files import task_files
 from icu import Silent, make_icu
 

@@ -11,7 +11,7 @@ from chartscan.commands.evaluate import ReportPlan, run_evaluate
 from chartscan.commands.predict import run_predict
 from chartscan.commands.train import run_train
 from chartscan.errors import ConfigError, DataError
-from chartscan.labels.plausible import check_rows
+from chartscan.labels.belonging import check_rows
 from chartscan.notes import Notes
 from chartscan.schema import EVENTS, LABELS
 from chartscan.store.config import DaysAfterLastEvent, StoreConfig

@@ -17,7 +17,8 @@ from chartscan.commands.train import run_train
 from chartscan.errors import ConfigError
 from chartscan.generate.histories import forecaster
 from chartscan.inputs.batches import TokenStore, collate, prompt_rows, samples_of
-from chartscan.labels.labels import load_labels, make_labels, save_labels
+from chartscan.labels.files import load_labels, save_labels
+from chartscan.labels.making import make_labels
 from chartscan.objectives.probe import known
 from chartscan.prediction import log_odds
 from chartscan.runs.job import of_subjects

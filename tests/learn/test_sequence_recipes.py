@@ -18,7 +18,8 @@ from chartscan.errors import ConfigError
 from chartscan.evaluation import read_predictions
 from chartscan.find import find, names
 from chartscan.generate import Plan
-from chartscan.labels.labels import load_labels, make_labels, save_labels
+from chartscan.labels.files import load_labels, save_labels
+from chartscan.labels.making import make_labels
 from chartscan.learn import networks
 from chartscan.learn.networks import reads_tokens
 from chartscan.learn.start import pretraining_of

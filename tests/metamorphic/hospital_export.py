@@ -10,7 +10,7 @@ from typing import Any
 from chartscan.commands.ingest import IngestPlan, run_ingest
 from chartscan.console import Display
 from chartscan.errors import ChartscanError
-from chartscan.labels.labels import make_labels
+from chartscan.labels.making import make_labels
 from chartscan.simulator import SimulateConfig, simulate
 
 EXPORTED = "2024-03-08T00:00:00Z"

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from chartscan.commands.ingest import IngestPlan, run_ingest
 from chartscan.commands.train import run_train
 from chartscan.errors import ChartscanError
-from chartscan.labels.labels import cohort_lines, make_labels
+from chartscan.labels.files import cohort_lines
+from chartscan.labels.making import make_labels
 from hospital_export import EXPORTED, QUIET
 
 JUNK = st.one_of(

@@ -7,16 +7,14 @@ import pytest
 
 from chartscan.simulator import SimulateConfig, simulate
 from chartscan.simulator.aftermath import Findings, hazards
-from chartscan.simulator.catalogue import CHRONIC, DRUGS, MEASURES, direction_evidence, positions
+from chartscan.simulator.catalogue import CHRONIC, DRUGS, MEASURES
 from chartscan.simulator.causes import CAUSES, SATURATIONS, is_cause, says_nothing
-from chartscan.simulator.clinic import clinic_visit
-from chartscan.simulator.draws import Draws
-from chartscan.simulator.life import live
+from chartscan.simulator.draws import Draws, direction_evidence, positions
+from chartscan.simulator.life import clinic_visit, live
 from chartscan.simulator.onset import CONDITIONS, new_onset
-from chartscan.simulator.person import Person
-from chartscan.simulator.record import DAY, Record
 from chartscan.simulator.severity import CREATININE
 from chartscan.simulator.stay import BNP, HEMOGLOBIN
+from chartscan.simulator.subject import DAY, Person, Record
 
 SHOWN_BY = {
     "congestion": "LOINC//33762-6",

@@ -5,12 +5,11 @@ import pytest
 from scipy import integrate, stats
 
 from chartscan.simulator import aftermath, severity
-from chartscan.simulator.catalogue import Channel, Level, direction_evidence, positions
+from chartscan.simulator.draws import Channel, Level, direction_evidence, positions
 from chartscan.simulator.life import live
 from chartscan.simulator.onset import CONDITIONS, FIDELITY, Onset
 from chartscan.simulator.onset import Level as OnsetLevel
-from chartscan.simulator.person import ENROLMENT_CLOSE, Person
-from chartscan.simulator.record import DAY
+from chartscan.simulator.subject import DAY, ENROLMENT_CLOSE, Person
 
 CHANNEL = Channel("sodium", False, 138.0, 1.5, 3.0, 1.0)
 PERSON = Person(birth=-(10**9), entry=15 * 10**8, sex="male", race=0, chronic=frozenset({"cancer"}))

@@ -7,7 +7,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from chartscan.simulator.life import live
-from chartscan.simulator.record import DAY
+from chartscan.simulator.subject import DAY
 
 
 @pytest.fixture(scope="module")

@@ -14,8 +14,8 @@ from chartscan.schema import EVENTS
 from chartscan.site import Vocabulary
 from chartscan.sources.fhir.resources import Coding, Disposition
 from chartscan.sources.fhir.words import Words
-from chartscan.vocabulary.classes import kind_of
-from chartscan.vocabulary.code_groups import declared_codes
+from chartscan.vocabulary.administrative import kind_of_class
+from chartscan.vocabulary.diagnoses import declared_codes
 from chartscan.vocabulary.dispositions import meaning_of
 from fhir_export import PATIENT, SNOMED, concept, encounter, ingest_lines, resource
 
@@ -149,7 +149,7 @@ def test_a_class_is_a_stay_only_where_a_word_says_so(tmp_path, written, kind):
     result = ingest_lines(tmp_path, encounter(**{"class": written}))
     assert bool(result.of("admission")) == (kind == "stay")
     if kind == "unknown":
-        assert kind_of(result.one("visit_start")["code"].removeprefix("ENCOUNTER_START//")) == "unknown"
+        assert kind_of_class(result.one("visit_start")["code"].removeprefix("ENCOUNTER_START//")) == "unknown"
     (word,) = recognition(result)["class"]["words"]
     assert word["meaning"] == (None if kind == "unknown" else kind)
 

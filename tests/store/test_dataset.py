@@ -10,7 +10,7 @@ import pytest
 from chartscan.errors import DataError
 from chartscan.store import dataset as reading
 from chartscan.store.dataset import Dataset
-from chartscan.store.manifest import read_manifest
+from chartscan.store.folder import read_manifest
 from hospital import random_events, write
 
 EVENTS_IN = random_events(2_000, 50)

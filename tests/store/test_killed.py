@@ -10,7 +10,7 @@ import pytest
 
 from chartscan.errors import DataError
 from chartscan.lock import OutputLock
-from chartscan.store import publish
+from chartscan.store import folder as publish
 from chartscan.store.dataset import Dataset
 from hospital import random_events, write
 

@@ -7,7 +7,7 @@ import pytest
 from chartscan import files
 from chartscan.errors import ConfigError
 from chartscan.lock import OutputLock
-from chartscan.store import publish
+from chartscan.store import folder as publish
 from chartscan.store.quarantine import KEY, Quarantine, hand_on_key, keep_quarantine, remove_quarantine
 
 

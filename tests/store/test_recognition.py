@@ -5,8 +5,7 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chartscan.store.accounting import Accounting
-from chartscan.store.recognition import NAMED_FROM, recognition_lines, unknown_words
+from chartscan.store.accounting import NAMED_FROM, Accounting, recognition_lines, unknown_words
 
 COUNTS = ("recognised", "mapped", "unknown", "not_said")
 
@@ -25,7 +24,7 @@ COUNTS = ("recognised", "mapped", "unknown", "not_said")
 def test_every_record_is_counted_once_and_rare_free_text_is_never_named(calls):
     accounting, texts = Accounting(), {}
     for thing, word, how, n, text in calls:
-        accounting.recognise(thing, word, None, how, n, text=text)
+        accounting.recognition.recognise(thing, word, None, how, n, text=text)
         if text:
             texts[thing, word, how] = texts.get((thing, word, how), 0) + n
     found = accounting.recognition.as_dict()
@@ -41,7 +40,7 @@ def test_every_record_is_counted_once_and_rare_free_text_is_never_named(calls):
 
 def test_long_codes_count_as_free_text():
     accounting = Accounting()
-    accounting.recognise("class", "the patient lives with her sister in a small house", None, "unknown")
+    accounting.recognition.recognise("class", "the patient lives with her sister in a house", None, "unknown")
     (word,) = accounting.recognition.as_dict()["class"]["words"]
     assert word["word"] == "a text"
 
@@ -49,7 +48,7 @@ def test_long_codes_count_as_free_text():
 def test_counts_of_workers_add_up():
     one, two = Accounting(), Accounting()
     for worker in (one, two):
-        worker.recognise("class", "IMP", "stay", "recognised", 2)
+        worker.recognition.recognise("class", "IMP", "stay", "recognised", 2)
     one.merge(two)
     assert one.recognition.as_dict()["class"]["meanings"] == {"stay": 4}
 
@@ -57,8 +56,8 @@ def test_counts_of_workers_add_up():
 def test_ten_thousand_words_are_added_up_in_the_manifest_and_none_is_lost():
     accounting = Accounting()
     for number in range(10_000):
-        accounting.recognise("class", f"c{number}", None, "unknown", number + 1)
-    accounting.recognise("class", "IMP", "stay", "recognised", 7)
+        accounting.recognition.recognise("class", f"c{number}", None, "unknown", number + 1)
+    accounting.recognition.recognise("class", "IMP", "stay", "recognised", 7)
     found = accounting.recognition.as_dict()["class"]
     assert len(found["words"]) < 600
     assert sum(w["records"] for w in found["words"]) == sum(range(10_001)) + 7
@@ -68,7 +67,9 @@ def test_ten_thousand_words_are_added_up_in_the_manifest_and_none_is_lost():
 def test_unknown_words_are_told_most_frequent_first_and_in_short():
     accounting = Accounting()
     for number in range(8):
-        accounting.recognise("disposition", str(number), None, "unknown", number + 1, system="http://x")
+        accounting.recognition.recognise(
+            "disposition", str(number), None, "unknown", number + 1, system="http://x"
+        )
     found = accounting.recognition.as_dict()
     words = unknown_words(found["disposition"])
     assert words.startswith("'7' of http://x (8), '6' of http://x (7)")

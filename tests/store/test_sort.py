@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 from chartscan.errors import DataError
 from chartscan.schema import EVENT_RANK, EVENT_TYPES, EVENTS, SORT_KEYS
 from chartscan.store.sort import range_bounds, sorted_events
-from chartscan.store.spool import Spool, spooled
-from chartscan.store.tally import Tally
+from chartscan.store.spool import Spool, Tally, spooled
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=4)
 FEW = st.sampled_from(["", "a", "A", "aa", "é", "z", "\U0001f600", "\uffff", "a\x00b", "10", "9"])

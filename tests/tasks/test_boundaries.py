@@ -9,7 +9,7 @@ from chartscan.cohort import Site, StayConfig, record_from_events
 from chartscan.errors import ConfigError
 from chartscan.find import find, names
 from chartscan.settings import with_settings
-from chartscan.vocabulary.code_groups import FLUID_DISORDER, HYPERTENSION, LIPID_DISORDER, declared_codes
+from chartscan.vocabulary.diagnoses import FLUID_DISORDER, HYPERTENSION, LIPID_DISORDER, declared_codes
 from synthetic_records import DAY, HOUR, US, History, end_of_day, start_of_day
 
 IN = datetime(2150, 3, 1, 10)

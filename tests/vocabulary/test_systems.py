@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chartscan.vocabulary.code_groups import FLUID_DISORDER, HYPERTENSION, LIPID_DISORDER, is_understood
+from chartscan.vocabulary.diagnoses import FLUID_DISORDER, HYPERTENSION, LIPID_DISORDER, is_understood
 from chartscan.vocabulary.systems import KNOWN, code_of, icd_version, is_diagnosis_system, system_name
 
 NAMES = {

@@ -4,8 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chartscan.vocabulary.limits import ANYTHING, LIMITS
-from chartscan.vocabulary.units import canonical_unit, same_unit
+from chartscan.vocabulary.units import ANYTHING, LIMITS, canonical_unit, same_unit
 
 ONE_UNIT = {
     "mg/dL": ["mg/dl", "MG/DL", "mg / dL", "milligrams per deciliter", "mg/dL.", "mg/(dL)"],

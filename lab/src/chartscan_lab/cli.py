@@ -5,19 +5,20 @@ from typing import Annotated, Any
 
 import typer
 
-from chartscan.cli._help import Command, listed
-from chartscan.cli._options import (
+from chartscan.cli.options import (
     DATA,
+    Command,
     Device,
     Quiet,
     Threads,
     bootstrap_option,
+    listed,
     resume_option,
     settings_option,
 )
-from chartscan.commands.machine import device_of, threads_of
 from chartscan.console import Display
 from chartscan.find import described
+from chartscan.machine import device_of, threads_of
 
 
 class WithStudies(Command):

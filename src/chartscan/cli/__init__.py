@@ -1,7 +1,7 @@
-"""The command line: each command reads its arguments, calls one function, and says what came out.
+"""The command line: each command reads its arguments, calls one function, and prints the result.
 
-They are plain functions in the files beside this one and become commands here, in the order of the help;
-`_options.py` holds what several of them take. What can be refused before work begins (numbers out of range,
+Commands are plain functions in the files beside this one, added here in the order of the help;
+`options.py` holds what several of them take. What can be refused before work begins (numbers out of range,
 a device that is not there, a file where a folder is meant) is refused there. What a command needs for its
 work it imports when it runs, so that help is quick. `main` turns every error into one line and an exit code.
 """
@@ -15,13 +15,11 @@ from typing import Annotated, Any
 import typer
 
 import chartscan
-from chartscan.cli._content_free import keep_content_out_of_hooks, traceback_without_content, unexpected
-from chartscan.cli._help import Command, Group, WithRecipes, WithTasks
-from chartscan.cli._streams import steady
 from chartscan.cli.data import ingest, label, simulate
-from chartscan.cli.futures import forecast, forecast_report, zero_shot
+from chartscan.cli.models import forecast, forecast_report, predict, recipes, train, zero_shot
+from chartscan.cli.options import Command, Group, WithRecipes, WithTasks
+from chartscan.cli.output import keep_content_out_of_hooks, steady, traceback_without_content, unexpected
 from chartscan.cli.reports import demo, evaluate, explain
-from chartscan.cli.training import predict, recipes, train
 from chartscan.console import shown, shown_lines
 from chartscan.errors import ChartscanError
 from chartscan.settings import UnknownSetting
@@ -62,7 +60,7 @@ USAGE_ERROR: Any = typer.BadParameter.__base__  # typer brings a click of its ow
 
 
 class Commands(Group):
-    """All commands. What is wrong with arguments is said without letting them steer the terminal."""
+    """All commands. Errors show arguments as text that cannot steer the terminal."""
 
     def make_context(self, *given: Any, **named: Any) -> Any:
         """As click does."""
@@ -82,11 +80,7 @@ class Commands(Group):
 
 
 app = typer.Typer(
-    cls=Commands,
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    rich_markup_mode="rich",
-    help=HELP,
+    cls=Commands, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode="rich", help=HELP
 )
 
 app.command(cls=Command)(demo)

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from chartscan.cli._options import (
+from chartscan.cli.options import (
     DatasetFolder,
     Quiet,
     Seed,
@@ -48,7 +48,7 @@ def ingest(
     source: Annotated[
         str,
         typer.Argument(
-            metavar="SOURCE", help="What IN is: fhir or physionet2012.", autocompletion=sources_like
+            metavar="SOURCE", help="Format of IN: fhir or physionet2012.", autocompletion=sources_like
         ),
     ],
     input_path: Annotated[
@@ -64,15 +64,15 @@ def ingest(
         str | None,
         typer.Option(
             metavar="DATE",
-            help="Date until which everybody was followed, such as 2024-12-31; FHIR exports usually say it "
-            "themselves.",
+            help="Date until which all subjects were followed, such as 2024-12-31. FHIR exports usually "
+            "hold it.",
         ),
     ] = None,
     follow_up_days: Annotated[
         int | None,
         typer.Option(min=0, help="Days each subject was followed after the last event (MIMIC-IV: 365)."),
     ] = None,
-    strict: Annotated[bool, typer.Option(help="No line may be unusable.")] = False,
+    strict: Annotated[bool, typer.Option(help="Refuse the export if any line is unusable.")] = False,
     overwrite: Annotated[
         bool, typer.Option(help="Replace OUT if it is a dataset; it stays readable until then.")
     ] = False,
@@ -89,7 +89,7 @@ def ingest(
         str | None,
         typer.Option(
             metavar="SPLITS",
-            help="Which sets, or shares of them, are train, tuning and held_out, where the source has sets: "
+            help="Which sets, or shares of sets, are train, tuning and held_out, where the source has sets: "
             "'train=a:0.8,tuning=a:0.2,held_out=b', or 'train=0.7,tuning=0.15,held_out=0.15'.",
         ),
     ] = None,
@@ -105,7 +105,7 @@ def ingest(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="Write a starter for --site: every word that was not understood, with its records.",
+            help="Write a starter for --site: each word that was not understood, with its records.",
         ),
     ] = None,
     settings: Annotated[list[str] | None, settings_option("time_zone=Europe/Vienna")] = None,
@@ -113,7 +113,7 @@ def ingest(
 ) -> None:
     """Turn records into a MEDS dataset: sorted, sharded, described, every input line accounted for.
 
-    Lines that cannot be used go to OUT/quarantine with file, line and reason. Exit code 3: there are some.
+    Lines that cannot be used go to OUT/quarantine with file, line and reason. Then the exit code is 3.
 
     Examples:
       chartscan ingest fhir EXPORT DATASET
@@ -122,7 +122,7 @@ def ingest(
       chartscan ingest physionet2012 SETS DATASET
     """
     from chartscan.commands.ingest import IngestPlan, accounting_lines, run_ingest
-    from chartscan.store.recognition import recognition_lines
+    from chartscan.store.accounting import recognition_lines
 
     display = Display(quiet)
     plan = IngestPlan(
@@ -140,10 +140,8 @@ def ingest(
         suggest_site,
     )
     dataset, accounting = run_ingest(plan, display)
-    for line in accounting_lines(accounting, dataset):
-        display.say(line)
-    for line in recognition_lines(dataset.manifest["recognition"]):
-        display.say(line)
+    display.say(*accounting_lines(accounting, dataset))
+    display.say(*recognition_lines(dataset.manifest["recognition"]))
     if accounting.quarantined:
         display.say(f"{accounting.quarantined} lines are in quarantine: {out}/quarantine")
         raise typer.Exit(3)
@@ -176,17 +174,15 @@ def label(
     max_unknown: Annotated[
         float,
         typer.Option(
-            min=0,
-            max=1,
-            help="A task is refused if more than this share of what it depends on is unknown.",
+            min=0, max=1, help="A task is refused if more than this share of what it depends on is unknown."
         ),
     ] = MAX_UNKNOWN,
     questions: Annotated[
         bool,
         typer.Option(
             "--questions",
-            help="One row for every eligible stay, also if its outcome is unknown, and no answers: "
-            "what to predict for.",
+            help="Write every eligible stay without its answer, also if the outcome is unknown: the stays to "
+            "predict.",
         ),
     ] = False,
     task_files: TaskFiles = None,
@@ -194,8 +190,8 @@ def label(
 ) -> None:
     """Label every index stay of a dataset; unknown outcomes are absent, with counts and reasons.
 
-    A task is refused where too many words of the records it depends on were not understood. Exit code 3: of
-    several tasks some were refused; 5: all.
+    A task is refused where too many words that it depends on were not understood. Exit code 3: some tasks
+    were refused; 5: all.
 
     Examples:
       chartscan label readmission_30d DATASET labels.parquet
@@ -205,12 +201,11 @@ def label(
       chartscan label all DATASET LABELS --task my_task.py
     """
     from chartscan.commands.label import LabelPlan, run_label
-    from chartscan.labels.labels import cohort_lines
+    from chartscan.labels.files import cohort_lines
 
     display = Display(quiet)
     plan = LabelPlan(task, dataset, out, settings or [], site, max_unknown, questions, task_files or [])
     labels, refused = run_label(plan, display)
-    for line in cohort_lines(labels):
-        display.say(line)
+    display.say(*cohort_lines(labels))
     if refused:
         raise typer.Exit(3)

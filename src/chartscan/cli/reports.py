@@ -1,11 +1,11 @@
-"""Commands that judge predictions and single answers, and the main job as a whole."""
+"""Commands that evaluate and explain predictions, and the demonstration of the main job."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from chartscan.cli._options import (
+from chartscan.cli.options import (
     DatasetFolder,
     Device,
     LabelsPath,
@@ -18,8 +18,8 @@ from chartscan.cli._options import (
     Threads,
     bootstrap_option,
 )
-from chartscan.commands.machine import device_of, threads_of
 from chartscan.console import Display
+from chartscan.machine import device_of, threads_of
 
 
 def evaluate(
@@ -60,7 +60,7 @@ def evaluate(
     display = Display(quiet)
     report, table = run_evaluate(plan, display)
     display.say(table)
-    display.say(str(report))
+    display.say(report)
 
 
 def explain(
@@ -80,19 +80,20 @@ def explain(
         list[int] | None,
         typer.Option(help="Explain this subject's highest risk; may be given several times."),
     ] = None,
-    count: Annotated[int, typer.Option(min=1, help="Answers a task, where no subjects are named.")] = 3,
-    choose: Annotated[str, typer.Option(help="Those answers: highest risks, or random.")] = "highest",
+    count: Annotated[
+        int, typer.Option(min=1, help="Answers to explain for each task, if no subjects are named.")
+    ] = 3,
+    choose: Annotated[str, typer.Option(help="Which answers: highest (risks) or random.")] = "highest",
     split: SplitOrAll = "held_out",
     truth: Annotated[
         Path | None,
-        typer.Option(help="The simulated export of the dataset: do the explanations find the true causes?"),
+        typer.Option(help="The simulated export of the dataset: measure whether the true causes are found."),
     ] = None,
     forecast: Annotated[
-        Path | None,
-        typer.Option(help="A model that was pretrained only: its forecasts beside what came."),
+        Path | None, typer.Option(help="A pretrained model; its forecasts are shown beside what followed.")
     ] = None,
-    days: Annotated[float, typer.Option(min=1, help="How far it forecasts.")] = 30,
-    samples: Annotated[int, typer.Option(min=1, help="Futures it draws of each answer.")] = 20,
+    days: Annotated[float, typer.Option(min=1, help="Days that it forecasts.")] = 30,
+    samples: Annotated[int, typer.Option(min=1, help="Futures that it draws for each answer.")] = 20,
     seed: Seed = 0,
     threads: Threads = 0,
     device: Device = "cpu",
@@ -100,7 +101,7 @@ def explain(
 ) -> None:
     """Explain answers of a network event by event, with a page to look at and tests of the explanations.
 
-    What is written shows the content of records: keep it where they may be kept.
+    The files show the content of records: keep them where records may be kept.
 
     Examples:
       chartscan explain RUN DATASET LABELS --out WHY
@@ -129,8 +130,7 @@ def explain(
         device=device,
     )
     display = Display(quiet)
-    for line in run_explain(plan, threads_of(threads), display):
-        display.say(line)
+    display.say(*run_explain(plan, threads_of(threads), display))
 
 
 def demo(
@@ -155,4 +155,4 @@ def demo(
     from chartscan.commands.demo import run_demo
 
     report = run_demo(out, subjects, seed, threads_of(threads), Display(quiet), task or [], metric or [])
-    Display().say(str(report))
+    Display().say(report)

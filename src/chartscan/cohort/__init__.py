@@ -1,10 +1,7 @@
 """Records, stays, follow-up and labels: everything a clinical task is written with."""
 
-from chartscan.cohort.counts import Counts, Outcome, absent, excluded
-from chartscan.cohort.evidence import Life
-from chartscan.cohort.intervals import FollowUp, Interval
-from chartscan.cohort.label_files import read_labels, write_labels
-from chartscan.cohort.labelling import label_dataset, label_subjects
+from chartscan.cohort.evidence import FollowUp, Interval, Life
+from chartscan.cohort.labelling import Outcome, absent, excluded, label_dataset, label_subjects
 from chartscan.cohort.record import (
     COLUMNS,
     Diagnosis,
@@ -17,6 +14,7 @@ from chartscan.cohort.record import (
     with_first_instants,
 )
 from chartscan.cohort.stays import Encounter, HorizonDays, Hours, Stay, StayConfig
+from chartscan.schema import Counts
 
 __all__ = [
     "COLUMNS",
@@ -38,10 +36,8 @@ __all__ = [
     "label_dataset",
     "label_subjects",
     "last_event",
-    "read_labels",
     "record_from_events",
     "record_from_rows",
     "rows_from_events",
     "with_first_instants",
-    "write_labels",
 ]

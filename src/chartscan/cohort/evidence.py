@@ -1,18 +1,126 @@
-"""Whether a patient died in a stay, decided from all that the record says of it.
+"""What a record says of times and of death, where it says less than exactly.
 
-What speaks: the discharge dispositions of the stay's encounters, the time of death (an interval), that the
-patient is dead without a time, that the patient is said to be alive. The answer is True or False only where
-all of it agrees; evidence that conflicts, or was not understood, gives None with a reason.
+A time known to a day, a month or a year is an interval; a comparison holds only where it holds for every
+instant of it. Whether a patient died in a stay is decided from all that speaks of it: the discharge
+dispositions of the stay's encounters, the time of death, that the patient is dead without a time, or said to
+be alive. The answer is True or False only where all of it agrees; evidence that conflicts, or was not
+understood, gives None with a reason.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from functools import reduce
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
-from chartscan.cohort.intervals import Interval
+import msgspec
+
+from chartscan.errors import ConfigError
 from chartscan.vocabulary.dispositions import SILENT, Meaning, meaning_of
+
+
+class Interval(NamedTuple):
+    """An instant that lies somewhere in [first, last], both included; exact where both are equal.
+
+    A comparison holds only where it holds for every instant of both; its opposite may then be unproven too.
+    """
+
+    first: datetime
+    last: datetime
+
+    def surely_before(self, other: "Interval") -> bool:
+        """Whether every instant of this comes before every instant of the other."""
+        return self.last < other.first
+
+    def surely_not_after(self, other: "Interval") -> bool:
+        """Whether no instant of this comes after one of the other."""
+        return self.last <= other.first
+
+    def overlaps(self, other: "Interval") -> bool:
+        """Whether both may be the same instant."""
+        return self.first <= other.last and other.first <= self.last
+
+    def covers(self, other: "Interval") -> bool:
+        """Whether the other lies within this."""
+        return self.first <= other.first and other.last <= self.last
+
+    def within(self, other: "Interval") -> "Interval":
+        """The part of this that lies within the other; the nearer end of the other where there is none."""
+        first = min(max(self.first, other.first), other.last)
+        return Interval(first, max(first, min(self.last, other.last)))
+
+    def later(self, by: timedelta) -> "Interval":
+        """The interval moved; at the end of the calendar it stays there."""
+        return Interval(moved(self.first, by), moved(self.last, by))
+
+    def united(self, other: "Interval") -> "Interval":
+        """The smallest interval with both in it."""
+        return Interval(min(self.first, other.first), max(self.last, other.last))
+
+
+def interval(last: datetime, first: datetime | None = None) -> Interval:
+    """The interval that ends at `last`; exact without `first`."""
+    return Interval(last if first is None else min(first, last), last)
+
+
+def moved(time: datetime, by: timedelta) -> datetime:
+    """`time` moved; a result outside of the calendar is its first or last instant."""
+    try:
+        return time + by
+    except OverflowError:
+        return datetime.max if by > timedelta(0) else datetime.min
+
+
+class FollowUp(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Until when subjects were followed: the rule that tells "no event" from "not known".
+
+    A dataset states one rule for all of its subjects. Without one, every outcome that was not seen is absent.
+
+    `export_time`: for everyone at `time`, the export's own (ISO 8601; UTC unless it has an offset; a bare
+    date is the start of that day).
+
+    `days_after_last_event`: `days` after the subject's last event. With 0 days nothing is assumed,
+    which keeps negatives only where a later event proves that the window was watched.
+    """
+
+    rule: Literal["export_time", "days_after_last_event", "unknown"] = "unknown"
+    time: str | None = None
+    days: float = 0
+
+    def __post_init__(self) -> None:
+        if self.rule == "export_time" and self.time is None:
+            raise ValueError("the rule export_time needs a time")
+        if self.time is not None:
+            datetime.fromisoformat(self.time)  # ValueError if it is none
+        if self.days < 0:
+            raise ValueError("days must not be negative")
+
+    def end(self, last_event: datetime | None) -> datetime | None:
+        """The last instant of which "nothing happened" can be said; None where it is not known."""
+        if self.rule == "export_time" and self.time is not None:
+            return _utc(self.time)
+        if self.rule == "days_after_last_event" and last_event is not None:
+            return last_event + timedelta(days=self.days)
+        return None
+
+
+def follow_up_rule(settings: Mapping[str, Any] | FollowUp | None) -> FollowUp:
+    """Return the rule of a manifest's `follow_up`, unknown for None. ConfigError if it is no rule."""
+    if isinstance(settings, FollowUp):
+        return settings
+    try:
+        return msgspec.convert(dict(settings or {}), FollowUp)
+    except msgspec.ValidationError as err:
+        raise ConfigError(
+            f"follow_up: {err}. Expected {{'rule': 'export_time', 'time': ISO 8601}} or "
+            "{'rule': 'days_after_last_event', 'days': N}."
+        ) from err
+
+
+def _utc(text: str) -> datetime:
+    time = datetime.fromisoformat(text)
+    return time.astimezone(UTC).replace(tzinfo=None) if time.tzinfo else time
+
 
 # A death is often recorded some hours after the discharge that says it. Beyond this the two contradict.
 LATE_RECORDING = timedelta(hours=24)
@@ -44,7 +152,7 @@ class Life:
     disputed: bool = False
 
     def after(self, reasons: Iterable[str]) -> "Life":
-        """What is left of it where the stays of the patient ended unknown for these reasons."""
+        """Return what remains of it where stays of the patient ended unknown for these reasons."""
         doubt = next((r for r in (COMES_BACK, CODINGS_CONFLICT) if r in reasons), "")
         if self.contradicted:
             return Life(dead_without_time=True, doubt=DEAD_AND_LIVES)
@@ -52,7 +160,7 @@ class Life:
 
     @property
     def contradicted(self) -> bool:
-        """Whether the patient is said to be dead, and also to live, or may be."""
+        """Whether the record says that the patient is dead, and also that the patient lives or may live."""
         return (self.said_alive or self.disputed) and (self.dead_without_time or self.death is not None)
 
 
@@ -139,7 +247,7 @@ def what_is_said(dispositions: Sequence[str]) -> Said:
 
 
 def disposition_of_last(dispositions: Iterable[str]) -> str:
-    """The disposition that encounters give together of which each may have ended last, in any order.
+    """Return the disposition of a stay, of encounters each of which may have ended last, in any order.
 
     One that was not understood leaves the answer open, one that says nothing does not. Where one says dead
     and another alive it is the latter: the stay is then "dead, then alive".

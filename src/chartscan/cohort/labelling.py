@@ -1,24 +1,98 @@
-"""From subjects' events to LABELS: each record is built once and shown to every task."""
+"""From subjects' events to LABELS: each record is built once and shown to every task.
 
+A task gives one `Outcome` for each index stay: a label, or why there is none. `Counts` adds them up and is
+checked: no stay is lost between the cohort and the labels.
+"""
+
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
 import msgspec
 import pyarrow as pa
 
-from chartscan.cohort.counts import Counts, Outcome, Tally
-from chartscan.cohort.intervals import FollowUp, follow_up_rule
+from chartscan.cohort.evidence import FollowUp, follow_up_rule
 from chartscan.cohort.record import COLUMNS, UNKNOWN_SITE, Record, Site, record_from_events
 from chartscan.cohort.stays import DEFAULT, StayConfig
-from chartscan.schema import LABELS, QUESTIONS
-from chartscan.vocabulary.code_groups import declared_codes
+from chartscan.schema import LABELS, QUESTIONS, Counts
+from chartscan.vocabulary.diagnoses import declared_codes
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """One index stay as one task sees it.
+
+    Excluded: the stay is not of the task's population (`eligible` false). Absent: it is, but
+    how it ended is not known (`value` None). Both give a reason. Only the others become labels.
+    """
+
+    prediction_time: datetime | None  # None only where the stay has no such moment
+    value: bool | None
+    reason: str = ""
+    eligible: bool = True
+    flags: tuple[str, ...] = ()  # counted beside the label, they do not change it
+
+
+def excluded(prediction_time: datetime | None, reason: str) -> Outcome:
+    """The stay is not of the task's population."""
+    return Outcome(prediction_time, None, reason, eligible=False)
+
+
+def absent(prediction_time: datetime | None, reason: str) -> Outcome:
+    """The stay is of the population, its outcome is unknown."""
+    return Outcome(prediction_time, None, reason)
+
+
+class Tally:
+    """Counts in the making: `add` one subject's outcomes at a time, then `counts`."""
+
+    def __init__(self) -> None:
+        self._numbers: Counter[str] = Counter()
+        self._excluded: Counter[str] = Counter()
+        self._absent: Counter[str] = Counter()
+        self._flags: Counter[str] = Counter()
+
+    def add(self, outcomes: Iterable[Outcome], unpaired_ends: int = 0) -> None:
+        """One subject: the outcomes of all its stays, and the encounter ends that had no start."""
+        outcomes = list(outcomes)
+        self._numbers["subjects"] += 1
+        self._numbers["subjects_with_stay"] += bool(outcomes)
+        self._numbers["subjects_labelled"] += any(o.value is not None for o in outcomes)
+        for outcome in outcomes:
+            self._add(outcome)
+        if unpaired_ends:
+            self._flags["encounter end without a start"] += unpaired_ends
+
+    def _add(self, outcome: Outcome) -> None:
+        self._numbers["index_stays"] += 1
+        self._flags.update(outcome.flags)
+        if not outcome.eligible:
+            self._excluded[outcome.reason] += 1
+            return
+        self._numbers["eligible"] += 1
+        if outcome.value is None:
+            self._absent[outcome.reason] += 1
+        else:
+            self._numbers["positive" if outcome.value else "negative"] += 1
+
+    def counts(self, settings: dict[str, Any]) -> Counts:
+        """The numbers so far, checked to add up; reasons in order of their count."""
+        return Counts(
+            **self._numbers,
+            excluded=dict(self._excluded.most_common()),
+            absent=dict(self._absent.most_common()),
+            flags=dict(self._flags.most_common()),
+            settings=settings,
+        )
+
 
 _REPORT_EVERY = 1000
 
 
 class Task(Protocol):
-    """A clinical task: any module or object with these three."""
+    """A clinical task: any module or object with these three names."""
 
     @property
     def TITLE(self) -> str: ...
@@ -30,7 +104,7 @@ class Task(Protocol):
 
 
 class Dataset(Protocol):
-    """As much of a dataset as labelling needs."""
+    """What labelling needs of a dataset."""
 
     @property
     def follow_up(self) -> dict[str, Any]: ...
@@ -51,13 +125,13 @@ def label_dataset(
     questions: bool = False,
     stays: StayConfig = DEFAULT,
 ) -> dict[str, tuple[pa.Table, Counts]]:
-    """LABELS (or QUESTIONS) and cohort counts of every task over a whole dataset, by its follow-up rule."""
+    """Return LABELS (or QUESTIONS) and cohort counts of every task over a whole dataset."""
     subjects, site = dataset.subjects(COLUMNS), site_of(dataset.manifest)
     return label_subjects(subjects, tasks, dataset.follow_up, stays, progress, questions, site)
 
 
 def site_of(manifest: Mapping[str, Any]) -> Site:
-    """What a dataset's manifest says of its hospital: the time zone, and the words of the site file."""
+    """Return what a manifest says of the hospital: its time zone, and the words of the site file."""
     vocabulary = (manifest.get("site") or {}).get("vocabulary") or {}
     classes, systems = vocabulary.get("class") or {}, vocabulary.get("systems") or {}
     settings = manifest.get("settings") or {}
@@ -81,7 +155,7 @@ def label_subjects(
     questions: bool = False,
     site: Site = UNKNOWN_SITE,
 ) -> dict[str, tuple[pa.Table, Counts]]:
-    """LABELS and cohort counts of every task. Rows come in the order of `subjects`, then of time.
+    """Return LABELS and cohort counts of every task; rows in the order of `subjects`, then of time.
 
     `subjects` gives each subject's EVENTS rows (at least `record.COLUMNS`) once. With `questions` the tables
     are QUESTIONS instead: every eligible stay, also where its outcome is unknown.

@@ -14,8 +14,7 @@ import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from chartscan.cohort.evidence import Life
-from chartscan.cohort.intervals import FollowUp, Interval, follow_up_rule, interval
+from chartscan.cohort.evidence import FollowUp, Interval, Life, follow_up_rule, interval
 from chartscan.cohort.stays import DEFAULT, Encounter, Stay, StayConfig, merged_stays
 from chartscan.schema import (
     DEATH_BY_DISPOSITION,
@@ -26,7 +25,7 @@ from chartscan.schema import (
     TIME,
     UNDATED_DIAGNOSIS,
 )
-from chartscan.vocabulary.classes import kind_of
+from chartscan.vocabulary.administrative import kind_of_class
 
 # All that labels are made from. Datasets of earlier versions, and other tools, may lack the last two.
 COLUMNS = [
@@ -56,7 +55,7 @@ class Site(msgspec.Struct, frozen=True):
 
     time_zone: str = "UTC"  # whose calendar days count
     # What the site file declares: encounter classes that are no hospital stay, systems of diagnoses, and the
-    # conditions that codes mean (see `code_groups.declared_codes`).
+    # conditions that codes mean (see `diagnoses.declared_codes`).
     other_classes: frozenset[str] = frozenset()
     diagnosis_systems: frozenset[str] = frozenset()
     diagnoses: dict[str, str] = {}
@@ -68,7 +67,7 @@ UNKNOWN_SITE = Site()
 @dataclass(frozen=True, slots=True)
 class Diagnosis:
     """A coded diagnosis. `time` is when its encounter started; without an encounter, when it was recorded:
-    its onset may lie years before anybody knew of it. Where that is not known to the instant, or it was
+    its onset may lie years before that. Where that is not known to the instant, or it was
     recorded before its encounter started, it is the last one possible, and `when` the whole interval."""
 
     code: str
@@ -84,7 +83,7 @@ class Diagnosis:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What is known of one subject, whole: labels look forward, so nothing is cut here."""
+    """The whole record of one subject: labels look forward, so nothing is cut here."""
 
     subject_id: int
     birth: datetime | None
@@ -193,7 +192,7 @@ def record_from_rows(
 
 
 def _life(rows: Iterable[Row]) -> Life:
-    """One death, however often it is told: where the times of two do not agree, it lies between them."""
+    """The one death of all that are recorded; where the times of two do not agree, it lies between them."""
     rows = list(rows)
     deaths = [row for row in rows if row[2] == "death"]
     timed = [interval(row[0], row[5]) for row in deaths if row[0] is not None]
@@ -294,7 +293,7 @@ def _class_known(code: str, site: Site) -> bool:
     if not code.startswith(("ENCOUNTER_START//", "ENCOUNTER_END//")):
         return True
     name = _part(code, 1)
-    return kind_of(name) != "unknown" or name in site.other_classes
+    return kind_of_class(name) != "unknown" or name in site.other_classes
 
 
 def _part(code: str, number: int) -> str:

@@ -11,8 +11,17 @@ from typing import Annotated, Literal, TypeAlias
 
 import msgspec
 
-from chartscan.cohort.evidence import LATE_RECORDING, NOT_SAID, Ending, Life, disposition_of_last, ending
-from chartscan.cohort.intervals import Interval, interval, moved
+from chartscan.cohort.evidence import (
+    LATE_RECORDING,
+    NOT_SAID,
+    Ending,
+    Interval,
+    Life,
+    disposition_of_last,
+    ending,
+    interval,
+    moved,
+)
 from chartscan.vocabulary.dispositions import SILENT
 
 MAYBE_ONE_STAY = "dates alone do not say whether the next encounter is part of the stay"
@@ -203,8 +212,7 @@ def _may_join(one: tuple[Interval, Interval], other: tuple[Interval, Interval], 
 
 def _may_overlap(one: tuple[Interval, Interval], other: tuple[Interval, Interval], gap: timedelta) -> bool:
     """Whether two stays, of which one began at an unknown time, touch in some reading."""
-    first, second = one, other
-    return first[0].first <= moved(second[1].last, gap) and second[0].first <= moved(first[1].last, gap)
+    return one[0].first <= moved(other[1].last, gap) and other[0].first <= moved(one[1].last, gap)
 
 
 def _reaches_beyond(span: tuple[Interval, Interval], stranger: Encounter, gap: timedelta) -> bool:

@@ -1,1 +1,1 @@
-"""What the commands do, one file each: put together of the other parts, called by the command line."""
+"""What the commands do, one file each; called by the command line and the Python API."""

@@ -1,7 +1,7 @@
 """The main job on a simulated hospital, from a FHIR export to a report: what `chartscan demo` runs.
 
-The same functions as the single commands, so that whoever read the demonstration knows the way with real
-data: simulate -> ingest -> label -> train (a sequence model and the trees) -> predict -> evaluate.
+The same functions as the single commands, in the order in which they are used with real data: simulate ->
+ingest -> label -> train (a sequence model and the trees) -> predict -> evaluate.
 """
 
 from collections.abc import Sequence
@@ -13,7 +13,9 @@ from chartscan.commands.ingest import IngestPlan, accounting_lines, run_ingest
 from chartscan.commands.predict import run_predict
 from chartscan.commands.train import run_train
 from chartscan.evaluation.reported import reported
-from chartscan.labels.labels import cohort_lines, make_labels, save_labels, task_modules, tasks_to_label
+from chartscan.labels.files import cohort_lines, save_labels
+from chartscan.labels.making import make_labels
+from chartscan.labels.tasks import task_modules, tasks_to_label
 from chartscan.lock import OutputLock
 from chartscan.runs.job import Watcher
 from chartscan.runs.work import refuse_existing
@@ -32,14 +34,14 @@ def run_demo(
     tasks: Sequence[Path] = (),
     metrics: Sequence[Path] = (),
 ) -> Path:
-    """Everything under `out`; gives the path of the report. ConfigError where `out` exists.
+    """Make everything under `out` and return the path of the report. ConfigError where `out` exists.
 
     `tasks` and `metrics` are Python files of the user's own. Ids are open, since no patient is real: every
     machine gives the same numbers.
     """
     refuse_existing(out)
     wanted = tasks_to_label("all", tasks)
-    task_modules(wanted)  # what is no task or no metric is refused before any work
+    task_modules(wanted)  # a file that holds no task or metric is refused before any work
     reported(metrics)
     with files.made_folder(out.parent), OutputLock(out), open_ids():
         return _run(out, subjects, seed, threads, watcher, wanted, metrics)
@@ -66,10 +68,10 @@ def _run(
         watcher.say(line)
     for name in MODELS:
         run_train(name, data, out / name, labels, [f"seed={seed}"], watcher, threads=threads)
-        for line in run_predict(
+        for one in run_predict(
             out / name, data, labels, out / f"{name}-predictions", "held_out", threads, watcher
         ):
-            watcher.say(line)
+            watcher.say(str(one))
     plan = ReportPlan(
         [out / f"{MODELS[0]}-predictions"],
         out / "report",

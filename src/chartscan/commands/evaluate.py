@@ -1,8 +1,9 @@
-"""Predictions of one or more models -> metrics.json and report.html, and how they came about."""
+"""From predictions of one or more models to metrics.json and report.html."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 
 import msgspec
@@ -20,20 +21,19 @@ from chartscan.evaluation.report import write_report
 from chartscan.evaluation.reported import reported
 from chartscan.evaluation.sections import DatasetFacts, ReportSections, TrainingCurve
 from chartscan.evaluation.truth import ceilings, no_ceiling_notes
-from chartscan.labels.labels import title_of
-from chartscan.labels.plausible import check_rows
+from chartscan.labels.belonging import check_rows
+from chartscan.labels.tasks import title_of
 from chartscan.notes import Notes
 from chartscan.runs.job import Watcher
 from chartscan.runs.record import commit
 from chartscan.runs.seen import dataset_notes
 from chartscan.schema import LABELS
 from chartscan.store.dataset import Dataset
-from chartscan.version import VERSION
 
 
 @dataclass(frozen=True)
 class ReportPlan:
-    """What the user asked for."""
+    """The arguments of the command."""
 
     predictions: Sequence[Path]  # files or folders of one model
     out: Path
@@ -47,13 +47,13 @@ class ReportPlan:
 
 
 def run_evaluate(plan: ReportPlan, watcher: Watcher) -> tuple[Path, str]:
-    """Writes the report; gives its path and a table of text.
+    """Write the report and return its path and a table as text.
 
-    ConfigError where predictions say that another model or dataset than those of the plan was behind them.
+    ConfigError where the predictions were made by another model, or of another dataset, than the plan names.
     """
     check_settings({"bootstrap (at least 1)": plan.bootstrap >= 1, "seed": plan.seed >= 0})
     if plan.truth and not plan.data:
-        raise ConfigError("--truth needs --data, which knows which patient is which subject.")
+        raise ConfigError("--truth needs --data, which says which patient is which subject.")
     if plan.out.exists() and not plan.out.is_dir():
         raise ConfigError(f"--out {plan.out} is a file; expected a folder for report.html and metrics.json.")
     metrics = reported(plan.metrics)  # a file that holds no metric is refused before any work
@@ -84,22 +84,19 @@ def run_evaluate(plan: ReportPlan, watcher: Watcher) -> tuple[Path, str]:
             progress=progress,
             metrics=metrics,
         )
-    for note in [
-        *shown.notes,
-        *own_notes(result.tasks, plan.bootstrap),
-    ]:
+    for note in (*shown.notes, *own_notes(result.tasks, plan.bootstrap)):
         watcher.note(note)
     result = msgspec.structs.replace(result, notes=[*shown.notes, *result.notes])
     return write_report(result, plan.out, sections=shown), text_table(result)
 
 
 def sections(dataset: Dataset | None, plan: ReportPlan, sets: Sequence[PredictionSet]) -> ReportSections:
-    """Everything a report shows that predictions do not hold."""
+    """Return what the report shows beside the predictions: data, settings, notes and training curves."""
     run = dict(artifacts.load(plan.model).run) if plan.model else {}
     recipe = run.get("recipe", {})
     return ReportSections(
         title="chartscan evaluation",
-        version=VERSION,
+        version=version("chartscan"),
         code_version=commit() or None,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         seed=recipe.get("seed"),

@@ -1,13 +1,14 @@
-"""Why a trained network answered as it did for some stays: attributions, their faithfulness, and one page.
+"""Explanations of a network's predictions: attributions, tests of their faithfulness, and one page.
 
-The only files of chartscan that show what stands in records, because that is what they are for: they go to
-the folder that was named, and nothing of them into logs or errors.
+These are the only files of chartscan that show the content of records. They go to the folder that was named;
+logs and errors hold nothing of them.
 """
 
 import io
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,6 @@ from chartscan.console import ProgressFunction
 from chartscan.errors import ConfigError, DataError, check_settings
 from chartscan.evaluation.truth import ceilings
 from chartscan.generate.histories import check_unseen, forecaster
-from chartscan.heap import keep_freed_memory
 from chartscan.inputs.hourly import stays
 from chartscan.inputs.readers import HourlyReader, TokenReader
 from chartscan.interpret.explanation import SIGNED, Explanation, Question, Voices, voices
@@ -34,8 +34,10 @@ from chartscan.interpret.series import explain_series
 from chartscan.interpret.summary import summary, table
 from chartscan.interpret.tokens import explain_tokens
 from chartscan.labels.asked import asked
-from chartscan.labels.labels import Labels, title_of
+from chartscan.labels.files import Labels
+from chartscan.labels.tasks import title_of
 from chartscan.lock import OutputLock
+from chartscan.machine import keep_freed_memory
 from chartscan.notes import KEY, Notes
 from chartscan.notes import records as note_records
 from chartscan.prediction import answer
@@ -43,7 +45,6 @@ from chartscan.runs.job import Watcher, of_subjects
 from chartscan.runs.work import check_apart, refuse_existing
 from chartscan.schema import HELD_OUT
 from chartscan.store.dataset import Dataset
-from chartscan.version import VERSION
 
 CHOICES = ("highest", "random")
 MOST_SHOWN = 40  # answers on the page
@@ -51,7 +52,7 @@ MOST_SHOWN = 40  # answers on the page
 
 @dataclass(frozen=True)
 class ExplainPlan:
-    """What the user asked for."""
+    """The arguments of the command."""
 
     artifact: Path
     dataset: Path
@@ -71,10 +72,10 @@ class ExplainPlan:
 
 
 def run_explain(plan: ExplainPlan, threads: int, watcher: Watcher) -> Iterator[str]:
-    """Makes the folder `out`, whole or not at all; gives lines of text without any record."""
+    """Make the folder `out`, whole or not at all; yield lines of text without content of records."""
     _check(plan)
     refuse_existing(plan.out)
-    # All at once: a place that is in use or cannot be written is told before the work.
+    # Before the work: a place that is in use or cannot be written is refused.
     with (
         files.made_folder(plan.out.parent),
         OutputLock(plan.out),
@@ -98,7 +99,9 @@ def run_explain(plan: ExplainPlan, threads: int, watcher: Watcher) -> Iterator[s
         with watcher.progress("Explaining", "answers") as progress:
             found = _explained(networks, questions, records, plan.seed, progress)
         if not found:
-            raise DataError("The stays that were asked about hold no events to point at.")
+            raise DataError(
+                "The records of these predictions hold no events, so there is nothing to explain."
+            )
         ahead = Ahead(plan.days, plan.samples, plan.seed)
         beside = None
         if forecasting:
@@ -118,7 +121,9 @@ def _check(plan: ExplainPlan) -> None:
     numbers = {"count": plan.count, "days": plan.days, "samples": plan.samples}
     check_settings({f"{name} (at least 1)": number >= 1 for name, number in numbers.items()})
     if plan.forecast is None and (plan.days, plan.samples) != (ExplainPlan.days, ExplainPlan.samples):
-        raise ConfigError("--days and --samples are of forecasts: name a pretrained model with --forecast.")
+        raise ConfigError(
+            "--days and --samples belong to forecasts: name a pretrained model with --forecast."
+        )
     if plan.choose not in CHOICES:
         raise ConfigError(f"--choose {plan.choose}: expected one of {', '.join(CHOICES)}.")
     check_apart(plan.out, plan.artifact, plan.dataset, plan.labels, plan.forecast)
@@ -247,8 +252,7 @@ def _explained_by(
 def _reads(networks: dict[str, Voices]) -> str:
     """What the networks read; of one artifact all the same."""
     network: Any = next(iter(networks.values())).members[0]
-    found: str = network.network.model.INPUT
-    return found
+    return str(network.network.model.INPUT)
 
 
 def _report(found: list[Explanation], model: AnyArtifact, data: Dataset, plan: ExplainPlan) -> dict[str, Any]:
@@ -260,7 +264,7 @@ def _report(found: list[Explanation], model: AnyArtifact, data: Dataset, plan: E
         digest = files.sha256(plan.forecast / files.MANIFEST)
         forecast = {"artifact": digest, "days": plan.days, "samples": plan.samples}
     return {
-        "version": VERSION,
+        "version": version("chartscan"),
         "model": model.name,
         "artifact": files.sha256(plan.artifact / files.MANIFEST),
         "dataset": data.fingerprint,

@@ -1,4 +1,4 @@
-"""What may come next for the subjects of a split: sampled or likeliest futures as a parquet file."""
+"""Forecasts for the subjects of a split: sampled or most likely futures as a Parquet file."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -16,8 +16,7 @@ from chartscan.inputs.readers import TokenReader
 from chartscan.inputs.tokens import violations
 from chartscan.inputs.tokens.time import DAY_US
 from chartscan.inputs.tokens.types import NAMES
-from chartscan.labels.belonging import check_labels
-from chartscan.labels.labels import load_labels
+from chartscan.labels.asked import asked_of_one_task
 from chartscan.notes import Notes
 from chartscan.runs.job import Watcher, of_subjects
 from chartscan.runs.work import check_apart, check_file
@@ -40,7 +39,7 @@ FORECASTS = pa.schema(
 
 @dataclass(frozen=True)
 class ForecastJob:
-    """What the user asked for."""
+    """The arguments of the command."""
 
     artifact: Path
     dataset: Path
@@ -66,10 +65,10 @@ def forecast_plan(
     grammar: bool,
     seed: int,
 ) -> Plan:
-    """The plan of futures as users say it; ConfigError where `greedy` meets what only draws have."""
+    """Return the plan of futures; ConfigError where `greedy` comes with settings of random draws."""
     if greedy and (samples, temperature, top_p) != (1, 1.0, 1.0):
         raise ConfigError(
-            "--greedy takes the likeliest token, so that there is one future: leave out --samples, "
+            "--greedy takes the most likely token, so there is only one future: leave out --samples, "
             "--temperature and --top-p."
         )
     return Plan(
@@ -85,7 +84,7 @@ def forecast_plan(
 
 
 def run_forecast(job: ForecastJob, watcher: Watcher) -> Iterator[str]:
-    """Writes FORECASTS; gives lines of text that hold no content of a record."""
+    """Write FORECASTS; yield lines of text without content of records."""
     check_apart(job.out, job.artifact, job.dataset, job.at)
     check_file(job.out, "forecast.parquet")
     dataset = Dataset.open(job.dataset)
@@ -105,18 +104,15 @@ def run_forecast(job: ForecastJob, watcher: Watcher) -> Iterator[str]:
 
 def _questions(path: Path, dataset: Dataset, notes: Notes) -> pa.Table:
     """Distinct (subject, prediction time) of a file of labels or questions."""
-    found = load_labels(path, questions=True, notes=notes)
-    check_labels(found, dataset, notes)
-    if len(found) > 1:
-        raise ConfigError(f"--at {path}: holds several tasks. Name one file.")
-    table = next(iter(found.values()))[0].select(["subject_id", "prediction_time"])
+    _, found, _ = asked_of_one_task(path, dataset, notes, "--at ")
+    table = found.select(["subject_id", "prediction_time"])
     if not table.num_rows:
         raise DataError(f"--at {path}: holds no rows.")
     return table.group_by(table.column_names).aggregate([])
 
 
 def summary(asked: Sequence[History], futures: Sequence[Future]) -> str:
-    """How futures ended, and how many of their tokens could not follow in any record."""
+    """Return a line: how futures ended, and how many tokens no record could have there."""
     tokens = sum(len(f.codes) for f in futures)
     wrong = sum(violations(f.types, asked[f.history].grammar) for f in futures)
     ends = {why: sum(f.ended == why for f in futures) for why in ("events", "days", "tokens", "death")}
@@ -127,7 +123,7 @@ def summary(asked: Sequence[History], futures: Sequence[Future]) -> str:
 def write_forecasts(
     path: Path, artifact: Artifact[TokenReader], asked: Sequence[History], futures: Iterable[Future]
 ) -> None:
-    """FORECASTS in order of subject, instant, sample and position, whole or not at all."""
+    """Write FORECASTS in order of subject, time, sample and position, whole or not at all."""
     ordered = sorted(
         futures, key=lambda f: (asked[f.history].subject_id, asked[f.history].now, f.history, f.sample)
     )

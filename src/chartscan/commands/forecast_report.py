@@ -1,4 +1,4 @@
-"""How well a model forecasts: the last 10 tokens of each record from what came before, beside baselines."""
+"""A report of how well a model forecasts the last 10 tokens of each record, beside baselines."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -39,7 +39,7 @@ Record = tuple[int, Encoded, Timeline]
 
 @dataclass(frozen=True)
 class ForecastReportJob:
-    """What the user asked for."""
+    """The arguments of the command."""
 
     artifact: Path
     dataset: Path
@@ -63,7 +63,7 @@ class _Cut:
 
 
 def run_forecast_report(job: ForecastReportJob, watcher: Watcher) -> Path:
-    """Writes the report into `out`; gives the path of the HTML."""
+    """Write the report into `out` and return the path of the HTML file."""
     if job.out.exists() and not job.out.is_dir():
         raise ConfigError(f"--out {job.out} is a file; expected a folder.")
     check_apart(job.out, job.artifact, job.dataset)
@@ -186,6 +186,6 @@ def _next_tokens(model: Artifact[TokenReader], records: list[Record], watcher: W
 
 
 def report_lines(path: Path) -> Iterator[str]:
-    """The text of the report beside the HTML at `path`, and where that is."""
+    """Yield the text of the report and the path of the HTML file."""
     yield (path.with_name("forecasts.md")).read_text(encoding="utf-8")
     yield str(path)

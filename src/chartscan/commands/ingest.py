@@ -1,5 +1,10 @@
-"""Raw records -> a published dataset: source, store and follow-up rule put together."""
+"""From raw records to a published dataset, by a source, the store and a follow-up rule.
 
+The words that were not understood can be written as a starter of a site file.
+"""
+
+import json
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -7,23 +12,35 @@ from pathlib import Path
 import msgspec
 
 from chartscan import site_key
-from chartscan.commands.site_starter import SECTIONS, write_suggestions
 from chartscan.errors import ConfigError
+from chartscan.files import write_bytes
 from chartscan.find import find
-from chartscan.labels.forming import stay_config
+from chartscan.labels.making import stay_config
 from chartscan.notes import Note
 from chartscan.runs.job import Watcher
 from chartscan.settings import with_settings
-from chartscan.site import Site, Vocabulary, read_site
-from chartscan.store.accounting import Accounting
+from chartscan.site import MEANINGS, Site, Vocabulary, read_site
+from chartscan.store.accounting import OTHER_WORDS, Accounting, Recognition, Word, title_of
 from chartscan.store.config import DaysAfterLastEvent, ExportTime, FollowUp, StoreConfig
 from chartscan.store.dataset import Dataset
 from chartscan.store.writer import DatasetWriter
 
+SECTIONS = {  # thing of the account -> section of the site file's vocabulary
+    "class": "class",
+    "encounter_status": "encounter_status",
+    "disposition": "disposition",
+    "diagnosis_system": "systems",
+    "diagnosis": "diagnoses",
+    "diagnosis_status": "diagnosis_status",
+    "sex": "sex",
+    "units": "units",
+}
+NOT_WORDS = {"no class", "no code", "no code system", "not said", OTHER_WORDS}  # nothing a site could declare
+
 
 @dataclass(frozen=True)
 class IngestPlan:
-    """What the user asked for."""
+    """The arguments of the command."""
 
     source: str
     path: Path
@@ -40,7 +57,7 @@ class IngestPlan:
 
 
 def run_ingest(plan: IngestPlan, watcher: Watcher) -> tuple[Dataset, Accounting]:
-    """Reads `plan.path` and publishes `plan.out`; on any error what was at `plan.out` stays as it was."""
+    """Read `plan.path` and publish `plan.out`; on any error, `plan.out` stays as it was."""
     source = find("sources", plan.source)
     site = read_site(plan.site) if plan.site else Site()
     stay_config(site.stays, "--site stays.")  # refused now, not by `label`
@@ -67,7 +84,7 @@ def run_ingest(plan: IngestPlan, watcher: Watcher) -> tuple[Dataset, Accounting]
 
 
 def note_new_key(watcher: Watcher) -> None:
-    """Makes the site's key where there is none, and says so: with another one all subjects are new."""
+    """Make the site key where there is none, with a note: under another key, all subjects are new."""
     path = site_key.key_path()
     missing = not site_key.is_open() and not path.exists()
     site_key.site_key()
@@ -80,7 +97,7 @@ def note_new_key(watcher: Watcher) -> None:
 
 
 def with_vocabulary(config: msgspec.Struct, site: Site, plan: IngestPlan) -> msgspec.Struct:
-    """The source's settings with the site's own words; ConfigError where it has no words to declare."""
+    """Return the source's settings with the words of the site; ConfigError where it has none to declare."""
     if site.vocabulary == Vocabulary():
         return config
     if "vocabulary" not in config.__struct_fields__:
@@ -102,7 +119,7 @@ def suggest(plan: IngestPlan, accounting: Accounting, site: Site, watcher: Watch
 
 
 def with_splits(config: msgspec.Struct, plan: IngestPlan) -> msgspec.Struct:
-    """The source's settings with the splits asked for; ConfigError where it has no sets to split by."""
+    """Return the source's settings with these splits; ConfigError where it does not come in sets."""
     if plan.splits is None:
         return config
     if "splits" not in config.__struct_fields__:
@@ -117,7 +134,7 @@ def with_splits(config: msgspec.Struct, plan: IngestPlan) -> msgspec.Struct:
 
 
 def store_config(plan: IngestPlan) -> StoreConfig:
-    """Settings of the store: those of --store, and over them what has a flag of its own and was given."""
+    """Return the settings of the store: those of --store, then the options of their own name."""
     config = with_settings(
         StoreConfig(), plan.store, "--store", {"--set": find("sources", plan.source).Config()}
     )
@@ -128,7 +145,7 @@ def store_config(plan: IngestPlan) -> StoreConfig:
 
 
 def check_places(plan: IngestPlan) -> None:
-    """ConfigError when IN and OUT are one folder, or one lies in the other: the input is never written to."""
+    """ConfigError where IN and OUT are one folder, or one lies in the other: the input is never changed."""
     taken, made = plan.path.resolve(), plan.out.resolve()
     if (starter := plan.suggest_site) is not None:
         if starter.exists() or starter.is_symlink():
@@ -163,10 +180,11 @@ def follow_up(plan: IngestPlan) -> FollowUp | None:
 
 
 COLUMNS = ("lines_in", "accepted", "merged_duplicates", "filtered", "quarantined")
+_MOST_FILES = 20  # named for each reason
 
 
 def accounting_lines(accounting: Accounting, dataset: Dataset) -> list[str]:
-    """The accounting identity by type of record, and what the dataset holds."""
+    """Return the account of lines by type of record, and what the dataset holds."""
     by_type: dict[str, list[int]] = {}
     for row in accounting.table():
         numbers = [row[c] if isinstance(row[c], int) else sum(row[c].values()) for c in COLUMNS]
@@ -184,11 +202,8 @@ def accounting_lines(accounting: Accounting, dataset: Dataset) -> list[str]:
     ]
 
 
-_MOST_FILES = 20  # named for each reason
-
-
 def file_lines(accounting: Accounting) -> list[str]:
-    """The files that gave no records, by reason; nothing where every file was simply read."""
+    """Return the files that gave no records, by reason; empty where every file was read."""
     by_reason: dict[str, list[str]] = {}
     for file in accounting.files:
         if file["reason"]:
@@ -198,3 +213,69 @@ def file_lines(accounting: Accounting) -> list[str]:
         more = f" and {len(names) - _MOST_FILES} more" if len(names) > _MOST_FILES else ""
         lines.append(f"{reason}: {', '.join(names[:_MOST_FILES])}{more}")
     return lines
+
+
+def write_suggestions(path: Path, recognition: Recognition, site: Site) -> int:
+    """Write a starter of a site file: what `site` declares, and every unknown word with no meaning yet.
+
+    Free text is in it too, so that only its owner may read it. Gives the number of words to fill in.
+    """
+    words = [(word, n) for word, n in recognition.words() if word.how == "unknown" and word.thing in SECTIONS]
+    content, number = suggestions(words, site)
+    write_bytes(path, content.encode(), private=True)
+    return number
+
+
+_PREFACE = """\
+# Words of the records that chartscan did not understand, with the number of records of each.
+# Write a meaning after each colon or delete the line, then: chartscan ingest ... --site THIS_FILE
+# Words are listed as they stand in the records: keep this file as private as the records.
+"""
+
+
+def suggestions(words: Iterable[tuple[Word, int]], site: Site) -> tuple[str, int]:
+    """The text of the starter, and how many words of it have no meaning yet. Units are optional: comments."""
+    declared = {
+        "class": site.vocabulary.class_,
+        **{part: getattr(site.vocabulary, part) for part in SECTIONS.values() if part != "class"},
+    }
+    blank: dict[str, dict[str, str]] = {part: {} for part in declared}
+    notes = []
+    for word, n in words:
+        if word.word in NOT_WORDS:
+            notes.append(f"# {title_of(word.thing)}: {n:,} records with {word.word}; no word to declare")
+            continue
+        key = f"{word.system}|{word.word}" if word.system else word.word
+        blank[SECTIONS[word.thing]].setdefault(key, f"{n:,} records")
+    sections = [_section(part, declared[part], blank[part]) for part in declared]
+    body = "".join(filter(None, sections))
+    stays = "".join(f"  {_quoted(k)}: {json.dumps(v, ensure_ascii=False)}\n" for k, v in site.stays.items())
+    text = _PREFACE + "".join(f"{note}\n" for note in notes)
+    text += f"vocabulary:\n{body}" if body else "# Every word was understood.\n"
+    number = sum(len(keys) for part, keys in blank.items() if part != "units")
+    return text + (f"stays:\n{stays}" if stays else ""), number
+
+
+def _section(part: str, declared: Mapping[str, str], blank: Mapping[str, str]) -> str:
+    if not declared and not blank:
+        return ""
+    lines = [f"  {part}:  # {', '.join(MEANINGS[part])}"]
+    lines += [f"    {_quoted(word)}: {_quoted(meaning)}" for word, meaning in declared.items()]
+    open_words = {word: n for word, n in blank.items() if word not in declared}
+    mark = "# " if part == "units" else ""
+    lines += [f"    {mark}{_quoted(word)}:  # fill in: {n}" for word, n in open_words.items()]
+    return "\n".join(lines) + "\n"
+
+
+def _quoted(text: str) -> str:
+    """Text as YAML in double quotes; what cannot be printed is escaped."""
+    return '"' + "".join(map(_escaped, text)) + '"'
+
+
+def _escaped(letter: str) -> str:
+    if letter in '"\\':
+        return "\\" + letter
+    if letter.isprintable():
+        return letter
+    number = ord(letter)
+    return f"\\u{number:04x}" if number < 0x10000 else f"\\U{number:08x}"

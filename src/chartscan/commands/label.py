@@ -1,4 +1,4 @@
-"""A dataset -> LABELS on disk: one task, or all of them."""
+"""From a dataset to LABELS on disk, of one task or of all."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,9 +6,9 @@ from pathlib import Path
 
 from chartscan.errors import check_settings
 from chartscan.labels import MAX_UNKNOWN
-from chartscan.labels.forming import stays_of, vocabulary_note
-from chartscan.labels.labels import Labels, check_out, make_labels, save_labels, set_tasks, tasks_to_label
-from chartscan.labels.refusal import refused_tasks
+from chartscan.labels.files import Labels, check_out, save_labels
+from chartscan.labels.making import make_labels, refused_tasks, stays_of, vocabulary_note
+from chartscan.labels.tasks import set_tasks, tasks_to_label
 from chartscan.runs.job import Watcher
 from chartscan.runs.work import check_apart
 from chartscan.store.dataset import Dataset
@@ -18,7 +18,7 @@ ALL = "all"  # in place of a task
 
 @dataclass(frozen=True)
 class LabelPlan:
-    """What the user asked for."""
+    """The arguments of the command."""
 
     task: str  # or ALL
     dataset: Path
@@ -31,9 +31,9 @@ class LabelPlan:
 
 
 def run_label(plan: LabelPlan, watcher: Watcher) -> tuple[Labels, dict[str, str]]:
-    """Writes LABELS (or QUESTIONS); returns them by task, and the reason by task that was refused.
+    """Write LABELS (or QUESTIONS); return them by task, and by refused task the reason.
 
-    DataError where every task is refused. ConfigError where `out` cannot hold what is asked for.
+    DataError where every task is refused. ConfigError where `out` cannot hold the labels.
     """
     check_settings({"max_unknown (0 to 1)": 0 <= plan.max_unknown <= 1})
     check_apart(plan.out, plan.dataset)

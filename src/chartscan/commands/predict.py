@@ -1,4 +1,4 @@
-"""A trained artifact asked about the labelled stays of a dataset's split."""
+"""Predictions of a trained artifact for the labelled stays of a split."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -10,18 +10,16 @@ import torch
 
 from chartscan import artifact as artifacts
 from chartscan import files, parquet_files
-from chartscan.cohort import Counts
 from chartscan.evaluation import stored_predictions
-from chartscan.heap import keep_freed_memory
-from chartscan.labels.asked import asked
-from chartscan.labels.labels import check_out
-from chartscan.labels.moments import moment_notes
+from chartscan.labels.asked import asked, moment_notes
+from chartscan.labels.files import check_out
+from chartscan.machine import keep_freed_memory
 from chartscan.notes import KEY, Note, Notes, notes_in, records, warnings_as_notes
 from chartscan.prediction import Findings, answer
 from chartscan.runs.job import Watcher
 from chartscan.runs.seen import dataset_notes, seen_facts
 from chartscan.runs.work import check_apart
-from chartscan.schema import COHORT_KEY
+from chartscan.schema import COHORT_KEY, Counts
 from chartscan.store.dataset import Dataset
 
 
@@ -32,6 +30,11 @@ class Predicted(NamedTuple):
     model: str
     path: Path
     table: pa.Table  # schema.PREDICTIONS
+    split: str
+
+    def __str__(self) -> str:
+        rows = self.table.num_rows
+        return f"{self.path}: {rows:,} predictions of {self.task} by {self.model}, split {self.split}"
 
 
 def run_predict(
@@ -43,26 +46,10 @@ def run_predict(
     threads: int,
     watcher: Watcher,
     device: str = "cpu",
-) -> Iterator[str]:
-    """As `write_predictions`, and gives a line of text for each task."""
-    for one in write_predictions(artifact, dataset, labels, out, split, threads, watcher, device):
-        rows = one.table.num_rows
-        yield f"{one.path}: {rows:,} predictions of {one.task} by {one.model}, split {split}"
-
-
-def write_predictions(
-    artifact: Path,
-    dataset: Path,
-    labels: Path,
-    out: Path,
-    split: str,
-    threads: int,
-    watcher: Watcher,
-    device: str = "cpu",
 ) -> list[Predicted]:
-    """Writes PREDICTIONS of every task in `labels`, all or none, and returns them.
+    """Write PREDICTIONS of every task in `labels`, all or none, and return them.
 
-    What a reader of the predictions must know beside them goes to the watcher and into their metadata.
+    Notes on the predictions go to the watcher and into their metadata.
     """
     if labels.exists():
         check_out(out, as_folder=labels.is_dir())
@@ -96,7 +83,7 @@ def write_predictions(
         path = out / f"{task}.parquet" if labels.is_dir() else out
         extra = _extra(model, task) | facts | {"seen": taught[task], KEY: records(notes.about(task))}
         stored = stored_predictions(table.replace_schema_metadata(metadata), task, model.name, extra)
-        predicted.append(Predicted(task, model.name, path, stored))
+        predicted.append(Predicted(task, model.name, path, stored, split))
     parquet_files.write_tables({one.path: one.table for one in predicted})
     return predicted
 
@@ -107,20 +94,20 @@ def _same_ids(taught: Iterable[Mapping[str, int | None]]) -> Iterator[Note]:
     if others:
         text = (
             f"{others:,} subjects have the id of one that the model learned from, but another birth date. "
-            "They are taken for other people, of another hospital."
+            "They count as other people, of another hospital."
         )
         yield Note("same_ids", text, warning=False)
 
 
 def _settings_notes(model: artifacts.AnyArtifact, counts: Mapping[str, Counts | None]) -> Iterator[Note]:
-    """A note on each task asked with other settings than it was learned with, such as another hour."""
+    """A note on each task whose labels have other settings than those it was trained on."""
     for task, of_task in counts.items():
         learned = model.run.get("labels", {}).get(task, {}).get("settings", {}).get("task", {})
         asked = of_task.settings.get("task", {}) if of_task else {}
         differing = [name for name in learned if name in asked and learned[name] != asked[name]]
         if differing:
             told = ", ".join(f"{name}={asked[name]} (learned: {learned[name]})" for name in differing)
-            text = f"Asked with {told}. Answers and calibration are those of the learned settings."
+            text = f"Asked with {told}. Probabilities and calibration are those of the learned settings."
             yield Note("other_settings", text, task)
 
 

@@ -1,4 +1,4 @@
-"""The catalogue as text: which recipes there are, and every setting of one."""
+"""The catalogue of recipes as text, and every setting of one recipe."""
 
 import textwrap
 from collections.abc import Iterator

@@ -8,8 +8,9 @@ import msgspec
 from chartscan.errors import ConfigError
 from chartscan.labels import MAX_UNKNOWN
 from chartscan.labels.belonging import check_labels
-from chartscan.labels.labels import cohort_lines, load_labels, make_labels, set_tasks
-from chartscan.labels.refusal import refused_tasks
+from chartscan.labels.files import cohort_lines, load_labels
+from chartscan.labels.making import make_labels, refused_tasks
+from chartscan.labels.tasks import set_tasks
 from chartscan.learn.calibration import few_train_events
 from chartscan.learn.ensembles import EnsembleRecipe
 from chartscan.learn.members import Member

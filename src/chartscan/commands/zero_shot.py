@@ -1,4 +1,4 @@
-"""The risk of an outcome from sampled futures, without training for it: the share of futures that have it."""
+"""Risks from sampled futures, without training: the share of futures in which the outcome occurs."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,32 +11,31 @@ import pyarrow as pa
 
 from chartscan import files
 from chartscan.artifact import Artifact
-from chartscan.cohort import Counts
 from chartscan.cohort.labelling import Task
-from chartscan.errors import ConfigError, DataError
+from chartscan.errors import DataError
 from chartscan.evaluation import write_predictions
 from chartscan.generate import History, Plan, generate
 from chartscan.generate.histories import at_questions, forecaster, histories, subjects_of
 from chartscan.generate.imagined import Imagined, known_events
 from chartscan.inputs.readers import TokenReader
-from chartscan.labels.belonging import check_labels
-from chartscan.labels.labels import load_labels, task_as_labelled
+from chartscan.labels.asked import asked_of_one_task
+from chartscan.labels.tasks import task_as_labelled
 from chartscan.notes import KEY, Notes, records
 from chartscan.runs.job import Watcher, of_subjects
 from chartscan.runs.seen import seen_facts
 from chartscan.runs.work import check_apart, check_file
-from chartscan.schema import COHORT_KEY, HELD_OUT, PREDICTIONS, check
+from chartscan.schema import COHORT_KEY, HELD_OUT, PREDICTIONS, Counts, check
 from chartscan.store.dataset import Dataset
 
 WITHOUT_HORIZON = 60.0  # days that are sampled for a task that names no horizon, as those of one stay
-LEAST = 1e-3  # no risk is below it or above 1 - LEAST: so sure no model is of a patient
+LEAST = 1e-3  # no risk is below LEAST or above 1 - LEAST: no model is that sure
 MARGIN = 1.0  # days beyond the horizon, since some windows end with the day
 _EPOCH = datetime(1970, 1, 1)
 
 
 @dataclass(frozen=True)
 class ZeroShotJob:
-    """What the user asked for. The plan's `days` are the task's horizon where they are None."""
+    """The arguments of the command. The plan's `days` are the task's horizon where they are None."""
 
     artifact: Path
     dataset: Path
@@ -50,11 +49,11 @@ class ZeroShotJob:
 
 
 def run_zero_shot(job: ZeroShotJob, watcher: Watcher) -> Iterator[str]:
-    """Writes PREDICTIONS of the one task of `labels`; gives lines of text."""
+    """Write PREDICTIONS of the one task of `labels`; yield lines of text."""
     check_apart(job.out, job.artifact, job.dataset, job.labels)
     check_file(job.out, "TASK.parquet")
     dataset = Dataset.open(job.dataset)
-    name, table, counts = _labels(job.labels, dataset, Notes(watcher.note))
+    name, table, counts = asked_of_one_task(job.labels, dataset, Notes(watcher.note))
     task = task_as_labelled(name, counts, job.task)
     model = forecaster(job.artifact, dataset, job.threads, watcher, device=job.device)
     asked = of_subjects(table, subjects_of(model, dataset, job.split))
@@ -68,11 +67,12 @@ def run_zero_shot(job: ZeroShotJob, watcher: Watcher) -> Iterator[str]:
     unknown = round(silent.sum())
     answered = np.isfinite(shares)
     if unknown:
-        text = f"{unknown:,} of {asked.num_rows * plan.samples:,} futures do not tell, and do not count."
+        drawn = asked.num_rows * plan.samples
+        text = f"{unknown:,} of {drawn:,} futures do not show the outcome and are not counted."
         notes.add("silent_futures", text, name, warning=False)
     if not answered.all():
         unanswered = int((~answered).sum())
-        text = f"{unanswered:,} questions have no answer: none of their futures tells. Give more --tokens."
+        text = f"{unanswered:,} questions have no answer: no future shows the outcome. Give more --tokens."
         notes.add("unanswered", text, name)
     extra = {
         "calibration": "none",
@@ -95,17 +95,8 @@ def run_zero_shot(job: ZeroShotJob, watcher: Watcher) -> Iterator[str]:
     yield f"{job.out}: {table.num_rows:,} predictions of {name} from {plan.samples} futures each"
 
 
-def _labels(path: Path, dataset: Dataset, notes: Notes) -> tuple[str, pa.Table, Counts | None]:
-    found = load_labels(path, questions=True, notes=notes)
-    check_labels(found, dataset, notes)
-    if len(found) > 1:
-        raise ConfigError(f"{path}: holds several tasks. Name one file.")
-    name, (table, counts) = next(iter(found.items()))
-    return name, table, counts
-
-
 def plan_for(plan: Plan, task: Task, last_ends: tuple[int, ...]) -> Plan:
-    """The plan, as long as the task looks ahead unless it says how long itself.
+    """Return the plan, with the horizon of the task where it names no days.
 
     Where tokens are drawn from the whole distribution, futures branch at what settles the task's answer, and
     part at what comes just before a death in hospital (tokens `last_ends`), if they get there.
@@ -122,7 +113,7 @@ def plan_for(plan: Plan, task: Task, last_ends: tuple[int, ...]) -> Plan:
 
 
 def with_shares(asked: pa.Table, shares: np.ndarray, counts: Counts | None) -> pa.Table:
-    """PREDICTIONS: the shares as probabilities, and no decisions."""
+    """Return PREDICTIONS with the shares as probabilities, without decisions."""
     table = asked.append_column("predicted_boolean_probability", pa.array(shares.astype(np.float32)))
     metadata = {COHORT_KEY: msgspec.json.encode(counts)} if counts else None
     return check(table, PREDICTIONS, "predictions").replace_schema_metadata(metadata)
@@ -137,9 +128,9 @@ def risks(
     watcher: Watcher,
     notes: Notes,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Share of the futures of each row of `asked` in which the outcome comes, and of how many that tell.
+    """Return two arrays for the rows of `asked`: the share of futures with the outcome, and how many tell.
 
-    nan where none of them tells. No risk depends on who else is asked.
+    nan where no future tells. The risk of a row does not depend on the other rows.
     """
     subjects = np.unique(asked["subject_id"].to_numpy())
     found = histories(model, dataset, subjects, at_questions(model, asked), watcher, notes)
@@ -153,7 +144,7 @@ def risks(
                 positive[i] += future.weight * value
                 told[i] += future.weight
     if not told.any():
-        raise DataError("No future tells what became of it. Give more --days or --tokens.")
+        raise DataError("No future shows whether the outcome occurs. Give more --days or --tokens.")
     shares = np.divide(positive, told, out=np.full(len(found), np.nan), where=told > 0)
     shares = shares.clip(LEAST, 1 - LEAST)
     place = {(h.subject_id, h.now): i for i, h in enumerate(found)}

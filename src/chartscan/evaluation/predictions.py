@@ -16,13 +16,24 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from chartscan import files, meds_columns, parquet_files
+from chartscan import files, parquet_files
 from chartscan.errors import ConfigError, DataError
-from chartscan.meds_columns import VALUE
 from chartscan.notes import Notes
 from chartscan.schema import COHORT_KEY, MODEL_KEY, PREDICTIONS, TASK_KEY, check
 from chartscan.store.dataset import Dataset
-from chartscan.task_files import TaskFiles, checked_name, task_files
+from chartscan.task_files import (
+    VALUE,
+    TaskFiles,
+    booleans,
+    check_columns,
+    check_no_doubles,
+    checked_name,
+    is_number,
+    note_unused,
+    prediction_times,
+    subject_ids,
+    task_files,
+)
 
 _DECISION, _PROBABILITY = "predicted_boolean_value", "predicted_boolean_probability"
 RUN_KEY = b"chartscan.run"  # JSON: settings of the run; "calibration" and "threshold" are shown in reports
@@ -94,7 +105,7 @@ def read_prediction_files(given: TaskFiles, notes: Notes | None = None) -> Predi
     task = checked_name(name.decode(errors="replace"), given.place) if name else given.task
     parts = [_rows(table, file, task, notes) for table, file in zip(shards, given.files, strict=True)]
     table = pa.concat_tables(parts).replace_schema_metadata(None)
-    meds_columns.check_no_doubles(table, str(given.place))
+    check_no_doubles(table, str(given.place))
     return PredictionSet(
         task=task,
         model=metadata.get(MODEL_KEY, b"").decode(errors="replace") or given.holder or "model",
@@ -106,17 +117,17 @@ def read_prediction_files(given: TaskFiles, notes: Notes | None = None) -> Predi
 
 def _rows(table: pa.Table, file: Path, task: str, notes: Notes) -> pa.Table:
     """PREDICTIONS of one file; what else stands in it is noted."""
-    meds_columns.check_columns(table, file)
-    meds_columns.note_unused(table, PREDICTIONS.names, "prediction file", task, notes)
+    check_columns(table, file)
+    note_unused(table, PREDICTIONS.names, "prediction file", task, notes)
     names = table.column_names
     columns: dict[str, pa.ChunkedArray] = {
-        "subject_id": meds_columns.subject_ids(table, file),
-        "prediction_time": meds_columns.prediction_times(table, file),
-        **{n: meds_columns.booleans(table, n, file) for n in (VALUE, _DECISION) if n in names},
+        "subject_id": subject_ids(table, file),
+        "prediction_time": prediction_times(table, file),
+        **{n: booleans(table, n, file) for n in (VALUE, _DECISION) if n in names},
     }
     if _PROBABILITY in names:
         column = table[_PROBABILITY]
-        if not (meds_columns.is_number(column.type) or pa.types.is_null(column.type)):
+        if not (is_number(column.type) or pa.types.is_null(column.type)):
             raise DataError(f"{file}, column {_PROBABILITY}: expected numbers, found {column.type}.")
         columns[_PROBABILITY] = column
     found = check(pa.table(columns), PREDICTIONS, str(file))

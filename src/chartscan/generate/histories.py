@@ -13,7 +13,6 @@ from chartscan import artifact as artifacts
 from chartscan.artifact import Artifact
 from chartscan.errors import ConfigError, DataError
 from chartscan.generate import History, causal, history_of
-from chartscan.heap import keep_freed_memory
 from chartscan.inputs.readers import TokenReader
 from chartscan.inputs.tokens import (
     Coverage,
@@ -27,6 +26,7 @@ from chartscan.inputs.tokens import (
     unknown_share,
     visible,
 )
+from chartscan.machine import keep_freed_memory
 from chartscan.notes import Note, Notes
 from chartscan.runs.job import Watcher, of_subjects
 from chartscan.runs.seen import births_of, seen

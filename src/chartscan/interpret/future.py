@@ -9,7 +9,7 @@ import polars as pl
 import pyarrow as pa
 
 from chartscan.artifact import Artifact
-from chartscan.cohort.intervals import follow_up_rule
+from chartscan.cohort.evidence import follow_up_rule
 from chartscan.generate import Future, History, Plan, generate, history_of
 from chartscan.inputs.readers import TokenReader
 from chartscan.inputs.tokens import (

@@ -25,7 +25,6 @@ from chartscan.artifact.learned import KEPT
 from chartscan.batch import Loss
 from chartscan.errors import ConfigError, check_settings
 from chartscan.find import find
-from chartscan.heap import keep_freed_memory
 from chartscan.inputs.readers import Asked, Reader, ReaderConfig, TokenReader, reader_type
 from chartscan.kernels import described
 from chartscan.learn.calibration import DIRECTIONS, fit_calibration, learnable, mean_scores
@@ -33,6 +32,7 @@ from chartscan.learn.probing import fit_probe, known_of
 from chartscan.learn.reading import Readings, fit_reader
 from chartscan.learn.start import Body, for_any_machine, new_body, pretraining_of, starting_point
 from chartscan.learn.teacher import Teacher, mixed, teacher_probabilities, teacher_record
+from chartscan.machine import keep_freed_memory
 from chartscan.runs.job import Job
 from chartscan.runs.record import loss_curves, run_record, seconds_per_epoch
 from chartscan.runs.seen import seen_record

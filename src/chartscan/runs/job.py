@@ -9,9 +9,9 @@ from typing import Any, Protocol
 import numpy as np
 import pyarrow as pa
 
-from chartscan.cohort import Counts
 from chartscan.errors import ConfigError
 from chartscan.notes import Note, Notes
+from chartscan.schema import Counts
 from chartscan.store.dataset import Dataset
 
 

@@ -18,7 +18,6 @@ from chartscan.runs.job import Job
 from chartscan.schema import TRAIN, TUNING
 from chartscan.training import Batches, TrainConfig
 from chartscan.training.plan import plan
-from chartscan.version import VERSION
 
 # Training curves for the run record, thinned to what a plot can show.
 
@@ -89,7 +88,7 @@ def label_record(job: Job, task: str) -> dict[str, Any]:
 
 def versions() -> dict[str, str]:
     """Versions of ourselves, Python and the packages that decide numbers."""
-    found = {"chartscan": VERSION, "commit": commit(), "source": source_hash(SOURCE)}
+    found = {"chartscan": version("chartscan"), "commit": commit(), "source": source_hash(SOURCE)}
     found["python"] = platform.python_version()
     return found | {name: version(name) for name in PACKAGES}
 

@@ -8,8 +8,7 @@ from math import exp, log, prod
 from typing import NamedTuple
 
 from chartscan.simulator.draws import Draws
-from chartscan.simulator.person import ENROLMENT_CLOSE, Person
-from chartscan.simulator.record import DAY, YEAR_DAYS
+from chartscan.simulator.subject import DAY, ENROLMENT_CLOSE, YEAR_DAYS, Person
 
 FADE_DAYS = 11.0
 _WINDOW = 30

@@ -1,12 +1,16 @@
-"""What the synthetic hospital measures, gives and codes."""
+"""Codes, names and units of what the synthetic hospital measures, gives and codes, and how often.
 
-from functools import cache
-from math import exp, log
+Frequencies of the long tail are Zipf's.
+"""
+
+from collections.abc import Sequence
+from itertools import accumulate
 from typing import NamedTuple
 
-from chartscan.simulator.draws import Draws, cumulative
 
-# Codes, names and units of what the simulated hospital records. Frequencies of the long tail are Zipf's.
+def cumulative(weights: Sequence[float]) -> tuple[float, ...]:
+    """Running sums of `weights`, for `Draws.index`."""
+    return tuple(accumulate(weights))
 
 
 class Measure(NamedTuple):
@@ -39,7 +43,6 @@ MEASURES = {
     "temperature": Measure("8310-5", "Body temperature", "Cel", 1, VITAL),
     "saturation": Measure("59408-5", "Oxygen saturation by pulse oximetry", "%", 0, VITAL),
 }
-
 # Drugs with a role in the disease model: RxNorm ingredient and name.
 DRUGS = {
     "antibiotic": ("2193", "ceftriaxone"),
@@ -55,7 +58,6 @@ DRUGS = {
 }
 # These two are prescribed by reference to a Medication resource, as many hospitals do for all of theirs.
 BY_REFERENCE = frozenset({"heparin", "steroid"})
-
 _OTHER_DRUGS = """
 161:acetaminophen 26225:ondansetron 40790:pantoprazole 6918:metoprolol 1191:aspirin 82003:docusate
 7052:morphine 435:albuterol 5856:insulin 7804:oxycodone 6809:metformin 25480:gabapentin 6470:lorazepam
@@ -67,7 +69,6 @@ _OTHER_DRUGS = """
 3616:dobutamine 3407:digoxin 703:amiodarone 6916:metolazone
 """  # RxNorm ingredient:name
 OTHER_DRUGS = tuple((code, name) for code, _, name in (pair.partition(":") for pair in _OTHER_DRUGS.split()))
-
 CHRONIC = {
     "heart_failure": "I50.9",
     "kidney_disease": "N18.3",
@@ -76,7 +77,6 @@ CHRONIC = {
     "cancer": "C34.90",
     "fibrillation": "I48.91",
 }
-
 # Codes of the three groups whose first appearance is predicted, with weights.
 ONSET_CODES = {
     "hypertension": ("I10", "I11.9", "I12.9", "I13.10"),
@@ -84,7 +84,6 @@ ONSET_CODES = {
     "lipid": ("E78.5", "E78.00", "E78.2", "E78.1"),
 }
 ONSET_CODE_WEIGHTS = cumulative((0.7, 0.15, 0.1, 0.05))
-
 PRINCIPAL = ("J18.9", "A41.9", "N39.0", "I21.4", "K92.2", "J96.01", "I63.9", "L03.115", "K85.90", "S72.001A")
 _OTHER_CONDITIONS = """
 R07.9 R10.9 R55 R06.02 R50.9 R42 R51.9 R11.2 R53.1 R60.0 R19.7 R33.9 R41.82 R05.9 R31.9 R00.0 K21.9 K59.00
@@ -122,7 +121,6 @@ BEDSIDE = (
 )
 VACCINES = (("140", "Influenza, seasonal"), ("133", "Pneumococcal conjugate PCV 13"), ("115", "Tdap"))
 ALLERGENS = (("7980", "penicillin"), ("10831", "sulfamethoxazole"), ("7804", "oxycodone"))
-
 RACES = (
     ("2106-3", "White"),
     ("2054-5", "Black or African American"),
@@ -138,79 +136,3 @@ def zipf(n: int, shift: float = 3.0) -> tuple[float, ...]:
 
 OTHER_DRUG_WEIGHTS = zipf(len(OTHER_DRUGS))
 OTHER_CONDITION_WEIGHTS = zipf(len(OTHER_CONDITIONS))
-
-
-# Measured quantities as evidence about something hidden: mirrored trends and drifting levels.
-# A mirrored trend has values `level + direction * spread * x + noise` with positions x from -1 to 1 that
-# sum to zero: the values of a rise and of a fall are the same multiset in reverse order. Because sum(x) =
-# 0, the evidence about the direction does not involve the level, whatever its distribution.
-
-
-class Channel(NamedTuple):
-    """A quantity on its working scale (natural logarithm if `logarithmic`)."""
-
-    measure: str
-    logarithmic: bool
-    level: float  # mean of the level over stays
-    level_sd: float
-    spread: float  # half the distance between first and last value
-    noise: float  # SD of one reading, rounding included
-
-    def recorded(self, value: float) -> float:
-        """`value` of the working scale as the laboratory writes it."""
-        return round(exp(value) if self.logarithmic else value, MEASURES[self.measure].digits)
-
-    def read(self, recorded: float) -> float:
-        """A written value on the working scale."""
-        return log(max(recorded, 0.05)) if self.logarithmic else recorded
-
-
-@cache
-def positions(n: int) -> tuple[float, ...]:
-    """n places from -1 to 1 that sum to zero; a single one is 0."""
-    return tuple(2.0 * i / (n - 1) - 1.0 for i in range(n)) if n > 1 else (0.0,)
-
-
-def trend_values(channel: Channel, level: float, signed: float, places: tuple[float, ...], draws: Draws):
-    """Written values of a trend; `signed` is the direction, +1 or -1."""
-    slope = signed * channel.spread
-    return [channel.recorded(level + slope * x + draws.normal(0.0, channel.noise)) for x in places]
-
-
-def direction_evidence(channel: Channel, places: tuple[float, ...], values: list[float]) -> float:
-    """log p(values | rising) - log p(values | falling)."""
-    moment = sum(x * channel.read(v) for x, v in zip(places, values, strict=True))
-    return 2.0 * channel.spread * moment / channel.noise**2
-
-
-def log_normal_density(value: float, mean: float, variance: float) -> float:
-    """Log density of a Gaussian, without the constant."""
-    return -0.5 * ((value - mean) ** 2 / variance + log(variance))
-
-
-class Level(NamedTuple):
-    """What is believed of an unknown level: Gaussian mean and variance."""
-
-    mean: float
-    variance: float
-
-    def after(self, reading: float, offset: float, variance: float) -> tuple["Level", float]:
-        """Belief after a reading of level + offset with the given variance, and the reading's log density."""
-        total = self.variance + variance
-        gain = self.variance / total
-        surprise = reading - offset - self.mean
-        density = -0.5 * (surprise * surprise / total + log(total))
-        return Level(self.mean + gain * surprise, self.variance * (1.0 - gain)), density
-
-
-def logistic(x: float) -> float:
-    """1 / (1 + exp(-x)) without overflow."""
-    if x >= 0:
-        return 1.0 / (1.0 + exp(-x))
-    e = exp(x)
-    return e / (1.0 + e)
-
-
-def apparent(evidence: float, prior: float) -> float:
-    """Expected direction in [-1, 1] given the evidence and the prior probability of rising."""
-    return 2.0 * logistic(evidence + log(prior / (1.0 - prior))) - 1.0

@@ -4,7 +4,7 @@ Read off the hazards of `severity`, `aftermath` and `onset`. Stays and visits th
 discharge) count for neither side: their times say how long ago the last stay was, which matters, and age.
 Nor does the dose that a tendency responds to: it is given in every stay, and belief follows from the
 readings before and after it (`Onset.see_response`). At the clinic there is no dose, and what would respond
-is drawn from one distribution for everybody (`clinic`): there its readings drive nothing. Readmission and
+is drawn from one distribution for all (`clinic_visit`): there its readings drive nothing. Readmission and
 death at home compete (`aftermath.hazards`): what enters the hazard of the other alone counts for neither.
 """
 
@@ -63,8 +63,7 @@ def _onset(name: str) -> Causes:
 
 CAUSES: dict[str, Causes] = {
     "in_hospital_mortality": Causes(
-        frozenset(_SEVERITY),
-        frozenset(_chronic("heart_failure", "cancer", "lung_disease", "kidney_disease")),
+        frozenset(_SEVERITY), frozenset(_chronic("heart_failure", "cancer", "lung_disease", "kidney_disease"))
     ),
     "long_stay_7d": Causes(
         frozenset(_SEVERITY),
@@ -91,7 +90,7 @@ def says_nothing(code: str, place: int, count: int) -> bool:
     """Whether reading `place` (from 0, in time) of the `count` of its code in a stay drives nothing.
 
     The middle saturations are drawn alike in every stay (`Ward.oxygen`). The middle one of an odd number of
-    readings weighs 0 in the evidence for a trend (`channels.positions`).
+    readings weighs 0 in the evidence for a trend (`draws.positions`).
     """
     if code in _SATURATION:
         return count == SATURATIONS and place in (2, 3)

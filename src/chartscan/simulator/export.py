@@ -19,8 +19,7 @@ from chartscan import files
 from chartscan.errors import ConfigError
 from chartscan.simulator.fhir import RESOURCE_TYPES, instant, medications, render
 from chartscan.simulator.life import live
-from chartscan.simulator.person import EXPORT
-from chartscan.simulator.record import Prediction
+from chartscan.simulator.subject import EXPORT, Prediction
 
 TRUTH = pa.schema(
     [

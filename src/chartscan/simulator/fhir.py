@@ -18,7 +18,7 @@ from chartscan.simulator.catalogue import (
     RACES,
     VACCINES,
 )
-from chartscan.simulator.record import DAY, Encounter, Record
+from chartscan.simulator.subject import DAY, Encounter, Record
 
 RESOURCE_TYPES = (
     "Patient",

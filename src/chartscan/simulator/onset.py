@@ -11,13 +11,11 @@ from dataclasses import dataclass
 from math import exp, log
 from typing import NamedTuple
 
-from chartscan.simulator.catalogue import Channel, Level, logistic
-from chartscan.simulator.draws import Draws
-from chartscan.simulator.person import Person
-from chartscan.simulator.record import DAY, YEAR_DAYS
+from chartscan.simulator.draws import Channel, Draws, Level, logistic
+from chartscan.simulator.subject import DAY, YEAR_DAYS, Person
 
 FIDELITY = 0.94  # how often a response points the way the tendency says
-DRIFT_VISITS = 6  # the level drifts over so many visits, then stays
+DRIFT_VISITS = 6  # visits over which the level drifts; then it stays
 
 
 class Condition(NamedTuple):

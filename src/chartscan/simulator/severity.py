@@ -9,9 +9,9 @@ drawn, in their level, in C reactive protein and pulse.
 from math import exp, log
 from typing import NamedTuple
 
-from chartscan.simulator.catalogue import Channel, log_normal_density, logistic
-from chartscan.simulator.draws import Draws, cumulative
-from chartscan.simulator.person import Person
+from chartscan.simulator.catalogue import cumulative
+from chartscan.simulator.draws import Channel, Draws, log_normal_density, logistic
+from chartscan.simulator.subject import Person
 
 ACUITIES = (0, 1, 2)
 LACTATE = Channel("lactate", True, 0.75, 0.22, 0.45, 0.15)

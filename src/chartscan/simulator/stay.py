@@ -21,16 +21,21 @@ from chartscan.simulator.catalogue import (
     OPERATIONS,
     OTHER_DRUG_WEIGHTS,
     OTHER_DRUGS,
-    Channel,
-    apparent,
-    direction_evidence,
-    positions,
-    trend_values,
+    cumulative,
 )
-from chartscan.simulator.draws import Draws, cumulative
+from chartscan.simulator.draws import Channel, Draws, apparent, direction_evidence, positions, trend_values
 from chartscan.simulator.onset import Onset
-from chartscan.simulator.person import Person
-from chartscan.simulator.record import DAY, HOUR, MINUTE, Coded, Encounter, Observation, Pressure, Record
+from chartscan.simulator.subject import (
+    DAY,
+    HOUR,
+    MINUTE,
+    Coded,
+    Encounter,
+    Observation,
+    Person,
+    Pressure,
+    Record,
+)
 
 BNP = Channel("bnp", True, 6.6, 0.4, 0.7, 0.2)
 HEMOGLOBIN = Channel("hemoglobin", False, 11.8, 0.8, 1.3, 0.35)
@@ -83,9 +88,7 @@ def plan_stay(person: Person, start: int, faded: float, draws: Draws) -> Plan:
     antibiotic = sev.ANTIBIOTICS[draws.index(sev.ANTIBIOTIC_CUMULATIVE)]
     nsaid = draws.chance(sev.NSAID_RATE)
     hidden = sev.Severity(
-        acuity,
-        draws.sign(sev.worse_perfusion(antibiotic)),
-        draws.sign(sev.worse_kidney(person, nsaid)),
+        acuity, draws.sign(sev.worse_perfusion(antibiotic)), draws.sign(sev.worse_kidney(person, nsaid))
     )
     if draws.chance(sev.SHORT[acuity]):
         dies, hours = draws.chance(sev.SHORT_DEATH[acuity]), draws.uniform(14.0, 23.5)
@@ -115,11 +118,11 @@ class Ward:
         self.encounter = len(record.encounters) - 1
 
     def at(self, hours: float) -> float:
-        """Time of so many hours after admission, within the stay."""
+        """The time `hours` after admission, within the stay."""
         return min(self.plan.start + hours * HOUR, self.plan.end - 50 * MINUTE)
 
     def before_end(self, hours: float) -> float:
-        """Time of so many hours before the end."""
+        """The time `hours` before the end."""
         return self.plan.end - hours * HOUR
 
     def mornings(self) -> list[float]:

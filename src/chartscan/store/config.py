@@ -8,17 +8,13 @@ import msgspec
 class ExportTime(
     msgspec.Struct, frozen=True, tag_field="rule", tag="export_time", forbid_unknown_fields=True
 ):
-    """Everybody was followed until the moment of the export (UTC)."""
+    """All subjects were followed until the time of the export (UTC)."""
 
     time: datetime
 
 
 class DaysAfterLastEvent(
-    msgspec.Struct,
-    frozen=True,
-    tag_field="rule",
-    tag="days_after_last_event",
-    forbid_unknown_fields=True,
+    msgspec.Struct, frozen=True, tag_field="rule", tag="days_after_last_event", forbid_unknown_fields=True
 ):
     """Each subject was followed until `days` after the last event; 0 is the cautious choice."""
 
@@ -64,10 +60,10 @@ class StoreConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def bytes_at_once(self) -> int:
-        """Data sorted at a time: it is in memory twice while it is made one piece, and may be double."""
+        """Bytes to sort at once: a quarter of `memory_mb`, since data is copied while it is sorted."""
         return self.memory_mb << 18
 
     @property
     def budget(self) -> float:
-        """The error budget that counts: none when strict."""
+        """The error budget in use: 0 when strict."""
         return 0.0 if self.strict else self.error_budget

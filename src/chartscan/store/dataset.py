@@ -17,11 +17,8 @@ import pyarrow.parquet as pq
 
 from chartscan.errors import DataError
 from chartscan.files import sha256
-from chartscan.schema import HELD_OUT, TRAIN, TUNING
-from chartscan.store.manifest import read_manifest
-from chartscan.store.publish import published
-from chartscan.store.shards import subject_starts
-from chartscan.store.validate import violations
+from chartscan.schema import HELD_OUT, TRAIN, TUNING, subject_starts
+from chartscan.store.folder import published, read_manifest
 
 
 class Dataset:
@@ -35,7 +32,7 @@ class Dataset:
 
     @classmethod
     def open(cls, path: Path | str) -> "Dataset":
-        """The dataset at `path`; DataError with the remedy when there is none, or a part is missing."""
+        """Open the dataset at `path`. DataError where there is none, or a file is missing."""
         folder = published(Path(path).resolve())
         if not folder.is_dir():
             raise DataError(f"{path}: no such folder. Make a dataset with: chartscan ingest SOURCE IN {path}")
@@ -74,7 +71,7 @@ class Dataset:
     def subjects(
         self, columns: Sequence[str] | None = None, split: str | None = None
     ) -> Iterator[tuple[int, pa.Table]]:
-        """Each subject that has events, in order, with its events; one shard is in memory at a time."""
+        """Yield each subject that has events, and these, in order; one shard is in memory at a time."""
         wanted = None if split is None else self.subject_ids(split)
         for path in self.shards():
             yield from self.shard_subjects(path, columns, wanted)
@@ -82,7 +79,7 @@ class Dataset:
     def shard_subjects(
         self, path: Path, columns: Sequence[str] | None = None, wanted: np.ndarray | None = None
     ) -> Iterator[tuple[int, pa.Table]]:
-        """The same for one shard, and for the subjects `wanted` (sorted ids) where given."""
+        """Yield subjects of one shard with their events; only those in `wanted` (sorted ids) if given."""
         needed = None if columns is None else list(dict.fromkeys(["subject_id", *columns]))
         table = self.read_shard(path, needed).combine_chunks()
         ids = table["subject_id"].to_numpy()
@@ -113,7 +110,7 @@ class Dataset:
         return ids[table["split"].to_numpy(zero_copy_only=False) == split]
 
     def codes(self) -> pa.Table:
-        """metadata.CODES: every code of the events with its description and counts, sorted by code."""
+        """folder.CODES: every code of the events with its description and counts, sorted by code."""
         return self._read(self.path / meds.code_metadata_filepath)
 
     def subject_map(self) -> pa.Table:
@@ -128,6 +125,8 @@ class Dataset:
 
     def validate(self) -> None:
         """Check the rules of MEDS and ours; DataError listing every violation."""
+        from chartscan.store.validate import violations
+
         found = violations(self.path)
         if found:
             raise DataError(f"{self.path}: {len(found)} rules broken:\n" + "\n".join(found))
@@ -163,6 +162,6 @@ class Dataset:
         return self.manifest["files"][name]["sha256"]
 
     def _check_not_replaced(self) -> None:
-        """Called after a file was opened: the folder still being ours then means the file is ours too."""
+        """DataError where the folder was replaced. Called after opening a file, it holds for the file too."""
         if not self.path.exists() or self.path.stat().st_ino != self._inode:
             raise DataError(f"{self.path} was replaced while it was being read. Start again.")

@@ -1,7 +1,7 @@
 """Lines that could not be used: where they stood, why, and (if wanted) what they said, in a private folder.
 
-The folder is `<dataset>/quarantine`: both are published in one step, so that whoever sees a dataset sees
-the quarantine of the run that made it. It holds `records-<part>.jsonl`, `content-<part>.ndjson` (when
+The folder is `<dataset>/quarantine`: both are published in one step, so a dataset and its quarantine come
+from the same run. It holds `records-<part>.jsonl`, `content-<part>.ndjson` (when
 content is kept), `accounting.json` and `key`, the random key of the digests. The folder has mode 0700, its
 files 0600. The manifest lists them, but they are no part of what it seals: they may be removed.
 
@@ -20,9 +20,8 @@ from pathlib import Path
 from typing import IO, Any
 
 from chartscan.files import check_own
-from chartscan.store.writing import writing
+from chartscan.store.folder import QUARANTINE, writing
 
-QUARANTINE = "quarantine"
 KEY = "key"
 KEY_BYTES = 32
 _APPEND = os.O_WRONLY | os.O_CREAT | os.O_APPEND
@@ -30,17 +29,17 @@ _OURS = ("records-*.jsonl", "content-*.ndjson", "accounting.json")
 
 
 def quarantine_folder(dataset: Path) -> Path:
-    """Where the quarantine of a dataset lies."""
+    """Return the folder of the quarantine in a dataset."""
     return dataset / QUARANTINE
 
 
 def failed_quarantine_folder(out: Path) -> Path:
-    """Where a run that failed to make the dataset `out` leaves its bad lines."""
+    """Return the folder where a failed run for `out` leaves its bad lines."""
     return out.with_name(f"{out.name}.{QUARANTINE}")
 
 
 def clear_quarantine(folder: Path) -> None:
-    """Remove the records of an earlier run; its key stays, and so does whatever is not ours."""
+    """Remove the records of an earlier run; its key and files that are not ours stay."""
     check_own(folder)
     if folder.is_dir():
         for path in [path for pattern in _OURS for path in folder.glob(pattern)]:
@@ -69,7 +68,7 @@ def hand_on_key(earlier: Path, run: Path) -> bool:
 
 
 def keep_quarantine(run: Path, folder: Path) -> None:
-    """Put what a failed run gathered in `run` at `folder`, in place of what an earlier one left there."""
+    """Move the bad lines of a failed run to `folder`, in place of those of an earlier run."""
     remove_quarantine(folder)
     if not run.is_dir():
         return
@@ -138,7 +137,7 @@ class Quarantine:
             remove_quarantine(self.folder)
 
     def close(self) -> None:
-        """Flush and close the files, both whatever becomes of the first."""
+        """Flush and close both files, the second also if the first fails."""
         files, self._records, self._content = (self._records, self._content), None, None
         failure = None
         for file in [file for file in files if file is not None]:

@@ -1,4 +1,9 @@
-"""Sorting events in bounded memory: rows scattered by subject, then each part sorted."""
+"""From spooled events to the sorted files of a dataset, in bounded memory.
+
+Events are divided by subject into parts that fit into memory, each part is sorted by `schema.SORT_KEYS`, and
+the sorted rows are cut into Parquet files, one subject in one file. Equal events give equal bytes,
+in any order of arrival.
+"""
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -8,15 +13,19 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from meds import DataSchema
 
-from chartscan.schema import EVENT_TYPES, EVENTS, SORT_KEYS
+from chartscan.schema import EVENTS, SORT_KEYS, TIME, TYPE_NAMES, subject_starts
+from chartscan.store.folder import let_go, writing
 from chartscan.store.spool import SPOOLED
-from chartscan.store.writing import writing
 
-# Events divided into files by ranges of a key, so that each file fits into memory on its own.
-
-BUFFER_BYTES = 32 << 20  # of all files together
+BATCH_ROWS = 16_384
+MAX_PARTS = 400  # files open at a time; with more data, parts grow
+BUFFER_BYTES = 32 << 20  # of all part files together
+GROUP_ROWS = 32_768  # of a row group in a Parquet file
 _OPTIONS = pa.ipc.IpcWriteOptions(compression="lz4")
+# A dictionary of times, which hardly repeat, made files a quarter larger and their writing a third slower.
+_DICTIONARIES = [field.name for field in EVENTS if field.type != TIME]
 
 
 class Part(NamedTuple):
@@ -26,90 +35,16 @@ class Part(NamedTuple):
     size: int
 
 
-class _PartWriter:
-    def __init__(self, path: Path, schema: pa.Schema, buffer_bytes: int):
-        self.path = path
-        self.size = 0
-        self._buffer_bytes = buffer_bytes
-        with writing(path):
-            self._sink = pa.OSFile(str(path), "wb")
-            self._file = pa.ipc.new_stream(self._sink, schema, options=_OPTIONS)
-        self._waiting: list[pa.Table] = []
-        self._waiting_bytes = 0
-
-    def write(self, table: pa.Table) -> None:
-        self._waiting.append(table)
-        self._waiting_bytes += table.nbytes
-        if self._waiting_bytes >= self._buffer_bytes:
-            self._flush()
-
-    def _flush(self) -> None:
-        rows = pa.concat_tables(self._waiting).combine_chunks()
-        with writing(self.path):
-            self._file.write_table(rows)
-        self.size += self._waiting_bytes
-        self._waiting, self._waiting_bytes = [], 0
-
-    def close(self) -> Part:
-        if self._waiting:
-            self._flush()
-        with writing(self.path):
-            self._file.close()
-            self._sink.close()
-        return Part(self.path, self.size)
-
-
-def scatter(tables: Iterable[pa.Table], key: str, bounds: np.ndarray, folder: Path) -> list[Part]:
-    """The rows of `tables` in one part per range of `key`, in the order of the ranges.
-
-    `bounds` (sorted, int64) are the first values of all ranges but the first; nulls are in the first. A
-    range without rows gives no part.
-    """
-    folder.mkdir()
-    writers: list[_PartWriter] = []
-    for table in tables:
-        if not writers:
-            share = BUFFER_BYTES // (len(bounds) + 1)
-            writers = [_PartWriter(folder / str(i), table.schema, share) for i in range(len(bounds) + 1)]
-        at = np.searchsorted(bounds, key_values(table, key), side="right")
-        order = np.argsort(at, kind="stable")
-        ends = np.searchsorted(at[order], np.arange(len(writers) + 1))
-        for i in np.flatnonzero(np.diff(ends)):
-            writers[i].write(table.take(order[ends[i] : ends[i + 1]]))  # a slice would keep the whole table
-    return [part for part in (writer.close() for writer in writers) if part.size]
-
-
-def key_values(table: pa.Table, key: str) -> np.ndarray:
-    """A column of integers or times as int64; null is the least."""
-    return table[key].cast(pa.int64()).fill_null(np.iinfo(np.int64).min).to_numpy()
-
-
-def read_part(part: Part) -> Iterator[pa.Table]:
-    """The rows of a part, piece by piece."""
-    with pa.OSFile(str(part.path)) as file, pa.ipc.open_stream(file) as stream:
-        for batch in stream:
-            yield pa.Table.from_batches([batch])
-
-
-# All spooled events in the order of `schema.SORT_KEYS`, in bounded memory.
-# What is larger than `bytes_at_once` is first divided by subject into files that each fit, and a subject
-# that alone is larger is divided by time; then each file is sorted in memory, one after the other.
-# (DuckDB's own external sort was tried: with text of 500 bytes a row, 128 MiB of memory failed at 256 MiB
-# of data.)
-# The keys cover every column, so only rows that are equal throughout tie, and the order does not depend on
-# file order, chunking or threads. Text is compared by its UTF-8 bytes, which is the order of code points.
-
-BATCH_ROWS = 16_384
-MAX_PARTS = 400  # files open at a time; beyond it parts grow
-_TYPES = pa.array(EVENT_TYPES, pa.string())
-
-
 def sorted_events(
     files: list[Path], sizes: pa.Table, scratch: Path, bytes_at_once: int
 ) -> Iterator[pa.Table]:
     """EVENTS tables of at most BATCH_ROWS rows, in order.
 
-    `files` are a spool; `sizes` has subject_id, sorted, and size, the bytes its events take in memory.
+    `files` are a spool; `sizes` has subject_id, sorted, and size, the bytes its events take in memory. Events
+    beyond `bytes_at_once` are divided by subject into parts that each fit, and a subject that alone is larger
+    is divided by time. (DuckDB's own external sort was tried: with text of 500 bytes a row, 128 MiB of memory
+    failed at 256 MiB of data.) The keys cover every column, so only rows that are equal throughout tie, and
+    the order does not depend on file order, chunking or threads. Text is compared by its UTF-8 bytes.
     """
     at_once = max(bytes_at_once, sum(sizes["size"].to_pylist()) // MAX_PARTS)
     bounds = range_bounds(sizes, at_once)
@@ -174,10 +109,82 @@ def _sorted(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
         yield _events(rows.take(order[begin : begin + BATCH_ROWS]))
 
 
-class Repeats:
-    """Counts events that say in every column what the one before says: in sorted events, all repeats.
+def _events(table: pa.Table) -> pa.Table:
+    """Sorted rows with the name of the event type in place of its rank."""
+    names = TYPE_NAMES.take(table["event_rank"].combine_chunks())
+    table = table.set_column(table.schema.names.index("event_rank"), "event_type", names)
+    return table.select(EVENTS.names).cast(EVENTS)
 
-    They stay: what a source gives twice under two ids may have happened twice.
+
+def scatter(tables: Iterable[pa.Table], key: str, bounds: np.ndarray, folder: Path) -> list[Part]:
+    """The rows of `tables` in one part per range of `key`, in the order of the ranges.
+
+    `bounds` (sorted, int64) are the first values of all ranges but the first; nulls are in the first. A
+    range without rows gives no part.
+    """
+    folder.mkdir()
+    writers: list[_PartWriter] = []
+    for table in tables:
+        if not writers:
+            share = BUFFER_BYTES // (len(bounds) + 1)
+            writers = [_PartWriter(folder / str(i), table.schema, share) for i in range(len(bounds) + 1)]
+        at = np.searchsorted(bounds, key_values(table, key), side="right")
+        order = np.argsort(at, kind="stable")
+        ends = np.searchsorted(at[order], np.arange(len(writers) + 1))
+        for i in np.flatnonzero(np.diff(ends)):
+            writers[i].write(table.take(order[ends[i] : ends[i + 1]]))  # a slice would keep the whole table
+    return [part for part in (writer.close() for writer in writers) if part.size]
+
+
+def key_values(table: pa.Table, key: str) -> np.ndarray:
+    """A column of integers or times as int64; null is the least."""
+    return table[key].cast(pa.int64()).fill_null(np.iinfo(np.int64).min).to_numpy()
+
+
+def read_part(part: Part) -> Iterator[pa.Table]:
+    """The rows of a part, piece by piece."""
+    with pa.OSFile(str(part.path)) as file, pa.ipc.open_stream(file) as stream:
+        for batch in stream:
+            yield pa.Table.from_batches([batch])
+
+
+class _PartWriter:
+    def __init__(self, path: Path, schema: pa.Schema, buffer_bytes: int):
+        self.path = path
+        self.size = 0
+        self._buffer_bytes = buffer_bytes
+        with writing(path):
+            self._sink = pa.OSFile(str(path), "wb")
+            self._file = pa.ipc.new_stream(self._sink, schema, options=_OPTIONS)
+        self._waiting: list[pa.Table] = []
+        self._waiting_bytes = 0
+
+    def write(self, table: pa.Table) -> None:
+        self._waiting.append(table)
+        self._waiting_bytes += table.nbytes
+        if self._waiting_bytes >= self._buffer_bytes:
+            self._flush()
+
+    def _flush(self) -> None:
+        rows = pa.concat_tables(self._waiting).combine_chunks()
+        with writing(self.path):
+            self._file.write_table(rows)
+        self.size += self._waiting_bytes
+        self._waiting, self._waiting_bytes = [], 0
+
+    def close(self) -> Part:
+        if self._waiting:
+            self._flush()
+        with writing(self.path):
+            self._file.close()
+            self._sink.close()
+        return Part(self.path, self.size)
+
+
+class Repeats:
+    """Counts events that equal the one before in every column: in sorted events, all repeats.
+
+    They are kept: what a source gives under two ids may have happened twice.
     """
 
     def __init__(self) -> None:
@@ -209,8 +216,69 @@ def _repeated(rows: pa.Table) -> int:
     return int(same.sum())
 
 
-def _events(table: pa.Table) -> pa.Table:
-    """Sorted rows with the name of the event type in place of its rank."""
-    names = _TYPES.take(table["event_rank"].combine_chunks())
-    table = table.set_column(table.schema.names.index("event_rank"), "event_type", names)
-    return table.select(EVENTS.names).cast(EVENTS)
+def write_shards(tables: Iterable[pa.Table], folder: Path, shard_rows: int) -> None:
+    """Write `0.parquet`, `1.parquet`, ... into `folder`.
+
+    `tables` are sorted EVENTS. A file is closed at the first subject that ends at or after `shard_rows` rows.
+    Where files and row groups are cut depends on the rows alone. Memory holds about one row group.
+    """
+    shard, number, last = _Shard(folder / "0.parquet"), 0, None
+    try:
+        for table in tables:
+            ids = table["subject_id"].to_numpy()
+            starts = subject_starts(ids, last)
+            begin = 0
+            while (cut := _cut(starts, begin, shard_rows - shard.rows)) is not None:
+                shard.write(table.slice(begin, cut - begin))
+                shard.close()
+                number += 1
+                shard, begin = _Shard(folder / f"{number}.parquet"), cut
+            shard.write(table.slice(begin))
+            last = ids[-1]
+        shard.close()
+    except BaseException:
+        shard.abandon()
+        raise
+
+
+def _cut(starts: np.ndarray, begin: int, wanted: int) -> int | None:
+    """First start of a subject that leaves the shard at least `wanted` rows from `begin` on; None if none."""
+    at = np.searchsorted(starts, begin + max(wanted, 0))
+    return int(starts[at]) if at < len(starts) else None
+
+
+class _Shard:
+    """One file, written in row groups of exactly GROUP_ROWS rows (the last is shorter)."""
+
+    def __init__(self, path: Path):
+        self.rows = 0
+        self._path = path
+        with writing(path):
+            self._file = pq.ParquetWriter(path, EVENTS, compression="zstd", use_dictionary=_DICTIONARIES)
+        self._waiting: list[pa.Table] = []
+        self._waiting_rows = 0
+
+    def write(self, table: pa.Table) -> None:
+        self.rows += table.num_rows
+        self._waiting.append(table)
+        self._waiting_rows += table.num_rows
+        while self._waiting_rows >= GROUP_ROWS:
+            self._write_group()
+
+    def _write_group(self) -> None:
+        rows = pa.concat_tables(self._waiting)
+        group = DataSchema.align(rows.slice(0, GROUP_ROWS).combine_chunks()).cast(EVENTS)
+        with writing(self._path):
+            self._file.write_table(group, row_group_size=GROUP_ROWS)
+        self._waiting = [rows.slice(GROUP_ROWS)]
+        self._waiting_rows -= group.num_rows
+
+    def close(self) -> None:
+        if self._waiting_rows:
+            self._write_group()
+        with writing(self._path):
+            self._file.close()
+
+    def abandon(self) -> None:
+        """Let go of the file after an error."""
+        let_go(self._file)

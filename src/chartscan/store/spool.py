@@ -1,25 +1,28 @@
 """Where events wait for the sort: checked, in the order they come, as Parquet in the staging folder.
 
 A source may write from several processes, each with its own Spool in the same folder. It may say from which
-place in its input each event comes, and later leave out or delay the events of some places: `amend`.
+place in its input each event comes, and later leave out or delay the events of some places: `amend`. `Tally`
+counts what waits, in bounded memory.
 """
 
+import errno
 import os
+import re
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from chartscan.errors import DataError
-from chartscan.schema import EVENT_TYPES, EVENTS, check
+from chartscan.schema import EVENTS, TYPE_NAMES, check
+from chartscan.store.folder import let_go, writing
 from chartscan.store.subjects import encounter_ids
-from chartscan.store.writing import let_go, writing
 
-_TYPES = pa.array(EVENT_TYPES, pa.string())
 SPOOLED = EVENTS.set(EVENTS.names.index("event_type"), pa.field("event_rank", pa.int8(), nullable=False))
 
 _PLACED = SPOOLED.append(pa.field("place", pa.int64()))  # a number of the source's; null where it gave none
@@ -64,7 +67,7 @@ class Spool:
         self._waiting, self._waiting_bytes = [], 0
 
     def close(self) -> None:
-        """Write what waits. A spool that got no row leaves no file."""
+        """Write the rows that wait. A spool without rows leaves no file."""
         if self._waiting:
             self._flush()
         if self._file is not None:
@@ -99,8 +102,10 @@ def _file(path: Path) -> pq.ParquetWriter:
 
 
 def amend(path: Path, dropped: np.ndarray, late: np.ndarray, times: np.ndarray) -> None:
-    """Write a spool anew: without the events of the places `dropped`, and with those of the places `late`
-    known no earlier than at `times` (microseconds). Places are sorted."""
+    """Rewrite a spool: events of the places `dropped` go, those of `late` become known at `times` or later.
+
+    `times` are microseconds. Places are sorted.
+    """
     anew = path.with_suffix(".anew")
     rows = 0
     with pq.ParquetFile(path, pre_buffer=False) as spool:
@@ -150,10 +155,9 @@ def _is_in(places: np.ndarray, wanted: np.ndarray) -> np.ndarray:
 
 
 def spooled(table: pa.Table) -> pa.Table:
-    """EVENTS rows as they are sorted: checked, with the rank of the event type in place of its name, and
-    with encounter ids that only the site can compute."""
+    """Return checked EVENTS rows with the rank of the event type and encounter ids under the site key."""
     events = check(table, EVENTS, "events").replace_schema_metadata()
-    rank = pc.index_in(events["event_type"], value_set=_TYPES)
+    rank = pc.index_in(events["event_type"], value_set=TYPE_NAMES)
     _refuse(rank.null_count, "an event_type that is none of schema.EVENT_TYPES")
     _refuse(_count(pc.equal(events["code"], "")), "an empty code")
     _refuse(_count(pc.invert(pc.is_finite(events["numeric_value"]))), "a numeric_value that is not finite")
@@ -178,3 +182,58 @@ def _refuse(rows: int, what: str) -> None:
         raise DataError(
             f"events: {rows} rows with {what}. Expected none; the source must mend or reject them."
         )
+
+
+_CODES = """
+    SELECT code, sum(n)::BIGINT AS event_count, count(*)::BIGINT AS subject_count
+    FROM (SELECT code, subject_id, count(*) AS n FROM {source} GROUP BY code, subject_id)
+    GROUP BY code ORDER BY code
+"""
+# Bytes of a subject in memory: 64 a row for numbers, times and offsets, and its text.
+_TEXT = " + ".join(
+    f"coalesce(strlen({f.name}), 0)" for f in SPOOLED if f.type in (pa.string(), pa.large_string())
+)
+_SIZES = f"""
+    SELECT subject_id, sum(64 + {_TEXT})::BIGINT AS size
+    FROM {{source}} GROUP BY subject_id ORDER BY subject_id
+"""
+
+
+class Tally:
+    """Counts of codes and sizes of subjects, by DuckDB. A context manager; may spill to `scratch`."""
+
+    def __init__(self, files: list[Path], scratch: Path, memory_mb: int, threads: int = 0):
+        self._scratch = scratch
+        self._source = "read_parquet([" + ", ".join(_quoted(path) for path in files) + "])"
+        self._database = duckdb.connect(":memory:", config={"temp_directory": str(scratch)})
+        self._database.execute(f"SET memory_limit = '{memory_mb}MiB'")
+        self._database.execute("SET enable_progress_bar = false")
+        if threads:
+            self._database.execute(f"SET threads = {threads}")
+
+    def codes(self) -> pa.Table:
+        """code, event_count and subject_count of every code, sorted by code."""
+        return self._query(_CODES)
+
+    def sizes(self) -> pa.Table:
+        """subject_id, sorted, and size, the bytes its events take in memory."""
+        return self._query(_SIZES)
+
+    def _query(self, query: str) -> pa.Table:
+        try:
+            return self._database.sql(query.format(source=self._source)).arrow().read_all()
+        except (duckdb.IOException, duckdb.OutOfMemoryException) as err:
+            what = "the events cannot be counted: too little disk here, or too small a memory_mb"
+            raise OSError(errno.EIO, what, str(self._scratch)) from err
+
+    def __enter__(self) -> "Tally":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._database.close()
+
+
+def _quoted(path: Path) -> str:
+    """`path` as SQL text in which no character stands for a pattern."""
+    literal = re.sub(r"[*?\[]", lambda found: f"[{found[0]}]", str(path))
+    return "'" + literal.replace("'", "''") + "'"

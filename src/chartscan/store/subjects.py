@@ -10,8 +10,7 @@ from chartscan.errors import DataError
 from chartscan.schema import HELD_OUT, TRAIN, TUNING, check
 from chartscan.site_key import is_open, site_key
 
-# Which subjects are for training, tuning and the final test, decided for each subject alone.
-# The split is a keyed hash of the subject id, so adding or removing subjects moves nobody.
+# The split is a keyed hash of the subject id, so adding or removing subjects does not move the others.
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
@@ -64,7 +63,7 @@ _OF_ENCOUNTERS = b"encounter"  # keeps these hashes apart from all others under 
 
 
 def encounter_ids(source_ids: pa.ChunkedArray) -> pa.ChunkedArray:
-    """What a dataset holds for encounter ids of a source: text, equal where those are, null where they are.
+    """Return encounter ids as a dataset holds them: equal where those of the source are equal, null for null.
 
     The source's own where ids are open. ConfigError where the site's key cannot be used.
     """
@@ -109,5 +108,5 @@ def identity_map(subject_ids: np.ndarray) -> pa.Table:
 
 
 def without_patients(subjects: pa.Table) -> pa.Table:
-    """What a dataset may hold of SUBJECTS: all of it where ids are open, else the subject ids alone."""
+    """Return what a dataset holds of SUBJECTS: all where ids are open, else the subject ids only."""
     return subjects if is_open() else subjects.select(["subject_id"]).group_by("subject_id").aggregate([])

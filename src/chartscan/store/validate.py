@@ -1,4 +1,4 @@
-"""The rules of MEDS over a whole folder, those that its own validators leave unchecked included.
+"""The rules of MEDS over a whole folder, also those that its own validators do not check.
 
 Works on any MEDS dataset, ours or not: schema of every file, time order, contiguity, one file per subject,
 code coverage. Files with our columns are also checked against schema.EVENTS and the full order of
@@ -17,14 +17,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from flexible_schema import SchemaValidationError, TableValidationError
 
-from chartscan.schema import EVENT_TYPES, EVENTS, SORT_KEYS
-from chartscan.store.shards import subject_starts
-
-_TYPES = pa.array(EVENT_TYPES, pa.string())
+from chartscan.schema import EVENTS, SORT_KEYS, TYPE_NAMES, subject_starts
 
 
 def violations(folder: Path) -> list[str]:
-    """Every rule that the dataset in `folder` breaks, one sentence each; empty when it is right."""
+    """Return each rule that the dataset in `folder` breaks, as a sentence; empty if it is valid."""
     files = sorted((folder / meds.data_subdirectory).rglob("*.parquet"))
     if not files:
         return [f"{meds.data_subdirectory}/: no Parquet files."]
@@ -80,7 +77,7 @@ def _of_events(table: pa.Table, name: str) -> Iterator[str]:
 
 
 def _of_our_events(table: pa.Table, ids: np.ndarray, name: str) -> Iterator[str]:
-    ranked = table.append_column("event_rank", pc.index_in(table["event_type"], value_set=_TYPES))
+    ranked = table.append_column("event_rank", pc.index_in(table["event_type"], value_set=TYPE_NAMES))
     backwards = int((ids[1:] < ids[:-1]).sum())
     counts = {
         "rows out of the order of schema.SORT_KEYS": backwards + _disorder(ranked, ids, SORT_KEYS[1:]),

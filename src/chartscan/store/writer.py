@@ -23,10 +23,10 @@ from chartscan.errors import ConfigError, DataError
 from chartscan.files import own_place, sync
 from chartscan.lock import OutputLock
 from chartscan.schema import SPLITS, check
-from chartscan.store import manifest, publish
+from chartscan.store import folder as dataset_folder
 from chartscan.store.accounting import Accounting
 from chartscan.store.config import DaysAfterLastEvent, FollowUp, StoreConfig
-from chartscan.store.manifest import read_manifest, write_manifest
+from chartscan.store.folder import read_manifest, write_manifest, writing
 from chartscan.store.quarantine import (
     Quarantine,
     failed_quarantine_folder,
@@ -35,12 +35,9 @@ from chartscan.store.quarantine import (
     quarantine_folder,
     remove_quarantine,
 )
-from chartscan.store.shards import write_shards
-from chartscan.store.sort import Repeats, sorted_events
-from chartscan.store.spool import Spool, amend
+from chartscan.store.sort import Repeats, sorted_events, write_shards
+from chartscan.store.spool import Spool, Tally, amend
 from chartscan.store.subjects import assign_split, identity_map, subject_map, without_patients
-from chartscan.store.tally import Tally
-from chartscan.store.writing import writing
 
 Progress = Callable[[int, int | None], None]
 Bar = Callable[[], AbstractContextManager[Progress]]
@@ -72,9 +69,9 @@ class DatasetWriter:
         self._settings = settings or {}
         self._site = site or {}
         self._overwrite = overwrite
-        self._sorting = sorting or (lambda: nullcontext(_nobody))
+        self._sorting = sorting or (lambda: nullcontext(_unwatched))
         self._lock = OutputLock(self.out)
-        self._book = manifest.CodeBook()
+        self._book = dataset_folder.CodeBook()
         self._subjects: list[pa.Table] = []
         self._splits: list[pa.Table] = []
         self._follow_up: FollowUp = DaysAfterLastEvent()
@@ -84,9 +81,9 @@ class DatasetWriter:
         self.out.parent.mkdir(parents=True, exist_ok=True)
         self._lock.acquire()
         try:
-            publish.recover(self.out)
+            dataset_folder.recover(self.out)
             _check_replaceable(self.out, self._overwrite)
-            self._staging = publish.make_staging(self.out)
+            self._staging = dataset_folder.make_staging(self.out)
         except BaseException:
             self._lock.release()
             raise
@@ -124,8 +121,10 @@ class DatasetWriter:
         self._spool.write(events, places)
 
     def amend(self, dropped: np.ndarray, late: np.ndarray, times: np.ndarray) -> None:
-        """Leave out all events of the places `dropped`; those of the places `late` become known no earlier
-        than at `times` (microseconds). Once, when everything was written."""
+        """Drop the events of the places `dropped`; those of `late` become known at `times` or later.
+
+        `times` are microseconds. Call it once, when everything was written.
+        """
         if not len(dropped) and not len(late):
             return
         self._spool.close()
@@ -138,7 +137,7 @@ class DatasetWriter:
         return sorted(self.spool_folder.glob("*.parquet"))
 
     def code(self, code: str, description: str | None, parent_codes: Iterable[str] | None = None) -> None:
-        """Describe a code; those that no event uses are left out in the end."""
+        """Describe a code. Codes that no event uses are left out in the end."""
         self._book.add(code, description, parent_codes)
 
     def describe_codes(self, table: pa.Table) -> None:
@@ -150,18 +149,18 @@ class DatasetWriter:
             self._book.add(code, text, parents[i] if parents else None)
 
     def subjects(self, table: pa.Table) -> None:
-        """Tell which patient of the source is which subject: rows of subjects.SUBJECTS.
+        """Add rows of subjects.SUBJECTS: which patient of the source is which subject.
 
-        Once told of any, the writer wants to be told of every subject that has events.
+        Where any are given, every subject that has events must be among them.
         """
         self._subjects.append(table)
 
     def splits(self, table: pa.Table) -> None:
-        """Use the splits the source came with (schema.SPLITS, every subject) in place of ours."""
+        """Use the splits of the source (schema.SPLITS, with every subject) in place of ours."""
         self._splits.append(check(table, SPLITS, "splits"))
 
     def set_follow_up(self, rule: FollowUp) -> None:
-        """Until when the source followed its subjects; a rule in the configuration wins over it."""
+        """Set until when the source followed its subjects; a rule in the configuration wins."""
         self._follow_up = rule
 
     def _publish(self) -> None:
@@ -176,7 +175,7 @@ class DatasetWriter:
         counts = self._write_files(folder)
         self._move_quarantine(folder)
         write_manifest(folder, self._facts(counts))
-        publish.publish(folder, self.out)
+        dataset_folder.publish(folder, self.out)
         self._published = True
         with writing(self.out.parent):
             sync(self.out.parent)
@@ -230,10 +229,10 @@ class DatasetWriter:
 
     def _write_metadata(self, folder: Path, codes: pa.Table, subjects: pa.Table) -> None:
         ids = np.unique(subjects["subject_id"])
-        manifest.write_codes(folder, codes)
-        manifest.write_subjects(folder, without_patients(subjects) if self._subjects else subjects)
-        manifest.write_splits(folder, ids, self._split_of(ids))
-        manifest.write_description(folder, self._source)
+        dataset_folder.write_codes(folder, codes)
+        dataset_folder.write_subjects(folder, without_patients(subjects) if self._subjects else subjects)
+        dataset_folder.write_splits(folder, ids, self._split_of(ids))
+        dataset_folder.write_description(folder, self._source)
 
     def _split_of(self, ids: np.ndarray) -> np.ndarray:
         if not self._splits:
@@ -259,12 +258,12 @@ class DatasetWriter:
         }
 
     def _leave(self, failure: BaseException | None) -> None:
-        """Tidy up, every step whatever becomes of the others; the first error of all is the one seen."""
+        """Tidy up: every step is tried, and the first error of all is raised."""
         late = None
         for step in (
             self._spool.abandon,
             self._keep_quarantine,
-            lambda: publish.remove_staging(self._staging),
+            lambda: dataset_folder.remove_staging(self._staging),
             self._lock.release,
         ):
             try:
@@ -313,5 +312,5 @@ def _followed(tables: Iterable[pa.Table], total: int, progress: Progress) -> Ite
         progress(done, total)
 
 
-def _nobody(rows: int, of: int | None) -> None:
-    """Where progress goes that nobody follows."""
+def _unwatched(rows: int, of: int | None) -> None:
+    """Takes progress that is not shown."""

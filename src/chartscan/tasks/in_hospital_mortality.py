@@ -5,8 +5,7 @@ from datetime import timedelta
 import msgspec
 
 from chartscan.cohort import Hours, Outcome, Record, Stay, absent
-from chartscan.tasks._after_24h import flags, not_asked
-from chartscan.tasks._title import counted, titled
+from chartscan.tasks._shared import flags, not_asked_after, prediction_hour, titled
 
 TITLE = "Death in hospital"
 DESCRIPTION = (
@@ -33,14 +32,14 @@ def label(record: Record, config: Config = DEFAULT) -> list[Outcome]:
 
     Eligible: the stay lasts at least `hours`, patient alive then. Positive and negative: whether the patient
     died in the stay, as `cohort.evidence` decides from all that the record says. Absent: the stay has no end,
-    or it is not known. A stay whose outcome is told without its end counts as lasting `hours`, since nothing
-    says otherwise.
+    or it is not known. A stay whose outcome is recorded without its end counts as lasting `hours`, since
+    nothing says otherwise.
     """
     return [_outcome(record, stay, config) for stay in record.stays]
 
 
 def _outcome(record: Record, stay: Stay, config: Config) -> Outcome:
-    not_answered = not_asked(record, stay, config.hours)
+    not_answered = not_asked_after(record, stay, config.hours)
     if not_answered is not None:
         return not_answered
     at = stay.start + timedelta(hours=config.hours)
@@ -53,9 +52,5 @@ def _outcome(record: Record, stay: Stay, config: Config) -> Outcome:
 
 def title(config: Config = DEFAULT) -> str:
     """The title of the task with these settings."""
-    asked = (
-        ""
-        if config.hours == DEFAULT.hours
-        else f", predicted {counted(config.hours, 'hour')} after admission"
-    )
+    asked = prediction_hour(config.hours, DEFAULT.hours)
     return titled(TITLE + asked, config, DEFAULT, told=("hours",))

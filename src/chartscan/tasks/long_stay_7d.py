@@ -5,8 +5,7 @@ from datetime import datetime, timedelta
 import msgspec
 
 from chartscan.cohort import Hours, Outcome, Record, Stay, absent, excluded
-from chartscan.tasks._after_24h import flags, not_asked
-from chartscan.tasks._title import counted, titled
+from chartscan.tasks._shared import counted, flags, not_asked_after, prediction_hour, titled
 
 TITLE = "Stay longer than 7 days"
 DESCRIPTION = (
@@ -41,7 +40,7 @@ def label(record: Record, config: Config = DEFAULT) -> list[Outcome]:
 
 
 def _outcome(record: Record, stay: Stay, config: Config) -> Outcome:
-    not_answered = not_asked(record, stay, config.hours)
+    not_answered = not_asked_after(record, stay, config.hours)
     if not_answered is not None and not not_answered.eligible:
         return not_answered
     at = stay.start + timedelta(hours=config.hours)
@@ -74,9 +73,5 @@ def title(config: Config = DEFAULT) -> str:
     """The title of the task with these settings."""
     days, rest = divmod(config.longer_than_hours, 24)
     length = counted(config.longer_than_hours, "hour") if rest or not days else counted(days, "day")
-    asked = (
-        ""
-        if config.hours == DEFAULT.hours
-        else f", predicted {counted(config.hours, 'hour')} after admission"
-    )
+    asked = prediction_hour(config.hours, DEFAULT.hours)
     return titled(f"Stay longer than {length}{asked}", config, DEFAULT, told=("hours", "longer_than_hours"))

@@ -5,8 +5,7 @@ from datetime import timedelta
 import msgspec
 
 from chartscan.cohort import HorizonDays, Interval, Outcome, Record, Stay, absent, excluded
-from chartscan.tasks._at_discharge import not_asked
-from chartscan.tasks._title import counted, titled
+from chartscan.tasks._shared import counted, not_asked_at_discharge, titled
 
 TITLE = "Readmission within 30 days after discharge"
 DESCRIPTION = (
@@ -43,7 +42,7 @@ def label(record: Record, config: Config = DEFAULT) -> list[Outcome]:
 
 
 def _outcome(record: Record, stay: Stay, config: Config) -> Outcome:
-    not_answered = not_asked(record, stay)
+    not_answered = not_asked_at_discharge(record, stay)
     if not_answered is not None:
         return not_answered
     assert stay.ends is not None

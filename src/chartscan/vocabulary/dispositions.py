@@ -1,13 +1,13 @@
-"""How a stay ended, as words and codes say it: dead, alive or unknown."""
+"""How a stay ended, as words and codes say it: dead, alive or unknown.
+
+Names are upper case, as the codes `HOSPITAL_DISCHARGE//<name>` of EVENTS carry them. A name in no table here
+is UNKNOWN: it says neither that the patient died nor that the patient lived.
+"""
 
 import re
 from typing import Literal
 
 from chartscan.vocabulary.systems import last_part, plain, plain_system
-
-# How a stay ended, as the discharge disposition says it: dead, alive or unknown.
-# Names are upper case, as the codes `HOSPITAL_DISCHARGE//<name>` of EVENTS carry them. A name in no table
-# here is UNKNOWN: it was not understood, and says neither that the patient died nor that the patient lived.
 
 Meaning = Literal["dead", "alive", "unknown", "conflict"]
 

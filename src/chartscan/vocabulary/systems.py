@@ -1,10 +1,12 @@
-"""How words are compared, and the names of code systems."""
+"""How words are compared, and the names of code systems.
+
+A system has many addresses: URLs, OIDs and bare names. National editions of the ICD are one family: their
+names begin with ICD10 or ICD9, also where their address is not listed here (`_icd`).
+"""
 
 import re
 import unicodedata
 from collections.abc import Mapping
-
-# One form for the spellings of a word, and one for those of a code system's address.
 
 _GAPS = re.compile(r"[\W_]+")
 _TAG = re.compile(r"\s*\((finding|procedure|event|situation|disorder|qualifier value)\)\s*$", re.IGNORECASE)
@@ -33,10 +35,6 @@ def last_part(url: str) -> str:
     url = url.strip().partition("|")[0].rstrip("/")
     return url.rsplit(":" if url.lower().startswith("urn:") else "/", 1)[-1]
 
-
-# Names of code systems, by every address they go by: URL, OID, or the bare name.
-# National editions of the ICD are one family: their names begin with ICD10 or ICD9, whether or not this
-# list has met their address. The rule is in `_icd`.
 
 # By address, in the form of `plain_system`.
 KNOWN = {

@@ -9,12 +9,13 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from chartscan import artifact
-from chartscan.cohort import Counts, write_labels
 from chartscan.errors import ConfigError
 from chartscan.evaluation import read_predictions
 from chartscan.interpret.faithfulness import SHARES
+from chartscan.labels.files import write_labels
 from chartscan.models import hymate
 from chartscan.recipes import find_recipe, hourly
+from chartscan.schema import Counts
 from chartscan.training import TrainConfig
 from chartscan_lab.study import _made_with
 from chartscan_lab.study._command import StudyPlan, run_study

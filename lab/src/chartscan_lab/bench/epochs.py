@@ -20,7 +20,8 @@ from chartscan.errors import ConfigError
 from chartscan.find import find
 from chartscan.inputs.batches import Sampler, collate, samples_of
 from chartscan.inputs.readers.tokens import TokenBatches
-from chartscan.labels.labels import load_labels, make_labels
+from chartscan.labels.files import load_labels
+from chartscan.labels.making import make_labels
 from chartscan.learn.networks import NetworkRecipe, reads_tokens
 from chartscan.learn.reading import fit_reader, read_split
 from chartscan.recipes import find_recipe

@@ -10,8 +10,8 @@ from typing import Any
 
 import torch
 
-from chartscan.heap import keep_freed_memory
 from chartscan.kernels import native
+from chartscan.machine import keep_freed_memory
 
 LIBRARIES = ("torch", "transformers", "mambapy", "mamba_ssm")
 
@@ -20,7 +20,7 @@ LIBRARIES = ("torch", "transformers", "mambapy", "mamba_ssm")
 def observed(threads: int, keep_memory: bool = False) -> Iterator[dict[str, Any]]:
     """The conditions, with `threads` set for PyTorch meanwhile; the load afterwards is added at the end.
 
-    `keep_memory`: freed memory stays with the process from now on (see heap.py).
+    `keep_memory`: freed memory stays with the process from now on (see machine.py of chartscan).
     """
     before = torch.get_num_threads()
     torch.set_num_threads(threads)

@@ -16,9 +16,9 @@ from torch import nn
 
 from chartscan.batch import Batch, Loss, Prompts
 from chartscan.find import find
-from chartscan.heap import keep_freed_memory
 from chartscan.inputs.tokens.specials import MASK, SPECIALS
 from chartscan.learn.networks import ModelWithHead, NetworkRecipe
+from chartscan.machine import keep_freed_memory
 from chartscan.objectives import prompted
 from chartscan.objectives.masked_event import MaskedEvent
 from chartscan.objectives.next_event import NextEvent

@@ -9,11 +9,11 @@ import torch
 
 from chartscan.errors import ConfigError, DataError
 from chartscan.find import described, find, unknown
-from chartscan.heap import keep_freed_memory
 from chartscan.labels.belonging import check_labels
-from chartscan.labels.labels import Labels, load_labels
+from chartscan.labels.files import Labels, load_labels
 from chartscan.learn.calibration import learnable
 from chartscan.lock import OutputLock
+from chartscan.machine import keep_freed_memory
 from chartscan.notes import Notes
 from chartscan.runs.job import Job, Watcher, of_subjects
 from chartscan.schema import HELD_OUT

@@ -10,7 +10,6 @@ import numpy as np
 import pyarrow as pa
 
 from chartscan import artifact as artifacts
-from chartscan.cohort import Counts
 from chartscan.commands.train import recipe_of
 from chartscan.errors import ConfigError
 from chartscan.learn.networks import reads_tokens
@@ -20,6 +19,7 @@ from chartscan.prediction import predict
 from chartscan.runs import work
 from chartscan.runs.job import Job, Watcher
 from chartscan.runs.seen import seen
+from chartscan.schema import Counts
 from chartscan.settings import with_settings
 from chartscan.store.dataset import Dataset
 from chartscan_lab.bench import efficiency as bench

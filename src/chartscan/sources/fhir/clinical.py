@@ -7,15 +7,16 @@ from chartscan.sources.fhir.clock import FIRST, Implausible, inside
 from chartscan.sources.fhir.context import Context, Interval, earliest_of, first_time
 from chartscan.sources.fhir.outcomes import Filtered, Quarantined
 from chartscan.sources.fhir.references import Visit
-from chartscan.sources.fhir.resources import (
-    AllergyIntolerance,
-    Condition,
-    Immunization,
-    Procedure,
-)
+from chartscan.sources.fhir.resources import AllergyIntolerance, Condition, Immunization, Procedure
 from chartscan.sources.fhir.words import Reading
-from chartscan.vocabulary.code_groups import UNVERIFIED
-from chartscan.vocabulary.diagnosis_statuses import CONFIRMED, UNCONFIRMED, UNKNOWN, WRONG, meaning_of
+from chartscan.vocabulary.diagnoses import (
+    CONFIRMED,
+    UNCONFIRMED,
+    UNKNOWN,
+    UNVERIFIED,
+    WRONG,
+    meaning_of_status,
+)
 
 _NOT_SAID = Reading("", "not said", "not said")
 _NOT_DONE = {"not-done", "entered-in-error", "preparation"}
@@ -29,12 +30,12 @@ def map_condition(condition: Condition, context: Context) -> None:
     verified = context.words.status_of(condition.verificationStatus)
     course = context.words.status_of(condition.clinicalStatus, clinical=True)
     letter = context.codes.certainty(condition.code)
-    if meaning_of(letter.name) == WRONG and meaning_of(verified.name) == CONFIRMED:
+    if meaning_of_status(letter.name) == WRONG and meaning_of_status(verified.name) == CONFIRMED:
         letter = letter._replace(name="", how="unknown")
-    elif verified.name == "refuted" and meaning_of(letter.name) == CONFIRMED:
+    elif verified.name == "refuted" and meaning_of_status(letter.name) == CONFIRMED:
         verified, letter = _NOT_SAID, letter._replace(name="", how="unknown")
     status = _certainty(verified, course, context, letter)
-    meaning = meaning_of(status.name)
+    meaning = meaning_of_status(status.name)
     onset = first_time(condition.onsetDateTime, condition.onsetPeriod)
     context.subject(condition.subject)
     if condition.encounter and condition.encounter.reference:
@@ -200,13 +201,15 @@ def _certainty(verified: Reading, course: Reading, context: Context, letter: Rea
     """
     named = (verified, "verification"), (course, "clinical status"), (letter, "certainty")
     for reading, name in named:
-        if meaning_of(reading.name) == WRONG:
+        if meaning_of_status(reading.name) == WRONG:
             raise Filtered(f"{name} {reading.name}")
     said = [reading for reading, _ in named if reading.how != "not said"]
-    unknown = [reading for reading in said if meaning_of(reading.name) == UNKNOWN]
+    unknown = [reading for reading in said if meaning_of_status(reading.name) == UNKNOWN]
     context.flags["unknown_verification_status"] += bool(unknown)
-    status = next((r for r in said if meaning_of(r.name) == UNCONFIRMED), next(iter([*unknown, verified])))
-    context.flags["unconfirmed_finding"] += meaning_of(status.name) == UNCONFIRMED
+    status = next(
+        (r for r in said if meaning_of_status(r.name) == UNCONFIRMED), next(iter([*unknown, verified]))
+    )
+    context.flags["unconfirmed_finding"] += meaning_of_status(status.name) == UNCONFIRMED
     return status
 
 

@@ -20,8 +20,8 @@ from chartscan.sources.fhir.identity import lenient
 from chartscan.sources.fhir.remember import remember
 from chartscan.sources.fhir.resources import Coding, Concept, DiagnosisConcept, Extension
 from chartscan.sources.fhir.words import ABSENT, CERTAINTY, Reading, Words
-from chartscan.store.recognition import How
-from chartscan.vocabulary.code_groups import (
+from chartscan.store.accounting import How
+from chartscan.vocabulary.diagnoses import (
     GROUPS,
     UNVERIFIED,
     conditions_of,

@@ -14,7 +14,7 @@ from chartscan.sources.fhir.remember import remember
 from chartscan.sources.fhir.resources import Concept, Observation, Value, status_of
 from chartscan.sources.fhir.values import FIRST_ODD, ORDINARY
 from chartscan.sources.fhir.versions import Repeats
-from chartscan.vocabulary.limits import ANYTHING, LIMITS
+from chartscan.vocabulary.units import ANYTHING, LIMITS
 
 # Observations -> one event each, or one for each component.
 

@@ -7,7 +7,7 @@ from chartscan.sources.fhir.config import Config
 from chartscan.sources.fhir.resources import Concept, Encounter
 from chartscan.sources.fhir.words import Reading, Words
 from chartscan.sources.fhir.words import priority_of as _priority
-from chartscan.vocabulary.classes import kind_of as kind_of_class
+from chartscan.vocabulary.administrative import kind_of_class
 
 DROPPED, VISIT, STAY, EMERGENCY, ICU = range(5)
 _LEFT_OUT = {"planned", "cancelled", "entered-in-error"}

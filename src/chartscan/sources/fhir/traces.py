@@ -38,7 +38,7 @@ from chartscan.sources.fhir.stays import (
     may_be_a_stay,
 )
 from chartscan.store.accounting import UNROUTED
-from chartscan.vocabulary.code_groups import UNVERIFIED
+from chartscan.vocabulary.diagnoses import UNVERIFIED
 from chartscan.vocabulary.dispositions import meaning_of
 
 _TYPES: dict[str, Any] = {"Encounter": Encounter, "Condition": Condition}

@@ -14,8 +14,7 @@ from msgspec import Raw
 from chartscan.sources.fhir.codes import CodeBook
 from chartscan.sources.fhir.remember import LIMIT
 from chartscan.sources.fhir.resources import Coding, Concept, Dosage, Quantity, Value
-from chartscan.store.accounting import Accounting
-from chartscan.store.recognition import How
+from chartscan.store.accounting import Accounting, How
 from chartscan.vocabulary.units import LONGEST, canonical_unit, same_unit
 
 # Written numbers -> number and comparator, and what is odd about a number.
@@ -334,8 +333,9 @@ class ValueReader:
 
     def finish(self, accounting: Accounting) -> None:
         """Hand over what was normalised and how units were read; add to `flags` what was odd about units."""
+        recognise = accounting.recognition.recognise
         for word, unit, how, records in self.units.account():
-            accounting.recognise("unit", word, unit, how, records, text=how == "unknown" and " " in word)
+            recognise("unit", word, unit, how, records, text=how == "unknown" and " " in word)
         units = self.units.flags()
         self.normalised[UNIFIED] += units.pop(UNIFIED, 0)
         self.flags.update(units)

@@ -12,7 +12,7 @@ from chartscan.errors import DataError
 from chartscan.sources.fhir.references import ALWAYS, NO_TIME, Deletion, moment_of, version_in
 from chartscan.sources.fhir.remember import LIMIT
 from chartscan.sources.fhir.resources import DECODERS, Meta
-from chartscan.store.writing import writing
+from chartscan.store.folder import writing
 
 # Which lines have an id that another line of their type has too, in bounded memory.
 # Of every line 64 bits of its type and id and its place are kept, on disk once there are many. Two ids that

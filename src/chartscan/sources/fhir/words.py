@@ -11,8 +11,18 @@ from typing import NamedTuple
 from chartscan.site import Vocabulary
 from chartscan.sources.fhir.remember import remember
 from chartscan.sources.fhir.resources import KNOWN, Coding, Concept, Disposition, Status, WrittenClass
-from chartscan.store.recognition import How, Recognition
-from chartscan.vocabulary import classes, diagnosis_statuses, dispositions, priorities, sexes
+from chartscan.store.accounting import How, Recognition
+from chartscan.vocabulary import diagnoses, dispositions
+from chartscan.vocabulary.administrative import (
+    CLASS_OF_KIND,
+    SEXES,
+    class_of_code,
+    class_of_text,
+    is_priority_system,
+    kind_of_class,
+    priority_code,
+    sex_of,
+)
 from chartscan.vocabulary.systems import last_part, plain_system
 
 UNRECOGNISED = "UNRECOGNISED"
@@ -31,10 +41,10 @@ _CLASSES_OF_DSTU2 = "http://hl7.org/fhir/encounter-class"
 
 
 _SAYS_LESS = (
-    diagnosis_statuses.WRONG,
-    diagnosis_statuses.UNCONFIRMED,
-    diagnosis_statuses.UNKNOWN,
-    diagnosis_statuses.CONFIRMED,
+    diagnoses.WRONG,
+    diagnoses.UNCONFIRMED,
+    diagnoses.UNKNOWN,
+    diagnoses.CONFIRMED,
 )
 
 
@@ -103,7 +113,7 @@ class Words:
             readings += [self._class_of(text) for text in texts]
         for how in ("mapped", "recognised"):
             understood = [reading for reading in readings if reading.how == how]
-            if len({classes.kind_of(reading.name) for reading in understood}) > 1:
+            if len({kind_of_class(reading.name) for reading in understood}) > 1:
                 words = ", ".join(reading.word for reading in understood)
                 return Reading(UNRECOGNISED, "unknown", words, text=any(r.text for r in understood))
             if understood:
@@ -122,13 +132,17 @@ class Words:
             return Reading(NO_CLASS, "unknown", "no class")
         meaning = (self._classes.find(code, system) if code else None) or self._classes.find(display)
         if meaning:
-            return Reading(classes.OF_KIND.get(meaning, meaning), "mapped", word, system, text)
-        name = (classes.name_of_code(code, system) if code else None) or classes.name_of_text(display)
+            return Reading(CLASS_OF_KIND.get(meaning, meaning), "mapped", word, system, text)
+        name = (class_of_code(code, system) if code else None) or class_of_text(display)
         if name:
             return Reading(name, "recognised", word, system, text)
         raw = _raw(code)
         return Reading(
-            raw if classes.kind_of(raw) == "unknown" else UNRECOGNISED, "unknown", word, system, text
+            raw if kind_of_class(raw) == "unknown" else UNRECOGNISED,
+            "unknown",
+            word,
+            system,
+            text,
         )
 
     def disposition_of(self, concept: Disposition | None) -> Reading:
@@ -191,7 +205,7 @@ class Words:
         understood = [r for level in readings for r in level if r.how != "unknown"]
         unknown = [r for level in readings for r in level]
         first = next(iter([*understood, *unknown]), _NO_STATUS)
-        meanings = {diagnosis_statuses.meaning_of(r.name) for r in understood}
+        meanings = {diagnoses.meaning_of_status(r.name) for r in understood}
         if len(meanings) > 1 and first.how != "mapped":
             words = ", ".join(r.word for r in understood)
             return Reading("", "unknown", words, text=any(r.text for r in understood))
@@ -201,7 +215,7 @@ class Words:
         """How words were read, the one that counts first."""
         found = [self._read_status(word.strip(), system, text, clinical) for word, system, text in words]
         rank = {meaning: number for number, meaning in enumerate(_SAYS_LESS)}
-        return sorted(found, key=lambda r: (r.how == "unknown", rank[diagnosis_statuses.meaning_of(r.name)]))
+        return sorted(found, key=lambda r: (r.how == "unknown", rank[diagnoses.meaning_of_status(r.name)]))
 
     def _read_status(self, word: str, system: str, text: bool, clinical: bool) -> Reading:
         key = word, system, text, clinical
@@ -212,7 +226,7 @@ class Words:
         meaning = self._statuses.find(word, system)
         if meaning:
             return Reading(meaning, "mapped", word, system, text)
-        name = diagnosis_statuses.name_of(word, clinical)
+        name = diagnoses.status_of(word, clinical)
         return Reading(name or "", "recognised" if name else "unknown", word, system, text)
 
     def certainty_of(self, letter: str) -> Reading:
@@ -220,12 +234,12 @@ class Words:
         meaning = self._statuses.find(letter, CERTAINTY)
         if meaning:
             return Reading(meaning, "mapped", letter, CERTAINTY)
-        name = diagnosis_statuses.name_of_certainty(letter)
+        name = diagnoses.status_of_certainty(letter)
         return Reading(name or "", "recognised" if name else "unknown", letter, CERTAINTY)
 
     def count_status(self, reading: Reading) -> None:
         """Count a status of a diagnosis."""
-        self._count("diagnosis_status", reading, diagnosis_statuses.meaning_of(reading.name))
+        self._count("diagnosis_status", reading, diagnoses.meaning_of_status(reading.name))
 
     def sex_of(self, gender: str | None) -> str | None:
         """M, F, OTHER or UNKNOWN of a Patient, counted; None where it is not said or not understood."""
@@ -240,8 +254,8 @@ class Words:
         word = gender.strip()
         meaning = self._sexes.find(word)
         if meaning:
-            return Reading(sexes.MEANINGS[meaning], "mapped", word)
-        name = sexes.name_of(word)
+            return Reading(SEXES[meaning], "mapped", word)
+        name = sex_of(word)
         return Reading(name, "recognised", word) if name else Reading("", "unknown", word)
 
     def count_class(self, reading: Reading, kind: str) -> None:
@@ -331,12 +345,12 @@ def _status_words(status: Status) -> list[list[tuple[str, str, bool]]]:
 def priority_of(concept: Concept | None) -> str:
     """The urgency of an admission, a code of v3-ActPriority where it is known; empty if none is given."""
     codings = [c for c in concept.coding if c.code and c.code.strip()] if concept else []
-    for coding in sorted(codings, key=lambda c: not priorities.is_standard(c.system or "")):
+    for coding in sorted(codings, key=lambda c: not is_priority_system(c.system or "")):
         code = (coding.code or "").strip()
-        named = priorities.name_of(code, coding.system or "") or priorities.name_of(coding.display or "")
+        named = priority_code(code, coding.system or "") or priority_code(coding.display or "")
         if named:
             return named
-    text = priorities.name_of(concept.text or "") if concept else None
+    text = priority_code(concept.text or "") if concept else None
     return text or (" ".join((codings[0].code or "").upper().split()) if codings else "")
 
 

@@ -7,7 +7,7 @@ import msgspec
 import numpy as np
 
 from chartscan.sources.physionet2012.splits import parsed_splits
-from chartscan.vocabulary.limits import ANYTHING, LIMITS
+from chartscan.vocabulary.units import ANYTHING, LIMITS
 
 # What may be said about the sets of the challenge: when they begin, and how they are split.
 

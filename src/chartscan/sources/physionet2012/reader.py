@@ -169,11 +169,11 @@ class Reader:
             accounting.warn(f"{_named(self._empty)}: empty record files, which are no stays.")
         for name, count in zip(NAMES, self._known.tolist(), strict=True):
             if count:
-                accounting.recognise("parameter", name, f"{PREFIX}//{name}", "recognised", count)
+                accounting.recognition.recognise("parameter", name, f"{PREFIX}//{name}", "recognised", count)
         if self._unknown:
             for name, count in self._unknown.items():
                 # what stands where a name should may be anything, also a person
-                accounting.recognise(
+                accounting.recognition.recognise(
                     "parameter", name, None, "unknown", count, text=not _NAME.fullmatch(name)
                 )
             accounting.warn(

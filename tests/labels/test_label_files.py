@@ -8,12 +8,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from chartscan.cohort import Counts, absent, excluded, label_subjects, read_labels, write_labels
-from chartscan.cohort.counts import Outcome, Tally
+from chartscan.cohort import absent, excluded, label_subjects
+from chartscan.cohort.labelling import Outcome, Tally
 from chartscan.errors import DataError
 from chartscan.find import find, names
+from chartscan.labels.files import read_labels, write_labels
 from chartscan.notes import Notes
-from chartscan.schema import LABELS, QUESTIONS, TIME
+from chartscan.schema import LABELS, QUESTIONS, TIME, Counts
 
 T0 = datetime(2150, 1, 1)
 DAY = timedelta(days=1)

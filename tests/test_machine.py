@@ -8,7 +8,7 @@ import pytest
 
 SCRIPT = """
 import resource, torch
-from chartscan.heap import keep_freed_memory
+from chartscan.machine import keep_freed_memory
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     for _ in range(20):

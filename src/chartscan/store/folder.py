@@ -1,8 +1,24 @@
-"""The manifest of a dataset, and the metadata that MEDS wants beside the events."""
+"""The folder of a dataset: `metadata/` and `manifest.json`, and how it is published in a single step.
 
+The folder is built as `<out>.staging-<pid>/dataset`, on the file system of `out`. A first publication is a
+rename. A replacement exchanges the two names in one system call (Linux, macOS). Where the file system has
+no exchange, the old folder is moved aside as `<out>.previous` first: `published` finds it there should the
+run die between the two renames, and the next run puts it back. The caller holds the OutputLock of `out`, so
+any staging folder found there belongs to a run that died.
+
+A published dataset holds patient ids, so its folder has mode 0700, also after a replacement.
+"""
+
+import ctypes
+import errno
 import hashlib
 import json
-from collections.abc import Iterable
+import os
+import re
+import shutil
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -14,13 +30,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from chartscan.errors import DataError
-from chartscan.files import MANIFEST, read_bytes, sha256
+from chartscan.files import MANIFEST, check_own, read_bytes, sha256, sync
 from chartscan.schema import EVENTS, SPLITS
 from chartscan.site_key import is_open
-from chartscan.store.quarantine import QUARANTINE
-from chartscan.store.writing import writing
-
-# The `metadata/` folder of a dataset: codes, subjects, splits and the description MEDS asks for.
 
 CODES = pa.schema(
     [
@@ -41,7 +53,7 @@ class CodeBook:
         self._parents: dict[str, set[str]] = {}
 
     def add(self, code: str, description: str | None, parents: Iterable[str] | None) -> None:
-        """Of several descriptions of a code the first in the order of text is kept; parents are united."""
+        """Add what is known of a code: the alphabetically first description is kept, parents are united."""
         if description:
             self._descriptions[code] = min(description, self._descriptions.get(code, description))
         if parents:
@@ -57,25 +69,25 @@ class CodeBook:
 
 
 def write_codes(folder: Path, codes: pa.Table) -> None:
-    """`metadata/codes.parquet`."""
+    """Write `metadata/codes.parquet`."""
     meds.CodeMetadataSchema.validate(codes)
     _write(codes, folder / meds.code_metadata_filepath)
 
 
 def write_splits(folder: Path, subject_ids: np.ndarray, splits: np.ndarray) -> None:
-    """`metadata/subject_splits.parquet`."""
+    """Write `metadata/subject_splits.parquet`."""
     table = pa.table([pa.array(subject_ids, pa.int64()), pa.array(splits, pa.string())], schema=SPLITS)
     meds.SubjectSplitSchema.validate(table)
     _write(table, folder / meds.subject_splits_filepath)
 
 
 def write_subjects(folder: Path, subjects: pa.Table) -> None:
-    """`metadata/subjects.parquet`: the subjects, and where ids are open which patient is which."""
+    """Write `metadata/subjects.parquet`: the subjects, and where ids are open, their patient ids."""
     _write(subjects, folder / "metadata" / "subjects.parquet")
 
 
 def write_description(folder: Path, source: str) -> None:
-    """`metadata/dataset.json`; without a date, so that equal data gives equal files (the manifest has it)."""
+    """Write `metadata/dataset.json`. It has no date, so that equal data gives equal files."""
     extensions = [n for n in EVENTS.names if n not in meds.DataSchema.schema().names]
     of_source = ["encounter_id"] if is_open() else []  # under a key it is none of the source's
     content = {
@@ -98,14 +110,14 @@ def _write(table: pa.Table, path: Path) -> None:
         pq.write_table(table, path)
 
 
-# `manifest.json`: what a dataset holds, what it was made from, and the SHA-256 of every file.
-# The manifest is sealed: its last entry `sha256` is that of its own text without it, so that one changed
-# bit, in a file or here, is found before anything is believed.
+# The manifest is sealed: its last entry `sha256` is that of its own text without it. One changed bit, in a
+# file or in the manifest, is found before any of it is used.
 
 FORMAT = 2  # since the first instants of inexact times are columns
 _OURS = {"format", "fingerprint", "files"}
 _SEAL = "sha256"
 _AGAIN = "Ingest the data again."
+QUARANTINE = "quarantine"  # the folder in a dataset with the lines that could not be used; see quarantine.py
 
 
 def file_table(folder: Path) -> dict[str, dict[str, Any]]:
@@ -125,7 +137,7 @@ def _apart(files: dict[str, dict[str, Any]]) -> tuple[dict[str, Any], dict[str, 
 
 
 def fingerprint(files: dict[str, dict[str, Any]]) -> str:
-    """One SHA-256 for the content of all files: equal for equal data, whenever it was written."""
+    """Return one SHA-256 for the content of all files: equal for equal data, written at any time."""
     lines = "".join(f"{files[name]['sha256']}  {name}\n" for name in sorted(files))
     return hashlib.sha256(lines.encode()).hexdigest()
 
@@ -197,7 +209,7 @@ def _no_dataset() -> str:
 
 
 def _something_else(folder: Path, manifest: dict[str, Any]) -> str | None:
-    """What a folder that is no dataset of ours is, with the remedy; None when it cannot be told."""
+    """Say what a folder without our manifest is, with the remedy; None when that is unknown."""
     sealed_files = manifest.get(_SEAL)
     if isinstance(sealed_files, dict):
         kind = "a trained model" if "model.json" in sealed_files else "a folder of a training run"
@@ -220,3 +232,103 @@ def _by_us(folder: Path) -> bool:
         return json.loads((folder / meds.dataset_metadata_filepath).read_bytes())["etl_name"] == "chartscan"
     except (OSError, ValueError, KeyError, TypeError):
         return False
+
+
+_AT_FDCWD = -100
+_RENAME_EXCHANGE = 2  # Linux: RENAME_EXCHANGE; macOS: RENAME_SWAP has the same value
+
+
+def published(out: Path) -> Path:
+    """Return where the dataset `out` is now: `out` itself, or `<out>.previous` after an interrupted run."""
+    previous = _previous(out)
+    return previous if not out.exists() and previous.exists() else out
+
+
+def recover(out: Path) -> None:
+    """Undo what a run that died left behind. The caller holds the lock."""
+    previous = _previous(out)
+    check_own(previous)
+    if previous.exists() and not out.exists():
+        os.rename(previous, out)
+    ours = re.compile(re.escape(out.name) + r"\.staging-\d+")
+    for path in [p for p in out.parent.iterdir() if ours.fullmatch(p.name)]:
+        check_own(path)
+        shutil.rmtree(path)
+    if previous.exists():
+        _discard(previous, make_staging(out))
+
+
+def make_staging(out: Path) -> Path:
+    """Make a private folder beside `out` for this process to build in."""
+    staging = out.with_name(f"{out.name}.staging-{os.getpid()}")
+    staging.mkdir(mode=0o700, parents=True)
+    return staging
+
+
+def remove_staging(staging: Path) -> None:
+    """Remove what this process built or replaced. OSError where something cannot be removed."""
+    shutil.rmtree(staging, ignore_errors=True)
+    if staging.exists():
+        shutil.rmtree(staging)
+
+
+def publish(folder: Path, out: Path) -> None:
+    """Put the complete `folder` in the place of `out`; what was there ends in the staging folder.
+
+    An error means that it was not published. `sync` the folder it is in afterwards.
+    """
+    folder.chmod(0o700)
+    _sync(folder)
+    if not out.exists() or not any(out.iterdir()):
+        os.rename(folder, out)
+    elif not _exchange(folder, out):
+        previous = _previous(out)
+        os.rename(out, previous)
+        os.rename(folder, out)
+        os.rename(previous, folder)
+
+
+def _previous(out: Path) -> Path:
+    return out.with_name(out.name + ".previous")
+
+
+def _discard(path: Path, staging: Path) -> None:
+    """Remove `path` so that its name never stands for half a dataset."""
+    os.rename(path, staging / "previous")
+    shutil.rmtree(staging)
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Swap two names atomically; False where the system cannot."""
+    library = ctypes.CDLL(None, use_errno=True)
+    first, second = os.fsencode(one), os.fsencode(other)
+    if sys.platform == "darwin" and hasattr(library, "renamex_np"):
+        return library.renamex_np(first, second, _RENAME_EXCHANGE) == 0
+    if hasattr(library, "renameat2"):
+        return library.renameat2(_AT_FDCWD, first, _AT_FDCWD, second, _RENAME_EXCHANGE) == 0
+    return False
+
+
+def _sync(folder: Path) -> None:
+    """Every file and folder below `folder` on the disk, not only in memory."""
+    for place, _, names in os.walk(folder, topdown=False):
+        for path in (*(Path(place, name) for name in names), Path(place)):
+            with writing(path):
+                sync(path)
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turns errors of the disk, also those that Arrow reports, into an OSError that names `path`."""
+    try:
+        yield
+    except (OSError, pa.ArrowInvalid) as err:
+        number = getattr(err, "errno", None) or errno.EIO
+        raise OSError(number, f"cannot be written: {os.strerror(number)}", str(path)) from err
+
+
+def let_go(file: pq.ParquetWriter) -> None:
+    """Closes a file that is given up, in any state; never raises."""
+    with suppress(Exception):
+        file.close()
+    file.is_open = False  # or its __del__ would close it again, and fail where no one can catch it

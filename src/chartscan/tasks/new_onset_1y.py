@@ -1,4 +1,4 @@
-"""New onset of a condition within a year of discharge, shared by the tasks that differ in codes alone.
+"""New onset of a condition within a year of discharge: three tasks that differ in their codes alone.
 
 A code counts from the start of its encounter, or from when it was recorded if it has none: a diagnosis coded
 after discharge for the index stay belongs to the index stay, and an old one told later was not known before.
@@ -13,18 +13,10 @@ import msgspec
 
 from chartscan.cohort import HorizonDays, Interval, Outcome, Record, Stay, absent, excluded
 from chartscan.cohort.record import Diagnosis
-from chartscan.tasks import _at_discharge
-from chartscan.tasks._title import counted, titled
-from chartscan.vocabulary.code_groups import CodeGroup
+from chartscan.tasks._shared import counted, not_asked_at_discharge, titled
+from chartscan.vocabulary.diagnoses import FLUID_DISORDER, HYPERTENSION, LIPID_DISORDER, CodeGroup
 
-DEPENDS_ON = (
-    "class",
-    "encounter_status",
-    "disposition",
-    "diagnosis_system",
-    "diagnosis",
-    "diagnosis_status",
-)
+DEPENDS_ON = ("class", "encounter_status", "disposition", "diagnosis_system", "diagnosis", "diagnosis_status")
 
 
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -61,7 +53,7 @@ def label(record: Record, config: Config) -> list[Outcome]:
 def _outcome(
     record: Record, stay: Stay, surely: list[Diagnosis], perhaps: list[Diagnosis], config: Config
 ) -> Outcome:
-    not_asked = _at_discharge.not_asked(record, stay)
+    not_asked = not_asked_at_discharge(record, stay)
     if not_asked is not None and not not_asked.eligible:
         return not_asked
     assert stay.ends is not None
@@ -130,7 +122,42 @@ def _has_codes(record: Record, stay: Stay) -> bool:
     return any(d.time is not None and stay.end is not None and d.time <= stay.end for d in record.diagnoses)
 
 
-def title(condition: str, config: Config, default: Config) -> str:
-    """The title of a task of new onset with these settings."""
-    window = "a year" if config.horizon_days == 365 else counted(config.horizon_days, "day")
-    return titled(f"New {condition} within {window}", config, default, told=("horizon_days",))
+class NewOnset:
+    """The task of one condition, with the same names as the module of any other task."""
+
+    DEPENDS_ON = DEPENDS_ON
+
+    def __init__(self, condition: str, group: CodeGroup, codes: str):
+        self.condition = condition
+        self.Config, self.DEFAULT = Config, Config(group)
+        self.TITLE = f"New {condition} within a year"
+        self.DESCRIPTION = (
+            f"{codes} coded for the first time on an encounter that starts within 365 days after discharge. "
+            "Predicted at discharge, for patients who leave alive and never had it coded."
+        )
+
+    def label(self, record: Record, config: Config | None = None) -> list[Outcome]:
+        """One outcome per stay, as `label` says."""
+        return label(record, config or self.DEFAULT)
+
+    def title(self, config: Config | None = None) -> str:
+        """The title of the task with these settings."""
+        settings = config or self.DEFAULT
+        window = "a year" if settings.horizon_days == 365 else counted(settings.horizon_days, "day")
+        text = f"New {self.condition} within {window}"
+        return titled(text, settings, self.DEFAULT, told=("horizon_days",))
+
+
+TASKS = {
+    "hypertension_1y": NewOnset(
+        "hypertension", HYPERTENSION, "Hypertensive disease (ICD-10 I10-I1A, ICD-9 401-405)"
+    ),
+    "fluid_disorder_1y": NewOnset(
+        "fluid or electrolyte disorder",
+        FLUID_DISORDER,
+        "A disorder of fluid, electrolyte or acid-base balance (ICD-10 E86-E87, ICD-9 276)",
+    ),
+    "lipid_disorder_1y": NewOnset(
+        "lipid disorder", LIPID_DISORDER, "A disorder of lipid metabolism (ICD-10 E78, ICD-9 272)"
+    ),
+}

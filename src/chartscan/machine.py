@@ -1,6 +1,11 @@
-"""What of this machine a command may use: its processor threads and its GPU."""
+"""What a command may use of this machine: processor threads, the GPU, and memory that was freed.
 
+Known here are only the names of devices and the settings of the C library.
+"""
+
+import ctypes
 import os
+import sys
 
 from chartscan.errors import ConfigError, check_settings
 
@@ -31,3 +36,23 @@ def device_of(name: str) -> str:
                 "CUDA (https://pytorch.org/get-started) on a machine with an NVIDIA GPU and driver."
             )
     return name
+
+
+_TRIM_THRESHOLD, _MMAP_MAX = -1, -4  # of mallopt, from glibc's malloc.h
+
+
+def keep_freed_memory() -> bool:
+    """Let freed memory stay with the process, to be used again; return whether glibc's malloc could be set.
+
+    By default glibc gives every large block back at once, and each new tensor then costs a page fault for
+    every 4 KiB of it: a third of the time of a training step (log/2026-11-21-native-scan.md). Nothing changes
+    with another C library. A process then keeps as much as it once needed at most, to its end: for commands
+    that own their process.
+    """
+    if not sys.platform.startswith("linux"):
+        return False
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError):  # musl
+        return False
+    return bool(mallopt(_MMAP_MAX, 0) and mallopt(_TRIM_THRESHOLD, -1))

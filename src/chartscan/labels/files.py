@@ -1,8 +1,9 @@
-"""LABELS on disk: one parquet file per task, with the task's name and cohort counts in its metadata.
+"""LABELS on disk: written whole, read from one task or several, and shown in lines.
 
-QUESTIONS, which ask without knowing the answer, are the same files without the column of values. Files of
-other MEDS tools are read too: what stands beside LABELS is noted and left out, and no number but 0 and 1 is
-taken for a boolean.
+A task is one parquet file, or its shards, with the task's name and cohort counts in the metadata. QUESTIONS,
+which ask without knowing the answer, are the same files without the column of values. Files of other MEDS
+tools are read too: columns beside LABELS are noted and left out, and no number but 0 and 1 is read as a
+boolean.
 """
 
 from pathlib import Path
@@ -10,14 +11,28 @@ from pathlib import Path
 import msgspec
 import pyarrow as pa
 
-from chartscan import meds_columns, parquet_files, schema
-from chartscan.cohort.counts import Counts
-from chartscan.errors import DataError
-from chartscan.meds_columns import KEYS, VALUE, all_null, check_no_doubles
+from chartscan import parquet_files, schema
+from chartscan.errors import ConfigError, DataError
 from chartscan.notes import Notes
-from chartscan.task_files import TaskFiles, checked_name, task_files
+from chartscan.schema import Counts
+from chartscan.task_files import (
+    KEYS,
+    VALUE,
+    TaskFiles,
+    all_null,
+    booleans,
+    check_columns,
+    check_no_doubles,
+    checked_name,
+    is_number,
+    note_unused,
+    prediction_times,
+    subject_ids,
+    task_files,
+)
 
 _VALUES = (VALUE, "integer_value", "float_value", "categorical_value")
+Labels = dict[str, tuple[pa.Table, Counts | None]]
 
 
 def write_labels(path: Path, table: pa.Table, task: str, counts: Counts, questions: bool = False) -> None:
@@ -33,6 +48,37 @@ def stored_labels(table: pa.Table, task: str, counts: Counts, questions: bool = 
     metadata = {schema.TASK_KEY: task.encode(), schema.COHORT_KEY: msgspec.json.encode(counts)}
     wanted = schema.QUESTIONS if questions else schema.LABELS
     return schema.check(table, wanted, f"labels of {task}").replace_schema_metadata(metadata)
+
+
+def save_labels(labels: Labels, out: Path, as_folder: bool, questions: bool = False) -> None:
+    """Write one file for each task into the folder `out`, all or none; or one task as the file `out`."""
+    stored = {}
+    for task, (table, counts) in labels.items():
+        assert counts is not None
+        path = out / f"{task}.parquet" if as_folder else out
+        stored[path] = stored_labels(table, task, counts, questions)
+    parquet_files.write_tables(stored)
+
+
+def load_labels(path: Path, questions: bool = False, notes: Notes | None = None) -> Labels:
+    """Return LABELS by task, from a file or from every task of a folder; with `questions` also QUESTIONS.
+
+    DataError where there is none, or no task has any row.
+    """
+    given = task_files(path)
+    if not given:
+        what = "no label files in this folder" if path.is_dir() else "no such file or folder of labels"
+        raise DataError(f"{path}: {what}. Make some: chartscan label all DATASET LABELS")
+    found: Labels = {}
+    for one in given:
+        table, task, counts = read_task(one, questions, notes)
+        same = next((name for name in found if name.casefold() == task.casefold()), None)
+        if same:
+            raise ConfigError(f"{path}: two files hold labels of task '{same}'. Keep one.")
+        found[task] = table, counts
+    if not any(table.num_rows for table, _ in found.values()):
+        raise DataError(_without_rows(path, found))
+    return found
 
 
 def read_labels(
@@ -62,11 +108,56 @@ def read_task(
     """
     shards = [_Shard(file) for file in given.files]
     notes = Notes() if notes is None else notes
-    task = _task(given, shards)
+    task = _task_of(given, shards)
     table = pa.concat_tables([shard.rows(task, notes) for shard in shards])
     table = _answered(table, shards, str(given.place), task, questions, notes)
     check_no_doubles(table, str(given.place))
     return table, task, shards[0].counts() if len(shards) == 1 else None
+
+
+def check_out(out: Path, as_folder: bool, names: str = "OUT") -> None:
+    """ConfigError where a folder would be written over the file `out`, or a file over the folder."""
+    if as_folder and out.exists() and not out.is_dir():
+        raise ConfigError(
+            f"{out} is a file. With several tasks {names} is a folder: name a new one, or one that exists."
+        )
+    if not as_folder and out.is_dir():
+        raise ConfigError(
+            f"{out} is a folder. With one task {names} is a file: name one in it, such as {out}/TASK.parquet."
+        )
+
+
+def cohort_lines(labels: Labels) -> list[str]:
+    """Return lines for each task: stays, eligible, positive, negative, and why the others have no label."""
+    lines = []
+    for task, (table, counts) in sorted(labels.items()):
+        if counts is None:
+            lines.append(f"{task}: {table.num_rows:,} labels")
+            continue
+        lines.append(
+            f"{task}: {counts.index_stays:,} stays, {counts.eligible:,} eligible, "
+            f"{counts.positive:,} positive, {counts.negative:,} negative"
+        )
+        if "boolean_value" not in table.column_names:
+            lines.append(f"    {table.num_rows:,} questions, answers left out")
+        lines += [f"    not eligible: {n:,} {reason}" for reason, n in counts.excluded.items()]
+        lines += [f"    no label: {n:,} {reason}" for reason, n in counts.absent.items()]
+    return lines
+
+
+def _without_rows(path: Path, labels: Labels) -> str:
+    """The error for labels without rows, with their counts where the files hold them."""
+    told = [
+        f"{task}: {counts.index_stays:,} stays, {counts.eligible:,} eligible, "
+        f"{sum(counts.absent.values()):,} without a known outcome"
+        for task, (_, counts) in sorted(labels.items())
+        if counts is not None
+    ]
+    because = f" ({'; '.join(told)})" if told else ""
+    return (
+        f"{path}: holds no rows, so nothing is asked{because}. Name other labels, or make them anew: "
+        "chartscan label TASK DATASET OUT. With --questions stays without a known outcome are asked, too."
+    )
 
 
 class _Shard:
@@ -75,7 +166,7 @@ class _Shard:
     def __init__(self, file: Path):
         self.file = file
         self.table = parquet_files.read_table(file, "Write the labels again.")
-        meds_columns.check_columns(self.table, file)
+        check_columns(self.table, file)
         self.has_column = VALUE in self.table.column_names
 
     @property
@@ -99,12 +190,8 @@ class _Shard:
     def rows(self, task: str, notes: Notes) -> pa.Table:
         """LABELS, in which values may be null; what else stands in the file is noted."""
         values, taken = self._values(task, notes)
-        meds_columns.note_unused(self.table, (*KEYS, taken), "label file", task, notes)
-        columns = [
-            meds_columns.subject_ids(self.table, self.file),
-            meds_columns.prediction_times(self.table, self.file),
-            values,
-        ]
+        note_unused(self.table, (*KEYS, taken), "label file", task, notes)
+        columns = [subject_ids(self.table, self.file), prediction_times(self.table, self.file), values]
         return pa.table(columns, names=[*KEYS, VALUE])
 
     def _values(self, task: str, notes: Notes) -> tuple[pa.ChunkedArray | pa.Array, str]:
@@ -114,14 +201,14 @@ class _Shard:
         if not filled:
             return pa.nulls(len(table), pa.bool_()), VALUE
         name = filled[0]
-        found = meds_columns.booleans(table, name, self.file)
-        if meds_columns.is_number(table[name].type):
+        found = booleans(table, name, self.file)
+        if is_number(table[name].type):
             text = f"Its labels are the numbers 0 and 1 of {name}, read as false and true."
             notes.add("label_numbers", text, task, False)
         return found, name
 
 
-def _task(given: TaskFiles, shards: list[_Shard]) -> str:
+def _task_of(given: TaskFiles, shards: list[_Shard]) -> str:
     """The task as its files say; where they do not, as they are called."""
     said = {shard.task for shard in shards} - {None}
     if len(said) > 1:

@@ -1,7 +1,9 @@
-"""Groups of diagnosis codes that mean one condition: prefixes of ICD codes, and single SNOMED concepts.
+"""Which condition a diagnosis code means, and how sure a diagnosis is.
 
-What is no code of a group is known not to be its condition only where the code tells: an ICD code does, a
-SNOMED concept in no list here does not, unless the site declares it.
+A condition is a group of prefixes of ICD codes and of single SNOMED concepts. A code in no group is known not
+to be its condition only where the code tells: an ICD code does, a SNOMED concept in no list here does not,
+unless the site declares it. A status in no table here is unknown: the diagnosis may be a fact, a guess or an
+error.
 
 ICD prefixes follow the three-character titles (ICD-9-CM 401-405, 276, 272; ICD-10 I10-I1A, E86-E87, E78),
 which every national edition shares. Hypertension in pregnancy (642, O10-O16) is not part of hypertension.
@@ -70,7 +72,7 @@ class CodeGroup(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def is_understood(code: str, systems: frozenset[str] = frozenset()) -> bool:
-    """Whether a code tells which conditions it means, or is of a system that the site declares as of none.
+    """Whether a code says which conditions it means, or is of a system that the site declares to mean none.
 
     Any other diagnosis may be of any group. So may a SNOMED concept in no list, and a code that has no form
     of its system, such as UNK or ICD10:I10.
@@ -140,5 +142,40 @@ _CONCEPTS = frozenset(concept for group in GROUPS.values() for concept in group.
 
 
 def conditions_of(code: str) -> str:
-    """Names of the groups that a code is of, for the account; NONE where it is of none."""
+    """Return the names of the groups of a code, for the account; NONE where it is in no group."""
     return ", ".join(name for name, group in GROUPS.items() if group.matches(code)) or NONE
+
+
+CONFIRMED, UNCONFIRMED, WRONG, UNKNOWN = "confirmed", "unconfirmed", "wrong", "unknown"
+STATUS_MEANINGS = (CONFIRMED, UNCONFIRMED, WRONG, UNKNOWN)  # what a site file may write
+_MEANING_OF_STATUS = {
+    **dict.fromkeys(("entered-in-error", "refuted", WRONG), WRONG),
+    **dict.fromkeys(("unconfirmed", "provisional", "differential"), UNCONFIRMED),
+    "confirmed": CONFIRMED,
+    "unknown": UNKNOWN,
+}
+# What the course of a diagnosis says beside these: it is one.
+_COURSES = ("active", "recurrence", "relapse", "inactive", "remission", "resolved")
+_STATUSES = {name.replace("-", ""): name for name in _MEANING_OF_STATUS if name != WRONG}
+_STATUSES |= {"error": "entered-in-error", "inerror": "entered-in-error"}
+
+
+def status_of(word: str, clinical: bool = False) -> str | None:
+    """FHIR's word for a verification status, or a `clinical` one, however it is spelled; None for others."""
+    plain = "".join(word.lower().replace("-", " ").replace("_", " ").split())
+    if clinical and plain in (*_COURSES, UNKNOWN):
+        return CONFIRMED
+    return _STATUSES.get(plain)
+
+
+def status_of_certainty(letter: str) -> str | None:
+    """The status that a letter of the ICD-10-GM says: excluded, suspected, state after, confirmed.
+
+    Z may be of years ago, and is no diagnosis of now: unknown. None for other letters.
+    """
+    return {"A": "refuted", "V": UNCONFIRMED, "Z": UNKNOWN, "G": CONFIRMED}.get(letter.strip().upper())
+
+
+def meaning_of_status(name: str) -> str:
+    """CONFIRMED, UNCONFIRMED, WRONG or UNKNOWN."""
+    return _MEANING_OF_STATUS.get(name, UNKNOWN)

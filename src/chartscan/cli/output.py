@@ -1,10 +1,12 @@
-"""Unexpected errors without the content of records: kinds and places are told, texts only of our own errors.
+"""What reaches the terminal when something fails: streams that stay open, and errors without content.
 
-Readers of data quote what they read, and so do KeyError and ValueError. Nobody can say of a text that was not
-foreseen whether it holds a name; so it is left out, in what a command says and in the traceback of
-CHARTSCAN_DEBUG=1.
+What a command makes are its files: neither a closed pipe nor a letter that cannot be shown may stop it.
+Readers of data quote what they read, and so do KeyError and ValueError. A text of an unexpected error may
+hold a name, so it is left out, in what a command says and in the traceback of CHARTSCAN_DEBUG=1. Kinds and
+places are shown, texts only of our own errors.
 """
 
+import io
 import linecache
 import os
 import sys
@@ -13,10 +15,42 @@ import traceback
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
-from types import TracebackType
-from typing import Any
+from typing import TextIO
 
 from chartscan.errors import ChartscanError
+
+
+class _Pipe(io.FileIO):
+    """A descriptor that takes what is written, also after the reader has gone."""
+
+    def write(self, data) -> int:  # type: ignore[no-untyped-def, override]
+        try:
+            return super().write(data) or 0
+        except BrokenPipeError:
+            return len(data)
+
+
+def steady(stream: TextIO | None) -> TextIO:
+    """Return a stream that raises neither for a closed pipe nor for letters outside of its encoding.
+
+    Letters that it cannot show are written as escapes, such as \\xfc. A stream that is closed is nowhere.
+    """
+    if stream is None:
+        return open(os.devnull, "w", encoding="utf-8")
+    try:
+        descriptor = stream.fileno()
+    except (OSError, ValueError):  # not a file: captured by a test or a notebook
+        return stream
+    if not isinstance(stream, io.TextIOWrapper):
+        return stream
+    stream.flush()
+    return io.TextIOWrapper(
+        io.BufferedWriter(_Pipe(descriptor, "wb", closefd=False)),
+        encoding=stream.encoding,
+        errors="backslashreplace",
+        line_buffering=stream.line_buffering,
+    )
+
 
 # Where numbers are computed, and nothing but numbers is known: what torch says there holds shapes and sizes.
 _NUMERIC = ("torch", "numpy", "kernels", "layers", "models", "objectives", "training", "batches", "neural")
@@ -24,9 +58,9 @@ _LEFT_OUT = "(its text is left out: it may hold content of records)"
 
 
 def unexpected(err: BaseException, arguments: Sequence[str] = ()) -> str:
-    """What to say of an error nobody foresaw: its kind and place, and the settings that may have caused it.
+    """Say what is known of an unexpected error: its kind and place, and settings that may have caused it.
 
-    Its text is told only where it is about numbers.
+    Its text is shown only where it is about numbers.
     """
     ours = [f for f in traceback.extract_tb(err.__traceback__) if f"{os.sep}chartscan{os.sep}" in f.filename]
     place = f" at {Path(ours[-1].filename).name}, line {ours[-1].lineno}" if ours else ""
@@ -37,7 +71,7 @@ def unexpected(err: BaseException, arguments: Sequence[str] = ()) -> str:
 
 
 def traceback_without_content(err: BaseException) -> str:
-    """Kinds and places of `err` and of the errors behind it, as Python shows them, without foreign texts."""
+    """Return kinds and places of `err` and the errors behind it, without their texts."""
     parts: list[str] = []
     seen: set[int] = set()
     one: BaseException | None = err
@@ -55,15 +89,9 @@ def keep_content_out_of_hooks() -> None:
         if err is not None and not isinstance(err, SystemExit):
             print(f"warning: {unexpected(err)}", file=sys.stderr)
 
-    def excepthook(kind: type[BaseException], err: BaseException, trace: TracebackType | None) -> None:
-        show(err)
-
-    def other(about: Any) -> None:
-        show(about.exc_value)
-
-    sys.excepthook = excepthook
-    threading.excepthook = other
-    sys.unraisablehook = other
+    sys.excepthook = lambda kind, err, trace: show(err)
+    threading.excepthook = lambda about: show(about.exc_value)
+    sys.unraisablehook = lambda about: show(about.exc_value)
 
 
 def _shown(err: BaseException) -> str:
