@@ -7,8 +7,8 @@ from chartscan_lab.house import House, measured, reached, table
 
 # What holds today, and no looser. Whoever makes a figure better makes its bound tighter; the goals stand in
 # the table of `python -m chartscan_lab.house`.
-AT_MOST = {"files": 335, "import_share": 0.092, "largest_room_share": 0.215, "lines": 38_500}
-MODULES, SMALL_FILES, MEDIAN_LINES = 184, 14, 105
+AT_MOST = {"files": 276, "import_share": 0.087, "largest_room_share": 0.21, "lines": 38_289}
+MODULES, SMALL_FILES, MEDIAN_LINES = 118, 1, 130
 
 
 def test_files_imports_and_rooms_stay_within_what_was_reached():

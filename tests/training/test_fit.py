@@ -13,7 +13,7 @@ from torch import nn
 
 from chartscan.errors import ConfigError, MissingExtra
 from chartscan.training import StepRecord, TrainConfig, fit
-from chartscan.training.config import uses_bf16
+from chartscan.training.plan import uses_bf16
 from chartscan.training.record import smoothed, tensorboard
 from toy_training import CONFIG, ToyBatches, toy_evaluation, toy_fit, toy_model
 

@@ -14,7 +14,8 @@ import torch
 
 from chartscan import files
 from chartscan.errors import ConfigError, DataError
-from chartscan.training import fit, identity
+from chartscan.training import checkpoint as identity
+from chartscan.training import fit
 from toy_training import CONFIG, ToyBatches, toy_evaluation, toy_fit, toy_model, trace
 
 HERE = Path(__file__).parent

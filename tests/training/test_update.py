@@ -9,8 +9,7 @@ from torch import nn
 
 from chartscan.batch import Loss
 from chartscan.training import NonFinite, TrainConfig, fit
-from chartscan.training.optimiser import adamw, learning_rate
-from chartscan.training.update import update
+from chartscan.training.optimiser import adamw, learning_rate, update
 from toy_training import ToyBatches, toy_fit, toy_model
 
 PLAIN = TrainConfig(learning_rate=0.05, epochs=2, checkpoint_every_seconds=None)

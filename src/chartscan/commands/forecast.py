@@ -14,7 +14,7 @@ from chartscan.generate import Future, History, Plan, generate
 from chartscan.generate.histories import at_questions, at_the_end, forecaster, histories, subjects_of
 from chartscan.inputs.readers import TokenReader
 from chartscan.inputs.tokens import violations
-from chartscan.inputs.tokens.time import DAY_US
+from chartscan.inputs.tokens.encoded import DAY_US
 from chartscan.inputs.tokens.types import NAMES
 from chartscan.labels.asked import asked_of_one_task
 from chartscan.notes import Notes

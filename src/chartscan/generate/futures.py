@@ -35,9 +35,9 @@ from chartscan.generate.reading import (
 from chartscan.inputs.readers import TokenReader
 from chartscan.inputs.tokens import Continuation, Grammar, Token
 from chartscan.inputs.tokens import types as T
+from chartscan.inputs.tokens.encoded import DAY_US
 from chartscan.inputs.tokens.pace import is_event
 from chartscan.inputs.tokens.specials import UNK
-from chartscan.inputs.tokens.time import DAY_US
 
 ROWS = 512  # least number of futures that go together, where there are enough,
 MOST_ROWS, STATE_BYTES = 4096, 2**26  # and at most this many, while all their states together are this small

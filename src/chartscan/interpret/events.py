@@ -16,7 +16,7 @@ from chartscan.errors import ConfigError
 from chartscan.inputs.readers import TokenReader
 from chartscan.inputs.tokens import Encoded, known_order, token_rows
 from chartscan.inputs.tokens import types as T
-from chartscan.inputs.tokens.order import ALWAYS
+from chartscan.inputs.tokens.visits import ALWAYS
 
 # What explanations do with a batch of tokens or of triplets: which events there are, and less of them.
 # A batch of tokens asks one question a row, of the whole row: prompt b stands after the last token of row

@@ -20,8 +20,8 @@ from chartscan.inputs.tokens import (
     timelines,
     visible,
 )
+from chartscan.inputs.tokens.encoded import DAY_US
 from chartscan.inputs.tokens.pace import is_event
-from chartscan.inputs.tokens.time import DAY_US
 from chartscan.inputs.tokens.vocabulary import TEXT_MARK
 from chartscan.interpret.events import TYPES, token_events
 from chartscan.interpret.explanation import Question

@@ -1,7 +1,10 @@
-"""Checkpoints: everything that a training needs to go on exactly where it stopped."""
+"""Saving a training and resuming it: checkpoints, what must be the same, and signals that ask to stop."""
 
+import hashlib
 import random
 import shutil
+import signal
+import threading
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -14,11 +17,14 @@ import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from chartscan import files
-from chartscan.errors import DataError
-from chartscan.training.plan import Best
+from chartscan.errors import ConfigError, DataError
+from chartscan.kernels import described
+from chartscan.training.plan import FREE_TO_CHANGE, Best, Plan, TrainConfig, uses_bf16
+
+# Checkpoints: everything that a training needs to go on exactly where it stopped.
 
 # The random generators that a loss may draw from: as tensors and JSON, and back.
 
@@ -182,3 +188,111 @@ def _tensors(path: Path) -> dict[str, Tensor]:
         return load_file(path)
     except (SafetensorError, OSError) as err:
         raise DataError(f"{path} is not a file of tensors.") from err
+
+
+# What makes two sessions parts of one run: settings, data, parameters and kind of device.
+
+
+def identity(
+    module: nn.Module, plan: Plan, config: TrainConfig, device: torch.device, fingerprint: str
+) -> dict[str, Any]:
+    """Everything that decides the losses, as JSON values.
+
+    `fingerprint` is the caller's name for the data and whatever else decides.
+    """
+    settings = msgspec.to_builtins(config)
+    shapes = [f"{n} {tuple(p.shape)} {p.dtype} {p.requires_grad}" for n, p in module.named_parameters()]
+    return {
+        **{name: value for name, value in settings.items() if name not in FREE_TO_CHANGE},
+        "precision": "bf16" if uses_bf16(config, device) else "fp32",
+        "device": device.type,
+        "data": fingerprint,
+        "batches of each epoch": list(plan.sizes),
+        "parameters": hashlib.sha256("\n".join(shapes).encode()).hexdigest(),
+    }
+
+
+def environment() -> dict[str, Any]:
+    """What rounding may depend on."""
+    return {
+        "torch": str(torch.__version__),
+        "threads": torch.get_num_threads(),
+        "vectors": torch.backends.cpu.get_cpu_capability(),
+        **described(),
+    }
+
+
+def check_same(before: dict[str, Any], now: dict[str, Any]) -> None:
+    """ConfigError naming every part of the identity that is not as it was."""
+    before, now = (msgspec.json.decode(msgspec.json.encode(side)) for side in (before, now))
+    changed = [
+        f"{key} was {before.get(key)!s:.80}, is {now.get(key)!s:.80}"
+        for key in sorted(before.keys() | now.keys())
+        if before.get(key) != now.get(key)
+    ]
+    if changed:
+        raise ConfigError(
+            f"Cannot resume, the run was started differently: {'; '.join(changed)}. "
+            "Resume with what it was started with, or train into another folder."
+        )
+
+
+def warn_if_moved(before: dict[str, Any], now: dict[str, Any]) -> None:
+    """A warning where the losses may differ in their last bits from those of an unbroken run."""
+    moved = [f"{key} was {before.get(key)}, is {now[key]}" for key in now if before.get(key) != now[key]]
+    if moved:
+        warnings.warn(
+            f"Resumed elsewhere, losses may differ in the last bits: {'; '.join(moved)}.", stacklevel=2
+        )
+
+
+# SIGTERM, SIGUSR1 (a scheduler's warning) and Ctrl-C as a wish to stop, granted at a safe point.
+# A second Ctrl-C does not wait.
+
+SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
+
+
+class Interrupted(BaseException):
+    """Raised by a signal inside `at_once`; not an Exception, so that no handler below swallows it."""
+
+
+class Interruption:
+    """Whether a signal has come. Within `at_once` it comes as the exception Interrupted."""
+
+    def __init__(self) -> None:
+        self.requested = False
+        self._at_once = False
+
+    @contextmanager
+    def at_once(self) -> Iterator[None]:
+        """For long work that may be broken off anywhere and done again."""
+        self._at_once = True
+        try:
+            if self.requested:
+                raise Interrupted
+            yield
+        finally:
+            self._at_once = False
+
+    def _on_signal(self, number: int, frame: object) -> None:
+        if self.requested and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self.requested = True
+        if self._at_once:
+            self._at_once = False
+            raise Interrupted
+
+
+@contextmanager
+def interruption() -> Iterator[Interruption]:
+    """Listens to SIGNALS, as only the main thread can; elsewhere nothing ever interrupts."""
+    wish = Interruption()
+    if threading.current_thread() is not threading.main_thread():
+        yield wish
+        return
+    before = {number: signal.signal(number, wish._on_signal) for number in SIGNALS}
+    try:
+        yield wish
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -19,22 +19,33 @@ from chartscan.batch import Loss
 from chartscan.errors import ConfigError
 from chartscan.lock import OutputLock
 from chartscan.training import checkpoint
-from chartscan.training.checkpoint import Checkpoint, Checkpoints, Plain, State
-from chartscan.training.config import TrainConfig, uses_bf16
-from chartscan.training.identity import check_same, environment, identity, warn_if_moved
-from chartscan.training.interruption import Interrupted, Interruption, interruption
+from chartscan.training.checkpoint import (
+    Checkpoint,
+    Checkpoints,
+    Interrupted,
+    Interruption,
+    Plain,
+    State,
+    check_same,
+    environment,
+    identity,
+    interruption,
+    warn_if_moved,
+)
 from chartscan.training.optimiser import (
     Average,
+    NonFinite,
+    Update,
     adamw,
     copied,
     learning_rate,
     restore_state,
     state_tensors,
+    update,
     weights_of,
 )
-from chartscan.training.plan import Batches, judged, out_of_patience, plan
+from chartscan.training.plan import Batches, TrainConfig, judged, out_of_patience, plan, uses_bf16
 from chartscan.training.record import Log, Reporter, StepRecord, smoothed
-from chartscan.training.update import NonFinite, Update, update
 
 Evaluation = Callable[[nn.Module], Mapping[str, float]]
 

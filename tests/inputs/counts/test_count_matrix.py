@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chartscan.errors import DataError
-from chartscan.inputs.counts.counts import AGES, SubjectTokens, count_matrix
+from chartscan.inputs.counts import AGES, SubjectTokens, count_matrix
 from chartscan.schema import LABELS
 
 V = 7

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chartscan.inputs.counts.summary import EVENTS, PER_VARIABLE, summary_matrix
+from chartscan.inputs.counts import EVENTS, PER_VARIABLE, summary_matrix
 
 NAMES = ("HR", "pH", "Urine")
 FACTS = ("age", "sex")

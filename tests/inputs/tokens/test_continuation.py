@@ -21,9 +21,9 @@ from chartscan.inputs.tokens import (
 )
 from chartscan.inputs.tokens import specials as S
 from chartscan.inputs.tokens import types as T
-from chartscan.inputs.tokens.attributes import Attributes
 from chartscan.inputs.tokens.pace import is_event
 from chartscan.inputs.tokens.specials import interval_days, interval_token
+from chartscan.inputs.tokens.timeline import Attributes
 from token_events import CODES, DAY, HOUR, birth, code_encoder, encoder, event, population, rows, same, table
 
 PLAIN = code_encoder()

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from chartscan.errors import DataError
 from chartscan.inputs.tokens import NumericBins, SequenceConfig, fit_bins
 from chartscan.inputs.tokens.numeric import quantile_edges
-from chartscan.inputs.tokens.order import known_order
+from chartscan.inputs.tokens.visits import known_order
 from token_events import HOUR, event, population, table
 
 ONE = SequenceConfig(min_subjects=1)

@@ -19,7 +19,7 @@ from chartscan.inputs.tokens import (
     readings,
 )
 from chartscan.inputs.tokens import specials as S
-from chartscan.inputs.tokens.lookup import TokenLookup
+from chartscan.inputs.tokens.vocabulary import TokenLookup
 from token_events import HOUR, code_encoder, encoder, event, names, population, rows, table
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from chartscan.training.interruption import interruption
+from chartscan.training.checkpoint import interruption
 from chartscan_lab.bench.memory import in_fresh_process
 
 BEGIN = """

@@ -26,8 +26,8 @@ from chartscan.inputs.tokens import (
 )
 from chartscan.inputs.tokens import specials as S
 from chartscan.inputs.tokens import types as T
-from chartscan.inputs.tokens.attributes import Attributes
-from chartscan.inputs.tokens.time import HOUR_US
+from chartscan.inputs.tokens.encoded import HOUR_US
+from chartscan.inputs.tokens.timeline import Attributes
 from chartscan.models.ehrmamba import Model
 from chartscan.objectives.next_event import NextEvent
 from chartscan_lab.bench import timing

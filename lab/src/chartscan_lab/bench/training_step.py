@@ -23,9 +23,8 @@ from chartscan.objectives import prompted
 from chartscan.objectives.masked_event import MaskedEvent
 from chartscan.objectives.next_event import NextEvent
 from chartscan.training import TrainConfig
-from chartscan.training.config import uses_bf16
-from chartscan.training.optimiser import adamw
-from chartscan.training.update import update
+from chartscan.training.optimiser import adamw, update
+from chartscan.training.plan import uses_bf16
 from chartscan_lab.bench.epochs import Phase
 from chartscan_lab.bench.memory import forget_peak, peak_bytes
 from chartscan_lab.bench.models import random_batch

@@ -24,7 +24,7 @@ from chartscan.inputs.batches.series import (
     forecast_windows,
     tuning_windows,
 )
-from chartscan.inputs.counts.summary import Summary, summary_matrix
+from chartscan.inputs.counts import Summary, summary_matrix
 from chartscan.inputs.hourly import CHANNELS, SeriesConfig, Stay, Variables, stays
 from chartscan.inputs.hourly.variables import frame_of, measurements
 from chartscan.inputs.readers.questions import Questions

@@ -26,7 +26,7 @@ from chartscan.inputs.batches import (
     samples_in,
     samples_of,
 )
-from chartscan.inputs.counts.counts import Features, SubjectTokens, count_matrix
+from chartscan.inputs.counts import Features, SubjectTokens, count_matrix
 from chartscan.inputs.readers.questions import Questions
 from chartscan.inputs.tokens import (
     Coverage,

@@ -1,23 +1,23 @@
 """EVENTS -> tokens: vocabulary, numeric bins, and the EHRMamba representation, whole or event by event."""
 
-from chartscan.inputs.tokens.attributes import Token
 from chartscan.inputs.tokens.config import SequenceConfig
 from chartscan.inputs.tokens.continuation import Continuation, Grammar, violations
 from chartscan.inputs.tokens.coverage import Coverage, check_coverage, coverage, named, summed, unknown_share
 from chartscan.inputs.tokens.encoded import Cut, Encoded, cut, visible, window, window_index
 from chartscan.inputs.tokens.encoder import Encoder
 from chartscan.inputs.tokens.numeric import NumericBins, UnitBins, fit_bins
-from chartscan.inputs.tokens.order import known_order
 from chartscan.inputs.tokens.pace import Pace, fit_pace
 from chartscan.inputs.tokens.timeline import (
     Event,
     Origin,
     Stream,
     Timeline,
+    Token,
     encoded_from,
     events_in_known_order,
     timelines,
 )
+from chartscan.inputs.tokens.visits import known_order
 from chartscan.inputs.tokens.vocabulary import FitScope, Vocabulary, fit_vocabulary, readings, token_rows
 
 __all__ = [

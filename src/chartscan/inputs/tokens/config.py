@@ -38,5 +38,5 @@ class SequenceConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             )
         if not 0 <= self.implicit_gap_hours <= 24 * MOST_DAYS or not 0 <= self.stale_visit_days <= MOST_DAYS:
             raise ConfigError(
-                f"sequence.implicit_gap_hours and stale_visit_days must be 0 to {MOST_DAYS:,} days."
+                f"reader.implicit_gap_hours and stale_visit_days must be 0 to {MOST_DAYS:,} days."
             )

@@ -6,12 +6,10 @@ from typing import Self
 import numpy as np
 
 from chartscan.inputs.tokens import types as T
-from chartscan.inputs.tokens.attributes import Attributes, Moment, Token, plain
 from chartscan.inputs.tokens.config import SequenceConfig
-from chartscan.inputs.tokens.encoded import Encoded
+from chartscan.inputs.tokens.encoded import DAY_US, Encoded
 from chartscan.inputs.tokens.pace import STRUCTURAL, Pace, is_event
-from chartscan.inputs.tokens.time import DAY_US
-from chartscan.inputs.tokens.timeline import Origin
+from chartscan.inputs.tokens.timeline import Attributes, Moment, Origin, Token, plain
 from chartscan.inputs.tokens.visits import OPENER, kind_of
 from chartscan.schema import EVENT_TYPES
 

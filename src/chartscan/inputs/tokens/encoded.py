@@ -1,12 +1,32 @@
-"""One subject's tokens as arrays: what is visible at an instant, and the window a model's context allows."""
+"""The tokens of a record as arrays, the units of their fields, and which are visible or fit a context."""
 
 from dataclasses import dataclass, fields, replace
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import DTypeLike
 
 from chartscan.inputs.tokens import types as T
+
+# Durations as models see them; scalars and arrays of int64 microseconds alike.
+
+DAY_US = 86_400_000_000
+HOUR_US = 3_600_000_000
+
+Duration = TypeVar("Duration", int, np.ndarray)
+
+
+def weeks(duration_us: Duration):
+    """Weeks in a duration."""
+    return duration_us / (7 * DAY_US)
+
+
+def age_years(since_birth_us: Duration):
+    """Years of 365.25 days since birth; 0 before it."""
+    return np.maximum(since_birth_us, 0) / (365.25 * DAY_US)
+
+
+# One subject's tokens as arrays: what is visible at an instant, and the window a model's context allows.
 
 DTYPES: dict[str, DTypeLike] = {
     "codes": np.int32,

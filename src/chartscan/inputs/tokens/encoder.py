@@ -9,14 +9,11 @@ import pyarrow as pa
 
 from chartscan.inputs.tokens import types as T
 from chartscan.inputs.tokens.config import SequenceConfig
-from chartscan.inputs.tokens.encoded import DTYPES, Encoded, segment, visit_order
-from chartscan.inputs.tokens.lookup import TokenLookup
+from chartscan.inputs.tokens.encoded import DTYPES, Encoded, age_years, segment, visit_order, weeks
 from chartscan.inputs.tokens.numeric import NumericBins
-from chartscan.inputs.tokens.order import known_order
-from chartscan.inputs.tokens.time import age_years, weeks
 from chartscan.inputs.tokens.timeline import Stream
-from chartscan.inputs.tokens.visits import Layout, Rows, edges, lay_out, rows_of, visit_numbers
-from chartscan.inputs.tokens.vocabulary import Vocabulary, token_rows
+from chartscan.inputs.tokens.visits import Layout, Rows, edges, known_order, lay_out, rows_of, visit_numbers
+from chartscan.inputs.tokens.vocabulary import TokenLookup, Vocabulary, token_rows
 
 NEVER = np.iinfo(np.int64).max
 

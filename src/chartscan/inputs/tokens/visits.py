@@ -1,18 +1,53 @@
-"""Visits of a record, and the layout of their tokens."""
+"""Visits of a record, and its events in the order in which they became known: the order of tokens.
+
+Ordering by `available_time` makes the tokens visible at any instant a prefix of the whole sequence.
+"""
 
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 import polars as pl
+import pyarrow as pa
 
+from chartscan.errors import DataError
 from chartscan.inputs.tokens import specials as S
 from chartscan.inputs.tokens import types as T
 from chartscan.inputs.tokens.config import SequenceConfig
-from chartscan.inputs.tokens.order import ALWAYS
+from chartscan.inputs.tokens.encoded import DAY_US, HOUR_US
 from chartscan.inputs.tokens.specials import interval_token
-from chartscan.inputs.tokens.time import DAY_US, HOUR_US
-from chartscan.schema import EVENT_TYPES
+from chartscan.schema import EVENT_TYPES, EVENTS, SORT_KEYS, check
+
+# EVENTS in the order in which they became known: the order of tokens.
+# Ordering by `available_time` makes the tokens visible at any instant a prefix of the whole sequence.
+
+ALWAYS = -(2**62)  # `known` of static facts: before every instant, yet differences do not overflow
+
+# Ties among events that became known together are broken by the sort keys of EVENTS.
+_KEYS = ["subject_id", "known", *(key for key in SORT_KEYS if key not in ("subject_id", "available_time"))]
+
+
+def known_order(table: pa.Table) -> pl.DataFrame:
+    """Rows of an EVENTS table by subject and by when they became known, whatever order they came in.
+
+    Added columns: `known` (int64 microseconds; static rows ALWAYS) and `event_rank` (uint8). Rows of any
+    number of subjects. Raises DataError when an event type is not one of schema.EVENT_TYPES.
+    """
+    frame = pl.from_arrow(check(table, EVENTS, "events").replace_schema_metadata())
+    assert isinstance(frame, pl.DataFrame)
+    known = pl.when(pl.col("time").is_not_null()).then(pl.coalesce("available_time", "time")).dt.epoch("us")
+    rank = _rank(frame["event_type"])
+    return frame.with_columns(known=known.fill_null(ALWAYS), event_rank=rank).sort(_KEYS, nulls_last=False)
+
+
+def _rank(event_type: pl.Series) -> pl.Series:
+    try:
+        return event_type.cast(pl.Enum(EVENT_TYPES)).to_physical().cast(pl.UInt8)
+    except pl.exceptions.InvalidOperationError as err:
+        raise DataError(f"events, column event_type: expected one of {', '.join(EVENT_TYPES)}.") from err
+
+
+# Visits of a record, and the layout of their tokens.
 
 # Where visits begin and end, event by event, from what is known so far and nothing later.
 # Overlapping encounters form one visit, from the first start to the last end. Events outside encounters

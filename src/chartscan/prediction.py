@@ -1,7 +1,8 @@
-"""One pass over EVENTS for all the models of an artifact, their answers, and what these rest on.
+"""ARTIFACT + EVENTS + LABELS -> PREDICTIONS, for every kind of model and for ensembles.
 
-Models that read records alike share what was read. What is found of the records (codes that are unknown,
-histories that are seen in part) goes with the predictions.
+Each prediction sees what was known at its prediction time, and nothing else. One pass over EVENTS serves all
+models; those that read records alike share what was read. Unknown codes and histories that are seen in part
+are noted beside the predictions.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping

@@ -1,1 +1,0 @@
-"""What tabular models see of a record at a prediction time."""
