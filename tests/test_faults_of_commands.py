@@ -209,7 +209,7 @@ def test_whichever_call_to_the_disk_fails_the_file_is_named_and_nothing_is_lost(
     assert not wrong, "\n\n".join(wrong)
 
 
-SCRIPT = Path(__file__).parent / "run_and_die.py"
+SCRIPT = Path(__file__).parent / "support" / "run_and_die.py"
 KILLED = ("label all", "predict", "evaluate", "train", "explain")
 
 
