@@ -1,4 +1,4 @@
-"""Smoke check of an installed wheel: every build of the scan equals the loop. python tests/support/smoke_native.py"""
+"""Smoke check of an installed wheel: every build of the scan equals the loop."""
 
 import torch
 

@@ -8,9 +8,7 @@ import msgspec
 from chartscan.errors import ConfigError
 from chartscan.labels import MAX_UNKNOWN
 from chartscan.labels.belonging import check_labels
-from chartscan.labels.files import cohort_lines, load_labels
-from chartscan.labels.making import make_labels, refused_tasks
-from chartscan.labels.tasks import set_tasks
+from chartscan.labels.files import Labels, cohort_lines, labels_line, load_labels
 from chartscan.learn.calibration import few_train_events
 from chartscan.learn.ensembles import EnsembleRecipe
 from chartscan.learn.members import Member
@@ -64,7 +62,20 @@ def can_start(name: str) -> bool:
 
 def refused_without_labels(data: Path) -> dict[str, str]:
     """Why tasks are refused, by task, where a training without labels labels all of them."""
+    from chartscan.labels.making import refused_tasks
+    from chartscan.labels.tasks import set_tasks
+
     return refused_tasks(Dataset.open(data), set_tasks(None, []), MAX_UNKNOWN)
+
+
+def _labelled(dataset: Dataset, watcher: Watcher, notes: Notes) -> Labels:
+    """Labels of every task, made now; their cohorts are shown."""
+    from chartscan.labels.making import make_labels
+
+    found = make_labels(dataset, None, watcher, notes=notes)
+    for line in cohort_lines(found):
+        watcher.say(line)
+    return found
 
 
 def run_train(
@@ -85,13 +96,9 @@ def run_train(
         check_trackable(name, recipe)
     with work.reserved(out, resume):
         dataset, notes = Dataset.open(data), Notes(watcher.note)
-        if labels:
-            found = load_labels(labels, notes=notes)
-        else:
-            found = make_labels(dataset, None, watcher, notes=notes)
+        found = load_labels(labels, notes=notes) if labels else _labelled(dataset, watcher, notes)
         check_labels(found, dataset, notes)
-        for line in cohort_lines(found):
-            watcher.say(line)
+        watcher.say(labels_line(found))
         job = Job(dataset, out, found, watcher, resume, threads, device, track, notes=notes)
         notes.extend(dataset_notes(dataset))
         notes.extend(few_train_events(job, recipe.label_limit, recipe.seed))

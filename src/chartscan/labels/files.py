@@ -10,6 +10,7 @@ from pathlib import Path
 
 import msgspec
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from chartscan import parquet_files, schema
 from chartscan.errors import ConfigError, DataError
@@ -143,6 +144,15 @@ def cohort_lines(labels: Labels) -> list[str]:
         lines += [f"    not eligible: {n:,} {reason}" for reason, n in counts.excluded.items()]
         lines += [f"    no label: {n:,} {reason}" for reason, n in counts.absent.items()]
     return lines
+
+
+def labels_line(labels: Labels) -> str:
+    """Return one line with the labels and positives of each task."""
+    parts = []
+    for task, (table, _) in sorted(labels.items()):
+        positives = pc.sum(table["boolean_value"]).as_py() or 0
+        parts.append(f"{task} {positives:,} of {table.num_rows:,}")
+    return f"Positive labels: {', '.join(parts)}"
 
 
 def _without_rows(path: Path, labels: Labels) -> str:
