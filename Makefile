@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 SANITIZED := build/sanitized
 NATIVE := setup.py $(wildcard src/chartscan/kernels/native/src/*)
 
-.PHONY: demo test lint unit soak native sanitize clean
+.PHONY: demo test lint unit soak native sanitize wheel-test clean
 
 demo: $(VENV)/.installed ## the main job: simulate, ingest, label, train, predict, evaluate
 	$(BIN)/chartscan demo $(DEMO)
@@ -25,6 +25,9 @@ unit: $(VENV)/.installed-test
 
 soak: $(VENV)/.installed-test ## the full counts of what `test` samples: hours
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile -m soak
+
+wheel-test: $(VENV)/.installed-test ## builds the wheels and tries them in an empty environment: downloads PyTorch
+	$(BIN)/pytest -m soak tests/test_wheel.py
 
 native: $(VENV)/.installed ## builds the C++ kernels anew, such as after a compiler was installed
 	$(PIP) --no-deps --force-reinstall --editable .
