@@ -15,8 +15,8 @@ import msgspec
 class Outcome:
     """One index stay as one task sees it.
 
-    Excluded: the stay is not of the task's population (`eligible` false). Absent: it is, but nobody knows
-    how it ended (`value` None). Both give a reason. Only the others become labels.
+    Excluded: the stay is not of the task's population (`eligible` false). Absent: it is, but how
+    it ended is unknown (`value` None). Both give a reason. Only the others become labels.
     """
 
     prediction_time: datetime | None  # None only where the stay has no such moment
