@@ -17,7 +17,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from chartscan.files import check_own, sync
+from chartscan.files import WINDOWS, check_own, sync
 from chartscan.store.writing import writing
 
 _AT_FDCWD = -100
@@ -66,6 +66,8 @@ def publish(folder: Path, out: Path) -> None:
     folder.chmod(0o700)
     _sync(folder)
     if not out.exists() or not any(out.iterdir()):
+        if WINDOWS and out.exists():
+            out.rmdir()
         os.rename(folder, out)
     elif not _exchange(folder, out):
         previous = _previous(out)
@@ -86,6 +88,8 @@ def _discard(path: Path, staging: Path) -> None:
 
 def _exchange(one: Path, other: Path) -> bool:
     """Swap two names atomically; False where the system cannot."""
+    if WINDOWS:
+        return False
     library = ctypes.CDLL(None, use_errno=True)
     first, second = os.fsencode(one), os.fsencode(other)
     if sys.platform == "darwin" and hasattr(library, "renamex_np"):
