@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 SANITIZED := build/sanitized
 NATIVE := setup.py $(wildcard src/chartscan/kernels/native/src/*)
 
-.PHONY: demo test lint unit soak native sanitize clean
+.PHONY: demo test lint unit soak native sanitize docs wheel-test clean
 
 demo: $(VENV)/.installed ## the main job: simulate, ingest, label, train, predict, evaluate
 	$(BIN)/chartscan demo $(DEMO)
@@ -25,6 +25,12 @@ unit: $(VENV)/.installed-test
 
 soak: $(VENV)/.installed-test ## the full counts of what `test` samples: hours
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile -m soak
+
+docs: $(VENV)/.installed-docs ## the pages as a site, with a reference of the API: site/index.html
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/zensical build --strict --clean
+
+wheel-test: $(VENV)/.installed-test ## builds the wheels and tries them in an empty environment: downloads PyTorch
+	$(BIN)/pytest -m soak tests/test_wheel.py
 
 native: $(VENV)/.installed ## builds the C++ kernels anew, such as after a compiler was installed
 	$(PIP) --no-deps --force-reinstall --editable .
@@ -56,5 +62,9 @@ $(VENV)/.installed-test: pyproject.toml lab/pyproject.toml constraints.txt $(NAT
 	$(BIN)/python -m chartscan.kernels.native
 	touch $@ $(VENV)/.installed
 
+$(VENV)/.installed-docs: pyproject.toml constraints.txt $(NATIVE) | $(VENV)/.made
+	$(PIP) --editable '.[docs]'
+	touch $@
+
 clean:
-	rm -rf build dist .pytest_cache .ruff_cache .mypy_cache
+	rm -rf build dist site .cache .pytest_cache .ruff_cache .mypy_cache

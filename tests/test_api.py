@@ -60,6 +60,16 @@ def test_the_tutorial_goes_from_an_export_to_a_report(tutorial, hospital):
     assert tutorial["stderr"] == ""
 
 
+def test_the_page_on_notebooks_goes_on_where_the_tutorial_ends(tutorial, hospital):
+    page = (Path(__file__).parent.parent / "docs" / "notebook.md").read_text(encoding="utf-8")
+    names = run_page(page, hospital)
+    assert names["labels"].equals(tutorial["labels"]["long_stay_7d"])
+    assert names["predictions"].table.equals(tutorial["predictions"]["long_stay_7d"])
+    assert set(names["figures"]["task"]) == set(tutorial["labels"])
+    assert len(names["figure"].data) == 1
+    assert names["stderr"] == ""
+
+
 def test_the_tutorial_reaches_the_report_in_fifteen_lines():
     blocks = re.findall(r"^```python\n(.*?)^```", PAGE.partition(NETWORK)[0], re.MULTILINE | re.DOTALL)
     assert sum(line != "" for block in blocks for line in block.splitlines()) <= 15
@@ -165,8 +175,8 @@ def test_python_and_the_command_line_have_the_same_arguments_and_defaults(verb):
 def test_every_verb_documents_its_arguments_what_it_returns_raises_and_an_example(verb):
     text = inspect.getdoc(getattr(chartscan, verb))
     arguments = list(inspect.signature(getattr(chartscan, verb)).parameters)
-    sections = re.split(r"^(Args|Returns|Raises|Example):\n", text, flags=re.MULTILINE)
-    assert sections[1::2] == ["Args", "Returns", "Raises", "Example"]
+    sections = re.split(r"^(Args|Returns|Raises|Examples):\n", text, flags=re.MULTILINE)
+    assert sections[1::2] == ["Args", "Returns", "Raises", "Examples"]
     assert re.findall(r"^    (\w+): ", sections[2], re.MULTILINE) == arguments
     assert f"chartscan.{verb}(" in sections[8]
 

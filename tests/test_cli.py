@@ -66,6 +66,17 @@ def test_help_lists_tasks_and_recipes_from_their_files(run):
     assert all(f"  {name} " in recipes for name in recipe_names())
 
 
+@pytest.mark.parametrize("command", cli.LAB)
+def test_a_command_of_the_lab_says_how_to_get_it_where_the_lab_is_not_installed(run, monkeypatch, command):
+    real = typer.main.get_command(cli.app)
+    monkeypatch.delitem(real.commands, command)
+    monkeypatch.setattr(cli, "app", real)
+    code, _, said = run(command, "anything")
+    assert code == 2
+    assert "pip install chartscan-lab" in said
+    assert "pip install ./lab" in said
+
+
 def test_the_version_is_shown(run):
     assert run("--version")[:2] == (0, "chartscan 0.1.0\n")
 

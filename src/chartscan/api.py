@@ -60,7 +60,7 @@ def simulate(
     Raises:
         ConfigError: `out` exists, or a number is out of range.
 
-    Example:
+    Examples:
         >>> chartscan.simulate("export", subjects=2000, seed=1)
     """
     from chartscan.simulator import SimulateConfig
@@ -115,7 +115,7 @@ def ingest(
         DataError: the export cannot be used; nothing is published.
         BudgetError: too many lines are unusable; nothing is published.
 
-    Example:
+    Examples:
         >>> dataset = chartscan.ingest("fhir", "export", "dataset")
         >>> dataset.manifest["counts"]["subjects"]
         2000
@@ -178,7 +178,7 @@ def label(
         ConfigError: no such task or setting, or `out` is a folder where a file is meant.
         DataError: no dataset, or every task is refused.
 
-    Example:
+    Examples:
         >>> labels = chartscan.label("all", "dataset", "labels")
         >>> labels["readmission_30d"].num_rows
         1432
@@ -240,7 +240,7 @@ def train(
         DataError: dataset or labels cannot be used.
         Interrupted: training was asked to stop, and is saved.
 
-    Example:
+    Examples:
         >>> chartscan.train("xgboost", "dataset", "trees", labels="labels")
         >>> chartscan.train("ehrmamba-tiny", "dataset", "run", labels="labels", settings={"seed": 1})
     """
@@ -294,7 +294,7 @@ def predict(
         ConfigError: a place or a device is wrong.
         DataError: model, dataset and labels do not belong together, or one of them is damaged.
 
-    Example:
+    Examples:
         >>> predictions = chartscan.predict("trees", "dataset", "labels", "predictions")
         >>> predictions["readmission_30d"]["predicted_boolean_probability"]
     """
@@ -348,7 +348,7 @@ def evaluate(
         ConfigError: predictions belong to another model or dataset, or a number is out of range.
         DataError: predictions cannot be read, or do not answer the same rows.
 
-    Example:
+    Examples:
         >>> report = chartscan.evaluate("predictions", "report", data="dataset", model="trees")
         >>> report.metrics.tasks[0].models[0].estimates["auroc"].value
     """
@@ -421,7 +421,7 @@ def explain(
         ConfigError: the model is no network, `out` exists, or an argument is wrong.
         DataError: model, dataset and labels do not belong together.
 
-    Example:
+    Examples:
         >>> why = chartscan.explain("run", "dataset", "labels", "why", tasks=["readmission_30d"])
     """
     from chartscan.commands.explain import ExplainPlan, run_explain
@@ -497,7 +497,7 @@ def forecast(
         ConfigError: the model cannot forecast, or arguments exclude each other.
         DataError: model and dataset do not belong together.
 
-    Example:
+    Examples:
         >>> futures = chartscan.forecast("run", "dataset", "future.parquet", days=30, samples=100)
     """
     from chartscan.commands.forecast import ForecastJob, forecast_plan, run_forecast
@@ -527,7 +527,7 @@ def load(artifact: Place, *, device: str = "cpu") -> AnyArtifact:
         ConfigError: no such device, or a model that this version does not know.
         DataError: a file is missing, damaged, or does not fit the others.
 
-    Example:
+    Examples:
         >>> chartscan.load("trees").run["recipe"]
     """
     from chartscan import artifact as artifacts

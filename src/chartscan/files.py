@@ -3,10 +3,10 @@
 A reader never sees half a file or half a folder, whenever the writer is killed: everything is written beside
 its place, synced to disk, and renamed into it. What a killed writer leaves beside it, `.<name>.<16 digits>`,
 goes at the next start of a command on the same place (`sweep`): its lock is free. A name that someone else
-planted is not followed (`own_place`). This module does not know what the files hold.
+planted is not followed (`own_place`). This module does not know what the files hold. Windows opens and locks
+no folder: there the entries of folders are not synced, and folders that a killed writer left stay.
 """
 
-import fcntl
 import hashlib
 import json
 import os
@@ -20,15 +20,20 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
+from filelock import lock_descriptor
 
 from chartscan.errors import ChartscanError, ConfigError, DataError
 
 MANIFEST = "manifest.json"
 MOST_JSON_BYTES = 512 << 20  # of one JSON file that we wrote; the largest so far, trees of 3,000, has 40 MB
 CHUNK = 1 << 20  # bytes hashed at a time
+WINDOWS = os.name == "nt"  # an open file cannot be renamed or removed
+# Neither follow a link nor wait for the other end of a pipe, where the system can be told.
+AS_IT_IS = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL
 
 T = TypeVar("T")
+H = TypeVar("H", int, int | None)
 
 
 def sha256(path: Path) -> str:
@@ -42,8 +47,10 @@ def sha256(path: Path) -> str:
 
 def sync(path: Path) -> None:
     """Forces a file, or the entries of a folder, to disk."""
+    if WINDOWS and path.is_dir():
+        return
     with naming(path):
-        descriptor = os.open(path, os.O_RDONLY)
+        descriptor = os.open(path, os.O_RDWR if WINDOWS else os.O_RDONLY)
         try:
             os.fsync(descriptor)
         finally:
@@ -140,7 +147,7 @@ def _second_name(path: Path) -> Path | None:
     """Another name for the file at `path`, hidden; None where there is no file."""
     second = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
-        os.link(path, second, follow_symlinks=False)
+        os.link(path, second, follow_symlinks=os.link not in os.supports_follow_symlinks)
     except FileNotFoundError:
         return None
     return second
@@ -157,6 +164,9 @@ def _draft(path: Path, content: bytes, private: bool) -> Iterator[Path]:
                 file.write(content)
                 file.flush()
                 os.fsync(descriptor)
+                if not WINDOWS:
+                    yield beside
+            if WINDOWS:
                 yield beside
         except BaseException:
             beside.unlink(missing_ok=True)
@@ -263,7 +273,8 @@ def appearing(folder: Path, private: bool = False) -> Iterator[Path]:
             shutil.rmtree(staging, ignore_errors=True)
             raise
         finally:
-            os.close(held)
+            if held is not None:
+                os.close(held)
         sync(folder.parent)
 
 
@@ -277,17 +288,21 @@ def sweep(out: Path) -> None:
     )
     within = [p for p in _entries(out) if _DRAFT.fullmatch(p.name)] if _is_folder(out) else []
     for path in (*beside, *within):
-        try:
-            held = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)  # a pipe would wait
-        except OSError:
-            continue
-        try:
-            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        with suppress(OSError):
+            _remove_if_free(path)
+
+
+def _remove_if_free(path: Path) -> None:
+    """Removes a draft unless its writer lives."""
+    held = os.open(path, os.O_RDONLY | AS_IT_IS)
+    try:
+        free = lock_descriptor(held, blocking=False)
+        if free and not WINDOWS:
             shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
-        except OSError:
-            continue
-        finally:
-            os.close(held)
+    finally:
+        os.close(held)
+    if free and WINDOWS:
+        path.unlink(missing_ok=True)
 
 
 def own_place(out: Path) -> Path:
@@ -298,11 +313,17 @@ def own_place(out: Path) -> Path:
     """
     if not out.is_symlink():
         return out
-    if out.lstat().st_uid not in (os.geteuid(), 0):
+    about = out.lstat()
+    if about.st_uid and not owned(about):
         raise ConfigError(
             f"{out} is a symbolic link that belongs to another user; it is not followed. Name another place."
         )
     return out.resolve()
+
+
+def owned(about: os.stat_result) -> bool:
+    """Whether a file belongs to the user of this process. Windows does not say: True."""
+    return not hasattr(os, "geteuid") or about.st_uid == os.geteuid()
 
 
 def check_own(path: Path) -> None:
@@ -311,7 +332,7 @@ def check_own(path: Path) -> None:
         about = path.lstat()
     except FileNotFoundError:
         return
-    if stat.S_ISLNK(about.st_mode) or about.st_uid != os.geteuid():
+    if stat.S_ISLNK(about.st_mode) or not owned(about):
         what = "a symbolic link" if stat.S_ISLNK(about.st_mode) else "there, and belongs to another user"
         raise ConfigError(f"{path} is {what}; it is not used. Remove it, or choose another output.")
 
@@ -381,13 +402,18 @@ def _is_draft(name: str, of: str) -> bool:
     return name.startswith(f".{of}.") and re.fullmatch("[0-9a-f]{16}", name[len(of) + 2 :]) is not None
 
 
-def _held(path: Path, make: Callable[[Path], int]) -> tuple[Path, int]:
-    """A hidden draft beside `path`, made by `make`, and its descriptor, locked until that is closed."""
+def _held(path: Path, make: Callable[[Path], H]) -> tuple[Path, H]:
+    """A hidden draft beside `path`, made by `make`, and its descriptor, locked until that is closed.
+
+    The descriptor is None where `make` cannot open what it made.
+    """
     while True:
         draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
         held = make(draft)
+        if held is None:
+            return draft, held
         try:
-            fcntl.flock(held, fcntl.LOCK_EX)
+            lock_descriptor(held)
         except OSError:  # a file system without locks: nothing is swept there either
             return draft, held
         if draft.exists() and os.path.samestat(os.fstat(held), draft.lstat()):
@@ -395,8 +421,10 @@ def _held(path: Path, make: Callable[[Path], int]) -> tuple[Path, int]:
         os.close(held)  # swept between its making and its lock
 
 
-def _new_folder(path: Path, mode: int) -> int:
+def _new_folder(path: Path, mode: int) -> int | None:
     path.mkdir(mode=mode)
+    if WINDOWS:
+        return None
     try:
         return os.open(path, os.O_RDONLY)
     except OSError:

@@ -21,6 +21,7 @@ from hashlib import blake2b
 from pathlib import Path
 
 from chartscan.errors import ConfigError
+from chartscan.files import AS_IT_IS, WINDOWS, owned
 
 VARIABLE = "CHARTSCAN_SITE_KEY"
 OPEN = "open"
@@ -78,12 +79,13 @@ def _key(path: Path) -> bytes:
     if not os.path.lexists(path):
         _make(path)
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        descriptor = os.open(path, os.O_RDONLY | AS_IT_IS)
     except OSError as err:
         raise ConfigError(f"{path}: the site key cannot be read ({err.strerror}). {_REMEDY}") from err
     with os.fdopen(descriptor, "rb") as file:
         about = os.fstat(descriptor)
-        if not stat.S_ISREG(about.st_mode) or about.st_uid != os.geteuid() or about.st_mode & 0o077:
+        for_others = about.st_mode & 0o077 and not WINDOWS  # whose files have no such mode
+        if not stat.S_ISREG(about.st_mode) or not owned(about) or for_others:
             raise ConfigError(
                 f"{path}: the site key must be a file that its owner alone can read: chmod 600 {path}"
             )

@@ -7,7 +7,6 @@ answer, and says what came out, within MEMORY_BYTES beyond what it needs to star
 
 import json
 import os
-import resource
 import shutil
 import struct
 import sys
@@ -200,6 +199,8 @@ def read_forged(sound: list[str]) -> None:
     The `sound` ones (what they read, a space, the folder) are read first: what Python imports on the way is
     no part of any artifact.
     """
+    import resource  # not on Windows
+
     for line in sound:
         print(json.dumps({"ready": _outcome(line)}), flush=True)
     pages = int(Path("/proc/self/statm").read_text().split()[0])

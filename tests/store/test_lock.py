@@ -1,5 +1,4 @@
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -31,7 +30,7 @@ def test_a_second_run_fails_at_once_and_names_the_first_until_that_dies(tmp_path
             write(out, random_events(10, 2))
         assert time.monotonic() - begin < 5
     finally:
-        holder.send_signal(signal.SIGKILL)
+        holder.kill()
         holder.communicate()
     assert (tmp_path / "out.lock").exists()  # stale: its holder is dead
     write(out, random_events(10, 2))

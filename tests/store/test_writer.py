@@ -1,7 +1,6 @@
 import datetime as dt
 import gc
 import json
-import resource
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
@@ -308,6 +307,7 @@ def test_a_published_dataset_is_for_its_owner_only(tmp_path):
 @contextmanager
 def files_of_at_most(size: int) -> Iterator[None]:
     """A disk on which no file may be larger: what is written beyond fails, as it does on a full one."""
+    resource = pytest.importorskip("resource")
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
     try:

@@ -21,7 +21,7 @@ from chartscan.cli.options import Command, Group, WithRecipes, WithTasks
 from chartscan.cli.output import keep_content_out_of_hooks, steady, traceback_without_content, unexpected
 from chartscan.cli.reports import demo, evaluate, explain
 from chartscan.console import shown, shown_lines
-from chartscan.errors import ChartscanError
+from chartscan.errors import ChartscanError, ConfigError
 from chartscan.settings import UnknownSetting
 
 HELP = """From a hospital's FHIR export to a sequence model it can run itself, and a report it can believe.
@@ -54,8 +54,7 @@ Exit codes:
 CHARTSCAN_DEBUG=1 in the environment shows where an unexpected error came from, without content of records.
 """
 DEBUG = "CHARTSCAN_DEBUG"
-
-
+LAB = ("bench", "study")  # commands of another package
 USAGE_ERROR: Any = typer.BadParameter.__base__  # typer brings a click of its own
 
 
@@ -69,6 +68,15 @@ class Commands(Group):
         except USAGE_ERROR as err:
             err.message = shown(err.message)
             raise
+
+    def resolve_command(self, ctx: Any, args: Any) -> Any:
+        """As click does; ConfigError with how to get a command that another package brings."""
+        if args and args[0] in LAB and args[0] not in self.commands and not ctx.resilient_parsing:
+            raise ConfigError(
+                f"chartscan {args[0]} comes with the package chartscan-lab, which is not installed. Install "
+                "it with: pip install chartscan-lab (in a clone: pip install ./lab)"
+            )
+        return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: Any) -> Any:
         """As click does."""

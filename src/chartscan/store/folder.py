@@ -30,7 +30,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from chartscan.errors import DataError
-from chartscan.files import MANIFEST, check_own, read_bytes, sha256, sync
+from chartscan.files import MANIFEST, WINDOWS, check_own, read_bytes, sha256, sync
 from chartscan.schema import EVENTS, SPLITS
 from chartscan.site_key import is_open
 
@@ -280,6 +280,8 @@ def publish(folder: Path, out: Path) -> None:
     folder.chmod(0o700)
     _sync(folder)
     if not out.exists() or not any(out.iterdir()):
+        if WINDOWS and out.exists():
+            out.rmdir()
         os.rename(folder, out)
     elif not _exchange(folder, out):
         previous = _previous(out)
@@ -300,6 +302,8 @@ def _discard(path: Path, staging: Path) -> None:
 
 def _exchange(one: Path, other: Path) -> bool:
     """Swap two names atomically; False where the system cannot."""
+    if WINDOWS:
+        return False
     library = ctypes.CDLL(None, use_errno=True)
     first, second = os.fsencode(one), os.fsencode(other)
     if sys.platform == "darwin" and hasattr(library, "renamex_np"):

@@ -19,7 +19,7 @@ import secrets
 from pathlib import Path
 from typing import IO, Any
 
-from chartscan.files import check_own
+from chartscan.files import AS_IT_IS, check_own
 from chartscan.store.folder import QUARANTINE, writing
 
 KEY = "key"
@@ -152,7 +152,7 @@ class Quarantine:
 
 def _private(path: Path) -> IO[bytes]:
     """`path` opened for appending, readable by its owner alone; a symbolic link is an OSError."""
-    return open(path, "ab", opener=lambda name, _: os.open(name, _APPEND | os.O_NOFOLLOW, 0o600))
+    return open(path, "ab", opener=lambda name, _: os.open(name, _APPEND | AS_IT_IS, 0o600))
 
 
 def _read_or_make_key(path: Path) -> bytes:

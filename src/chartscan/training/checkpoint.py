@@ -249,7 +249,8 @@ def warn_if_moved(before: dict[str, Any], now: dict[str, Any]) -> None:
 # SIGTERM, SIGUSR1 (a scheduler's warning) and Ctrl-C as a wish to stop, granted at a safe point.
 # A second Ctrl-C does not wait.
 
-SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
+_NAMES = ("SIGTERM", "SIGUSR1", "SIGINT")  # Windows has no SIGUSR1
+SIGNALS = tuple(getattr(signal, name) for name in _NAMES if hasattr(signal, name))
 
 
 class Interrupted(BaseException):

@@ -3,8 +3,7 @@
 from typing import Any
 
 from chartscan_lab.bench.machine import described
-
-GIB = 2**30
+from chartscan_lab.tables import GIB, count_text, ratio_text, reach_text, span_text, text_table
 
 
 def table(found: dict[str, Any]) -> str:
@@ -27,50 +26,53 @@ def table(found: dict[str, Any]) -> str:
 
 
 def _epochs(rows: list[dict[str, Any]]) -> list[str]:
-    head = f"{'':26}{'weights':>12}{'rows':>9}{'positions':>12}{'prompts':>9}{'epoch s':>10}{'min - max':>19}"
-    lines = [f"{head}{'tokens/s':>10}{'x':>7}{'padded s':>12}{'tokens/s':>10}{'x':>7}"]
-    for row in rows:
-        span = " - ".join(f"{value:,.0f}" for value in row["range"])
-        lines.append(
-            f"{row['name']:26}{_number(row['parameters']):>12}{row['rows']:>9,}{row['positions']:>12,}"
-            f"{row['prompts']:>9,}{row['seconds']:>10,.0f}{span:>19}{row['tokens_per_second']:>10,.0f}"
-            f"{_ratio(row.get('ratio')):>7}{_number(row['padded_seconds']):>12}"
-            f"{_number(row['padded_tokens_per_second']):>10}{_ratio(row['padded_ratio']):>7}"
-        )
-    return lines
+    headings = (
+        "", "weights", "rows", "positions", "prompts", "epoch s", "min - max", "tokens/s", "x", "padded s",
+        "tokens/s", "x",
+    )  # fmt: skip
+    lines = [
+        [
+            row["name"],
+            count_text(row["parameters"]),
+            count_text(row["rows"]),
+            count_text(row["positions"]),
+            count_text(row["prompts"]),
+            count_text(row["seconds"]),
+            span_text(row["range"], 0),
+            count_text(row["tokens_per_second"]),
+            ratio_text(row.get("ratio")),
+            count_text(row["padded_seconds"]),
+            count_text(row["padded_tokens_per_second"]),
+            ratio_text(row["padded_ratio"]),
+        ]
+        for row in rows
+    ]
+    return text_table(headings, lines)
 
 
 def _memory(rows: list[dict[str, Any]]) -> list[str]:
     sizes = sorted({size for row in rows for size in row["peaks"]}, key=int)
     goals = [one["gib"] for one in next((row["largest"] for row in rows if row["largest"]), [])]
-    head = f"{'GiB by rows':26}{'':5}{'tokens':>7}" + "".join(f"{size:>8}" for size in sizes)
-    head += f"{'fixed':>8}{'a row':>8}{'error':>8}"
-    lines = [head + "".join(f"{f'rows in {gib:g} GiB':>26}" for gib in goals)]
+    headings = ["GiB by rows", "", "tokens", *map(str, sizes), "fixed", "a row", "error"]
+    headings += [f"rows in {gib:g} GiB" for gib in goals]
+    lines = []
     for row in rows:
-        cells = "".join(
-            f"{row['peaks'][size] / GIB:8.2f}" if size in row["peaks"] else f"{'-':>8}" for size in sizes
-        )
-        text = f"{row['name']:26}{row['precision']:5}{row['context']:>7,}{cells}"
+        peaks = [f"{row['peaks'][size] / GIB:.2f}" if size in row["peaks"] else "-" for size in sizes]
+        line = [row["name"], row["precision"], count_text(row["context"]), *peaks]
         if row["largest"]:
-            text += f"{row['fixed_bytes'] / GIB:8.2f}{row['bytes_a_row'] / GIB:8.3f}"
-            text += f"{'-' if row['error'] is None else format(row['error'], '.1%'):>8}"
-            text += "".join(f"{_reach(one):>26}" for one in row["largest"])
-        lines.append(text)
-    return lines
-
-
-def _reach(one: dict[str, Any]) -> str:
-    mark = "*" if one["extrapolated"] else ""
-    span = "" if one["least"] is None else f" ({one['least']:,} - {one['most']:,})"
-    return f"{one['largest']:,}{mark}{span}"
+            line += [f"{row['fixed_bytes'] / GIB:.2f}", f"{row['bytes_a_row'] / GIB:.3f}"]
+            line += ["-" if row["error"] is None else f"{row['error']:.1%}"]
+            line += [reach_text(one) for one in row["largest"]]
+        lines.append(line)
+    return text_table(headings, lines)
 
 
 def _ratio_lines(one: dict[str, Any]) -> list[str]:
     """MultiBird's epoch over the baseline's, and the baseline's largest batch over MultiBird's."""
     other, name, paper = one["row"], one["baseline"], one["paper"]
     lines = [
-        f"{other}'s epoch takes {_ratio(one['seconds'])} times {name}'s "
-        f"(padded {_ratio(one['padded_seconds'])}; the paper {paper['seconds']:.2f}).",
+        f"{other}'s epoch takes {ratio_text(one['seconds'])} times {name}'s "
+        f"(padded {ratio_text(one['padded_seconds'])}; the paper {paper['seconds']:.2f}).",
         f"{name}'s largest batch has {_batches(one, 'rows')} times {other}'s rows (the paper "
         f"{paper['batch']:.2f}).",
     ]
@@ -83,11 +85,3 @@ def _batches(one: dict[str, Any], what: str) -> str:
     """For each memory in which MultiBird has a row."""
     known = [batch for batch in one["batches"] if batch[what] is not None]
     return ", ".join(f"{batch[what]:.2f} ({batch['gib']:g} GiB)" for batch in known) or "-"
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:,.0f}"
-
-
-def _ratio(value: float | None) -> str:
-    return "-" if value is None else f"{value:.2f}"

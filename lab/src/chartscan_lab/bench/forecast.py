@@ -34,6 +34,7 @@ from chartscan_lab.bench import timing
 from chartscan_lab.bench.machine import described, observed
 from chartscan_lab.bench.models import config_of
 from chartscan_lab.bench.progress import Counter, ProgressFunction, silent
+from chartscan_lab.tables import TIMED, text_table, timed_cells
 
 GOAL = 1.2  # after the longest history, at most so many times the time after the shortest
 WORKS = ("events", "reading and events")
@@ -146,11 +147,6 @@ def table(found: dict[str, Any]) -> str:
         f"Median {found['clock']}; x: times that after the shortest history (goal for events: {GOAL}).",
     ]
     for work in found["works"]:
-        lines += ["", work["work"], f"{'history':>8}{'ms':>10}{'min - max':>20}{'x':>7}{'min - max':>14}"]
-        for row in work["rows"]:
-            span = " - ".join(f"{value * 1e3:.1f}" for value in row["range"])
-            ratios = " - ".join(f"{value:.2f}" for value in row["ratio_range"] or [])
-            lines.append(
-                f"{row['history']:8}{row['seconds'] * 1e3:10.1f}{span:>20}{row['ratio']:7.2f}{ratios:>14}"
-            )
+        rows = [[str(row["history"]), *timed_cells(row | {"error": None}, 1)[:-1]] for row in work["rows"]]
+        lines += ["", work["work"], *text_table(("history", *TIMED[:-1]), rows)]
     return "\n".join(lines)

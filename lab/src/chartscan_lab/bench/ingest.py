@@ -28,6 +28,7 @@ from chartscan.store.config import StoreConfig
 from chartscan.store.writer import DatasetWriter
 from chartscan_lab.bench.memory import peak_bytes
 from chartscan_lab.bench.progress import ProgressFunction, silent
+from chartscan_lab.tables import text_table
 
 MEGABYTE = 1_000_000
 SUBJECTS_PER_MB = 1  # about a thousand Observations a subject
@@ -97,7 +98,8 @@ def table(found: dict[str, Any]) -> str:
     `x json` and `x duckdb` are our Observations a second over theirs.
     """
     medians = _medians(found["results"])
-    lines = [("mode", "MB", "Obs/s", "Obs/CPU s", "seconds", "peak MB", *(f"x {peer}" for peer in PEERS))]
+    headings = ("mode", "MB", "Obs/s", "Obs/CPU s", "seconds", "peak MB", *(f"x {peer}" for peer in PEERS))
+    lines = []
     for (size_mb, mode), row in medians.items():
         speeds = (row["per_second"], row["per_cpu_second"])
         ratios = (
@@ -106,7 +108,7 @@ def table(found: dict[str, Any]) -> str:
         )
         numbers = (*(f"{speed:,}" for speed in speeds), f"{row['seconds']:.2f}", f"{row['peak_mb']:,}")
         lines.append((mode, str(size_mb), *numbers, *ratios))
-    return "\n".join(f"{line[0]:<8}" + "".join(f"{cell:>11}" for cell in line[1:]).rstrip() for line in lines)
+    return "\n".join(text_table(headings, lines))
 
 
 def _medians(results: list[dict[str, Any]]) -> dict[tuple[int, str], dict[str, Any]]:

@@ -19,6 +19,7 @@ from chartscan.objectives.next_event import NextEvent
 from chartscan_lab.bench.hugging_face import causal_model
 from chartscan_lab.bench.memory import in_fresh_process, peak_bytes
 from chartscan_lab.bench.models import random_batch
+from chartscan_lab.tables import MIB, ratio_text, text_table
 
 LENGTHS = (512, 1024, 2048, 4096, 8192)
 PEER_LENGTHS = (64, 128, 256)
@@ -73,15 +74,21 @@ def exponent(lengths: Sequence[float], costs: Sequence[float]) -> float | None:
 
 def table(result: dict[str, Any]) -> str:
     """The result as lines to print."""
-    lines = [f"{'':14}{'length':>8}{'seconds':>10}{'tokens/s':>10}{'extra MiB':>11}"]
-    for name in ("ehrmamba", "hugging_face"):
-        for row in result[name]:
-            speed, memory = row["length"] / row["seconds"], row["extra_bytes"] / 2**20
-            lines.append(f"{name:14}{row['length']:8}{row['seconds']:10.3f}{speed:10.0f}{memory:11.1f}")
-    for name in ("time_exponent", "memory_exponent"):
-        value = result[name]
-        lines.append(f"{name.replace('_', ' '):18}{'-' if value is None else f'{value:.2f}'}")
-    return "\n".join(lines)
+    rows = [
+        [
+            name,
+            str(row["length"]),
+            f"{row['seconds']:.3f}",
+            f"{row['length'] / row['seconds']:.0f}",
+            f"{row['extra_bytes'] / MIB:.1f}",
+        ]
+        for name in ("ehrmamba", "hugging_face")
+        for row in result[name]
+    ]
+    exponents = [
+        [name.replace("_", " "), ratio_text(result[name])] for name in ("time_exponent", "memory_exponent")
+    ]
+    return "\n".join(text_table(("", "length", "seconds", "tokens/s", "extra MiB"), [*rows, *exponents]))
 
 
 def _measure(name: str, length: int, threads: int, repeats: int) -> dict[str, Any]:

@@ -5,7 +5,6 @@ It ends with the process that began it, however that one ends: a training in it 
 
 import multiprocessing
 import os
-import resource
 import signal
 import sys
 import threading
@@ -14,6 +13,11 @@ from collections.abc import Callable
 from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
+
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None  # type: ignore[assignment]
 
 T = TypeVar("T")
 PATIENCE_SECONDS = 5.0  # between two calls to end
@@ -74,5 +78,7 @@ def peak_bytes() -> int:
     if _STATUS.exists():
         line = next(line for line in _STATUS.read_text().splitlines() if line.startswith("VmHWM"))
         return int(line.split()[1]) * 1024
+    if resource is None:
+        raise RuntimeError("this system does not tell the peak memory of a process")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024

@@ -21,10 +21,10 @@ from chartscan_lab.bench.progress import Counter, ProgressFunction, silent
 from chartscan_lab.bench.scan_inputs import Shape, random_inputs
 from chartscan_lab.bench.scan_peers import PEERS, Peer, Prepared
 from chartscan_lab.bench.timing import Clock, Plan, clock, compared, in_turn
+from chartscan_lab.tables import MIB, TIMED, text_table, timed_cells
 
 TOLERANCE = 1e-4  # of results, relative to the largest number of each tensor
 BASELINES = ("chartscan native", "chartscan chunked")  # the first that ran
-MEBIBYTE = 2**20
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -221,12 +221,15 @@ def table(found: dict[str, Any]) -> str:
     lines = [described(found["conditions"]), f"Median {found['clock']}; x: times the baseline's time."]
     for case in found["times"]:
         lines += ["", f"{case['pass']}, {Shape(*(case[key] for key in Shape._fields))}"]
-        lines.append(f"{'':32}{'ms':>11}{'min - max':>22}{'x':>9}{'min - max':>18}{'error':>10}")
-        lines += [_line(row) for row in case["rows"]]
+        rows = [
+            [row["name"], row["not_run"]] if row["not_run"] else [row["name"], *timed_cells(row, 2)]
+            for row in case["rows"]
+        ]
+        lines += text_table(("", *TIMED), rows)
     for case in found["memory"]:
         lines += ["", f"extra peak memory, {case['pass']}, {Shape(*(case[key] for key in Shape._fields))}"]
-        for row in case["rows"]:
-            lines.append(f"{row['name']:32}" + (row["not_run"] or f"{row['bytes'] / MEBIBYTE:11.1f} MiB"))
+        rows = [[row["name"], row["not_run"] or f"{row['bytes'] / MIB:.1f} MiB"] for row in case["rows"]]
+        lines += text_table(("", "", ""), rows)[1:]
     for case in found["roofline"]:
         lines += [
             "",
@@ -234,19 +237,6 @@ def table(found: dict[str, Any]) -> str:
             *_roof_lines(case),
         ]
     return "\n".join(lines)
-
-
-def _line(row: dict[str, Any]) -> str:
-    if row["not_run"]:
-        return f"{row['name']:32}{row['not_run']}"
-    least, most = (f"{value * 1e3:.2f}" for value in row["range"])
-    text = f"{row['name']:32}{row['seconds'] * 1e3:11.2f}{f'{least} - {most}':>22}"
-    if row.get("ratio") is not None:
-        ratios = " - ".join(f"{value:.2f}" for value in row["ratio_range"] or [])
-        text += f"{row['ratio']:9.2f}{ratios:>18}"
-    else:
-        text += " " * 27
-    return text + (f"{row['error']:10.1e}" if row["error"] is not None else f"{'other':>10}")
 
 
 def _roof_lines(case: dict[str, Any]) -> list[str]:

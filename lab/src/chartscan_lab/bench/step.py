@@ -21,6 +21,7 @@ from chartscan_lab.bench.models import blocks_of, config_of, random_batch
 from chartscan_lab.bench.progress import Counter, ProgressFunction, silent
 from chartscan_lab.bench.scan_peers import needs
 from chartscan_lab.bench.timing import Clock, Plan, clock, compared, in_turn
+from chartscan_lab.tables import TIMED, text_table, timed_cells
 
 TOLERANCE = 1e-4  # of hidden states, relative to the largest
 BASELINE = "chartscan, blocks"
@@ -260,17 +261,9 @@ def table(found: dict[str, Any]) -> str:
     ]
     for case in found["steps"]:
         lines += ["", f"{case['rows_together']} rows together, history of {case['history']} events"]
-        lines.append(f"{'':36}{'ms':>9}{'min - max':>18}{'x':>9}{'min - max':>18}{'error':>10}")
-        lines += [_line(row) for row in case["rows"]]
+        rows = [
+            [row["name"], row["not_run"]] if row["not_run"] else [row["name"], *timed_cells(row, 3)]
+            for row in case["rows"]
+        ]
+        lines += text_table(("", *TIMED), rows)
     return "\n".join(lines)
-
-
-def _line(row: dict[str, Any]) -> str:
-    if row["not_run"]:
-        return f"{row['name']:36}{row['not_run']}"
-    least, most = (f"{value * 1e3:.3f}" for value in row["range"])
-    text = f"{row['name']:36}{row['seconds'] * 1e3:9.3f}{f'{least} - {most}':>18}"
-    if row.get("ratio") is None:
-        return f"{text}{'':27}{row['error']:10.1e}"
-    ratios = " - ".join(f"{value:.2f}" for value in row["ratio_range"] or [])
-    return f"{text}{row['ratio']:9.2f}{ratios:>18}{row['error']:10.1e}"

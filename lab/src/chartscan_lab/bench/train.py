@@ -25,6 +25,7 @@ from chartscan_lab.bench.models import TokenModel, WholeModel, blocks_of, config
 from chartscan_lab.bench.progress import Counter, ProgressFunction, silent
 from chartscan_lab.bench.scan_peers import needs, ours
 from chartscan_lab.bench.timing import Clock, Plan, clock, compared, in_turn
+from chartscan_lab.tables import TIMED, text_table, timed_cells
 
 BASELINE = "chartscan"
 SEED = 0
@@ -262,26 +263,15 @@ def table(found: dict[str, Any]) -> str:
     lines = [described(found["conditions"]), f"Median {found['clock']}; x: times the baseline's time."]
     for case in found["throughput"]:
         lines += ["", f"{case['work']}, B{case['batch']} L{case['length']}"]
-        lines.append(
-            f"{'':32}{'tokens/s':>11}{'ms':>11}{'min - max':>20}{'x':>8}{'min - max':>16}{'error':>10}"
-        )
-        lines += [_line(row) for row in case["rows"]]
+        lines += text_table(("", "tokens/s", *TIMED), [_cells(row) for row in case["rows"]])
     return "\n".join(
         [*lines, "", "one sequence a step, whole model, one thread", growth.table(found["lengths"])]
     )
 
 
-def _line(row: dict[str, Any]) -> str:
+def _cells(row: dict[str, Any]) -> list[str]:
     if row["not_run"]:
-        return f"{row['name']:32}{row['not_run']}"
-    least, most = (f"{value * 1e3:.1f}" for value in row["range"])
-    text = f"{row['name']:32}{row['tokens_per_second']:11,.0f}"
-    text += f"{row['seconds'] * 1e3:11.1f}{f'{least} - {most}':>20}"
-    if row.get("ratio") is None:
-        return text
-    ratios = " - ".join(f"{value:.2f}" for value in row["ratio_range"] or [])
-    return (
-        text
-        + f"{row['ratio']:8.2f}{ratios:>16}"
-        + (f"{row['error']:10.1e}" if row["comparable"] else f"{'other':>10}")
-    )
+        return [row["name"], row["not_run"]]
+    cells = timed_cells(row | {"error": row["error"] if row["comparable"] else None}, 1)
+    known = cells if row.get("ratio") is not None else cells[:2]
+    return [row["name"], f"{row['tokens_per_second']:,.0f}", *known]

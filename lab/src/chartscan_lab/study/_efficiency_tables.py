@@ -7,9 +7,9 @@ from chartscan.evaluation.text import NOTHING
 from chartscan_lab.bench.machine import described
 from chartscan_lab.bench.paper_ratios import PAPER
 from chartscan_lab.study._score import RowScore
-from chartscan_lab.study._table import FINE_TUNING, markdown_table
+from chartscan_lab.study._table import FINE_TUNING
+from chartscan_lab.tables import GIB, MIB, count_text, markdown_table, ratio_text, reach_text
 
-GIB, MIB = 2**30, 2**20
 PRETRAINING = "pretraining"
 PHASES = (PRETRAINING, FINE_TUNING)
 
@@ -92,14 +92,14 @@ def _epochs(rows: Sequence[dict[str, Any]]) -> str:
     lines = [
         [
             f"{row['name']} ({row['precision']})",
-            _number(row["parameters"]),
+            count_text(row["parameters"]),
             f"{row['rows']:,}",
             f"{row['positions']:,}",
             f"{row['prompts_per_row']:.1f}" if row["prompts"] else NOTHING,
             f"{row['seconds']:,.1f} [{row['range'][0]:,.1f}, {row['range'][1]:,.1f}]",
             f"{row['tokens_per_second']:,.0f}",
-            _number(row["padded_seconds"], 1),
-            _number(row["padded_tokens_per_second"]),
+            count_text(row["padded_seconds"], 1),
+            count_text(row["padded_tokens_per_second"]),
         ]
         for row in rows
     ]
@@ -123,16 +123,10 @@ def _memory(rows: Sequence[dict[str, Any]]) -> str:
         if row["largest"]:
             fixed, each, error = row["fixed_bytes"] / GIB, row["bytes_a_row"] / MIB, row["error"]
             fit = [f"{fixed:.2f} + {each:,.1f}", NOTHING if error is None else f"{error:.1%}"]
-            fit += [_reach(one) for one in row["largest"]]
+            fit += [reach_text(one) for one in row["largest"]]
         shown = [NOTHING if peak is None else f"{peak / GIB:.2f}" for peak in peaks]
         lines.append([row["name"], f"{row['context']:,}", *shown, *fit])
     return markdown_table([*headings, *(f"rows in {one['gib']:g} GiB" for one in goals)], lines)
-
-
-def _reach(one: dict[str, Any]) -> str:
-    mark = "*" if one["extrapolated"] else ""
-    span = "" if one["least"] is None else f" ({one['least']:,} to {one['most']:,})"
-    return f"{one['largest']:,}{mark}{span}"
 
 
 def _beside(phases: Sequence[dict[str, Any]]) -> str:
@@ -144,22 +138,19 @@ def _beside(phases: Sequence[dict[str, Any]]) -> str:
             name, epoch = phase["phase"], f"{one['row']}'s epoch over {one['baseline']}'s"
             batch = f"{one['baseline']}'s largest batch over {one['row']}'s"
             lines += [
-                [epoch, name, _ratio(one["seconds"]), _ratio(one["paper"]["seconds"])],
-                [f"{epoch}, full rows", name, _ratio(one["padded_seconds"]), NOTHING],
+                [epoch, name, ratio_text(one["seconds"]), ratio_text(one["paper"]["seconds"])],
+                [f"{epoch}, full rows", name, ratio_text(one["padded_seconds"]), NOTHING],
             ]
             for found in one["batches"]:
                 gib = f"{found['gib']:g} GiB"
                 lines.append(
-                    [f"{batch}, rows, {gib}", name, _ratio(found["rows"]), _ratio(one["paper"]["batch"])]
+                    [
+                        f"{batch}, rows, {gib}",
+                        name,
+                        ratio_text(found["rows"]),
+                        ratio_text(one["paper"]["batch"]),
+                    ]
                 )
                 if found["prompts"] is not None:
-                    lines.append([f"{batch}, prompts, {gib}", name, _ratio(found["prompts"]), NOTHING])
+                    lines.append([f"{batch}, prompts, {gib}", name, ratio_text(found["prompts"]), NOTHING])
     return markdown_table(headings, lines)
-
-
-def _number(value: float | None, digits: int = 0) -> str:
-    return NOTHING if value is None else f"{value:,.{digits}f}"
-
-
-def _ratio(value: float | None) -> str:
-    return NOTHING if value is None else f"{value:.2f}"

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from chartscan.evaluation.result import Difference
 from chartscan.evaluation.text import NOTHING, interval_text, number_text, signed_text
 from chartscan_lab.study._score import RowScore, Spread
+from chartscan_lab.tables import markdown_table
 
 DIGITS = 4
 FINE_TUNING = "fine-tuning"
@@ -50,12 +51,6 @@ def table(rows: Sequence[RowScore], pooled: bool) -> str:
 
 def _baselines(rows: Sequence[RowScore]) -> list[str]:
     return sorted({row.baseline for row in rows if row.baseline})
-
-
-def markdown_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Lines of a Markdown table; the first column to the left, numbers to the right."""
-    lines = [headings, ["---", *["---:"] * (len(headings) - 1)], *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 def _cells(row: RowScore, several: bool) -> list[str]:

@@ -8,7 +8,8 @@ import msgspec
 from chartscan.evaluation.text import NOTHING, interval_text, number_text, signed_text
 from chartscan_lab.study._contest import Contest
 from chartscan_lab.study._score import RowScore
-from chartscan_lab.study._table import FINE_TUNING, markdown_table, spread_text
+from chartscan_lab.study._table import FINE_TUNING, spread_text
+from chartscan_lab.tables import markdown_table
 
 ALPHA = 0.05
 TITLES = {"auroc": "AUROC", "average_precision": "Average precision"}

@@ -23,8 +23,8 @@ from chartscan_lab.study._explained import (
 )
 from chartscan_lab.study._report import Report
 from chartscan_lab.study._rows import Facts, Row
-from chartscan_lab.study._table import markdown_table
 from chartscan_lab.study._trained import TrainedStudy, report, scored
+from chartscan_lab.tables import markdown_table
 
 HEADINGS = (
     "explanation",

@@ -25,7 +25,7 @@ from chartscan_lab.study._made_with import current, not_one_code
 from chartscan_lab.study._report import Report
 from chartscan_lab.study._rows import Row, chosen
 from chartscan_lab.study._score import Answered, Repeat, RowScore, score
-from chartscan_lab.study._table import markdown_table
+from chartscan_lab.tables import MIB, markdown_table
 
 FULL = "full attention"
 VARIANTS: dict[str, hymate.Config] = {
@@ -37,7 +37,6 @@ PLANTED = {
     "episode": "the level of a rare variable, measured in one short episode anywhere in the record,",
     "order": "which of two rare events, anywhere in the record, came last",
 }
-MEBIBYTE = 2**20
 HEADINGS = (
     "model",
     "context",
@@ -166,7 +165,7 @@ class Length(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             interval_text(scores.together["auroc"]),
             number_text(best),
             f"{scores.seconds_per_epoch['training']:.1f}",
-            f"{facts['extra_bytes'] / MEBIBYTE:,.0f}",
+            f"{facts['extra_bytes'] / MIB:,.0f}",
             f"{results[0].parameters:,}",
         ]
         return line, msgspec.to_builtins(scores) | facts
