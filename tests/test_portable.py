@@ -46,7 +46,7 @@ chartscan.simulate("export", subjects=60)
 chartscan.ingest("fhir", "export", "dataset")
 chartscan.ingest("fhir", "export", "dataset", overwrite=True)
 chartscan.label("all", "dataset", "labels")
-quick = {"pretrain.max_steps": 2, "finetune.max_steps": 2, "sequence.min_subjects": 2}
+quick = {"pretrain.max_steps": 2, "finetune.max_steps": 2, "reader.min_subjects": 2}
 chartscan.train("ehrmamba-tiny", "dataset", "network", labels="labels", settings=quick)
 chartscan.train("logistic", "dataset", "run", labels="labels")
 chartscan.predict("run", "dataset", "labels", "predictions")

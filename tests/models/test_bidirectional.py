@@ -90,7 +90,7 @@ def test_impossible_settings_of_their_own_are_refused(module, wrong):
 def test_rows_beyond_the_context_are_refused_and_prompts_count(module):
     model, batch = tiny(module, n_heads=4, context=12), random_batch()
     assert model(batch).shape == (3, 12, 24)
-    with pytest.raises(ConfigError, match=r"13 tokens and the model a context of 12. Set sequence\.context"):
+    with pytest.raises(ConfigError, match=r"13 tokens and the model a context of 12. Set reader\.context"):
         model.prompted(replace(batch, prompts=some_prompts()))
 
 

@@ -5,13 +5,13 @@ import pytest
 from chartscan import files, lock, site_key
 from chartscan.errors import ConfigError
 from chartscan.lock import OutputLock
-from chartscan.store import publish
+from chartscan.store import folder
 from chartscan.store.dataset import Dataset
 from hospital import random_events, write
 
 
 def test_files_and_datasets_are_written_the_way_windows_allows(tmp_path, monkeypatch):
-    for module in (files, lock, publish, site_key):
+    for module in (files, lock, folder, site_key):
         monkeypatch.setattr(module, "WINDOWS", True)
     left = tmp_path / f".file.{'0' * 16}"  # of a writer that was killed
     left.write_bytes(b"half")
