@@ -8,13 +8,13 @@ import pytest
 from chartscan import artifact
 from chartscan.errors import ConfigError
 from chartscan.inputs.hourly import CHANNELS, SeriesConfig
-from chartscan.learn.networks import NetworkRecipe
-from chartscan.models import gru, hymate
-from chartscan.objectives import classification
+from chartscan.learn.networks import NetworkRecipe, NetworkRun
+from chartscan.models import gru, hymate, hymate_carried
+from chartscan.objectives import classification, readouts
 from chartscan.runs.seen import seen
 from chartscan.runs.work import Interrupted
 from chartscan.training import TrainConfig
-from icu import TASK, interrupt_at, job, make_icu, train
+from icu import TASK, interrupt_at, job, labels, make_icu, train
 
 SERIES = SeriesConfig(min_subjects=2, window_hours=24.0)
 QUICK = TrainConfig(learning_rate=5e-3, epochs=2, average_decay=0.9, metric="auroc", direction="max")
@@ -139,3 +139,42 @@ def test_settings_that_cannot_work_are_refused():
 def test_the_run_record_is_plain_json(run):
     record = json.loads((run / "run.json").read_bytes())
     assert record["recipe"]["model"]["d_model"] == 8
+
+
+def body_of(dataset, folder, recipe):
+    """A network that was only pretrained, or made."""
+    alone = msgspec.structs.replace(recipe, finetune=None, refit=False)
+    return train(alone, job(dataset, folder / "body"))
+
+
+CARRIED = msgspec.structs.replace(
+    GRU,
+    model=hymate_carried.Config(channels=CHANNELS, d_model=8, n_layers=1, n_heads=2),
+    head=readouts.Config(),
+)
+
+
+@pytest.mark.parametrize("recipe", [HYMATE, CARRIED], ids=["triplets", "carried"])
+def test_a_run_starts_from_the_weights_and_the_variables_of_another(dataset, tmp_path, recipe):
+    body = body_of(dataset, tmp_path, recipe)
+    given = artifact.load(body)
+    assert (given.tasks, given.network.heads) == ((), {})
+    begun = msgspec.structs.replace(recipe, pretrain=None, start_from=str(body))
+    run = NetworkRun(begun, job(dataset, tmp_path / "run"))
+    for name, weights_of in run.pretrained().model.state_dict().items():
+        assert weights_of.equal(given.network.model.state_dict()[name])
+    found = artifact.load(train(begun, job(dataset, tmp_path / "run")))
+    assert found.reader == given.reader
+    assert found.tasks == (TASK,)
+
+
+def test_each_task_has_a_network_of_its_own_where_the_recipe_says_so(dataset, tmp_path):
+    """And no task's network depends on which others there are."""
+    table, counts = labels()[TASK]
+    recipe, members = msgspec.structs.replace(GRU, together=False), []
+    for other, rows in (("other", 100), ("third", 120)):
+        two = {TASK: (table, counts), other: (table.slice(0, rows), counts)}
+        out = train(recipe, job(dataset, tmp_path / other, labels=two))
+        assert [member.tasks for member in artifact.load(out).members] == [(TASK,), (other,)]
+        members.append((out / "member-0" / "weights.safetensors").read_bytes())
+    assert members[0] == members[1]

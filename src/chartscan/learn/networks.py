@@ -294,7 +294,7 @@ class NetworkRun:
             recipe.pretrain is not None or objective in KEPT,
             recipe.next_visit_weight,
         )
-        if hasattr(body.model, "fit_inputs"):
+        if self.start is None and hasattr(body.model, "fit_inputs"):
             asked = self.asked(body.model, split, self.job.tasks)
             body.model.fit_inputs(*_last_states(asked))
         return body
