@@ -61,7 +61,7 @@ class ForecastWindow:
 
 @dataclass(frozen=True)
 class SeriesBatch:
-    """B stays as (time, variable, value) triplets in order of time, padded at the right to L events.
+    """B stays as triplets (time, variable, value) by time, right-padded to L events.
 
     Beside or instead of them the carried state: what is known of each variable by the end of every hour.
     """
@@ -91,7 +91,7 @@ def _moved(value: Any, device: torch.device | str) -> Any:
 
 
 class Loss(NamedTuple):
-    """What a module returns for a batch in training: the mean loss of the batch is total / weight.
+    """The loss of a batch; its mean is total / weight.
 
     Sums instead of means, so that batches of different sizes, and processes, can be added up exactly.
     """
@@ -102,7 +102,7 @@ class Loss(NamedTuple):
 
 
 class State(Protocol):
-    """What a causal model carries from one event to the next; one per row of a batch."""
+    """What a causal model carries between events; one for each row of a batch."""
 
     def detach(self) -> "State": ...
 
@@ -136,12 +136,12 @@ class CausalModel(SequenceModel, Protocol):
         ...
 
     def step(self, token: Batch, state: Any) -> tuple[Tensor, Any]:
-        """One token a row (L = 1) and the state before it -> hidden (B, D) and the state after it."""
+        """Advance by one token a row (L = 1): hidden (B, D) and the new state."""
         ...
 
 
 class SeriesModel(Protocol):
-    """A model of irregular time series. `width` is that of the representation, `INPUT` what it reads."""
+    """A model of time series; `INPUT` is what it reads, `width` its output's."""
 
     INPUT: ClassVar[Literal["triplets", "carried"]]
     HEAD: ClassVar[str]  # the file in objectives/ that answers from its representation

@@ -82,7 +82,7 @@ def log_odds(
     labels: Mapping[str, pa.Table],
     progress: Progress | None = None,
 ) -> dict[str, np.ndarray]:
-    """Raw log odds (n,) float64 by task, before any calibration, rows as in `labels`. Raises as `predict`."""
+    """Raw log odds (n,) float64 by task, rows as in `labels`. Raises as `predict`."""
     return _answers(artifact, _read(artifact, tables, labels), labels, progress)
 
 

@@ -16,7 +16,7 @@ S = TypeVar("S", bound=msgspec.Struct)
 
 
 class UnknownSetting(ConfigError):
-    """A setting that does not exist. `name` is what was written, without the groups before it."""
+    """A setting that does not exist; `name` is without the groups before it."""
 
     def __init__(self, message: str, name: str):
         super().__init__(message)

@@ -1,4 +1,4 @@
-"""A trained model as one folder: what reads records, what has learned, its calibration and the run behind it.
+"""A trained model as one folder: reader, learned part, calibration and run record.
 
     model.json            reader and learner, name and settings of the model, its tasks in order
     weights.safetensors   of a network and its heads; of tabular models tabular-<i>.json, one a task

@@ -100,7 +100,7 @@ def read(path: Path, type_: type[T]) -> T:
 
 
 def read_run(path: Path) -> dict[str, Any]:
-    """The run record in `path`; DataError where a part that is used later has another shape than ours."""
+    """The run record in `path`; DataError if a part has an unexpected shape."""
     run = read(path, dict[str, Any])
     try:
         curves = msgspec.convert(run, _Record).curves
@@ -128,6 +128,6 @@ def require(folder: Path, names: Iterable[str], *wanted: str) -> None:
 
 
 def same(path: Path, found: str, wanted: str) -> None:
-    """DataError where the hash of the file `path` is not the one that model.json was written with."""
+    """DataError unless the hash of `path` is the one in model.json."""
     if found != wanted:
         raise DataError(f"{path} is not the file of {path.stem} that {MODEL} was trained with.")

@@ -1,4 +1,4 @@
-"""A trained model and its folder: what reads records, what has learned, and how its answers are read."""
+"""A trained model and its folder: reader, learned part and calibration."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -30,7 +30,7 @@ MOST_DEPTH = 4  # of ensembles in one another
 
 
 class Calibration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How one task's answers are read: calibrated log odds = intercept + slope * the model's log odds.
+    """Calibration of a task: calibrated log odds = intercept + slope * log odds.
 
     All of it comes from `rows` tuning samples; the default is the raw answer and a threshold of one half.
     """
@@ -56,7 +56,7 @@ R = TypeVar("R", bound=Reader, covariant=True)
 
 @dataclass(frozen=True)
 class Artifact(Generic[R]):
-    """A reader, what a learner made of what it reads, and how the answers are read."""
+    """A reader, what was learned from it, and the calibration of its tasks."""
 
     reader: R
     learned: Learned
@@ -75,7 +75,7 @@ class Artifact(Generic[R]):
         return self.learned if self.learned.LEARNER == "network" else None
 
     def singles(self, task: str | None = None) -> Iterator["Artifact[Reader]"]:
-        """The artifact itself, as of an ensemble every model that has a say in `task`, or in any."""
+        """Yield the artifact itself; see `Ensemble.singles`."""
         yield self
 
     def voices(self, task: str) -> list[tuple["AnyArtifact", float]]:
@@ -85,7 +85,7 @@ class Artifact(Generic[R]):
     def log_odds(
         self, records: Mapping[Any, Records], labels: Mapping[str, pa.Table], progress: Progress
     ) -> dict[str, np.ndarray]:
-        """Raw log odds by task, rows as in `labels`; `records` by the key of their reader."""
+        """Raw log odds by task, rows as in `labels`; `records` by reader key."""
         return self.learned.log_odds(records[self.reader.key], self.tasks, labels, progress)
 
     def check(self) -> None:
@@ -120,7 +120,7 @@ class Blend(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 @dataclass(frozen=True)
 class Ensemble:
-    """Members of any kind and how to blend them: log odds = intercept + the members' log odds @ weights.
+    """Members and their blend: log odds = intercept + members' log odds @ weights.
 
     The members' log odds are raw: their own calibrations and decisions play no part. A member whose
     weight for a task is 0 is not asked and need not have learned it: each task may have a model of its own.
@@ -144,7 +144,7 @@ class Ensemble:
         return None
 
     def singles(self, task: str | None = None) -> Iterator[Artifact[Reader]]:
-        """Every model of the ensemble and of those within it that has a say in `task`, or in any."""
+        """Yield every single model with a weight for `task` (default: for any)."""
         for place, member in enumerate(self.members):
             if task is None or self.weights[task][place]:
                 yield from member.singles(task)
@@ -173,7 +173,7 @@ class Ensemble:
         return self.intercept.get(task, 0.0) + np.asarray(log_odds, np.float64) @ weights
 
     def check(self) -> None:
-        """ConfigError unless every task has a finite weight of each member, learned by those that count."""
+        """ConfigError unless every task has a finite weight for each member."""
         _check_calibration(self.calibration, self.tasks)
         if not self.members:
             raise ConfigError("An ensemble needs at least one member.")
@@ -215,7 +215,7 @@ def save(folder: Path, artifact: AnyArtifact) -> None:
 
 
 def load(folder: Path, device: str = "cpu", depth: int = 0) -> AnyArtifact:
-    """The artifact in `folder`, in evaluation mode; networks on `device`, and what else there is on the CPU.
+    """Load the artifact in `folder`, in evaluation mode, networks on `device`.
 
     Nothing in it is trusted: a manifest that fits its files says that they are whole, not who wrote them.
     `depth` is how many ensembles it is a member of, one in the other.

@@ -1,7 +1,7 @@
-"""What learners leave behind: a network with its heads, or a tabular model a task. Both answer what was read.
+"""What was learned: a network with its heads, or tabular models.
 
-This is the second of the two axes: neither knows which reader it goes with. Each model, head and objective is
-found by name.
+Both predict from what a reader has read. This is the second of the two axes: neither knows its reader. Each
+model, head and objective is found by name.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -58,13 +58,13 @@ class Network:
     def log_odds(
         self, records: Records, tasks: Sequence[str], labels: Mapping[str, pa.Table], progress: Progress
     ) -> dict[str, np.ndarray]:
-        """Raw log odds of every label, by task; `tasks` in the order they were learned in."""
+        """Raw log odds of every label, by task; `tasks` in the head's order."""
         asked = records.asked(self.model, tasks, labels)
         found = answers_of(self.model, self.answering, asked, progress)
         return {task: found[asked.samples.tasks == list(tasks).index(task)] for task in labels}
 
     def cut(self, records: Records, labels: pa.Table) -> int | None:
-        """How many of the labels ask about a history that the network sees in part only."""
+        """Number of labels whose history is longer than what the network reads."""
         return int(np.sum(records.cut(self.model, labels)))
 
     def check(self, reader: Reader) -> None:

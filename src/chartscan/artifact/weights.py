@@ -1,4 +1,4 @@
-"""Weights as safetensors: what modules hold goes to one file, and comes back only if it is all theirs."""
+"""Weights of modules as one safetensors file, checked when they are loaded."""
 
 import errno
 import math
@@ -52,7 +52,7 @@ def load_modules(
 
     DataError unless names, shapes and types are theirs and all numbers finite; `beside` is the file that set
     their shapes. What `make` would build is compared with the head of the file before any memory is taken for
-    it. No random number of the caller is drawn: the first weights are overwritten, whatever they are.
+    it. No random number of the caller is drawn: the first weights are overwritten.
     """
     there = _header(path)
     try:

@@ -20,11 +20,11 @@ from chartscan.schema import TRAIN, TUNING
 
 LEAST_EVENTS = 10  # of either class
 FEW_EVENTS = 20  # of either class among train labels: below, what a model learns is mostly chance
-TUNING_SHARE = 4  # a tuning label for every so many train labels
+TUNING_SHARE = 4  # train labels for each tuning label
 
 
 def limited(labels: pa.Table, task: str, split: str, limit: int | None, seed: int) -> pa.Table:
-    """At most `limit` rows of the train split, and a quarter as many of any other, but one at least.
+    """At most `limit` train rows, or a quarter of it of another split.
 
     Drawn by task and seed.
     """
@@ -52,7 +52,7 @@ def few_train_events(job: Job, limit: int | None, seed: int) -> list[Note]:
 
 
 def learnable(job: Job, limit: int | None, seed: int) -> list[str]:
-    """The tasks that can have a model of their own: train labels of both classes, and tuning labels.
+    """Tasks with train labels of both classes and tuning labels.
 
     The others are noted and left out; DataError where those are all.
     """
@@ -84,7 +84,7 @@ DIRECTIONS = {"loss": "min", "auroc": "max", "average_precision": "max"}  # whic
 
 
 def scores(labels: np.ndarray, log_odds: np.ndarray) -> dict[str, float]:
-    """Mean log loss, AUROC and average precision of one task's rows; what is not defined is left out."""
+    """Mean log loss, AUROC and average precision of one task, where they are defined."""
     y = np.asarray(labels, bool)
     if not len(y):
         return {}
@@ -94,9 +94,9 @@ def scores(labels: np.ndarray, log_odds: np.ndarray) -> dict[str, float]:
 
 
 def mean_scores(tasks: np.ndarray, answers: np.ndarray, log_odds: np.ndarray) -> dict[str, float]:
-    """The mean over tasks of each score, from the tasks, answers (NaN: unknown) and log odds of S samples.
+    """Each score of S samples, averaged over tasks; NaN answers are ignored.
 
-    The loss weighs every answer the same, whatever its task. A score that no task defines is NaN.
+    The loss weighs answers of all tasks the same. A score that no task defines is NaN.
     """
     known = ~np.isnan(answers)
     tasks, labels, log_odds = tasks[known], answers[known] > 0.5, log_odds[known]

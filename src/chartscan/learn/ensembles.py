@@ -119,7 +119,7 @@ class EnsembleRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
 
 @dataclass(frozen=True)
 class Answers:
-    """What the entries of an ensemble say of one task's labels, each the mean of its seeds."""
+    """Log odds of one task's labels by each entry, the mean over its seeds."""
 
     labels: np.ndarray  # (n,) bool
     log_odds: np.ndarray  # (n, entries)
@@ -150,7 +150,7 @@ def train_ensemble(recipe: EnsembleRecipe, job: Job) -> Path:
 
 
 def untaught(model: artifact.AnyArtifact, job: Job) -> dict[str, np.ndarray]:
-    """By task, what a member says of the labels of those who tuned it (raw log odds)."""
+    """Raw log odds of a member for the labels of its tuning subjects, by task."""
     asked = {task: job.labels_of(task, TUNING) for task in model.tasks}
     asked = {task: table for task, table in asked.items() if table.num_rows}
     with job.watcher.progress("Asking the untaught", "batches") as progress:
@@ -160,7 +160,7 @@ def untaught(model: artifact.AnyArtifact, job: Job) -> dict[str, np.ndarray]:
 def answers_of(
     task: str, labels: pa.Table, wanted: list[Training], said: list[dict[str, np.ndarray]]
 ) -> Answers:
-    """One task's answers of all members, put together; only rows that every entry was asked about."""
+    """One task's log odds by all entries, for rows that every entry predicted."""
     ids = labels["subject_id"].to_numpy()
     entries = 1 + max(training.entry for training in wanted)
     sums, counts = np.zeros((len(ids), entries)), np.zeros((len(ids), entries), np.int64)
@@ -175,7 +175,7 @@ def answers_of(
 
 
 def blend_of(answers: Answers, weights: Literal["equal", "stacked"]) -> Blend:
-    """One weight an entry; all equal where that is wanted, or too few labels of either class are known."""
+    """The weights of the entries: stacked, or equal if labels are few."""
     if weights == "equal" or not enough(answers.labels):
         return equal(answers.log_odds.shape[1])
     return stacked(answers.log_odds, answers.labels)

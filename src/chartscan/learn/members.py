@@ -22,7 +22,7 @@ from chartscan.schema import HELD_OUT, TRAIN, TUNING
 
 
 def strata(subject_ids: np.ndarray, labels: Iterable[pa.Table]) -> np.ndarray:
-    """A number for each subject (n,), equal where for every task both are unlabelled, negative or positive.
+    """The stratum of each subject (n,): unlabelled, negative or positive in every task.
 
     A subject with several labels of a task is positive where any of them is.
     """
@@ -35,9 +35,10 @@ def strata(subject_ids: np.ndarray, labels: Iterable[pa.Table]) -> np.ndarray:
 
 
 def stratified_folds(subject_ids: np.ndarray, strata: np.ndarray, folds: int, seed: int) -> list[np.ndarray]:
-    """The subjects as `folds` disjoint, sorted lists; sizes, and each stratum's share, differ by at most one.
+    """The subjects as `folds` disjoint sorted lists, balanced by stratum.
 
-    Decided by the sorted ids, their strata and the seed, not by any order in which they come.
+    Sizes, and each stratum's share, differ by at most one. Decided by the sorted ids, their strata and the
+    seed, not by their order.
     """
     order = np.argsort(subject_ids, kind="stable")
     ids, groups = subject_ids[order], strata[order]
@@ -47,7 +48,7 @@ def stratified_folds(subject_ids: np.ndarray, strata: np.ndarray, folds: int, se
     return [np.sort(ids[dealt[place::folds]]) for place in range(folds)]
 
 
-# The members of an ensemble: which there are, whom each is taught by, and training those not yet finished.
+# The members of an ensemble, the subjects that train each of them, and training those not yet finished.
 # A finished member stays in the working folder of the ensemble, so that an interrupted one goes on from
 # there.
 
@@ -56,7 +57,7 @@ SEEDS_APART = 1000  # between the seeds of members of ensembles whose own seeds 
 
 
 class Member(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One recipe of an ensemble, trained once with each seed; all of its trainings share one weight."""
+    """One recipe of an ensemble, trained once for each seed."""
 
     name: str
     recipe: Any  # its seed does not count
@@ -82,7 +83,7 @@ class Training:
 
 
 def pooled_labels(job: Job, limit: int | None, seed: int) -> dict[str, pa.Table]:
-    """LABELS of train and tuning by task, as many as may be used, by subject and time."""
+    """LABELS of train and tuning by task, limited, sorted by subject and time."""
     found = {}
     for task in job.tasks:
         parts = [limited(job.labels_of(task, s), task, s, limit, seed) for s in (TRAIN, TUNING)]
@@ -109,7 +110,7 @@ def divisions(
 def trainings(
     job: Job, labels: Mapping[str, pa.Table], members: tuple[Member, ...], folds: int | None, seed: int
 ) -> list[Training]:
-    """Every training there is to do, in the order of the members, their seeds and the folds."""
+    """All trainings to do, ordered by member, seed and fold."""
     found = []
     for entry, member in enumerate(members):
         for own in member.seeds:
@@ -133,7 +134,7 @@ def _check_untaught(member: Member) -> None:
 
 
 def job_of(job: Job, labels: Mapping[str, pa.Table], training: Training) -> Job:
-    """The job of one member: its own folder, division and notes, and no label of a held-out subject."""
+    """The job of one member: its folder, split and notes, without held-out labels."""
     known = {task: (table, job.labels[task][1]) for task, table in labels.items()}
     place = job.work / FOLDER / training.folder
     return replace(job, out=place, labels=known, division=training.division, notes=Notes())

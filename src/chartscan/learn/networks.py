@@ -2,7 +2,7 @@
 
 All tasks are fine-tuned in one model, or each in a copy of the pretrained one. Every part that learns from
 data sees train subjects; tuning subjects choose the best weights, the calibration and the thresholds, and
-where a recipe says so then teach with the others, when nothing is left to choose. Held-out subjects are not
+with `refit` are then trained on too, when nothing is left to choose. Held-out subjects are not
 touched. Checkpoints live beside the run until it is complete.
 """
 
@@ -45,7 +45,7 @@ BOTH = "train and tuning"
 
 
 class NetworkRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Everything that decides what a trained network is; `model` is the Config of a file in models/."""
+    """All settings of a trained network; `model` is the Config of a file in models/."""
 
     untracked: ClassVar[str | None] = None  # why --track has nothing to follow
     model: msgspec.Struct
@@ -135,7 +135,7 @@ def reads_tokens(recipe: object) -> TypeGuard[NetworkRecipe]:
 
 
 class ModelWithHead(nn.Module):
-    """A model with the head of one objective: called on a batch, it returns the loss."""
+    """A model with the head of one objective; returns the loss of a batch."""
 
     model: Any
     head: Any
@@ -188,7 +188,7 @@ class NetworkRun:
         return self.job.out
 
     def pretrained(self) -> Body:
-        """The model with its objective's head, taught where the recipe says so."""
+        """The model with its pretraining head, pretrained if the recipe says so."""
         recipe = self.recipe
         body = self._new_body(TRAIN)
         if recipe.pretrain is None or body.head is None:
@@ -202,7 +202,7 @@ class NetworkRun:
         return body
 
     def fitted(self, body: Body) -> AnyArtifact:
-        """All tasks in the body itself, or each in a copy of it, as one artifact."""
+        """The fine-tuned artifact: one network for all tasks, or one for each."""
         recipe, job = self.recipe, self.job
         if recipe.finetune is None and not recipe.probe:
             return self._artifact(body.model, body.head, None, self._run(body.model, None))
@@ -225,7 +225,7 @@ class NetworkRun:
         return Tuned(tuple(fitted.models), {"probe": probe}, fitted.calibration, fitted.tuning)
 
     def finetune(self, model: Any, tasks: Sequence[str], title: str) -> Tuned:
-        """A head of `model`, taught together with it, and its calibration on tuning samples."""
+        """A head trained together with `model`, and its calibration on tuning samples."""
         self.read.note_cut(model, self.read.labels(TRAIN, tasks))
         tuning = self.asked(model, TUNING, tasks)
         module, result = self._taught(model, TRAIN, tasks, title, _scores_of(tuning))
@@ -238,10 +238,10 @@ class NetworkRun:
         return Tuned(tuple(tasks), {"head": module.head}, calibration, result.metrics)
 
     def refitted(self, tuned: Tuned) -> tuple[Body, Tuned]:
-        """The same training anew, of train and tuning subjects together, in as many epochs.
+        """Train again on train and tuning subjects together, for as many epochs.
 
-        Its answers are read by the calibration of the first: one of its own would need subjects that did not
-        teach it. None of its weights is chosen by a subject that teaches it.
+        The calibration of the first training is kept: a new one would need subjects that were not trained on.
+        No weights are chosen by a subject that is trained on.
         """
         train, tuning = (self.read.records.pop(split) for split in (TRAIN, TUNING))
         self.read.records[BOTH] = train.joined(tuning)  # type: ignore[arg-type]
@@ -253,7 +253,7 @@ class NetworkRun:
     def _taught(
         self, model: Any, split: str, tasks: Sequence[str], title: str, evaluate: Evaluation | None
     ) -> tuple[ModelWithHead, FitResult]:
-        """The model with a new head, taught by the subjects of `split`."""
+        """The model with a new head, trained on the subjects of `split`."""
         assert self.recipe.finetune is not None
         data = self.asked(model, split, tasks, self.taught_answers(split))
         plain = self.asked(model, split, tasks) if self.recipe.teacher else data
@@ -395,7 +395,7 @@ def mean_loss(module: nn.Module, data: Any) -> float:
 
 
 def base_rates(tasks: np.ndarray, labels: np.ndarray, n_tasks: int) -> Tensor:
-    """The share of positives of each task (T,) float64, of S samples; NaN is not known; never 0 nor 1."""
+    """Share of positives of each task (T,) float64, never 0 or 1; NaN labels are ignored."""
     known = ~np.isnan(labels)
     counts = np.bincount(tasks[known], minlength=n_tasks)
     positives = np.bincount(tasks[known], labels[known], minlength=n_tasks) + 0.5

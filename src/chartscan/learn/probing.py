@@ -51,7 +51,7 @@ def known_of(model: Any, asked: Asked) -> Known:
 
 
 def fit_probe(job: Job, width: int, known: Mapping[str, Known]) -> tuple[Probe, Fitted]:
-    """A regression a task on what is known of train samples; penalty and calibration by tuning ones.
+    """A regression for each task, fitted on train and calibrated on tuning samples.
 
     A task whose train labels are of one class is noted and left out; DataError where that is every task.
     """

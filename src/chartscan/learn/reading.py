@@ -1,4 +1,4 @@
-"""What a run reads before it learns: a reader fitted on train, the records of its splits, their coverage."""
+"""What a run reads: a reader fitted on train, and the records of its splits."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -37,7 +37,7 @@ class Readings:
     def labels(
         self, split: str, tasks: Sequence[str] | None = None, needed: bool = True
     ) -> dict[str, pa.Table]:
-        """LABELS of a split by task, as many as may be used; DataError where they are `needed` and none."""
+        """LABELS of a split by task, limited; DataError if `needed` and there are none."""
         found = {
             task: limited(self.job.labels_of(task, split), task, split, self.limit, self.seed)
             for task in tasks or self.job.tasks
@@ -49,16 +49,16 @@ class Readings:
         return found
 
     def note_cut(self, model: Any, labels: Mapping[str, pa.Table]) -> None:
-        """Notes each task with train histories that are longer than what a network sees at once."""
+        """Note each task with train histories longer than what a network reads."""
         for task, table in labels.items():
             cut = int(self.records[TRAIN].cut(model, table).sum()) if table.num_rows else 0
             if cut:
                 self.job.notes.extend([cut_note(task, cut, table.num_rows, "train histories")])
 
     def coverage(self) -> dict[str, dict[str, Any]]:
-        """Events, unknown ones and their share per code system, by split; held-out records are counted too.
+        """Events, unknown events and their share, by split and code system.
 
-        Systems that the reader does not know are "other".
+        Held-out records are counted too. Systems that the reader does not know are "other".
         """
         if HELD_OUT not in self.counted:
             tables = self.job.tables(HELD_OUT)
@@ -86,7 +86,7 @@ class Readings:
 
 
 def read_split(job: Job, reader: Reader, split: str) -> tuple[Records, dict[str, Coverage]]:
-    """What the reader reads of a split, with every question that its labels ask, and coverage by system."""
+    """The records of a split, as the reader reads them, and coverage by code system."""
     questions = Questions.of({task: job.labels_of(task, split) for task in job.tasks})
     reading, counted = reader.reading(questions), []
     shards = len(job.dataset.shards())

@@ -85,13 +85,13 @@ def starting_point(recipe: Start, job: Job) -> Artifact[Reader] | None:
 
 
 def for_any_machine(model: Settings) -> Settings:
-    """The settings that decide what a model is; how its scan was computed is the machine's business."""
+    """The settings that define a model, without those of the machine."""
     return msgspec.structs.replace(model, backend="auto") if hasattr(model, "backend") else model
 
 
 @torch.no_grad()
 def copy_weights(source: nn.Module, target: nn.Module) -> None:
-    """Weights of `source` into `target`, which may have more rows (new tokens), kept as they were drawn."""
+    """Copy weights of `source` into `target`; extra rows (new tokens) keep theirs."""
     given = source.state_dict()
     for name, tensor in target.state_dict().items():
         tensor[: len(given[name])] = given[name]
@@ -112,7 +112,7 @@ def new_body(
     with_head: bool,
     next_visit_weight: float = 1.0,
 ) -> Body:
-    """Model and, where it is to have one, the head of its pretraining: drawn from the seed, or as started."""
+    """The model and its pretraining head, new from the seed or with given weights."""
     torch.manual_seed(seed)
     model = find("models", architecture).Model(config, *reader.sizes)
     objective = pretraining_of(architecture)

@@ -1,4 +1,4 @@
-"""A teacher of networks: boosted trees on the reader's matrix; their probabilities are mixed into labels.
+"""Distillation: probabilities of boosted trees, mixed into the labels that train a network.
 
 Each train subject is answered for by trees that other train subjects taught (cross-fitting; Dao et al. 2021,
 arXiv:2104.09732): trees that had seen its answer would give it back. Tuning and held-out subjects are not
@@ -41,9 +41,9 @@ class Teacher(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
 def teacher_probabilities(
     job: Job, teacher: Teacher, records: Records, labels: Mapping[str, pa.Table], seed: int
 ) -> dict[str, np.ndarray]:
-    """What the teacher says of each train label (labels,) float32; NaN where it has no say (see `untaught`).
+    """Out-of-fold probabilities of each train label (labels,) float32, by task; NaN where there are none.
 
-    By task. What a killed run has fitted is read again by `--resume`.
+    NaN: see `untaught`. What a killed run has fitted is read again by `--resume`.
     """
     file = job.work / FILE
     ends = np.cumsum([table.num_rows for table in labels.values()])
@@ -90,7 +90,7 @@ def untaught(
     threads: int,
     report: Callable[[int], None] = lambda folds: None,
 ) -> np.ndarray:
-    """Probabilities (n,) float32 of one task's rows, each of trees taught by the answers of other folds.
+    """Out-of-fold probabilities (n,) float32 of one task's rows.
 
     `matrix` (n, columns), `answers` (n,) bool. All NaN where the answers outside some fold are of one class.
     """
@@ -106,7 +106,7 @@ def untaught(
 
 
 def mixed(answers: np.ndarray, probabilities: np.ndarray, share: float) -> np.ndarray:
-    """Answers with the teacher's `share` in them; where it has no say they stay as they are."""
+    """Labels mixed with the teacher's probabilities; unchanged where these are NaN."""
     soft = (1 - share) * answers + share * probabilities
     return np.where(np.isnan(probabilities), answers, soft).astype(np.float32)
 
@@ -114,7 +114,7 @@ def mixed(answers: np.ndarray, probabilities: np.ndarray, share: float) -> np.nd
 def teacher_record(
     teacher: Teacher, labels: Mapping[str, pa.Table], probabilities: Mapping[str, np.ndarray]
 ) -> dict[str, Any]:
-    """For run.json: what the network has learned from, and how good its teacher is on subjects new to it."""
+    """The run record: what the network learned from, and the teacher's out_of_fold scores."""
     found = {}
     for task, table in labels.items():
         answers = table["boolean_value"].to_numpy(zero_copy_only=False)

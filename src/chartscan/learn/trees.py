@@ -1,4 +1,4 @@
-"""Training tabular models, boosted trees or logistic regression: one a task, on the matrix a reader gives."""
+"""Trains tabular models (boosted trees, logistic regression) on a reader's matrix."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -42,7 +42,7 @@ SUMMARY_TREES = xgboost.Config(
 
 
 class TabularRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Everything that decides what trained tabular models are; `model`: the Config of a file in tabular/."""
+    """All settings of tabular models; `model` is the Config of a file in tabular/."""
 
     untracked: ClassVar[str | None] = "it is not trained in steps"  # why --track has nothing to follow
     model: xgboost.Config | logistic.Config
@@ -105,7 +105,7 @@ class Fitted:
 
 
 def fit_tasks(recipe: ModelSettings, job: Job, rows_of: Callable[[str, str], LabelledRows]) -> Fitted:
-    """A model and its calibration for each task, of what `rows_of(task, split)` gives for train and tuning.
+    """A model and its calibration for each task; `rows_of(task, split)` gives the rows.
 
     A task whose train labels are of one class is left out; DataError where that is every task.
     """

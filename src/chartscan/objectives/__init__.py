@@ -1,1 +1,1 @@
-"""What a model is trained for, one objective a file; each owns its head and gives a sum of losses."""
+"""Objectives of training, one a file; each owns its head and returns a loss."""

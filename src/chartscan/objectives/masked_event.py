@@ -26,7 +26,7 @@ class MaskedEvent(nn.Module):
     `maskable` (V,) bool says which tokens are events, `mask_id` is [MASK]. `embedding`, (V, D), ties W to the
     model's table of codes. In training every token is chosen with probability `rate`, drawn from PyTorch's
     generator on the CPU, which checkpoints keep. In evaluation the choice follows from `seed` and the row's
-    codes alone, so that losses compare between epochs and whatever the batches are.
+    codes alone, so that losses are comparable between epochs, however rows are batched.
     """
 
     maskable: Tensor  # (V,) bool

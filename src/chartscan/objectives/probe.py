@@ -1,4 +1,4 @@
-"""A linear probe: the answers of logistic regressions, one a task, on what a pretrained model knows of a row.
+"""A linear probe: a logistic regression for each task on a pretrained model's states.
 
 The model stays as it was pretrained, so that a few hundred labels are enough to teach the answers. Probing a
 frozen representation so is how pretrained models of records are usually judged (Steinberg et al. 2021,
@@ -13,7 +13,7 @@ from chartscan.batch import Batch, SequenceModel
 
 
 class Probe(nn.Module):
-    """A weight for each number of `known` and a bias, of each task: log odds = known @ weight + bias."""
+    """One regression for each task: log odds = known @ weight + bias."""
 
     def __init__(self, width: int, n_tasks: int):
         super().__init__()
@@ -31,7 +31,7 @@ class Probe(nn.Module):
 
 
 def known(model: SequenceModel, batch: Batch) -> Tensor:
-    """Of each prompt the normed hidden state at its position, and their mean up to it: (P, 2 D) float32.
+    """Normed hidden state at each prompt, and their mean up to it: (P, 2 D).
 
     The latest state says where a patient stands; what lies years back has faded from it, and is in the mean.
     The task token plays no part. A model that is not causal must have the prompt's position at its row's end.

@@ -1,4 +1,4 @@
-"""The catalogue: settings by which models are trained, as data under the names that users write.
+"""The catalogue of recipes: settings of trainings under the names that users write.
 
 `ABOUT` says in a line what each recipe is for, and is read without importing any model. The settings stand in
 the modules beside this one. Knows no command.

@@ -1,4 +1,4 @@
-"""What every recipe is handed: the dataset, where the run goes, the labels, and whom to tell of progress."""
+"""One training to do: the dataset, the labels, where the artifact goes, and who shows progress."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager

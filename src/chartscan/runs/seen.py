@@ -61,7 +61,7 @@ def _follow_up(rule: Mapping[str, Any]) -> Iterator[Note]:
         )
 
 
-# Which subjects a model has learned from: so that nobody it has seen is taken for held out.
+# Which subjects a model was trained on: none of them may be taken for held out.
 # Kept in the run record as salted 40-bit hashes under the site's key: enough to notice an overlap with
 # another dataset or another split of the same patients (two different subjects agree once in 10^12).
 # Without the key they tell nothing, neither which subjects were seen nor whether a known one was.

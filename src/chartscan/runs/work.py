@@ -72,7 +72,7 @@ FREE = ("checkpoint_every_steps", "checkpoint_every_seconds", "keep_checkpoints"
 
 @contextmanager
 def reserved(out: Path, resume: bool = False) -> Iterator[None]:
-    """The lock of the run that will publish `out`, held to its end: before any work, and before data is read.
+    """Hold the lock of the run that will publish `out`, before any work.
 
     ConfigError where another run has it, where `out` is there already, or an unfinished run that is not to be
     resumed.
@@ -155,7 +155,7 @@ def settings_of(recipe: Any) -> dict[str, Any]:
 
 
 def identity(job: Job, recipe: msgspec.Struct) -> dict[str, str]:
-    """Whatever decides the outcome of a run, one value a name."""
+    """Everything that decides the outcome of a run, one value for each name."""
     return {
         "recipe": type(recipe).__name__,
         **_flat(settings_of(recipe)),

@@ -58,7 +58,7 @@ def restore(torch_state: dict[str, Tensor], plain_state: dict[str, Any]) -> None
 
 @contextmanager
 def undisturbed() -> Iterator[None]:
-    """Whatever is drawn inside, the generators go on afterwards as if nothing had been drawn."""
+    """Restores the random generators afterwards, as if nothing had been drawn inside."""
     torch_state, plain_state = tensors(), plain()
     try:
         yield
@@ -198,7 +198,7 @@ def identity(
 ) -> dict[str, Any]:
     """Everything that decides the losses, as JSON values.
 
-    `fingerprint` is the caller's name for the data and whatever else decides.
+    `fingerprint` is the caller's name for the data and everything else that decides.
     """
     settings = msgspec.to_builtins(config)
     shapes = [f"{n} {tuple(p.shape)} {p.dtype} {p.requires_grad}" for n, p in module.named_parameters()]

@@ -1,4 +1,4 @@
-"""Training of any module on any batches: step, evaluate, save, and go on after any kind of death.
+"""Trains any module on any batches, with evaluation, checkpoints and exact resume.
 
 The module and the data arrive as arguments; called on a batch, the module returns its loss. A run that was
 killed and resumed gives the losses of one that was not, bit for bit on a CPU with the same number of threads.
@@ -52,7 +52,7 @@ Evaluation = Callable[[nn.Module], Mapping[str, float]]
 
 @dataclass(frozen=True)
 class FitResult:
-    """How a run ended. The module then has the best weights, or after an interruption the last ones."""
+    """How a run ended; the module has the best weights, or the last if interrupted."""
 
     step: int
     total_steps: int
@@ -80,8 +80,8 @@ def fit(
     `module(batch)` returns the `batch.Loss` of a batch; a step calls nothing else of it, so that it may be
     wrapped, as by `torch.nn.parallel.DistributedDataParallel`.
     `evaluate(module)` runs in evaluation mode without gradients, and the random numbers it draws do not
-    disturb the training. `fingerprint` names the data and whatever else decides the losses; `resume` goes on
-    only where it and the settings are as before. A `folder` with a run in it is refused unless `resume`.
+    disturb the training. `fingerprint` names the data and all else that decides the losses; `resume` goes
+    on only where it and the settings are as before. A `folder` with a run in it is refused unless `resume`.
     Raises NonFinite, and ConfigError where another process trains in `folder`.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -154,7 +154,7 @@ class _Run:
         return self._result(interrupted=True)
 
     def save(self) -> None:
-        """A checkpoint of this step, unless there is one; at most its evaluation is then done again."""
+        """Save a checkpoint of this step, unless there is one."""
         if self.saved_step == self.state.step:
             return
         for log in (self.losses, self.evaluations):

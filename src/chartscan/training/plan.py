@@ -21,7 +21,7 @@ FREE_TO_CHANGE = ("checkpoint_every_steps", "checkpoint_every_seconds", "keep_ch
 
 
 class TrainConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How a model is trained; one step is one update of the weights, from `accumulate` batches."""
+    """Settings of a training; one step updates the weights from `accumulate` batches."""
 
     learning_rate: float = 1e-3  # the peak
     faster: dict[str, float] = {}  # parameters by the beginning of their names -> multiple of the rate
@@ -91,7 +91,7 @@ class Best(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def judged(best: Best, step: int, metrics: Mapping[str, float], config: TrainConfig) -> Best:
-    """`best` after an evaluation at `step`. A value that is not finite is never an improvement.
+    """`best` after an evaluation at `step`; only finite values improve it.
 
     Where the settings say that the last weights are kept, every evaluation replaces the one before.
     """
@@ -121,20 +121,20 @@ def out_of_patience(best: Best, config: TrainConfig) -> bool:
 
 
 class Batches(Protocol):
-    """The training data. Both methods depend on their arguments alone and draw no global random numbers."""
+    """The training data: pure functions of their arguments, without global random numbers."""
 
     def n_batches(self, epoch: int) -> int:
         """Number of batches of epoch `epoch` (0-based)."""
         ...
 
     def batch(self, epoch: int, index: int) -> Any:
-        """Batch `index` of that epoch; moved to the device by its method `to`, if it has one."""
+        """Batch `index` of that epoch; its `to` moves it to the device."""
         ...
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The steps of a run: each takes `accumulate` batches, the last of an epoch what is left of it."""
+    """The steps of a run, of `accumulate` batches each (fewer at an epoch's end)."""
 
     sizes: tuple[int, ...]  # batches of each epoch
     accumulate: int

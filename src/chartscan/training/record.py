@@ -53,7 +53,7 @@ class Log:
             file.write(msgspec.json.encode(row) + b"\n")
 
     def cut(self, step: int) -> None:
-        """Drops what comes after `step`, and whatever follows a line that was not written to its end."""
+        """Drops the rows after `step`, and everything after a line that was cut off."""
         kept = list(takewhile(lambda row: row["step"] <= step, self.rows()))
         files.write_bytes(self.path, b"".join(msgspec.json.encode(row) + b"\n" for row in kept))
 

@@ -36,7 +36,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     data: str | None = None  # a dataset; None: simulated patients
     labels: str | None = None  # of the dataset; None: all built-in tasks
     subjects: int = 300  # to simulate
-    vocab_size: int = 5000  # at least so many tokens
+    vocab_size: int = 5000  # at least this number of tokens
     tokens: int = 2048  # of a timed batch
     batches: int = 3  # timed of each phase in a round
     rows: tuple[int, ...] = (1, 2, 3)  # of as many tokens as the context holds, for memory
@@ -162,7 +162,7 @@ def row_of(one: Contender) -> dict[str, Any]:
 
 
 def seconds_of(positions: int, updates: int, found: Measured) -> float:
-    """An epoch of so many positions and updates at what each of them costs."""
+    """Seconds of an epoch from its numbers of positions and updates, and what each costs."""
     return positions * found.per_position + updates * found.per_update
 
 

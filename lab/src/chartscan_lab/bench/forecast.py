@@ -36,7 +36,7 @@ from chartscan_lab.bench.models import config_of
 from chartscan_lab.bench.progress import Counter, ProgressFunction, silent
 from chartscan_lab.tables import TIMED, text_table, timed_cells
 
-GOAL = 1.2  # after the longest history, at most so many times the time after the shortest
+GOAL = 1.2  # most time after the longest history, as a multiple of that after the shortest
 WORKS = ("events", "reading and events")
 SEED = 0
 

@@ -1,6 +1,6 @@
 """Extra peak memory of a call, in a process of its own: what an allocator keeps would blur a second one.
 
-It ends with the process that began it, however that one ends: a training in it is told to save and stop.
+It ends with the process that began it, however that one ends: a training in it is asked to save and stop.
 """
 
 import multiprocessing
@@ -40,7 +40,7 @@ def _while_wanted(function: Callable[..., T], *arguments: Any) -> T:
         return function(*arguments)
     finally:
         if not wanting.is_alive():
-            os._exit(1)  # nobody takes the result, and the pool would wait for ever
+            os._exit(1)  # no process takes the result, and the pool would wait for ever
 
 
 def _end_after(wanting: Any) -> None:

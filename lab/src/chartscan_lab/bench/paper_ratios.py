@@ -39,7 +39,7 @@ def beside_the_paper(
 
 
 def _is(model: str, recipe: str) -> bool:
-    """Whether `recipe` is the model's, at whatever size: `ehrmamba-tiny` is, `ehrmamba2` is not."""
+    """Whether `recipe` is the model's, at any size: `ehrmamba-tiny` is, `ehrmamba2` is not."""
     return re.split("[-_]", recipe)[0] == model
 
 

@@ -16,7 +16,7 @@ class Counter:
         self.done, self.total, self._progress = 0, total, progress
 
     def skip(self, count: int) -> None:
-        """So many measurements will not be taken."""
+        """Takes the number of measurements that are left out from the total."""
         self.total -= count
 
     def next(self, words: str) -> None:

@@ -1,7 +1,7 @@
 """The cells of a study, one for each row and seed: trained, asked, kept on disk, and never done twice.
 
-    OUT/trained/<id>          the artifact; <id> is a hash of whatever decides it (recipe with all settings
-                              and seed, dataset, labels, subjects), so studies share it
+    OUT/trained/<id>          the artifact; <id> is a hash of everything that decides it (recipe with all
+                              settings and seed, dataset, labels, subjects), so studies share it
     OUT/trained/body-<id>     a pretrained body, which all rows that may share their pretraining start from
     OUT/answers/<id>-<asked>  a file of PREDICTIONS of held_out for each task that the artifact has learned,
                               with the facts of the training beside them
@@ -66,7 +66,7 @@ class Trainer(Protocol):
         ...
 
     def measure(self, recipes: Mapping[str, msgspec.Struct], settings: bench.Settings) -> dict[str, Any]:
-        """What `bench models` finds of these recipes on the train subjects, by whatever names they have."""
+        """What `bench models` finds of these recipes on the train subjects, under any names."""
         ...
 
     def run_record(self, artifact: Path) -> Mapping[str, Any]:
@@ -76,7 +76,7 @@ class Trainer(Protocol):
 
 @dataclass(frozen=True)
 class Place:
-    """Where a study works: what it is asked about, where it keeps cells, and whom it tells."""
+    """Where a study works: its data, where it keeps cells, and who shows progress."""
 
     out: Path
     watcher: Watcher
@@ -136,12 +136,12 @@ def cells_of(rows: Iterable[Row], place: Place) -> list[Cell]:
 
 
 def run_cells(cells: list[Cell], place: Place) -> None:
-    """Trains and asks whatever is not finished; tells what is done and about how long the rest takes."""
+    """Trains and evaluates what is not finished; shows what is done and how long the rest takes."""
     assert place.data is not None
     if any(table.num_rows == 0 for cell in cells for table in cell.asked.values()):
         raise DataError(
-            "No held-out subject has a label, so nobody can be asked. Where the outcomes of the held-out set "
-            "are not known: chartscan train, label --questions, and predict."
+            "No held-out subject has a label, so nothing can be evaluated. Where the outcomes of the "
+            "held-out set are not known: chartscan train, label --questions, and predict."
         )
     left = [cell for cell in cells if not cell.answers.exists()]
     if len(left) < len(cells):

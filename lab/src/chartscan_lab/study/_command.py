@@ -109,7 +109,7 @@ def _study_data(plan: StudyPlan, several_tasks: bool, watcher: Watcher) -> Study
 
 
 def _comparable(labels: Labels, dataset: Dataset, out: Path, watcher: Watcher) -> Labels:
-    """The tasks that every model can learn and be asked about; the others are told and left out."""
+    """The tasks that every model can learn and be asked about; the others are named and left out."""
     job = Job(dataset, out, labels, watcher, notes=Notes(watcher.note))
     taught = learnable(job, limit=None, seed=0)
     asked = [task for task in taught if of_subjects(labels[task][0], dataset.subject_ids(HELD_OUT)).num_rows]

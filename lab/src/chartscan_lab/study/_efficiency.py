@@ -1,7 +1,7 @@
 """What an epoch and a batch of a study's sequence models cost: `bench models` on the study's own data, once.
 
     OUT/efficiency/<id>.json  one measurement of all of them, since ratios are within one run; <id> is a hash
-                              of whatever decides it: the trainings and the settings of the bench
+                              of everything that decides it: the trainings and the settings of the bench
 
 What trainings themselves took is in the records of the cells; here models take turns, so that other load
 meets all alike, and memory is found. This module does not know which models there are.
@@ -19,7 +19,7 @@ from chartscan_lab.bench import efficiency as bench
 from chartscan_lab.study._cells import Cell, Place
 from chartscan_lab.study._made_with import current
 
-# Rows of a step whose memory is measured, by size: so many that they count beside the libraries, and fit.
+# Rows of a step whose memory is measured, by size: enough to count beside the libraries, yet they fit.
 ROWS = {"tiny": (4, 8, 16), "paper": (1, 2, 3)}
 
 

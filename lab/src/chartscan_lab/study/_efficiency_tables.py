@@ -15,7 +15,7 @@ PHASES = (PRETRAINING, FINE_TUNING)
 
 TRAININGS = (
     "From the records of the trainings above, by the clock on the wall: evaluations are in the seconds, "
-    "padding is in the tokens, and of seeds it is the median. Each was run when its turn came, so whatever "
+    "padding is in the tokens, and of seeds it is the median. Each was run when its turn came, so anything "
     "else the machine did then is in it. An epoch of fine-tuning is that of all tasks."
 )
 MEASURED = (

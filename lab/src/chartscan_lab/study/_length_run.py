@@ -22,7 +22,7 @@ HELD_OUT_FIRST = 1_000_000  # record numbers that no training reaches
 
 
 class LengthRun(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Whatever decides the outcome of one cell."""
+    """Everything that decides the outcome of one cell."""
 
     model: hymate.Config
     records: LongConfig

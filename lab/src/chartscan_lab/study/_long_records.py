@@ -21,7 +21,7 @@ from chartscan.metrics.discrimination import auroc
 
 HOURS = 48.0
 RARE = 2  # variables 1 and 2; the common ones follow
-EVERY = 4  # one event of so many in an episode is of the rare variable
+EVERY = 4  # events of an episode for each one of the rare variable
 
 
 class LongConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -22,7 +22,7 @@ class Row(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
     name: str
     recipe: str
     settings: tuple[str, ...] = ()  # as for --set; `seed` is added
-    train_subjects: int | None = None  # so many of the train split, of tuning in proportion; None: all
+    train_subjects: int | None = None  # number of train subjects, tuning in proportion; None: all
     pooled: bool = False  # each seed splits the whole dataset anew
     shares: tuple[float, float, float] = SHARES  # of that split
     tuning_share: float | None = None  # each seed cuts train and tuning anew, so much for tuning; None: as is

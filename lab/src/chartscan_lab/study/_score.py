@@ -163,7 +163,7 @@ def resampled(repeats: Sequence[Repeat], sampling: Sampling) -> Resampled:
     """The mean over `repeats` of each metric, on the data and on resamples of all their subjects."""
     ids = np.unique(np.concatenate([one.keys[:, 0] for one in repeats]))
     if not len(ids):
-        raise DataError("There is nobody to ask: no labels for held-out subjects. Label more of them.")
+        raise DataError("No labels for held-out subjects. Label more of them.")
     parts = [_statistic(one, ids) for one in repeats]
 
     def statistic(multiplicities: Floats) -> Samples:

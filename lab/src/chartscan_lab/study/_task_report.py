@@ -17,8 +17,8 @@ CAPTION = (
     "whole training."
 )
 FEW = (
-    "Rows of few labels: so many train labels a task, a quarter as many of tuning, drawn by seed and the same"
-    " for every row. Pretraining has seen all train subjects."
+    "Rows of few labels: that number of train labels for each task, a quarter for tuning, drawn by seed "
+    "and the same for every row. Pretraining has seen all train subjects."
 )
 TESTS = (
     "A star says that the row is better than every one of the baselines ({baselines}), which is to be better "

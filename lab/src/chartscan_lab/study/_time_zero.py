@@ -1,4 +1,4 @@
-"""The same stays asked at another hour: LABELS whose prediction time is so many hours after time zero."""
+"""The same stays at another hour: LABELS whose prediction time is a number of hours after time zero."""
 
 import numpy as np
 import pyarrow as pa

@@ -37,7 +37,7 @@ class Ablations(TrainedStudy, frozen=True):
         return [whole, *(Row(name=n, recipe=self.recipe, settings=s) for n, s in removed.items())]
 
     def _more_blocks(self) -> int:
-        """So many Mamba blocks have about the parameters of the whole model's blocks and attention layers."""
+        """The number of Mamba blocks with about the parameters of the model's blocks and attention layers."""
         model = getattr(recipe_of(self.recipe, []), "model", None)
         if not isinstance(model, hymate.Config):
             raise ConfigError(f"recipe={self.recipe} has no self-attention to take away. Name a hymate one.")

@@ -11,7 +11,7 @@ class Pooled(TrainedStudy, frozen=True):
 
     TITLE: ClassVar[str] = "Pooled comparison over random splits"
     ABOUT: ClassVar[str] = (
-        "Every seed splits all subjects of the dataset anew, whatever their own split, and trains and asks "
+        "Every seed splits all subjects of the dataset anew, ignoring their own split, and trains and asks "
         "every model on that split, so that models are paired by patient. Recipes were developed on part of "
         "these subjects: this table tells models apart, it is not the result on unseen patients. A blend's "
         "members are taught by train and tuning subjects; it is compared with trees taught just so."

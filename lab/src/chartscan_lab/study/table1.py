@@ -83,7 +83,7 @@ class Table1(TrainedStudy, frozen=True):
         return [row for recipe in self.recipes for row in self._rows_of(recipe)]
 
     def few_rows(self, facts: Facts) -> list[Row]:
-        """The rows named by `few`, with so many labels a task."""
+        """The rows named by `few`, with that number of labels for each task."""
         full = {row.name: row for row in self.full_rows()}
         return [
             msgspec.structs.replace(
@@ -129,7 +129,7 @@ class Table1(TrainedStudy, frozen=True):
         if self._memories and device != "cpu":
             raise ConfigError(
                 f"memory_gib: epochs and batches are measured on a processor only, not on {device}. Leave it "
-                "away: what the trainings took is told on any device."
+                "away: what the trainings took is reported on any device."
             )
 
     def _measured(self, cells: Sequence[Cell], place: Place) -> Any:

@@ -201,7 +201,7 @@ def prompt_rows(
     Rows leave room for the task token. With the task token at the end, all samples of a subject whose
     history fits share one row, the longest; longer histories get a window of their own, shared by samples
     of one instant. With the token at both ends (`config.task_token_placement`), each sample has its row; so
-    too where samples are kept `apart`, for models that make a pass for each prompt whatever the row.
+    too where samples are kept `apart`, for models that make a pass for each prompt.
     """
     context = vocabulary.config.context - 1
     both = vocabulary.config.task_token_placement == "both"

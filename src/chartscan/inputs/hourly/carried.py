@@ -175,7 +175,7 @@ def _fill_means(found: np.ndarray, known: Known, latest: np.ndarray, lead: int, 
     means[seen] = first[now] + (total[now] - total[then]) / (count[now] - count[then])
     steps = found.shape[1]
     for k in range(MEANS):
-        shift = k * width  # the k-th mean is the latest mean of so many steps ago
+        shift = k * width  # the k-th mean is the latest mean of k * width steps ago
         earlier = means[:, max(lead - shift, 0) : max(lead + steps - shift, 0)]
         found[:, steps - earlier.shape[1] :, :, CHANNELS.index(f"mean_{k}")] = earlier
 

@@ -26,7 +26,7 @@ MOST_EVENTS = 1 << 22
 class SeriesConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Settings of triplets and carried state."""
 
-    window_hours: float = 48.0  # the carried state shows the last so many hours of a stay
+    window_hours: float = 48.0  # last hours of a stay that the carried state shows
     clip: tuple[float, float] = (0.001, 0.999)  # quantiles of train beyond which values are pulled in
     ranges: bool = True  # values outside the ranges of `reader.ranges` are absent
     scaling: Literal["zscore", "rank_gauss"] = "zscore"

@@ -1,4 +1,4 @@
-"""What a model reads: a reader is fitted on train records and turns a record into batches or a matrix.
+"""Readers: fitted on train records, they turn records into batches or a matrix.
 
 `TokenReader` reads events as tokens, `HourlyReader` stays as time series. Every kind of model, a network or
 trees, works on what any reader gives: that is the first of the two axes (docs/architecture.md). A reader

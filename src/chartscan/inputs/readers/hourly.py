@@ -1,4 +1,4 @@
-"""The reader of time series: a stay for each question, as triplets, as an hourly state, or as summaries."""
+"""The reader of time series: triplets, an hourly_state, or summaries of each stay."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -39,7 +39,7 @@ _VARIABLES = "variables.json"
 
 @dataclass(frozen=True)
 class HourlyReader:
-    """Reads stays as time series of variables. `variables` and their scales are fitted on train subjects."""
+    """Reads stays as time series; `variables` and scales are fitted on train."""
 
     NAME: ClassVar[str] = "hourly"
     INPUTS: ClassVar[frozenset[str]] = frozenset({"triplets", "carried"})  # of the models that read it
@@ -108,7 +108,7 @@ class HourlyReader:
         return series_coverage(table, self.variables)
 
     def reading(self, questions: Questions) -> "HourlyReading":
-        """Takes in EVENTS table by table and cuts the stay of each question out of them."""
+        """A reading of EVENTS table by table: the stay of each question."""
         return HourlyReading(self, questions, [None] * questions.table.num_rows)
 
     def save(self, folder: Path) -> list[str]:
@@ -223,7 +223,7 @@ class HourlyRecords:
 
 @dataclass(frozen=True)
 class HourlyBatches:
-    """The stays `indices` of a store as batches of a network; a pure function of (epoch, index)."""
+    """Batches of the stays `indices`; a pure function of (epoch, index)."""
 
     store: SeriesStore
     indices: np.ndarray  # (n,) ascending
@@ -287,7 +287,7 @@ class _Drawn(NamedTuple):
 
 @dataclass(frozen=True)
 class HourlyForecasts:
-    """The stays of a store cut at random times, for pretraining; other cuts in every epoch."""
+    """Pretraining batches: stays cut at random times, anew in every epoch."""
 
     store: SeriesStore
     needs: Needs
@@ -313,7 +313,7 @@ class HourlyForecasts:
         return len(self._drawn(0).batches)
 
     def n_batches(self, epoch: int) -> int:
-        """The same in every epoch: a stay has one window or none, wherever it is cut."""
+        """Number of batches, the same in every epoch."""
         return self._n_batches
 
     def batch(self, epoch: int, index: int) -> SeriesBatch:
@@ -341,7 +341,7 @@ def summary_features(stays: Sequence[Stay], variables: Variables) -> Summary:
 
 
 def series_coverage(table: pa.Table, variables: Variables) -> dict[str, Coverage]:
-    """Measurements in `table`, and how many are of no variable (code and unit), by code system."""
+    """Measurements and unknown measurements (code and unit) in `table`, by code system."""
     system = pl.col("code").str.splitn("//", 2).struct.field("field_0")
     unknown = ~pl.col("name").is_in(list(variables.names))
     counts = (

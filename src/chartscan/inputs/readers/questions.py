@@ -1,4 +1,4 @@
-"""The instants that labels ask about, and their samples as batches of a network: the same for all readers."""
+"""The prediction times of labels, and the protocol of their batches."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ class Questions:
         return np.unique(self.table["subject_id"].to_numpy())
 
     def places(self, labels: pa.Table) -> np.ndarray:
-        """The question of each label (labels,), whatever the order of either; each label is one of them."""
+        """The index of each label's question (labels,); every label must be one of the questions."""
         keys, wanted = _pairs(_keys(self.table)), _pairs(_keys(labels))
         order = np.argsort(keys, kind="stable")
         return order[np.searchsorted(keys, wanted, sorter=order)]
@@ -57,7 +57,7 @@ class Asked(Protocol):
         ...
 
     def in_order(self) -> Iterator[tuple[np.ndarray, Any]]:
-        """Places in the array of answers, and a batch that gives them; every row once, shortest first."""
+        """Yield places in the array of answers and a batch; shortest rows first."""
         ...
 
     def of_samples(self, answers: np.ndarray) -> np.ndarray:

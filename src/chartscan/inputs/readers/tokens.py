@@ -1,4 +1,4 @@
-"""The reader of tokens: events by vocabulary and bins, as prompts for a network or as a matrix of counts."""
+"""The reader of tokens: prompts for a network, or a matrix of counts."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -71,7 +71,7 @@ class TokenReader:
         fingerprint: str,
         progress: Callable[[int, int], None],
     ) -> "TokenReader":
-        """Bins and vocabulary of train EVENTS, with a token for each task; `fingerprint` is the dataset's."""
+        """Fit bins and vocabulary on train EVENTS, with a token for each task."""
         bins = fit_bins(tables(), config)
         progress(1, 2)
         vocabulary = fit_vocabulary(tables(), bins, config, tasks, fingerprint)
@@ -113,7 +113,7 @@ class TokenReader:
         return replace(self, vocabulary=self.vocabulary.with_tasks(tasks))
 
     def after_training(self, pretraining: str | None, records: "TokenRecords") -> "TokenReader":
-        """The same with the pace of the train `records`, where the model was to learn the next event."""
+        """The reader with the pace of the train `records`, for models that forecast."""
         if pretraining != "next_event":
             return self
         return replace(self, pace=fit_pace([records.store.tokens], len(self.vocabulary)))
@@ -133,7 +133,7 @@ class TokenReader:
         return coverage(self.encoder, [table])
 
     def reading(self, questions: Questions) -> "TokenReading":
-        """Takes in EVENTS table by table; every subject of them is kept, asked about or not."""
+        """A reading of EVENTS table by table; all their subjects are kept."""
         return TokenReading(self)
 
     def save(self, folder: Path) -> list[str]:
@@ -232,7 +232,7 @@ class TokenRecords:
 
 @dataclass(frozen=True)
 class TokenBatches:
-    """Rows of a store as batches of a network; a pure function of (epoch, index), for exact resume."""
+    """Batches of token rows; a pure function of (epoch, index)."""
 
     store: TokenStore
     rows: Rows
@@ -298,7 +298,7 @@ def token_features(
     labels: pa.Table,
     vocabulary: Vocabulary,
 ) -> Features:
-    """Counts of the tokens that networks see, the structural ones left out, with ages and visits."""
+    """Counts of tokens (structural ones left out), ages and visits."""
     subjects = ((subject, _subject_tokens(e, births.get(subject))) for subject, e in encoded)
     return count_matrix(subjects, labels, vocabulary.tokens)
 

@@ -45,8 +45,8 @@ class Step(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Wait(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Days from the last event of a visit to the next visit, after one interval token.
 
-    Apart by how the visit ended: the end of an encounter is told by its token, since what follows a death in
-    hospital (the death itself, at that instant) does not follow a discharge home; other events by their type.
+    Separate for each kind of end: an encounter's end by its token, since what follows a death in hospital
+    (the death itself, at that instant) does not follow a discharge home; other events by their type.
     """
 
     last: int  # type of the last event

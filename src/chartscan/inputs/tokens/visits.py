@@ -28,7 +28,7 @@ _KEYS = ["subject_id", "known", *(key for key in SORT_KEYS if key not in ("subje
 
 
 def known_order(table: pa.Table) -> pl.DataFrame:
-    """Rows of an EVENTS table by subject and by when they became known, whatever order they came in.
+    """Rows of an EVENTS table by subject and by when they became known.
 
     Added columns: `known` (int64 microseconds; static rows ALWAYS) and `event_rank` (uint8). Rows of any
     number of subjects. Raises DataError when an event type is not one of schema.EVENT_TYPES.

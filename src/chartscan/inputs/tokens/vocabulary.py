@@ -146,7 +146,7 @@ def text_result(config: SequenceConfig) -> pl.Expr:
 
 
 def token_rows(frame: pl.DataFrame, config: SequenceConfig) -> pl.DataFrame:
-    """Rows that become tokens: all but births, deaths without a time (nobody knows from when they may be
+    """Rows that become tokens: all but births, deaths without a time (it is unknown from when they may be
     seen), and static facts where the settings leave them out."""
     undated_death = (pl.col("event_type") == "death") & pl.col("time").is_null()
     kept = ~pl.col("event_type").is_in(NO_TOKENS) & ~undated_death

@@ -82,8 +82,8 @@ def _finding(
     """Happened at its onset, else when recorded, else at the end of its encounter.
 
     Known when recorded, else `lag` after the end of its encounter (a discharge diagnosis must not be seen
-    before the discharge). Where neither is told, the onset is all there is, and the event is flagged: it may
-    be known from the first instant of the onset on, or from birth where only the end of the onset is told. A
+    before the discharge). Where neither is known, the onset is all there is, and the event is flagged: it may
+    be known from the first instant of the onset on, or from birth where only the end of the onset is known. A
     diagnosis without any time is evidence for labels alone: no model may see it at any moment. So are
     `others`, codes that say otherwise than `code`.
     """

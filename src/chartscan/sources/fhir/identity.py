@@ -193,7 +193,7 @@ def _digest(text: str) -> int:
 
 
 # Patient.link: which record replaced which, followed to the last one.
-# A chain that comes back to itself, or two records that replaced the same one, leave nobody to follow:
+# A chain that comes back to itself, or two records that replaced the same one, have no end to follow:
 # those in a cycle cannot be used, those with two successors stay themselves.
 
 

@@ -1,6 +1,6 @@
 """A file of an export as lines, in bounded memory. Lines end at byte 0x0A and nowhere else.
 
-Packed files are unpacked as they are read; what a file is packed with is told by its first bytes. This
+Packed files are unpacked as they are read; the first bytes of a file tell how it is packed. This
 module does not know what lines say.
 """
 
@@ -31,7 +31,7 @@ from chartscan.sources.fhir.outcomes import (
 from chartscan.store.accounting import UNROUTED
 
 BLOCK_BYTES = 1 << 18  # fits the processor's cache, which is faster than a megabyte
-HEAD_BYTES = 1 << 16  # of a file, by which it is told what it is
+HEAD_BYTES = 1 << 16  # of a file, which tell what it is
 BOM = b"\xef\xbb\xbf"
 LINES, DOCUMENT = "lines", "document"  # one JSON value on each line, or values over many lines
 GZIP, BZ2, XZ, ZSTD = "gzip", "bzip2", "xz", "zstd"

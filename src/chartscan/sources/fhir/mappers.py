@@ -33,7 +33,7 @@ from chartscan.sources.fhir.patients import map_patient
 from chartscan.sources.fhir.references import marked
 from chartscan.sources.fhir.resources import Meta
 
-# What reads each type of resource, and what is asked of every resource before.
+# What reads each type of resource, and what is checked of every resource before.
 
 MAPPERS: dict[str, Callable[[Any, Context], None]] = {
     "Patient": map_patient,

@@ -79,7 +79,7 @@ def _death(vital: Vital, subject: int, context: Context) -> None:
     """That the patient is dead, alive or both; the interval of the death, without one where it is not known.
 
     Where only the fact is known, the end of the last stay with a deadly outcome is taken; such a stay is the
-    fact too, unless the patient is said to live. Labels are told that such a time is of a disposition.
+    fact too, unless the patient is said to live. Such a time is marked as a disposition's, for labels.
     """
     if DISPUTED_DEATH in vital.flags:
         context.events.add(subject, None, DEATH_DISPUTED, "outcome", None)

@@ -54,7 +54,7 @@ class Reader:
         self._context = Context(config, index, codes, self._events)
         self._decoder = LineDecoder(config.line_limit_mb << 20, config.nesting_limit)
         self._patients: dict[str, Person] = {}
-        self._lines: dict[str, int] = {}  # of every file, by its bytes; of a broken archive nobody knows
+        self._lines: dict[str, int] = {}  # of every file, by its bytes; of a broken archive it is unknown
         self._files: dict[int, InputFile] = {}  # by their numbers
 
     def read(self, file: InputFile, report: Report) -> None:
@@ -150,7 +150,7 @@ class Reader:
         self._patients = {}
 
     def _refuse(self, file: InputFile, block: Block, outcome: tuple[str, Exception] | None) -> None:
-        """Lines whatever they say: of a broken file, one too long to keep, or what wraps others."""
+        """Counts a line without its text: of a broken file, too long to keep, or a wrapper of others."""
         assert outcome is not None
         self._decoder.kind, why = outcome
         begin = 0

@@ -219,7 +219,7 @@ def text_of(reference: Reference | None) -> str:
     return (reference.reference or "") if reference else ""
 
 
-# What an export says is gone: DELETE requests in Bundles, and whatever lies in its folder `deleted`.
+# What an export deletes: DELETE requests in Bundles, and everything in its folder `deleted`.
 
 UNDATED = 2**63 - 1  # of a deletion whose time is not said: later than all versions
 

@@ -72,7 +72,7 @@ INTENTS = {
 
 
 def status_of(kind: str, written: str | None, flags: Counter[str]) -> str:
-    """The status, whatever its capitals and spaces; flagged where FHIR has none of that name for the type."""
+    """The status without capitals and spaces; flagged where FHIR has no such status for the type."""
     status = fhir_word(written or "")
     if status and status not in KNOWN[kind]:
         flags["unknown_status"] += 1
@@ -176,14 +176,14 @@ class Resource(Struct, gc=False):
 
 
 class NumberedIdentifier(Struct, gc=False):
-    """A business identifier with its value, whatever that is."""
+    """A business identifier with its value, of any kind."""
 
     system: str | None = None
     value: Raw = Raw()
 
 
 class HumanName(Struct, gc=False):
-    """A name, as far as two people are told apart by it."""
+    """A name, as far as it distinguishes two people."""
 
     family: str | None = None
     text: str | None = None
@@ -440,7 +440,7 @@ class Medication(Resource, gc=False, kw_only=True):
     status: str | None = None
     code: Concept | None = None
     ingredient: list[Ingredient] = []
-    contained: Raw = Raw()  # list[Contained], and whatever else
+    contained: Raw = Raw()  # list[Contained], or anything else
 
 
 class MedicationUse(Resource, gc=False):
@@ -453,7 +453,7 @@ class MedicationUse(Resource, gc=False):
     medicationCodeableConcept: Concept | None = None
     medicationReference: Reference | None = None
     medication: CodeableReference | None = None  # in R5
-    contained: Raw = Raw()  # list[Contained], and whatever else
+    contained: Raw = Raw()  # list[Contained], or anything else
 
 
 class MedicationRequest(MedicationUse, gc=False, kw_only=True):

@@ -290,7 +290,7 @@ class _Ratio(msgspec.Struct, gc=False):
 class ValueReader:
     """Reads results; `units` are the site's own words for units.
 
-    `flags` counts what was odd about results, `normalised` what is told in another form or with less detail.
+    `flags` counts what was odd about results, `normalised` what is kept in another form or with less detail.
     """
 
     def __init__(self, codes: CodeBook, max_text_characters: int, units: Mapping[str, str] | None = None):

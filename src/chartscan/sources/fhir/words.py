@@ -260,7 +260,7 @@ class Words:
 
     def count_class(self, reading: Reading, kind: str) -> None:
         """Count the class of an encounter that is kept; `kind` is what it is taken for."""
-        decided = reading.how == "unknown" and kind != "unknown"  # by an identifier, whatever the class
+        decided = reading.how == "unknown" and kind != "unknown"  # by an identifier, for any class
         self._count("class", reading._replace(how="recognised") if decided else reading, kind)
 
     def encounter_status_of(self, status: str | None) -> Reading:

@@ -418,7 +418,7 @@ def _deletion(raw: bytes, named: tuple[str, str] | None, time: str | None) -> It
 
 
 def _as_deletion(item: Item) -> Item:
-    """A record of the folder of what was deleted: whatever it holds is gone."""
+    """A record in the folder of deletions: everything in it is gone."""
     if item.outcome is not None or not item.raw.strip():
         return item
     try:
