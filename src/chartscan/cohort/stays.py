@@ -38,7 +38,10 @@ HorizonDays: TypeAlias = Annotated[int, msgspec.Meta(ge=1, le=_MOST_DAYS)]
 
 
 class StayConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How stays are formed; part of what every label depends on. Section `stays` of a site file."""
+    """How stays are formed: section `stays` of a site file.
+
+    Every label depends on it.
+    """
 
     version: int = 2
     merge_gap_hours: Hours = 0.0  # encounters that overlap, touch or lie at most this far apart are one stay
@@ -58,7 +61,9 @@ _NO_SPAN = Interval(datetime.max, datetime.max), Interval(datetime.min, datetime
 
 @dataclass(frozen=True, slots=True)
 class Encounter:
-    """One encounter of the record. `end` is None while it is open, or where it lay before the start.
+    """One encounter of the record.
+
+    `end` is None while the encounter is open, or where the end lay before the start.
 
     `start` and `end` are the last instants that the record allows; the first ones stand beside them where the
     record knows less than the instant.
@@ -84,7 +89,10 @@ class Encounter:
 
     @property
     def ends(self) -> Interval:
-        """When it ended, never before it began; one that is open reaches no further than its start."""
+        """Return the interval of the end, never before the start.
+
+        An open encounter ends at its start.
+        """
         if self.end is None:
             return self.begins
         return interval(self.end, max(self.first_end or self.end, self.begins.first))

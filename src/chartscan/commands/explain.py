@@ -72,7 +72,10 @@ class ExplainPlan:
 
 
 def run_explain(plan: ExplainPlan, threads: int, watcher: Watcher) -> Iterator[str]:
-    """Make the folder `out`, whole or not at all; yield lines of text without content of records."""
+    """Write the folder `out`, whole or not at all, and yield lines of text.
+
+    The lines contain nothing from records.
+    """
     _check(plan)
     refuse_existing(plan.out)
     # Before the work: a place that is in use or cannot be written is refused.

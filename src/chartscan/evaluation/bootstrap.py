@@ -29,7 +29,9 @@ LEVEL = 0.95
 def multiplicities(
     subjects: int, replicates: int, seed: int, batch_bytes: int = BATCH_BYTES
 ) -> Iterator[Floats]:
-    """Resamples in batches (R, S): how often each of `subjects` was drawn; every row sums to `subjects`.
+    """Yield resamples in batches (R, S): how often each of `subjects` was drawn.
+
+    Every row sums to `subjects`.
 
     The resamples depend on `seed` alone, not on the size of the batches.
     """
@@ -55,7 +57,9 @@ def values(statistic: Statistic, subjects: int) -> dict[str, float]:
 
 
 def percentile_interval(samples: Floats, level: float = LEVEL) -> tuple[float, float]:
-    """The middle `level` of the resampled values; (nan, nan) where fewer than half of them are defined.
+    """Return the middle `level` of the resampled values.
+
+    (nan, nan) where fewer than half of them are defined.
 
     A resample may miss a class altogether and then has no AUROC; the interval is that of the others.
     """
@@ -78,7 +82,9 @@ def number(value: float) -> float | None:
 
 
 def share_beyond_zero(differences: Floats) -> float:
-    """Two-sided share of resamples on the other side of 0, at least 1 / (B + 1); read like a p-value.
+    """Return the two-sided share of resamples beyond 0; read it like a p-value.
+
+    It is at least 1 / (B + 1).
 
     nan where fewer than half of the resamples are defined.
     """
@@ -161,7 +167,10 @@ class Answers(NamedTuple):
 
 
 def scores_of(metric: Metric, answers: Answers) -> Floats | None:
-    """What a metric reads: probabilities, or decisions as 0 and 1; None where the model decided nothing."""
+    """Return a metric's scores: probabilities, or decisions as 0 and 1.
+
+    None where the model made no decisions.
+    """
     if metric.reads == "probabilities":
         return answers.probabilities
     return None if answers.decisions is None else answers.decisions.astype(np.float64)

@@ -16,7 +16,9 @@ from chartscan.evaluation.result import Difference, Estimate
 
 
 def holm(p: Sequence[float]) -> list[float]:
-    """Adjusted p-values, in order: those at most alpha are found with a family-wise error of at most alpha.
+    """Return Holm's adjusted p-values, in order.
+
+    Rejecting those at most alpha keeps the family-wise error at most alpha.
 
     The k-th smallest (from 0) of n is multiplied by n - k, never below a smaller one's result, at most 1.
     Holm 1979, Scandinavian Journal of Statistics 6:65.
@@ -36,7 +38,10 @@ Keys = NDArray[np.int64]  # (n, 2) subject and prediction time in microseconds, 
 
 
 def answers(predictions: PredictionSet) -> tuple[Keys, Answers]:
-    """Return a model's answers, sorted by subject and time; DataError where a row is given twice."""
+    """Return a model's answers, sorted by subject and time.
+
+    Raises DataError where a row is given twice.
+    """
     table = predictions.table
     keys = np.stack(
         [table["subject_id"].to_numpy(), table["prediction_time"].cast(pa.int64()).to_numpy()], axis=1
@@ -119,7 +124,7 @@ def not_estimable(difference: Estimate, samples: Floats) -> str | None:
 
 
 def share_of_ceiling(model: Resampled, ceiling: Resampled) -> Estimate:
-    """Return the model's AUROC above 0.5 as a share of the ceiling's, with its paired interval.
+    """Return (AUROC - 0.5) as a share of the ceiling's, with its paired interval.
 
     None where the ceiling is itself not above 0.5.
     """

@@ -1,4 +1,4 @@
-"""A history read before its future is drawn: where it stands, and how the next token is chosen."""
+"""A history read before its future is drawn, and the choice of tokens."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
@@ -19,14 +19,19 @@ from chartscan.inputs.tokens import Continuation, Encoded, Grammar, Timeline, wi
 
 
 class Choice(NamedTuple):
-    """The next token of each row, and its log probability by the model itself among the tokens allowed."""
+    """The next token of each row, and its log probability.
+
+    The probability is the model's own, among the allowed tokens.
+    """
 
     codes: Tensor  # (R,) int64
     log_probs: Tensor  # (R,) float32, at temperature 1 and without top-p
 
 
 def choose(logits: Tensor, allowed: Tensor, temperature: float, top_p: float, places: Tensor) -> Choice:
-    """One token a row of `logits` (R, V), where `allowed` (R, V) or (V,) is true.
+    """Choose one token per row of `logits` (R, V), where `allowed` is true.
+
+    `allowed` has shape (R, V) or (V,).
 
     Temperature 0 takes the likeliest. Otherwise the least set of likeliest tokens that together have `top_p`
     at `temperature` is drawn from (Holtzman et al. 2020), by `places` (R,) in [0, 1): a row's token depends
@@ -97,7 +102,7 @@ def _mirrored(number: int, base: int) -> float:
 
 @dataclass(frozen=True)
 class History:
-    """The first tokens of one subject's record. `now` is the instant the future is asked for."""
+    """The first tokens of one subject's record; the forecast starts at `now`."""
 
     subject_id: int
     now: int  # microseconds since 1970
@@ -206,9 +211,12 @@ def alike(lengths: np.ndarray) -> Iterator[list[int]]:
 
 @torch.no_grad()
 def read(model: CausalModel, histories: Sequence[History]) -> tuple[Tensor, State]:
-    """Hidden states (B, D) and states after the last token of each history: its last token is a step.
+    """Return hidden states (B, D) and states after each history's last token.
 
-    All histories have one token, or all have more."""
+    The last token is read as a step.
+
+    All histories have one token, or all have more.
+    """
     windows = [h.window for h in histories]
     lengths = torch.tensor([w.n for w in windows])
     device = device_of(model)

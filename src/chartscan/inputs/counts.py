@@ -1,4 +1,4 @@
-"""Feature matrices: counts of tokens and ages at each prediction time, and summaries of time series.
+"""Feature matrices: token counts and ages, and summaries of time series.
 
 Knows no vocabulary, scaling or code: callers give tokens as numbers, and values in the unit of the source.
 """
@@ -25,7 +25,10 @@ _TIME = "datetime64[us]"
 
 @dataclass(frozen=True)
 class SubjectTokens:
-    """One subject's record as tokens, whole; the matrix cuts it. T tokens, any order; NaT known = always."""
+    """One subject's whole record as T tokens, in any order.
+
+    The matrix cuts it. A `known` time of NaT means always known.
+    """
 
     tokens: NDArray[np.int64]  # (T,) token ids
     known: NDArray[np.datetime64]  # (T,) when each token became known
@@ -35,7 +38,7 @@ class SubjectTokens:
 
 @dataclass(frozen=True)
 class Features:
-    """`matrix` has one row per label, in the order of the labels, and one column per name.
+    """A feature `matrix`: one row per label, in order, one column per name.
 
     Ages are years; a missing age is NaN, and a visit before birth counts as age 0.
     """
@@ -47,7 +50,9 @@ class Features:
 def count_matrix(
     subjects: Iterable[tuple[int, SubjectTokens]], labels: pa.Table, token_names: Sequence[str]
 ) -> Features:
-    """Counts of each of the V tokens known up to and including the prediction time, and `AGES`.
+    """Return counts of each of V tokens known at the prediction time, and `AGES`.
+
+    "At" includes the prediction time itself.
 
     `token_names` names token ids 0..V-1; columns of tokens to leave out simply stay empty if the caller
     gives no such tokens. Subjects without labels are skipped. DataError if a label's subject is not given.
@@ -142,14 +147,19 @@ class Measured(Protocol):
 
 @dataclass(frozen=True)
 class Summary:
-    """`matrix` (n, features) float32 has a row a stay, NaN where missing, and a column a name."""
+    """A `matrix` (n, features) float32: one row a stay, NaN where missing.
+
+    One column a name.
+    """
 
     matrix: NDArray[np.float32]
     names: tuple[str, ...]
 
 
 def summary_matrix(stays: Sequence[Measured], names: Sequence[str], fact_names: Sequence[str]) -> Summary:
-    """Features of each stay: `PER_VARIABLE` of each of the V variables `names`, facts, number of events.
+    """Return features of each stay: per variable, static facts, number of events.
+
+    `PER_VARIABLE` lists the features of each of the V variables `names`.
 
     Quarters part (0, end_hours] into four, time zero in the first; the last hours are (end - 24, end].
     SD is that of the population; the change is last - first. Where nothing was measured, counts are 0 and

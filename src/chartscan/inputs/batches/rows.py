@@ -52,7 +52,7 @@ class TokenStore:
         return Encoded(*(getattr(self.tokens, f.name)[a:b] for f in fields(Encoded)))
 
     def index_of(self, subject_ids: np.ndarray) -> np.ndarray:
-        """Indices of subjects by id; DataError, with how many, when some are not in the store."""
+        """Return the indices of subjects; DataError says how many are missing."""
         index = np.searchsorted(self.subject_ids, subject_ids)
         index = np.minimum(index, max(len(self) - 1, 0))
         missing = len(self) == 0 or self.subject_ids[index] != subject_ids
@@ -77,7 +77,10 @@ LEAST = 0.25  # once it has this share of its tokens: few rows of unlike length 
 
 @dataclass(frozen=True)
 class Sampler:
-    """Batches of at most `tokens_per_batch` tokens, padding included (a longer row is a batch of its own)."""
+    """Batches of at most `tokens_per_batch` tokens, padding included.
+
+    A longer row is a batch of its own.
+    """
 
     lengths: np.ndarray  # (R,) int64
     tokens_per_batch: int
@@ -158,7 +161,7 @@ class Rows:
 
 
 def samples_of(labels: Mapping[str, pa.Table], tasks: Sequence[str]) -> Samples:
-    """The LABELS of each task as samples, in the order of `tasks` and then of the rows.
+    """Return the LABELS of each task as samples, in task and row order.
 
     Tables without `boolean_value` ask without knowing the answer.
     """
@@ -169,7 +172,9 @@ def samples_of(labels: Mapping[str, pa.Table], tasks: Sequence[str]) -> Samples:
 
 
 def pretraining_windows(store: TokenStore, context: int) -> Rows:
-    """Every subject cut into windows, from the last token back, so that each token is in one window.
+    """Return windows over every subject, so that each token is in one window.
+
+    Windows are cut from the last token back.
 
     Only [CLS], static facts and a prepended [VS] repeat. Subjects without any event have no row.
     """
@@ -230,7 +235,10 @@ def prompt_rows(
 
 
 def cut_histories(store: TokenStore, samples: Samples, vocabulary: Vocabulary) -> np.ndarray:
-    """Whether the visible history of each sample (S,) is longer than a row, which lacks its oldest events."""
+    """Whether each sample's visible history is longer than a row (S,).
+
+    Such a row lacks the oldest events.
+    """
     ends = _visible_counts(store, store.index_of(samples.subject_ids), samples.prediction_times)
     return ends > vocabulary.config.context - 1  # as in `prompt_rows`
 

@@ -118,7 +118,10 @@ def measurements(frame: pl.DataFrame) -> pl.DataFrame:
 
 
 def variable_name(code: str, unit: str | None) -> str:
-    """Name of a variable: its code, and its unit where it has one, since units are never mixed."""
+    """Return the name of a variable: its code and its unit, if any.
+
+    Units are never mixed.
+    """
     return f"{code} [{unit}]" if unit else code
 
 
@@ -152,7 +155,7 @@ _TAIL = 0.001  # rank-Gauss: the extremes stand at the normal quantiles of this 
 
 
 class Numbers(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The train values of one variable or numeric fact; mean, SD and quantiles are those after clipping."""
+    """Train values of one variable; mean, SD and quantiles are after clipping."""
 
     name: str
     valid: tuple[float | None, float | None]  # range; None: open
@@ -179,7 +182,7 @@ class Group(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Variables(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=True):
-    """V variables numbered 1 .. V in the order of their names, and the static facts.
+    """V variables numbered 1 .. V by name, and the static facts.
 
     A fact column is a numeric fact or a level of a group. The S static inputs of a model are these columns
     scaled, each numeric fact and group followed by a flag that is 1 where it is missing.
@@ -192,7 +195,9 @@ class Variables(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=Tr
 
     @classmethod
     def fit(cls, tables: Iterable[pa.Table], config: SeriesConfig) -> "Variables":
-        """The variables of the EVENTS of train subjects, given shard by shard (a subject lies in one table).
+        """Fit the variables on EVENTS of train subjects, given shard by shard.
+
+        A subject lies in one table.
 
         A variable is a code (and its unit) with numbers of `config.min_subjects` subjects, or derived from
         such. The result is the same for every order of rows and shards. DataError when there is none.
@@ -287,7 +292,7 @@ class Variables(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=Tr
         return np.clip(values, self._limits[2, variables], self._limits[3, variables]).astype(np.float32)
 
     def scaled(self, variables: np.ndarray, values: np.ndarray) -> np.ndarray:
-        """Values as models see them (n,) float32: z-scores, or normal quantiles of the rank in train.
+        """Return scaled values (n,) float32: z-scores, or normal quantiles of train ranks.
 
         `variables` are numbers 1 .. V, `values` are in the unit of the source; they are clipped here too.
         """
@@ -316,7 +321,10 @@ class Variables(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=Tr
         return np.array([*numbers, *levels], dtype=np.float32)
 
     def inputs_of_statics(self, facts: np.ndarray) -> np.ndarray:
-        """Fact columns (n, F) -> static inputs (n, S) float32: scaled, 0 and a flag where missing."""
+        """Return static inputs (n, S) from fact columns (n, F), float32.
+
+        Scaled; a missing fact is 0 with a flag.
+        """
         columns: list[np.ndarray] = []
         at = 0
         for fact in self.numeric_facts:

@@ -32,7 +32,7 @@ _FIXED = {
 
 
 class Grammar:
-    """Where a sequence of types stands. `last` is the type before the next token; None before the first."""
+    """The state of a sequence of types; `last` is None before the first token."""
 
     def __init__(self, last: int | None = None, encounter: bool = False):
         self.last = last
@@ -89,7 +89,10 @@ class Continuation:
 
     @classmethod
     def after(cls, history: Encoded, origin: Origin, config: SequenceConfig, pace: Pace) -> Self:
-        """The state after a history, which may be a window of a longer one and may end anywhere."""
+        """Return the state after a history, which may be a window of another.
+
+        The history may end anywhere.
+        """
         visit = int((history.types == T.VS).sum())
         attributes = Attributes(config, origin.birth, origin.first_time, visit, origin.last_time)
         time = origin.now if origin.last_time is None else origin.last_time

@@ -1,4 +1,6 @@
-"""Visits of a record, and its events in the order in which they became known: the order of tokens.
+"""Visits of a record, and its events in the order they became known.
+
+That is the order of tokens.
 
 Ordering by `available_time` makes the tokens visible at any instant a prefix of the whole sequence.
 """
@@ -164,7 +166,10 @@ class Layout:
 
 
 def rows_of(events: pl.DataFrame, ids: np.ndarray) -> Rows:
-    """The columns of `events` (known order) that the layout needs; `ids` are all subjects of the shard."""
+    """Return the columns of `events` that the layout needs, in known order.
+
+    `ids` are all subjects of the shard.
+    """
     subject = np.searchsorted(ids, events["subject_id"].to_numpy())
     timed = events["time"].is_not_null().to_numpy()
     types = np.where(timed, T.TYPE_OF_RANK[events["event_rank"].to_numpy()], T.STATIC)
@@ -210,7 +215,10 @@ def edges(rows: Rows, config: SequenceConfig) -> Edges:
 
 
 def lay_out(rows: Rows, edge: Edges, codes: np.ndarray, subjects: int) -> Layout:
-    """Every token in its place. `codes` are the ids of the events, `subjects` how many the shard has."""
+    """Return every token in its place.
+
+    `codes` are the ids of the events; `subjects` is the number in the shard.
+    """
     has_interval = edge.interval > 0
     sizes = 1 + 2 * edge.closes + has_interval + edge.opens + 2 * edge.ends
     per_subject = 1 + np.bincount(rows.subject, weights=sizes, minlength=subjects).astype(np.int64)
