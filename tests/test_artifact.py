@@ -296,7 +296,7 @@ def other_vocabulary(folder: Path) -> None:
         (edit_json("model.json", learner=""), DataError, "model.json does not hold"),
         (edit_json("model.json", reader="hourly"), DataError, "variables.json is missing"),
         (edit_json("model.json", surprise=1), DataError, "model.json does not hold"),
-        (edit_json("model.json", name="ehrmambo"), ConfigError, "Did you mean 'ehrmamba'"),
+        (edit_json("model.json", name="ehrmambo"), ConfigError, "model 'ehrmambo' is not known here"),
         (edit_json("model.json", config={"d_model": 0}), DataError, "not settings of the model"),
         (edit_json("model.json", config={"depth": 3}), DataError, "not settings of the model"),
         (edit_json("model.json", config={"d_model": 8}), DataError, "weights.safetensors does not fit"),

@@ -73,7 +73,7 @@ def simulate(
 
 
 def ingest(
-    source: str,
+    source: Place,
     path: Place,
     out: Place,
     *,
@@ -93,7 +93,7 @@ def ingest(
     Lines that cannot be used go to OUT/quarantine with file, line and reason; a UserWarning says how many.
 
     Args:
-        source: what `path` is, such as "fhir" or "physionet2012".
+        source: what `path` is, such as "fhir" or "physionet2012", or the Python file of a source of your own.
         path: the export.
         out: a new folder for the dataset.
         settings: settings of the source by name, such as {"time_zone": "Europe/Vienna"}.
@@ -124,7 +124,7 @@ def ingest(
 
     display = _display(progress)
     plan = IngestPlan(
-        source,
+        os.fspath(source),
         Path(path),
         Path(out),
         _assignments(settings),
@@ -204,12 +204,13 @@ def label(
 
 
 def train(
-    recipe: str,
+    recipe: Place,
     data: Place,
     out: Place,
     *,
     labels: Place | None = None,
     settings: Settings | None = None,
+    objective: Place | None = None,
     resume: bool = False,
     threads: int = 0,
     device: str = "cpu",
@@ -221,11 +222,13 @@ def train(
     Without `labels`, a UserWarning names the tasks that were refused.
 
     Args:
-        recipe: the name of a recipe. `chartscan recipes` lists them with their settings.
+        recipe: the name of a recipe (`chartscan recipes` lists them with their settings), or the Python file
+            of a model of your own.
         data: folder of the dataset.
         out: a new folder for the trained model.
         labels: label file, or a folder of them. Default: all built-in tasks, labelled now.
         settings: settings of the recipe by name, such as {"model.d_model": 256}.
+        objective: Python file of an objective of your own, for the head of a network.
         resume: go on with an interrupted run. The losses are the same.
         threads: processor threads; 0 means all.
         device: "cpu" or "cuda".
@@ -243,12 +246,13 @@ def train(
     Examples:
         >>> chartscan.train("xgboost", "dataset", "trees", labels="labels")
         >>> chartscan.train("ehrmamba-tiny", "dataset", "run", labels="labels", settings={"seed": 1})
+        >>> chartscan.train("my_model.py", "dataset", "mine", labels="labels")
     """
     from chartscan.commands.train import refused_without_labels, run_train
 
     where = device_of(device)
     path = run_train(
-        recipe,
+        os.fspath(recipe),
         Path(data),
         Path(out),
         _path(labels),
@@ -258,6 +262,7 @@ def train(
         threads_of(threads),
         where,
         _path(track),
+        _path(objective),
     )
     if labels is None:
         _warn(_refusals(refused_without_labels(Path(data))))
@@ -271,6 +276,8 @@ def predict(
     out: Place,
     *,
     split: str = "held_out",
+    model: Place | Sequence[Place] = (),
+    objective: Place | Sequence[Place] = (),
     threads: int = 0,
     device: str = "cpu",
     progress: bool = False,
@@ -283,6 +290,8 @@ def predict(
         labels: labels or questions, a file or a folder.
         out: parquet file of the predictions; a folder where `labels` is one.
         split: "held_out", "tuning", "train" or "all".
+        model: Python file of the model, if it is your own.
+        objective: Python file of the objective of its head, if it is your own.
         threads: processor threads; 0 means all.
         device: "cpu" or "cuda".
         progress: show progress and notes.
@@ -299,8 +308,10 @@ def predict(
         >>> predictions["readmission_30d"]["predicted_boolean_probability"]
     """
     from chartscan.commands.predict import run_predict
+    from chartscan.recipes import know
 
     where = device_of(device)
+    know(_paths(model), _paths(objective))
     predicted = run_predict(
         Path(artifact),
         Path(dataset),
@@ -386,6 +397,8 @@ def explain(
     days: float = 30,
     samples: int = 20,
     seed: int = 0,
+    model: Place | Sequence[Place] = (),
+    objective: Place | Sequence[Place] = (),
     threads: int = 0,
     device: str = "cpu",
     progress: bool = False,
@@ -410,6 +423,8 @@ def explain(
         days: how far it forecasts.
         samples: futures that it draws for each answer.
         seed: of everything random.
+        model: Python file of the model, if it is your own.
+        objective: Python file of the objective of its head, if it is your own.
         threads: processor threads; 0 means all.
         device: "cpu" or "cuda".
         progress: show progress and results.
@@ -426,7 +441,9 @@ def explain(
     """
     from chartscan.commands.explain import ExplainPlan, run_explain
     from chartscan.parquet_files import read_table
+    from chartscan.recipes import know
 
+    know(_paths(model), _paths(objective))
     plan = ExplainPlan(
         artifact=Path(artifact),
         dataset=Path(dataset),
@@ -465,6 +482,8 @@ def forecast(
     greedy: bool = False,
     grammar: bool = False,
     seed: int = 0,
+    model: Place | Sequence[Place] = (),
+    objective: Place | Sequence[Place] = (),
     threads: int = 0,
     device: str = "cpu",
     progress: bool = False,
@@ -486,6 +505,8 @@ def forecast(
         greedy: always the likeliest token.
         grammar: never a token that no record can have there.
         seed: of the draws.
+        model: Python file of the model, if it is your own.
+        objective: Python file of the objective of its head, if it is your own.
         threads: processor threads; 0 means all.
         device: "cpu" or "cuda".
         progress: show progress and results.
@@ -502,8 +523,10 @@ def forecast(
     """
     from chartscan.commands.forecast import ForecastJob, forecast_plan, run_forecast
     from chartscan.parquet_files import read_table
+    from chartscan.recipes import know
 
     where = device_of(device)
+    know(_paths(model), _paths(objective))
     plan = forecast_plan(samples, events, days, tokens, temperature, top_p, greedy, grammar, seed)
     job = ForecastJob(
         Path(artifact), Path(dataset), Path(out), plan, _path(at), split, threads_of(threads), where
@@ -513,25 +536,35 @@ def forecast(
     return read_table(job.out, "Forecast again.")
 
 
-def load(artifact: Place, *, device: str = "cpu") -> AnyArtifact:
+def load(
+    artifact: Place,
+    *,
+    model: Place | Sequence[Place] = (),
+    objective: Place | Sequence[Place] = (),
+    device: str = "cpu",
+) -> AnyArtifact:
     """Open a trained model.
 
     Args:
         artifact: folder of the trained model.
+        model: Python file of the model, if it is your own.
+        objective: Python file of the objective of its head, if it is your own.
         device: "cpu" or "cuda": where networks compute.
 
     Returns:
         The model with what it reads, its calibration, and the record of its run (`run`).
 
     Raises:
-        ConfigError: no such device, or a model that this version does not know.
+        ConfigError: no such device, or a model that is not known here.
         DataError: a file is missing, damaged, or does not fit the others.
 
     Examples:
         >>> chartscan.load("trees").run["recipe"]
     """
     from chartscan import artifact as artifacts
+    from chartscan.recipes import know
 
+    know(_paths(model), _paths(objective))
     return artifacts.load(Path(artifact), device_of(device))
 
 

@@ -30,7 +30,7 @@ from chartscan.evaluation.sections import ReportSections
 from chartscan.metrics import Metric
 from icu import Silent
 
-PAGE = Path(__file__).parent.parent.parent / "docs" / "add-a-metric.md"
+PAGE = Path(__file__).parent.parent.parent / "docs" / "extend-metric.md"
 # Resamples keep the bins or the fit of the whole set: equal there, near elsewhere.
 NEAR = {
     "expected_calibration_error",
@@ -43,7 +43,7 @@ SUMMED = [metric for metric in built_in() if metric.row_sums]
 
 @pytest.fixture
 def log_loss(tmp_path) -> Path:
-    """The metric of docs/add-a-metric.md as a file."""
+    """The metric of docs/extend-metric.md as a file."""
     path = tmp_path / "log_loss.py"
     path.write_text(re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)[0])
     return path

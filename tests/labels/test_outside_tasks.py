@@ -18,17 +18,17 @@ from chartscan.labels.tasks import OutsideTask, task_as_labelled, task_modules, 
 from chartscan.task_files import task_files
 from icu import Silent, make_icu
 
-PAGE = Path(__file__).parent.parent.parent / "docs" / "add-a-task.md"
+PAGE = Path(__file__).parent.parent.parent / "docs" / "extend-task.md"
 
 
 def example(number: int) -> str:
-    """A Python example of docs/add-a-task.md."""
+    """A Python example of docs/extend-task.md."""
     return re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)[number]
 
 
 @pytest.fixture
 def task(tmp_path) -> Path:
-    """The task of docs/add-a-task.md as a file."""
+    """The task of docs/extend-task.md as a file."""
     path = tmp_path / "contact_7d.py"
     path.write_text(example(0))
     return path

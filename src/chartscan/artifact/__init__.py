@@ -11,7 +11,7 @@ The folder appears whole or not at all, is never overwritten, and every byte is 
 Nothing in it can run code.
 """
 
-from chartscan.artifact.folder import AnyArtifact, Artifact, Calibration, Ensemble, load, save
+from chartscan.artifact.folder import AnyArtifact, Artifact, Calibration, Ensemble, load, load_run, save
 from chartscan.artifact.learned import Network, TabularModels, answers_of, logit, pretraining_head
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "TabularModels",
     "answers_of",
     "load",
+    "load_run",
     "logit",
     "pretraining_head",
     "save",

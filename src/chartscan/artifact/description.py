@@ -39,6 +39,7 @@ class Description(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     tasks: tuple[str, ...]
     heads: tuple[Head, ...] = ()
     head_config: dict[str, Any] = {}
+    objective: str = ""  # of the head; empty where a folder does not say: the one that the model's HEAD names
     reader_hash: str = ""  # of the reader that the weights were trained with
     members: int = 0  # artifacts in an ensemble
     family: Literal["sequence", "series", "tabular", "summary", "ensemble", ""] = ""  # of format 1

@@ -70,6 +70,11 @@ class Artifact(Generic[R]):
         return self.learned.name
 
     @property
+    def title(self) -> str:
+        """The name for reports."""
+        return self.learned.title
+
+    @property
     def network(self) -> Any:
         """The network; None where it is tabular models that have learned."""
         return self.learned if self.learned.LEARNER == "network" else None
@@ -137,6 +142,12 @@ class Ensemble:
     def tasks(self) -> tuple[str, ...]:
         """Names of the tasks, in the order of `weights`."""
         return tuple(self.weights)
+
+    @property
+    def title(self) -> str:
+        """The name for reports: that of its members' where all have the same."""
+        titles = {member.title for member in self.members}
+        return titles.pop() if len(titles) == 1 and self.members[0].name == self.name else self.name
 
     @property
     def network(self) -> Any:
@@ -223,11 +234,9 @@ def load(folder: Path, device: str = "cpu", depth: int = 0) -> AnyArtifact:
     Raises DataError naming the file that is missing, damaged or does not fit the others, and ConfigError for
     a model that this version does not know.
     """
-    if folder.exists() and not (folder / MODEL).is_file():
-        raise DataError(f"{folder} is not a trained model: it has no {MODEL}. Train one: chartscan train")
     if depth > MOST_DEPTH:
         raise DataError(f"{folder}: ensembles within ensembles, more than {MOST_DEPTH} deep.")
-    names = files.verify(folder)
+    names = _verified(folder)
     require(folder, names, MODEL, CALIBRATION, RUN)
     about = read(folder / MODEL, Description).current()
     calibration = read(folder / CALIBRATION, dict[str, Calibration])
@@ -245,6 +254,20 @@ def load(folder: Path, device: str = "cpu", depth: int = 0) -> AnyArtifact:
     except ConfigError as err:
         raise DataError(f"{folder}: its files do not belong together. {err}") from err
     return found
+
+
+def load_run(folder: Path) -> dict[str, Any]:
+    """The run record of the artifact in `folder`; its model need not be known. Raises DataError as `load`."""
+    names = _verified(folder)
+    require(folder, names, MODEL, CALIBRATION, RUN)
+    return read_run(folder / RUN)
+
+
+def _verified(folder: Path) -> list[str]:
+    """Names of the files of an artifact, whose bytes are checked."""
+    if folder.exists() and not (folder / MODEL).is_file():
+        raise DataError(f"{folder} is not a trained model: it has no {MODEL}. Train one: chartscan train")
+    return files.verify(folder)
 
 
 def member_folder(place: int) -> str:

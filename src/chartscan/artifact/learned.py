@@ -19,7 +19,7 @@ from chartscan.artifact.description import MODEL, WEIGHTS, Description, Head, se
 from chartscan.artifact.weights import load_modules, save_weights
 from chartscan.batch import Pretraining
 from chartscan.errors import ConfigError, DataError
-from chartscan.find import find
+from chartscan.find import find, name_of, names
 from chartscan.inputs.readers import Asked, HourlyReader, Reader, Records
 from chartscan.inputs.tokens import Vocabulary
 from chartscan.inputs.tokens import types as T
@@ -43,7 +43,7 @@ class Network:
     config: msgspec.Struct  # that file's Config
     model: Any  # batch.SequenceModel or batch.SeriesModel, a module
     heads: Mapping[str, nn.Module] = field(default_factory=dict)
-    head_config: msgspec.Struct | None = None  # Config of the objective that the model's HEAD names
+    head_config: msgspec.Struct | None = None  # Config of the head's objective
 
     @property
     def parts(self) -> dict[str, nn.Module]:
@@ -54,6 +54,17 @@ class Network:
     def answering(self) -> Any:
         """What answers the tasks: `predict(model, batch)`; None where the network has learned none."""
         return self.heads.get("head") or self.heads.get("probe")
+
+    @property
+    def objective(self) -> str:
+        """The file in objectives/ that the head is of; empty where there is no head."""
+        return "" if self.head_config is None else name_of("objectives", self.head_config)
+
+    @property
+    def title(self) -> str:
+        """The name for reports; with the objective where it is not the one that the model's HEAD names."""
+        other = self.objective not in ("", self.model.HEAD)
+        return f"{self.name} ({self.objective})" if other else self.name
 
     def log_odds(
         self, records: Records, tasks: Sequence[str], labels: Mapping[str, pa.Table], progress: Progress
@@ -83,6 +94,7 @@ class Network:
             "config": msgspec.to_builtins(self.config),
             "heads": tuple(self.heads),
             "head_config": {} if self.head_config is None else msgspec.to_builtins(self.head_config),
+            "objective": self.objective,
         }
 
     @classmethod
@@ -93,7 +105,7 @@ class Network:
     @classmethod
     def load(cls, folder: Path, about: Description, reader: Reader, device: str) -> "Network":
         """What `save` wrote, on `device`; DataError where it does not fit the reader."""
-        module = find("models", about.name)
+        module = _known("models", about.name, folder)
         if module.Model.INPUT not in reader.INPUTS:
             raise DataError(f"{folder / MODEL}: {about.name} does not read what its {reader.NAME} give.")
         config = settings(folder, about.config, module.Config, f"model '{about.name}'")
@@ -101,16 +113,18 @@ class Network:
             reader.check_model(config)
         except ConfigError as err:
             raise DataError(f"{folder / MODEL}: {err}") from err
-        objective = find("objectives", module.Model.HEAD)
-        head_config = None
+        head_config, objective = None, None
         if "head" in about.heads:
+            objective = _known("objectives", about.objective or module.Model.HEAD, folder)
+            if not hasattr(objective, "make"):
+                raise DataError(f"{folder / MODEL}: '{about.objective}' is no objective of a head.")
             head_config = settings(folder, about.head_config, objective.Config, "head")
         n_tasks = len(about.tasks)
 
         def make() -> dict[str, nn.Module]:
             model = module.Model(config, *reader.sizes)
             heads: dict[str, Callable[[], nn.Module]] = {
-                "head": lambda: objective.make(model, n_tasks, head_config),
+                "head": lambda: _head(objective, model, n_tasks, head_config, folder),
                 "probe": lambda: find("objectives", "probe").Probe(model.width, n_tasks),
                 "forecast": lambda: pretraining_head("next_event", model.width, reader),
                 "masked": lambda: pretraining_head("masked_event", model.width, reader),
@@ -144,6 +158,11 @@ class TabularModels:
     name: str  # of the file in tabular/
     models: Mapping[str, Any]  # by task
 
+    @property
+    def title(self) -> str:
+        """The name for reports."""
+        return self.name
+
     def log_odds(
         self, records: Records, tasks: Sequence[str], labels: Mapping[str, pa.Table], progress: Progress
     ) -> dict[str, np.ndarray]:
@@ -175,7 +194,7 @@ class TabularModels:
     @classmethod
     def load(cls, folder: Path, about: Description, reader: Reader, device: str) -> "TabularModels":
         """What `save` wrote."""
-        module = find("tabular", about.name)
+        module = _known("tabular", about.name, folder)
         paths = zip(about.tasks, cls.files(about), strict=True)
         return cls(about.name, {task: module.load(folder / path) for task, path in paths})
 
@@ -184,6 +203,26 @@ Learned = Network | TabularModels
 LEARNERS: dict[str, type[Network] | type[TabularModels]] = {
     one.LEARNER: one for one in (Network, TabularModels)
 }
+
+
+def _known(package: str, name: str, folder: Path) -> Any:
+    """The module that an artifact names; ConfigError that says how to make it known where it is not."""
+    if name not in names(package):
+        kind, option = ("objective", "--objective") if package == "objectives" else ("model", "--model")
+        raise ConfigError(
+            f"{folder}: {kind} '{name}' is not known here. Name its file with {option}, or install the "
+            "package it is from."
+        )
+    return find(package, name)
+
+
+def _head(objective: Any, model: Any, n_tasks: int, config: Any, folder: Path) -> nn.Module:
+    """A new head; DataError where the objective that the folder names does not go with its model."""
+    try:
+        head: nn.Module = objective.make(model, n_tasks, config)
+    except AttributeError as err:
+        raise DataError(f"{folder / MODEL}: the head's objective does not go with the model.") from err
+    return head
 
 
 def pretraining_head(

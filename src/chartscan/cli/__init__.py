@@ -22,6 +22,7 @@ from chartscan.cli.output import keep_content_out_of_hooks, steady, traceback_wi
 from chartscan.cli.reports import demo, evaluate, explain
 from chartscan.console import shown, shown_lines
 from chartscan.errors import ChartscanError, ConfigError
+from chartscan.find import outside_line
 from chartscan.settings import UnknownSetting
 
 HELP = """From a hospital's FHIR export to a sequence model it can run itself, and a report it can believe.
@@ -149,6 +150,8 @@ def main() -> None:
     except Exception as err:
         if os.environ.get(DEBUG):
             _say(traceback_without_content(err))
+        if place := outside_line(err):
+            _end(f"{place}: {unexpected(err)} Mend the file. {DEBUG}=1 shows how it was reached.", 1)
         _end(f"{unexpected(err, sys.argv[1:])} {DEBUG}=1 shows where it came from.", 1)
 
 

@@ -48,7 +48,9 @@ def ingest(
     source: Annotated[
         str,
         typer.Argument(
-            metavar="SOURCE", help="Format of IN: fhir or physionet2012.", autocompletion=sources_like
+            metavar="SOURCE",
+            help="Format of IN: fhir, physionet2012, or the Python file of a source of your own.",
+            autocompletion=sources_like,
         ),
     ],
     input_path: Annotated[
@@ -120,6 +122,7 @@ def ingest(
       chartscan ingest fhir EXPORT DATASET --follow-up-end 2024-12-31
       chartscan ingest fhir EXPORT DATASET --suggest-site site.yaml
       chartscan ingest physionet2012 SETS DATASET
+      chartscan ingest my_source.py FOLDER DATASET
     """
     from chartscan.commands.ingest import IngestPlan, accounting_lines, run_ingest
     from chartscan.store.accounting import recognition_lines

@@ -12,6 +12,8 @@ from chartscan.cli.options import (
     Device,
     Grammar,
     LabelsPath,
+    ModelFiles,
+    ObjectiveFiles,
     Quiet,
     Seed,
     Split,
@@ -29,11 +31,17 @@ from chartscan.cli.options import (
 )
 from chartscan.console import Display
 from chartscan.machine import device_of, threads_of
+from chartscan.recipes import know
 
 
 def train(
     recipe: Annotated[
-        str, typer.Argument(metavar="RECIPE", help="A recipe of the list above.", autocompletion=recipes_like)
+        str,
+        typer.Argument(
+            metavar="RECIPE",
+            help="A recipe of the list above, or the Python file of a model of your own.",
+            autocompletion=recipes_like,
+        ),
     ],
     data: Annotated[Path, DATA],
     out: Annotated[Path, typer.Option(help="A new folder for the trained model.")],
@@ -42,6 +50,10 @@ def train(
         typer.Option(help="Label file or folder of them; default: all built-in tasks, labelled now."),
     ] = None,
     settings: Annotated[list[str] | None, settings_option("model.d_model=256")] = None,
+    objective: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Python file of an objective of your own, for a network's head."),
+    ] = None,
     resume: Annotated[bool, resume_option("an interrupted run")] = False,
     threads: Threads = 0,
     device: Device = "cpu",
@@ -59,12 +71,14 @@ def train(
     Examples:
       chartscan train ehrmamba-small --data DATASET --labels LABELS --out RUN
       chartscan train xgboost --data DATASET --labels LABELS --out TREES
+      chartscan train my_model.py --data DATASET --labels LABELS --out RUN
     """
     device = device_of(device)
     from chartscan.commands.train import can_start, refused_without_labels, run_train
 
     display = Display(quiet)
-    run_train(recipe, data, out, labels, settings or [], display, resume, threads_of(threads), device, track)
+    threads = threads_of(threads)
+    run_train(recipe, data, out, labels, settings or [], display, resume, threads, device, track, objective)
     further = f", or fine-tune it further: --set start_from={out}" if can_start(recipe) else ""
     display.say(f"{out}: trained. Predict with it{further}")
     if labels is None and refused_without_labels(data):
@@ -75,7 +89,9 @@ def recipes(
     name: Annotated[
         str | None,
         typer.Argument(
-            metavar="NAME", help="Show every setting of this recipe.", autocompletion=recipes_like
+            metavar="NAME",
+            help="Show every setting of this recipe, or of the Python file of a model.",
+            autocompletion=recipes_like,
         ),
     ] = None,
 ) -> None:
@@ -97,6 +113,8 @@ def predict(
     labels: LabelsPath,
     out: Annotated[Path, typer.Argument(metavar="OUT", help="Parquet file; a folder when LABELS is one.")],
     split: SplitOrAll = "held_out",
+    model: ModelFiles = None,
+    objective: ObjectiveFiles = None,
     threads: Threads = 0,
     device: Device = "cpu",
     quiet: Quiet = False,
@@ -108,6 +126,7 @@ def predict(
       chartscan predict RUN DATASET LABELS P
     """
     device = device_of(device)
+    know(model or [], objective or [])
     from chartscan.commands.predict import run_predict
 
     display = Display(quiet)
@@ -139,6 +158,8 @@ def forecast(
     greedy: Annotated[bool, typer.Option("--greedy", help="Always take the most likely token.")] = False,
     grammar: Grammar = False,
     seed: Seed = 0,
+    model: ModelFiles = None,
+    objective: ObjectiveFiles = None,
     threads: Threads = 0,
     device: Device = "cpu",
     quiet: Quiet = False,
@@ -150,6 +171,7 @@ def forecast(
       chartscan forecast RUN DATASET f.parquet --at labels.parquet --days 30 --samples 100
     """
     device = device_of(device)
+    know(model or [], objective or [])
     from chartscan.commands.forecast import ForecastJob, forecast_plan, run_forecast
 
     plan = forecast_plan(samples, events, days, tokens, temperature, top_p, greedy, grammar, seed)
@@ -168,6 +190,8 @@ def forecast_report(
     grammar: Grammar = False,
     bootstrap: Annotated[int, bootstrap_option()] = 1000,
     seed: Seed = 0,
+    model: ModelFiles = None,
+    objective: ObjectiveFiles = None,
     threads: Threads = 0,
     device: Device = "cpu",
     quiet: Quiet = False,
@@ -178,6 +202,7 @@ def forecast_report(
       chartscan forecast-report RUN DATASET --out REPORT
     """
     device = device_of(device)
+    know(model or [], objective or [])
     from chartscan.commands.forecast_report import ForecastReportJob, report_lines, run_forecast_report
 
     display = Display(quiet)
@@ -202,6 +227,8 @@ def zero_shot(
     task: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Python file of the task, if it is your own.")
     ] = None,
+    model: ModelFiles = None,
+    objective: ObjectiveFiles = None,
     threads: Threads = 0,
     device: Device = "cpu",
     quiet: Quiet = False,
@@ -212,6 +239,7 @@ def zero_shot(
       chartscan zero-shot RUN DATASET LABELS/readmission_30d.parquet p.parquet
     """
     device = device_of(device)
+    know(model or [], objective or [])
     from chartscan.commands.zero_shot import ZeroShotJob, run_zero_shot
     from chartscan.generate import Plan
 

@@ -18,7 +18,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from chartscan.find import find, installed, names
-from chartscan.recipes import ABOUT, recipe_names
+from chartscan.recipes import ABOUT, outside_recipes, recipe_names
 
 ArtifactFolder = Annotated[
     Path, typer.Argument(metavar="ARTIFACT", help="Folder of the trained model: --out of chartscan train.")
@@ -37,6 +37,18 @@ MetricFiles = Annotated[
     list[Path] | None,
     typer.Option(
         "--metric", metavar="FILE", help="Python file of a metric of your own; may be given several times."
+    ),
+]
+ModelFiles = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--model", metavar="FILE", help="Python file of a model of your own; may be given several times."
+    ),
+]
+ObjectiveFiles = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--objective", metavar="FILE", help="Python file of your own objective; may be given several times."
     ),
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
@@ -169,7 +181,7 @@ class WithRecipes(Command):
     """A command whose help lists the recipes."""
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
-        self.help = (self.help or "") + listed("Recipes", dict(sorted(ABOUT.items())))
+        self.help = (self.help or "") + listed("Recipes", dict(sorted((ABOUT | outside_recipes()).items())))
         super().format_help(ctx, formatter)
 
 

@@ -10,6 +10,8 @@ from chartscan.cli.options import (
     Device,
     LabelsPath,
     MetricFiles,
+    ModelFiles,
+    ObjectiveFiles,
     Quiet,
     Seed,
     SplitOrAll,
@@ -20,6 +22,7 @@ from chartscan.cli.options import (
 )
 from chartscan.console import Display
 from chartscan.machine import device_of, threads_of
+from chartscan.recipes import know
 
 
 def evaluate(
@@ -95,6 +98,8 @@ def explain(
     days: Annotated[float, typer.Option(min=1, help="Days that it forecasts.")] = 30,
     samples: Annotated[int, typer.Option(min=1, help="Futures that it draws for each answer.")] = 20,
     seed: Seed = 0,
+    model: ModelFiles = None,
+    objective: ObjectiveFiles = None,
     threads: Threads = 0,
     device: Device = "cpu",
     quiet: Quiet = False,
@@ -110,6 +115,7 @@ def explain(
       chartscan explain RUN DATASET LABELS --forecast PRETRAINED --days 30 --out WHY
     """
     device = device_of(device)
+    know(model or [], objective or [])
     from chartscan.commands.explain import ExplainPlan, run_explain
 
     plan = ExplainPlan(
@@ -140,19 +146,23 @@ def demo(
     subjects: Subjects = 2000,
     seed: Seed = 0,
     task: TaskFiles = None,
+    model: ModelFiles = None,
+    objective: ObjectiveFiles = None,
     metric: MetricFiles = None,
     threads: Threads = 0,
     quiet: Quiet = False,
 ) -> None:
     """The main job on a simulated hospital: simulate, ingest, label, train, predict, evaluate.
 
-    Ends with the path of OUT/report/report.html. Takes a few minutes on two cores.
+    Ends with the path of OUT/report/report.html. Takes a few minutes on two cores. A task, model or metric of
+    your own joins the others; for an objective, the network is trained once more with that head.
 
     Examples:
       chartscan demo demo --subjects 1000
-      chartscan demo demo --task my_task.py
+      chartscan demo demo --task my_task.py --model my_model.py
     """
     from chartscan.commands.demo import run_demo
 
-    report = run_demo(out, subjects, seed, threads_of(threads), Display(quiet), task or [], metric or [])
+    own = task or [], metric or [], model or [], objective or []
+    report = run_demo(out, subjects, seed, threads_of(threads), Display(quiet), *own)
     Display().say(report)

@@ -92,7 +92,7 @@ def run_evaluate(plan: ReportPlan, watcher: Watcher) -> tuple[Path, str]:
 
 def sections(dataset: Dataset | None, plan: ReportPlan, sets: Sequence[PredictionSet]) -> ReportSections:
     """Return what the report shows beside the predictions: data, settings, notes and training curves."""
-    run = dict(artifacts.load(plan.model).run) if plan.model else {}
+    run = artifacts.load_run(plan.model) if plan.model else {}
     recipe = run.get("recipe", {})
     return ReportSections(
         title="chartscan evaluation",

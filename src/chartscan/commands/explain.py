@@ -88,6 +88,7 @@ def run_explain(plan: ExplainPlan, threads: int, watcher: Watcher) -> Iterator[s
         keep_freed_memory()
         model, data = artifacts.load(plan.artifact, plan.device), Dataset.open(plan.dataset)
         networks = voices(model, plan.artifact)
+        _check_explainable(model)
         forecasting = _forecaster(plan, data, threads, watcher)
         notes = Notes(watcher.note)
         labels, wanted, left_out = asked(plan.artifact, model, data, plan.labels, plan.split, notes)
@@ -130,6 +131,17 @@ def _check(plan: ExplainPlan) -> None:
     if plan.choose not in CHOICES:
         raise ConfigError(f"--choose {plan.choose}: expected one of {', '.join(CHOICES)}.")
     check_apart(plan.out, plan.artifact, plan.dataset, plan.labels, plan.forecast)
+
+
+def _check_explainable(model: AnyArtifact) -> None:
+    """ConfigError for a network without the part that gradients are taken at."""
+    for single in model.singles():
+        network = single.network.model
+        if network.INPUT != "carried" and not hasattr(network, "embedding"):
+            raise ConfigError(
+                f"{single.name} cannot be explained: its Model has no `embedding`, which attributions go to. "
+                "Give it one of chartscan.layers.embedding, and train again. See docs/extend-model.md."
+            )
 
 
 def _forecaster(

@@ -5,16 +5,16 @@ The words that were not understood can be written as a starter of a site file.
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
 
 from chartscan import site_key
-from chartscan.errors import ConfigError
+from chartscan.errors import ConfigError, DataError
 from chartscan.files import write_bytes
-from chartscan.find import find
+from chartscan.find import find, outside_names, outside_parts, register
 from chartscan.labels.making import stay_config
 from chartscan.notes import Note
 from chartscan.runs.job import Watcher
@@ -42,7 +42,7 @@ NOT_WORDS = {"no class", "no code", "no code system", "not said", OTHER_WORDS}  
 class IngestPlan:
     """The arguments of the command."""
 
-    source: str
+    source: str  # a name, or the Python file of a source
     path: Path
     out: Path
     settings: list[str]  # of the source
@@ -58,6 +58,9 @@ class IngestPlan:
 
 def run_ingest(plan: IngestPlan, watcher: Watcher) -> tuple[Dataset, Accounting]:
     """Read `plan.path` and publish `plan.out`; on any error, `plan.out` stays as it was."""
+    if plan.source.endswith(".py"):
+        plan = replace(plan, source=register(Path(plan.source), "sources")[1])
+    plan = replace(plan, source=plan.source.replace("-", "_"))
     source = find("sources", plan.source)
     site = read_site(plan.site) if plan.site else Site()
     stay_config(site.stays, "--site stays.")  # refused now, not by `label`
@@ -69,7 +72,7 @@ def run_ingest(plan: IngestPlan, watcher: Watcher) -> tuple[Dataset, Accounting]
     writer = DatasetWriter(
         plan.out,
         source=plan.source,
-        settings=msgspec.to_builtins(config),
+        settings=msgspec.to_builtins(config) | outside_parts(config),
         site=msgspec.to_builtins(site),
         config=store,
         overwrite=plan.overwrite,
@@ -78,9 +81,34 @@ def run_ingest(plan: IngestPlan, watcher: Watcher) -> tuple[Dataset, Accounting]
     try:
         with writer, watcher.progress("Reading", "bytes") as reading:  # ends before the writer sorts
             source.read(plan.path, writer, config, reading)
+            if plan.source in outside_names("sources"):
+                check_account(plan, writer.accounting)
     finally:  # also of an export that could not be published: its words may be what is wrong
         suggest(plan, writer.accounting, site, watcher)
     return Dataset.open(plan.out), writer.accounting
+
+
+def check_account(plan: IngestPlan, accounting: Accounting) -> None:
+    """Raise DataError where a source from outside counted no line; warn of files that it does not mention.
+
+    That the counted lines add up is checked for every source, by the writer.
+    """
+    if not accounting.lines_in:
+        raise DataError(
+            f"The source {plan.source} counted no line of {plan.path}, so that lost lines would not be seen. "
+            "Call writer.accounting.line(file, type) for each line, and accept, filter, merge_duplicate or "
+            "quarantine. See docs/extend-source.md."
+        )
+    told = {row["file"] for row in accounting.table()} | {file["name"] for file in accounting.files}
+    base = plan.path if plan.path.is_dir() else plan.path.parent
+    inputs = plan.path.rglob("*") if plan.path.is_dir() else [plan.path]
+    for path in sorted(path for path in inputs if path.is_file()):
+        name = path.relative_to(base).as_posix()
+        if not told & {name, path.name}:
+            accounting.file(name, "not mentioned", "the source does not say", path.stat().st_size)
+            accounting.warn(
+                f"{name}: the source {plan.source} does not say what became of it.", "file_in_doubt"
+            )
 
 
 def note_new_key(watcher: Watcher) -> None:

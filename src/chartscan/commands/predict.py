@@ -82,8 +82,8 @@ def run_predict(
         metadata = {COHORT_KEY: msgspec.json.encode(counts)} if counts else None
         path = out / f"{task}.parquet" if labels.is_dir() else out
         extra = _extra(model, task) | facts | {"seen": taught[task], KEY: records(notes.about(task))}
-        stored = stored_predictions(table.replace_schema_metadata(metadata), task, model.name, extra)
-        predicted.append(Predicted(task, model.name, path, stored, split))
+        stored = stored_predictions(table.replace_schema_metadata(metadata), task, model.title, extra)
+        predicted.append(Predicted(task, model.title, path, stored, split))
     parquet_files.write_tables({one.path: one.table for one in predicted})
     return predicted
 

@@ -6,14 +6,15 @@ from typing import Any
 
 import msgspec
 
-from chartscan.recipes import ABOUT, find_recipe, recipe_names
+from chartscan.recipes import ABOUT, find_recipe, known_recipe, outside_recipes, recipe_names
 
 
 def catalogue_lines() -> Iterator[str]:
     """Each recipe with what it is for; imports no model."""
-    width = max(map(len, ABOUT)) + 2
+    about = ABOUT | outside_recipes()
+    width = max(map(len, about)) + 2
     for name in recipe_names():
-        yield _wrapped(ABOUT[name], f"{name:<{width}}", " " * width)
+        yield _wrapped(about[name], f"{name:<{width}}", " " * width)
     yield ""
     yield "Every setting of one: chartscan recipes NAME"
 
@@ -23,8 +24,9 @@ def recipe_lines(name: str) -> Iterator[str]:
 
     ConfigError with the nearest name where there is no such recipe.
     """
-    recipe, name = find_recipe(name), name.replace("_", "-")
-    yield _wrapped(f"{name}: {ABOUT[name]}")
+    given, name = name, known_recipe(name).replace("_", "-")
+    recipe = find_recipe(name)
+    yield _wrapped(f"{name}: {(ABOUT | outside_recipes())[name]}")
     yield ""
     yield from setting_lines(recipe)
     yield ""
@@ -32,6 +34,7 @@ def recipe_lines(name: str) -> Iterator[str]:
     if members:
         yield f"Settings of its members: {', '.join(f'chartscan recipes {member}' for member in members)}"
     yield "A setting that is null is not used. Change one with --set NAME=VALUE. To train it:"
+    name = given if given.endswith(".py") else name
     yield f"chartscan train {name} --data DATASET --labels LABELS --out RUN"
 
 

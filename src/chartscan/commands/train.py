@@ -15,7 +15,7 @@ from chartscan.learn.members import Member
 from chartscan.learn.networks import NetworkRecipe
 from chartscan.learn.trees import TabularRecipe
 from chartscan.notes import Notes, warnings_as_notes
-from chartscan.recipes import find_recipe
+from chartscan.recipes import find_recipe, known_recipe, with_objective
 from chartscan.runs import work
 from chartscan.runs.job import Job, Watcher
 from chartscan.runs.seen import dataset_notes
@@ -26,9 +26,16 @@ from chartscan.training.record import check_installed
 Recipe = NetworkRecipe | TabularRecipe | EnsembleRecipe
 
 
-def recipe_of(name: str, settings: list[str]) -> Recipe:
-    """The recipe `name` with settings changed; ConfigError with the known recipes where there is none."""
-    return with_settings(find_recipe(name), settings, named={"members": _members})
+def recipe_of(name: str, settings: list[str], objective: Path | None = None) -> Recipe:
+    """The recipe `name`, or of a model's Python file, with settings changed, and the head of an `objective`.
+
+    ConfigError with the known recipes where there is none.
+    """
+    name = known_recipe(name)
+    recipe = find_recipe(name)
+    if objective:
+        recipe = with_objective(recipe, name, objective)
+    return with_settings(recipe, settings, named={"members": _members})
 
 
 class _WrittenMember(msgspec.Struct, forbid_unknown_fields=True):
@@ -42,7 +49,8 @@ class _WrittenMember(msgspec.Struct, forbid_unknown_fields=True):
 def _members(written: Any) -> tuple[Member, ...]:
     """Members as written after --set: from names to recipes."""
     found = msgspec.convert(written, list[_WrittenMember])
-    return tuple(Member(one.recipe, recipe_of(one.recipe, list(one.settings)), one.seeds) for one in found)
+    named = [(known_recipe(one.recipe), one) for one in found]
+    return tuple(Member(name, recipe_of(name, list(one.settings)), one.seeds) for name, one in named)
 
 
 def check_trackable(name: str, recipe: Recipe) -> None:
@@ -57,7 +65,7 @@ def check_trackable(name: str, recipe: Recipe) -> None:
 
 def can_start(name: str) -> bool:
     """Whether the recipe can begin with the weights of a trained artifact."""
-    return hasattr(find_recipe(name), "start_from")
+    return hasattr(recipe_of(name, []), "start_from")
 
 
 def refused_without_labels(data: Path) -> dict[str, str]:
@@ -89,9 +97,13 @@ def run_train(
     threads: int = 1,
     device: str = "cpu",
     track: Path | None = None,
+    objective: Path | None = None,
 ) -> Path:
-    """Trains recipe `name` on the train subjects of `data` and publishes the artifact at `out`."""
-    recipe = recipe_of(name, settings)
+    """Trains recipe `name` on the train subjects of `data` and publishes the artifact at `out`.
+
+    `name` may be the Python file of a model, and `objective` that of the objective of its head.
+    """
+    recipe = recipe_of(name, settings, objective)
     if track:
         check_trackable(name, recipe)
     with work.reserved(out, resume):

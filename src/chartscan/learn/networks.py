@@ -24,7 +24,7 @@ from chartscan.artifact import AnyArtifact, Artifact, Calibration, Ensemble, Net
 from chartscan.artifact.learned import KEPT
 from chartscan.batch import Loss
 from chartscan.errors import ConfigError, check_settings
-from chartscan.find import find
+from chartscan.find import find, name_of
 from chartscan.inputs.readers import Asked, Reader, ReaderConfig, TokenReader, reader_type
 from chartscan.kernels import described
 from chartscan.learn.calibration import DIRECTIONS, fit_calibration, learnable, mean_scores
@@ -50,7 +50,9 @@ class NetworkRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     untracked: ClassVar[str | None] = None  # why --track has nothing to follow
     model: msgspec.Struct
     reader: ReaderConfig
-    head: msgspec.Struct  # the Config of the file in objectives/ that the model's HEAD names
+    head: (
+        msgspec.Struct
+    )  # the Config of a file in objectives/, by default the one that the model's HEAD names
     pretrain: TrainConfig | None = None  # None: no pretraining here
     finetune: TrainConfig | None  # None: stop after pretraining
     start_from: str | None = None  # a trained artifact whose weights and reader to begin with
@@ -85,7 +87,12 @@ class NetworkRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     @property
     def architecture(self) -> str:
         """The file in models/ that the settings belong to."""
-        return type(self.model).__module__.rpartition(".")[2]
+        return name_of("models", self.model)
+
+    @property
+    def objective(self) -> str:
+        """The file in objectives/ that the settings of the head belong to."""
+        return name_of("objectives", self.head)
 
     def train(self, job: Job) -> Path:
         """The whole run; gives the artifact's folder."""
@@ -257,7 +264,7 @@ class NetworkRun:
         assert self.recipe.finetune is not None
         data = self.asked(model, split, tasks, self.taught_answers(split))
         plain = self.asked(model, split, tasks) if self.recipe.teacher else data
-        head = find("objectives", self.module.Model.HEAD).make(model, len(tasks), self.recipe.head)
+        head = find("objectives", self.recipe.objective).make(model, len(tasks), self.recipe.head)
         head.start_at(base_rates(plain.samples.tasks, plain.samples.labels, len(tasks)))
         module = ModelWithHead(model, head)
         return module, self._fit(title, module, data, self.recipe.finetune, evaluate)

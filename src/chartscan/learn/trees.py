@@ -11,7 +11,7 @@ import numpy as np
 from chartscan import artifact
 from chartscan.artifact import Artifact, TabularModels, logit
 from chartscan.errors import DataError, check_settings
-from chartscan.find import find
+from chartscan.find import find, name_of
 from chartscan.inputs.readers import ReaderConfig
 from chartscan.learn.calibration import enough, fit_calibration, scores
 from chartscan.learn.reading import Readings, fit_reader
@@ -20,7 +20,7 @@ from chartscan.runs.record import run_record
 from chartscan.runs.seen import seen_record
 from chartscan.runs.work import finished
 from chartscan.schema import TRAIN, TUNING
-from chartscan.tabular import logistic, xgboost
+from chartscan.tabular import xgboost
 
 LabelledRows = tuple[Any, np.ndarray]  # a matrix (n, columns), sparse or not, and answers (n,) bool
 
@@ -45,7 +45,7 @@ class TabularRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     """All settings of tabular models; `model` is the Config of a file in tabular/."""
 
     untracked: ClassVar[str | None] = "it is not trained in steps"  # why --track has nothing to follow
-    model: xgboost.Config | logistic.Config
+    model: msgspec.Struct
     reader: ReaderConfig
     label_limit: int | None = None  # train labels of a task (and a quarter as many of tuning); None: all
     seed: int = 0
@@ -57,7 +57,7 @@ class TabularRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     @property
     def name(self) -> str:
         """The file in tabular/ that the settings belong to."""
-        return type(self.model).__module__.rpartition(".")[2]
+        return name_of("tabular", self.model)
 
     def train(self, job: Job) -> Path:
         """Trains one model a task, stopped and calibrated on tuning subjects; gives the artifact's folder."""

@@ -1,13 +1,18 @@
 """The catalogue of recipes: settings of trainings under the names that users write.
 
 `ABOUT` says in a line what each recipe is for, and is read without importing any model. The settings stand in
-the modules beside this one. Knows no command.
+the modules beside this one. A model from outside the package is a recipe of its name: its RECIPE, or the
+settings of the recipe that reads as it does. Knows no command.
 """
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
-from chartscan.errors import ConfigError
-from chartscan.find import unknown
+import msgspec
+
+from chartscan.errors import ConfigError, nearest
+from chartscan.find import find, name_of, outside_names, register
 
 _TOKENS = {
     "bigbird": "BigBird at the paper's size: 6 layers of width 768, rows of 2048 tokens, a model "
@@ -58,18 +63,131 @@ _HOURLY = {
 ABOUT = _TOKENS | _HOURLY
 
 
+_LIKE = {"tokens": "ehrmamba-tiny", "triplets": "gru", "carried": "gru"}  # by what a model reads
+_PAGE = "docs/extend-model.md"
+
+
 def recipe_names() -> list[str]:
-    """Names of all recipes, sorted, as users write them: with dashes."""
-    return sorted(ABOUT)
+    """Names of all recipes, sorted, as users write them: with dashes. Models from outside are among them."""
+    return sorted({*ABOUT, *outside_recipes()})
+
+
+def outside_recipes() -> dict[str, str]:
+    """Names of the recipes of models from outside -> a line about each; no model is imported."""
+    names = [*outside_names("models"), *outside_names("tabular")]
+    return {name.replace("_", "-"): "A model that is no part of chartscan." for name in sorted(names)}
 
 
 def find_recipe(name: str) -> Any:
     """The recipe `name` (underscores count as dashes); ConfigError with the nearest if there is none."""
     wanted = name.replace("_", "-")
-    if wanted not in ABOUT:
-        raise ConfigError(unknown("recipe", wanted, recipe_names()))
-    if wanted in _TOKENS:
-        from chartscan.recipes.tokens import RECIPES
-    else:
-        from chartscan.recipes.hourly import RECIPES
-    return RECIPES[wanted]
+    if wanted in ABOUT:
+        if wanted in _TOKENS:
+            from chartscan.recipes.tokens import RECIPES
+        else:
+            from chartscan.recipes.hourly import RECIPES
+        return RECIPES[wanted]
+    plain = wanted.replace("-", "_")
+    for package in ("models", "tabular"):
+        if plain in outside_names(package):
+            return _outside_recipe(package, plain)
+    own = "A model of your own is named by its .py file."
+    raise ConfigError(f"No recipe named '{wanted}'. {own}{nearest(wanted, recipe_names())}")
+
+
+def know(models: Sequence[Path] = (), objectives: Sequence[Path] = ()) -> list[str]:
+    """Make files of models and objectives known for this process; return the names of the models as recipes.
+
+    ConfigError for a file that is none, two files of one name, or the name of a recipe of ours.
+    """
+    for path in objectives:
+        register(path, "objectives")
+    found: dict[str, Path] = {}
+    for path in models:
+        name = path.stem.replace("_", "-")
+        if name in ABOUT:
+            raise ConfigError(f"{path}: there is a recipe named '{name}' already. Rename the file.")
+        if found.setdefault(name, path) != path:
+            raise ConfigError(f"{path}: {found[name]} is a model of the same name. Rename one of them.")
+        register(path, "models", "tabular")
+    return list(found)
+
+
+def known_recipe(given: str) -> str:
+    """The name of a recipe as users give it; of the Python file of a model, which is then known."""
+    return know([Path(given)])[0] if given.endswith(".py") else given
+
+
+def with_objective(recipe: Any, name: str, file: Path) -> Any:
+    """The recipe with the head of an objective from a file; ConfigError where its model has no head."""
+    if not hasattr(recipe, "head"):
+        why = "has a head for each of its members" if hasattr(recipe, "members") else "is no network"
+        raise ConfigError(f"--objective {file}: {name} {why}. Name a recipe of one network, or leave it out.")
+    _, objective = register(file, "objectives")
+    return msgspec.structs.replace(recipe, head=_settings(find("objectives", objective), str(file)))
+
+
+def _outside_recipe(package: str, name: str) -> Any:
+    """The RECIPE of a model from outside, or settings like those of ours that read the same."""
+    module = find(package, name)
+    place = module.__file__ or name
+    if hasattr(module, "RECIPE"):
+        return _own_recipe(package, name, module.RECIPE, place)
+    model = _settings(module, place)
+    if package == "tabular":
+        return msgspec.structs.replace(find_recipe("logistic"), model=model)
+    reads = module.Model.INPUT
+    if reads not in _LIKE:
+        raise ConfigError(f"{place}: Model.INPUT is '{reads}'. Expected {', '.join(_LIKE)}. See {_PAGE}.")
+    if reads == "tokens" and not isinstance(getattr(module.Model, "CAUSAL", None), bool):
+        raise ConfigError(
+            f"{place}: a model of tokens needs Model.CAUSAL. Write: CAUSAL = True where no position sees a "
+            f"later one, else False. See {_PAGE}."
+        )
+    like = find_recipe(_LIKE[reads])
+    reader, context = like.reader, getattr(model, "context", None)
+    if context is not None and context < reader.context:
+        reader = msgspec.structs.replace(reader, context=context)
+    return msgspec.structs.replace(
+        like,
+        model=model,
+        reader=reader,
+        head=_head(module.Model.HEAD, like.head, place),
+        pretrain=like.pretrain if module.Model.PRETRAINING else None,
+    )
+
+
+def _own_recipe(package: str, name: str, recipe: Any, place: str) -> Any:
+    """The RECIPE of a file; ConfigError where it is none, or is of another model."""
+    model = getattr(recipe, "model", None)
+    if hasattr(recipe, "train") and model is not None and name_of(package, model) == name:
+        return recipe
+    learner = "networks import NetworkRecipe" if package == "models" else "trees import TabularRecipe"
+    raise ConfigError(
+        f"{place}: RECIPE is not as needed. Write: from chartscan.learn.{learner}, and RECIPE = that, with "
+        f"model=Config(...) of this file. See {_PAGE}."
+    )
+
+
+def _head(name: str, like: Any, place: str) -> Any:
+    """The settings of the head that a model's HEAD names: those of `like`, if it is one, or the defaults."""
+    if name_of("objectives", like) == name:
+        return like
+    try:
+        objective = find("objectives", name)
+    except ConfigError as err:
+        raise ConfigError(f"{place}: Model.HEAD: {err}") from err
+    if not hasattr(objective, "make"):
+        raise ConfigError(
+            f"{place}: Model.HEAD: '{name}' has no head for tasks. Write: HEAD = \"prompted\" for tokens, "
+            f'"classification" for time series. See {_PAGE}.'
+        )
+    return _settings(objective, objective.__file__)
+
+
+def _settings(module: Any, place: str) -> Any:
+    """The settings of a module by default; ConfigError where Config has none for each."""
+    try:
+        return module.Config()
+    except TypeError as err:
+        raise ConfigError(f"{place}: Config needs a default for each setting ({err}).") from err

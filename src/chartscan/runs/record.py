@@ -13,6 +13,7 @@ import msgspec
 import numpy as np
 
 from chartscan import files
+from chartscan.find import outside_parts
 from chartscan.notes import KEY, records
 from chartscan.runs.job import Job
 from chartscan.schema import TRAIN, TUNING
@@ -56,7 +57,7 @@ def run_record(job: Job, recipe: msgspec.Struct) -> dict[str, Any]:
         "recipe": msgspec.to_builtins(recipe),
         "data": data_record(job),
         "labels": {task: label_record(job, task) for task in job.tasks},
-        "versions": versions(),
+        "versions": versions() | outside_parts(recipe),
         "threads": job.threads,
         KEY: records(job.notes),
         "created_at": datetime.now(UTC).isoformat(timespec="seconds"),

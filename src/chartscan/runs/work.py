@@ -19,6 +19,7 @@ from torch import nn
 from chartscan import files
 from chartscan.artifact.description import RUN
 from chartscan.errors import ChartscanError, ConfigError
+from chartscan.find import outside_parts
 from chartscan.lock import OutputLock
 from chartscan.runs.job import Job, work_folder
 from chartscan.schema import TRAIN, TUNING
@@ -159,6 +160,7 @@ def identity(job: Job, recipe: msgspec.Struct) -> dict[str, str]:
     return {
         "recipe": type(recipe).__name__,
         **_flat(settings_of(recipe)),
+        **outside_parts(recipe),
         "dataset": job.dataset.fingerprint,
         **{f"subjects of {split}": _hash(job.subjects(split)) for split in (TRAIN, TUNING)},
         **{f"labels of {task}": _hash(*_columns(table)) for task, (table, _) in job.labels.items()},

@@ -124,8 +124,9 @@ class TokenReader:
             self.vocabulary.task_token(task)
 
     def check_model(self, config: Any) -> None:
-        """ConfigError unless the settings of a model fit the types of tokens."""
-        if config.n_types < T.N_TYPES or config.task_type != T.TASK:
+        """ConfigError where the settings of a model do not fit the types of tokens; they need not say."""
+        types, task_type = getattr(config, "n_types", T.N_TYPES), getattr(config, "task_type", T.TASK)
+        if types < T.N_TYPES or task_type != T.TASK:
             raise ConfigError(f"not settings of a model that reads tokens of {T.N_TYPES} types.")
 
     def coverage(self, table: pa.Table) -> dict[str, Coverage]:
