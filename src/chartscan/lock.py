@@ -1,4 +1,7 @@
-"""One run at a time on one output: a lock file beside it that the system frees when its holder dies."""
+"""One run at a time per output: a lock file freed on exit.
+
+The system frees it when its holder dies.
+"""
 
 import errno
 import os

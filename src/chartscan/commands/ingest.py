@@ -89,7 +89,7 @@ def run_ingest(plan: IngestPlan, watcher: Watcher) -> tuple[Dataset, Accounting]
 
 
 def check_account(plan: IngestPlan, accounting: Accounting) -> None:
-    """Raise DataError where a source from outside counted no line; warn of files that it does not mention.
+    """Raise DataError where an outside source counted no line; warn of unmentioned files.
 
     That the counted lines add up is checked for every source, by the writer.
     """

@@ -42,7 +42,10 @@ def real_events(batch: AnyBatch) -> Tensor:
 
 
 def candidates(batch: AnyBatch) -> Tensor:
-    """(B, L) bool: what an explanation may point at. Of tokens all but the first, which begins every row."""
+    """Return which events an explanation may point at (B, L) bool.
+
+    Of tokens all but the first, which begins every row.
+    """
     real = real_events(batch)
     if isinstance(batch, Batch):
         real[:, :1] = False
@@ -50,7 +53,10 @@ def candidates(batch: AnyBatch) -> Tensor:
 
 
 def rows_of(batch: AnyBatch, rows: Tensor) -> AnyBatch:
-    """The rows at `rows`, which may repeat, each with its question; without carried state and forecast."""
+    """Return the rows `rows`, each with its question, without carried state and forecast.
+
+    Rows may repeat.
+    """
     names = (*(_TOKENS if isinstance(batch, Batch) else (*_TRIPLETS, *_WHOLE_STAY)), "lengths")
     taken: dict[str, Any] = {name: getattr(batch, name)[rows] for name in names}
     if isinstance(batch, Batch):
@@ -59,7 +65,9 @@ def rows_of(batch: AnyBatch, rows: Tensor) -> AnyBatch:
 
 
 def without(batch: AnyBatch, removed: Tensor) -> AnyBatch:
-    """The batch as if the events where `removed` (B, L) is true were never there; others keep their order.
+    """Return the batch without the events where `removed` (B, L) is true.
+
+    The others keep their order.
 
     The first token of a row stays. Gaps are counted anew where the token they were counted from is gone.
     """
@@ -68,7 +76,7 @@ def without(batch: AnyBatch, removed: Tensor) -> AnyBatch:
 
 
 def with_questions(batch: Batch, task_type: int) -> Batch:
-    """Every row followed by its task token, as models read it when they answer; no prompts."""
+    """Return every row followed by its task token, as models read it; no prompts."""
     assert batch.prompts is not None
     longer: dict[str, Any] = {name: torch.nn.functional.pad(getattr(batch, name), (0, 1)) for name in _TOKENS}
     ends = batch.lengths.unsqueeze(1)

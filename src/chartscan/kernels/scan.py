@@ -23,7 +23,7 @@ def selective_scan(
     read: Read | None = None,
     backend: Backend = "auto",
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Output (B, L, E), state after the last step (B, E, N), and the states that `read` asks for (R, E, N).
+    """Return output (B, L, E), last state (B, E, N), and states of `read` (R, E, N).
 
         delta = softplus(dt + dt_bias)
         h_l   = exp(delta_l A) h_(l-1) + delta_l x_l B_l

@@ -13,7 +13,7 @@ _FEW = 20  # stays in which a feature must have been seen to have edges of its o
 
 
 class QuantileBins(nn.Module):
-    """F features -> each one's position in its bins and the feature itself, centred, (B, F (bins + 1))."""
+    """F features -> positions in bins and centred features (B, F (bins + 1))."""
 
     edges: Tensor
     centre: Tensor
@@ -26,7 +26,7 @@ class QuantileBins(nn.Module):
         self.register_buffer("divisor", torch.ones(features * (bins + 1)))
 
     def forward(self, features: Tensor) -> Tensor:
-        """Features (B, F) -> (B, F (bins + 1)). Below the lowest edge a position may go down to -1."""
+        """Features (B, F) -> (B, F (bins + 1)); below the lowest edge down to -1."""
         return (self._encoded(features) - self.centre) / self.divisor
 
     def _encoded(self, features: Tensor) -> Tensor:
@@ -38,7 +38,7 @@ class QuantileBins(nn.Module):
 
     @torch.no_grad()
     def fit(self, features: Tensor, seen: Tensor) -> None:
-        """Edges from the stays where a feature (n, F) was seen, centre and divisor from all of them."""
+        """Fit edges on observed values (n, F), centre and divisor on all of them."""
         levels = torch.linspace(0, 1, self.edges.shape[1], dtype=torch.float64)
         for column in range(features.shape[1]):
             chosen = seen[:, column] if int(seen[:, column].sum()) > _FEW else slice(None)
@@ -58,7 +58,7 @@ _EXTREME = 0.002  # levels of the outermost knots are this far from 0 and 1
 
 
 class QuantileScores(nn.Module):
-    """F features -> their normal scores z beside (z^2 - 1) / sqrt 2, (B, 2 F); 0 and 0 where not seen.
+    """F features -> normal scores z and (z^2 - 1) / sqrt 2 (B, 2 F); 0 if unseen.
 
     Between knots scores are interpolated, beyond the outermost they stay; a value that many stays share has
     the middle of the scores of its lowest and highest knots. Before `fit` everything is 0.
@@ -95,7 +95,7 @@ class QuantileScores(nn.Module):
 
     @torch.no_grad()
     def fit(self, features: Tensor, seen: Tensor, labels: Tensor) -> None:
-        """Knots from the stays where a feature (n, F) was seen, scales from how it goes with `labels` (n, T).
+        """Fit knots on observed values (n, F), scales on their relation to `labels` (n, T).
 
         The scale is the root of a feature's share of the squared correlations (its own or its square's, the
         greatest over the tasks), about 1 in the mean; less what chance gives, and never quite 0 but where no

@@ -91,7 +91,7 @@ class _Seen(msgspec.Struct, frozen=True):
 
 
 def seen_record(job: Job, before: Mapping[str, Any] | None = None) -> list[dict[str, str]]:
-    """The subjects of train and tuning, after those of the run `before` that this one started from."""
+    """Return train and tuning subjects, after those of the run `before`, if any."""
     salt = os.urandom(16)
     ids = np.concatenate([job.subjects(split) for split in (TRAIN, TUNING)])
     key, births = site_key(), births_of(job.dataset, ids)
@@ -105,7 +105,7 @@ def seen_record(job: Job, before: Mapping[str, Any] | None = None) -> list[dict[
 
 
 def seen(run: Mapping[str, Any], subject_ids: np.ndarray, births: Births | None = None) -> int:
-    """How many of `subject_ids` the run has learned from, directly or through what it started from.
+    """Return how many `subject_ids` were used in training, or in its start.
 
     By id alone without `births`. With them, those of a known id and another birth date do not count, unless
     they are the minority of those of known ids: then their birth dates were corrected in the same hospital.
@@ -131,7 +131,9 @@ def seen(run: Mapping[str, Any], subject_ids: np.ndarray, births: Births | None 
 
 
 def seen_facts(run: Mapping[str, Any], asked: pa.Table, dataset: Dataset) -> dict[str, int | None]:
-    """How many subjects are asked about, and how many of them the run learned from; None: not known.
+    """Return counts of subjects predicted and of those used in training.
+
+    None: unknown.
 
     `other_people` have the id of a subject that it learned from, and another birth date.
     """

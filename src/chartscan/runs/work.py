@@ -1,4 +1,4 @@
-"""Where a run writes: the published folder, the working folder beside it, and phases that go on."""
+"""Where a run writes: the published folder, the working folder, and resumable phases."""
 
 import hashlib
 import json
@@ -30,7 +30,7 @@ from chartscan.training.record import tensorboard
 
 
 def check_apart(out: Path, *inputs: Path | None) -> None:
-    """ConfigError where `out` is one of the `inputs` or lies within one of their folders, or is not ours.
+    """Raise ConfigError where `out` overlaps one of `inputs`, or is not ours.
 
     What an earlier run left there when it was killed is removed.
     """
@@ -42,14 +42,14 @@ def check_apart(out: Path, *inputs: Path | None) -> None:
 
 
 def refuse_existing(out: Path) -> None:
-    """ConfigError where `out` is there, also as a link to nothing: nothing is ever written over."""
+    """Raise ConfigError where `out` exists, even as a broken link."""
     if os.path.lexists(out):
         raise ConfigError(f"{out} exists already and is not overwritten. Choose another place.")
     files.sweep(out)
 
 
 def check_file(out: Path, example: str) -> None:
-    """Makes the folder of the file `out`; an error now, not after hours, where nothing can be written there.
+    """Make the folder of `out`; raise at once if it is not writable.
 
     ConfigError where `out` is a folder, and the `example` of a file in it; OSError that names `out`.
     """

@@ -72,7 +72,10 @@ INTENTS = {
 
 
 def status_of(kind: str, written: str | None, flags: Counter[str]) -> str:
-    """The status without capitals and spaces; flagged where FHIR has no such status for the type."""
+    """Return the status without capitals and spaces, flagged where FHIR has none such.
+
+    Each type has its own statuses.
+    """
     status = fhir_word(written or "")
     if status and status not in KNOWN[kind]:
         flags["unknown_status"] += 1

@@ -107,7 +107,7 @@ class OutcomeBook:
             self._rows.setdefault((member.set_name, row.record_id), []).append(row)
 
     def settle(self, records: dict[int, str]) -> dict[int, str]:
-        """Key of OUTCOMES by record, for those of `records` (set by RecordID) whose outcome is known.
+        """Return the key of OUTCOMES for each of `records` with a known outcome.
 
         Rows of no record are left out, and those that contradict each other are unusable; both are counted.
         DataError where sets and Outcomes files do not go together, as after renaming a folder.
