@@ -153,7 +153,7 @@ def by_place(notes: Iterable[Note]) -> list[NoteGroup]:
 
 
 def verdict(difference: Difference) -> str:
-    """Whether a difference's interval lies on one side of 0, and is better."""
+    """Return "better", "worse", "unclear" or "not estimable" for a difference."""
     if difference.not_estimable:
         return "not estimable"
     low, high = difference.estimate.low, difference.estimate.high

@@ -139,7 +139,7 @@ def at_the_end(artifact: Artifact[TokenReader]) -> Cutter:
 
 
 def at_questions(artifact: Artifact[TokenReader], questions: pa.Table) -> Cutter:
-    """Yield what was known at each (subject, prediction time) of QUESTIONS.
+    """Return a cutter of what was known at each question of QUESTIONS.
 
     Each subject's questions keep their order.
     """

@@ -52,8 +52,6 @@ def attending(model: nn.Module) -> list[SelfAttention | EncoderLayer]:
 def rollout(weights: Tensor, maps: Sequence[Tensor]) -> Tensor:
     """Return attention rollout (B, L): the last map's weights as weights on inputs.
 
-    `maps` run from first to last; the weights on the last outputs are given.
-
     `maps` (B, L, L) are in the order of the layers, each row adding up to 1.
     """
     for layer in reversed(maps):

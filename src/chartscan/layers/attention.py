@@ -44,7 +44,7 @@ def probabilities(query: Tensor, key: Tensor, seen: Tensor) -> Tensor:
 
 
 def among_real(query: Tensor, key: Tensor, value: Tensor, lengths: Tensor, dropout: float = 0.0) -> Tensor:
-    """Attend to the real positions of each row; without any, to its first."""
+    """Return attention to each row's real positions; without any, to its first."""
     real = torch.arange(key.shape[2], device=key.device) < lengths.clamp(min=1).unsqueeze(1)
     return F.scaled_dot_product_attention(query, key, value, real[:, None, None], dropout)
 

@@ -132,7 +132,7 @@ class EventStack(nn.Module, Generic[S]):
         return State(self.blocks.init_state(rows))
 
     def step(self, token: Batch, state: State[S]) -> tuple[Tensor, State[S]]:
-        """Run one token of R sequences (L = 1) -> hidden (R, D) and the next state."""
+        """Run one token of R sequences -> hidden (R, D) and the next state."""
         x, after = self.blocks.step(self.embedding(token).squeeze(1), state.blocks)
         return x, State(after)
 

@@ -113,7 +113,10 @@ class Level(NamedTuple):
     variance: float
 
     def after(self, reading: float, offset: float, variance: float) -> tuple["Level", float]:
-        """Belief after a reading of level + offset with the given variance, and the reading's log density."""
+        """Return the belief after a noisy reading of the level, and its log density.
+
+        The reading is level + offset, with the given variance.
+        """
         total = self.variance + variance
         gain = self.variance / total
         surprise = reading - offset - self.mean

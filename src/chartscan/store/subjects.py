@@ -63,7 +63,7 @@ _OF_ENCOUNTERS = b"encounter"  # keeps these hashes apart from all others under 
 
 
 def encounter_ids(source_ids: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Return encounter ids as a dataset holds them: equal where those of the source are equal, null for null.
+    """Return encounter ids of a dataset: equal where the source's are, null kept.
 
     The source's own where ids are open. ConfigError where the site's key cannot be used.
     """
@@ -108,5 +108,5 @@ def identity_map(subject_ids: np.ndarray) -> pa.Table:
 
 
 def without_patients(subjects: pa.Table) -> pa.Table:
-    """Return what a dataset holds of SUBJECTS: all where ids are open, else the subject ids only."""
+    """Return a dataset's SUBJECTS: all columns where ids are open, else ids alone."""
     return subjects if is_open() else subjects.select(["subject_id"]).group_by("subject_id").aggregate([])

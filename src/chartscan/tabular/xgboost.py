@@ -77,7 +77,7 @@ class _File(msgspec.Struct, frozen=True):
 
 
 def checked_trees(path: Path) -> bytes:
-    """The model in `path` as JSON that XGBoost can read safely; DataError if it is not one of ours."""
+    """Return the model in `path` as safe JSON; DataError for other files."""
     content = files.read_json(path, _File, "a saved XGBoost model")
     learner = content.learner
     features = _whole(learner.learner_model_param.num_feature)
@@ -268,7 +268,7 @@ def fit(
     seed: int = 0,
     threads: int = 1,
 ) -> Model:
-    """Trees fitted on `matrix`, as many as minimise the log loss of `tuning` (if it has rows).
+    """Fit trees on `matrix`, with the count that minimises `tuning`'s log loss.
 
     Same data, settings and seed give the same model for every number of threads on one machine kind.
     DataError if `y` has one class.

@@ -1,4 +1,4 @@
-"""Saving a training and resuming it: checkpoints, what must be the same, and signals that ask to stop."""
+"""Saving and resuming a training: checkpoints, identity checks, and stop signals."""
 
 import hashlib
 import random
@@ -238,7 +238,7 @@ def check_same(before: dict[str, Any], now: dict[str, Any]) -> None:
 
 
 def warn_if_moved(before: dict[str, Any], now: dict[str, Any]) -> None:
-    """A warning where the losses may differ in their last bits from those of an unbroken run."""
+    """Warn where losses may differ in their last bits from an unbroken run."""
     moved = [f"{key} was {before.get(key)}, is {now[key]}" for key in now if before.get(key) != now[key]]
     if moved:
         warnings.warn(
@@ -254,7 +254,7 @@ SIGNALS = tuple(getattr(signal, name) for name in _NAMES if hasattr(signal, name
 
 
 class Interrupted(BaseException):
-    """Raised by a signal inside `at_once`; not an Exception, so that no handler below swallows it."""
+    """Raised by a signal inside `at_once`; no handler for Exception catches it."""
 
 
 class Interruption:

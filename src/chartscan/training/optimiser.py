@@ -1,4 +1,4 @@
-"""One update of the weights: the optimiser, the learning rate, averaging, and the gradient of a mean loss."""
+"""One update of the weights: optimiser, learning rate, averaging, mean gradient."""
 
 import difflib
 import math
@@ -45,7 +45,7 @@ class Average:
         self.tensors = copied(module)
 
     def update(self, module: nn.Module, step: int) -> None:
-        """Takes in the weights after `step` steps; early on with less memory, to forget the start."""
+        """Add the weights after `step` steps; early weights are forgotten faster."""
         decay = min(self.decay, (1 + step) / (10 + step))
         for name, tensor in module.state_dict().items():
             if tensor.is_floating_point():
@@ -168,7 +168,7 @@ def restore_state(module: nn.Module, optimiser: AdamW, tensors: dict[str, Tensor
 
 
 class NonFinite(ChartscanError):
-    """The loss or its gradient is infinite or not a number; the weights are as before the step."""
+    """The loss or gradient is not finite; weights are as before the step."""
 
 
 class Update(msgspec.Struct, frozen=True):
@@ -180,7 +180,7 @@ class Update(msgspec.Struct, frozen=True):
 
 
 def update(module: nn.Module, optimiser: AdamW, losses: Iterable[Loss], clip_norm: float) -> Update:
-    """Updates `module` once from the losses of several batches, as if they were one big batch.
+    """Update `module` once from several batches, as if one big batch.
 
     Each total is differentiated before the next loss is computed, and the gradient divided by the sum of all
     weights, so that a target weighs the same in any batch. Batches without a target change nothing. Raises

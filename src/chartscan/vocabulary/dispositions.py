@@ -110,7 +110,7 @@ _AT_HOME = re.compile(r"\bhome\b|\bplace unknown\b")
 
 
 def meaning_of(name: str) -> Meaning:
-    """What a disposition of EVENTS says of the patient. Words with EXPIRED in them mean death."""
+    """Return an EVENTS disposition's meaning; words with EXPIRED mean death."""
     if name in DEAD or EXPIRED in name:
         return "dead"
     if name == CONFLICT:
@@ -119,7 +119,7 @@ def meaning_of(name: str) -> Meaning:
 
 
 def name_of_text(text: str) -> str | None:
-    """What a disposition that is written out says, by any system; None where it is not understood.
+    """Return a written disposition's meaning in any system; None if unknown.
 
     Numbers and single letters mean nothing here: they mean something only within their code system.
     """
@@ -259,7 +259,7 @@ _NUMBERED = (_UB04, _LEFT, _GERMAN)
 
 
 def name_of_code(code: str, system: str) -> str | None:
-    """What a code of a known system says, as a name of `dispositions`; None where it is not known."""
+    """Return a known system's code as a name of `dispositions`; else None."""
     url = plain_system(system)
     last = "sct" if url.startswith("http://snomed.info/sct") else last_part(url)
     codes, code = _BY_LAST_PART.get(last), code.strip().lower()

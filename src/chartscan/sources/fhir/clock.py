@@ -1,4 +1,4 @@
-"""Every time of FHIR: the forms that systems write, what can be true, and instants in UTC."""
+"""FHIR's times: the forms that systems write, plausibility, and instants in UTC."""
 
 import calendar
 import re
@@ -114,7 +114,7 @@ class Life(NamedTuple):
     death: int | None = None
 
     def doubt(self, moment: int, flags: Counter[str]) -> None:
-        """Flag an event that does not lie between `first` and `last`; Quarantined if long before birth."""
+        """Flag an event outside `first` .. `last`; Quarantined if long before birth."""
         if self.birth is not None and moment < self.birth:
             if moment < self.birth - PRENATAL:
                 raise Quarantined(BEFORE_BIRTH)
@@ -154,7 +154,7 @@ _ZONE = re.compile(
 
 
 def mended(text: str) -> str | None:
-    """`text` as a FHIR date or dateTime, or None where what it means is not certain."""
+    """Return `text` as a FHIR date or dateTime; None where ambiguous."""
     text = text.strip()
     found = next(filter(None, (form.match(text) for form in _DATES)), None)
     if found is None:
@@ -242,13 +242,15 @@ class Clock:
             return self.interval(text)[1]
 
     def known(self, text: str | None) -> int:
-        """The instant of a dateTime all parts of which were met before; KeyError for any other text."""
+        """Return the instant of a dateTime whose parts were met before; else KeyError."""
         if text is None:
             raise KeyError
         return self._days[text[:10]] + self._minutes[text[10:16]] + self._tails[text[16:]]
 
     def interval(self, text: str, zones: Zones = None, of_birth: bool = False) -> tuple[int, int]:
-        """First and last microsecond that `text` may mean. A date may be of the site's zone or of `zones`.
+        """Return first and last microsecond of `text`; dates may use any of `zones`.
+
+        The site's own zone is always among them.
 
         People are born at the beginning of 1970, too; other times then are Implausible where the window says.
         """
@@ -262,24 +264,26 @@ class Clock:
         return found if len(form) > 10 else self.widened(*found, zones)
 
     def day_interval(self, text: str, zones: Zones = None, of_birth: bool = False) -> tuple[int, int]:
-        """`interval`, where a midnight (as written) is no time of day but stands for its date."""
+        """As `interval`, but a midnight (as written) stands for its date."""
         if _MIDNIGHT.match(self._form(text), 10) is None:
             return self.interval(text, zones, of_birth)
         first = self.interval(text, None, of_birth)[1]
         return first, first + DAY - 1
 
     def epochs(self) -> set[tuple[int, int]]:
-        """The intervals that mean "zero": the midnight of 1970-01-01 in UTC or at the site, or its date."""
+        """Return the intervals meaning "zero": midnight of 1970-01-01 (UTC, site), or its date."""
         starts = 0, self._utc(0)
         return {(start, end) for start in starts for end in (start, start + DAY - 1)}
 
     def placed(self, text: str, *bounds: int | None, zones: Zones = None) -> int:
-        """Where an event of this time is placed: the end of its interval, or the earliest of `bounds`
-        (moments by which it had happened) that lies inside."""
+        """Return where to place an event: the interval's end, or its earliest bound.
+
+        `bounds` are moments by which it had happened; only those inside the interval count.
+        """
         return inside(self.interval(text, zones), *bounds)
 
     def ahead_at(self, text: str) -> int | None:
-        """Microseconds that the site lies ahead of UTC at the time of a dateTime; None where it is none."""
+        """Return the site's UTC offset at a dateTime, in microseconds; else None."""
         try:
             return self._ahead(self.instant(text))
         except Quarantined:

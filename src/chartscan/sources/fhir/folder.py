@@ -1,4 +1,4 @@
-"""The files of an export's folder: what it says about itself, and what each file is."""
+"""The files of an export's folder: its statements, and each file's kind."""
 
 import os
 import re
@@ -124,7 +124,7 @@ def is_log(text: bytes) -> bool:
 
 
 def read_log(file: InputFile, limits: Limits) -> ClientLog:
-    """What a log says about the exports it is of; the last one decides whether they are complete."""
+    """Return a log's statements on its exports; the last decides completeness."""
     lines, errors, times, begun, ended = 0, 0, [], 0, 0
     try:
         for block in blocks(file, limits):
@@ -144,7 +144,7 @@ def read_log(file: InputFile, limits: Limits) -> ClientLog:
 
 
 def latest(manifests: Iterable[Manifest], logs: Iterable[ClientLog]) -> datetime | None:
-    """The last moment at which an export was made, by all that tell; None where none does."""
+    """Return the last moment of export by all sources; None without any."""
     times = [manifest.time for manifest in manifests] + [log.time for log in logs]
     return max(filter(None, times), default=None)
 
@@ -164,7 +164,7 @@ def _key(name: str) -> str:
 def contradictions(
     manifests: list[Manifest], logs: list[ClientLog], table: list[dict[str, Any]], names: Iterable[str]
 ) -> list[tuple[str, str]]:
-    """Where what was read is not what manifests and logs say: a flag and a sentence for each.
+    """Return contradictions of records with manifests or logs: flag and sentence.
 
     `table` is that of the accounting, `names` are those of the files read, also of empty ones.
     """
@@ -286,7 +286,7 @@ class Entry(NamedTuple):
 
 
 class Folder(NamedTuple):
-    """A folder as it was found: the files that hold records, and the account of all of them."""
+    """A scanned folder: its record files, and the account of all files."""
 
     files: list[InputFile]
     account: list[Entry]
@@ -295,8 +295,10 @@ class Folder(NamedTuple):
 
 
 def survey(path: Path, limits: Limits) -> Folder:
-    """What is in a folder, or in a single file; DataError where nothing is, or where some of it cannot be
-    read yet or at all."""
+    """Return the contents of a folder or file.
+
+    Raises DataError where it is empty, unreadable, or still being written.
+    """
     if not path.exists():
         raise DataError(f"{path} does not exist. {_WANTED}")
     found = Folder([], [], [], [])

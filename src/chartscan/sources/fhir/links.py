@@ -18,13 +18,13 @@ NO_ZONE = 2**62  # of a patient none of whose encounters names a zone
 
 
 def people_of(patients: Table, encounters: Table) -> np.ndarray:
-    """Row of the patient of each encounter, -1 for one that is not in the export."""
+    """Return each encounter's patient row; -1 without one in the export."""
     keys = encounters.columns["patient"]
     return np.fromiter((patients.row_of_key(key) for key in keys), np.int64, len(keys))
 
 
 def zones_at(patients: Table, row: int) -> Zones:
-    """The zones that are written in the encounters of a patient, None where there is none."""
+    """Return the time zones written in a patient's encounters; None without."""
     low, high = patients.columns["zone_low"][row], patients.columns["zone_high"][row]
     return None if low == NO_ZONE else (low, high)
 
@@ -32,8 +32,10 @@ def zones_at(patients: Table, row: int) -> Zones:
 def take_away_implausible(
     patients: Table, encounters: Table, last: int, epochs: set[tuple[int, int]]
 ) -> None:
-    """Take away times that begin after the `last` plausible one or are one of `epochs` (births excepted), and
-    encounters that then have none."""
+    """Remove implausible times, and encounters left without any.
+
+    Implausible: begins after `last`, or is one of `epochs` (births excepted).
+    """
     for table, names in (
         (patients, ("birth", "birth")),
         (patients, ("death_first", "death")),
@@ -64,7 +66,7 @@ def _take_away_ends_before_starts(encounters: Table) -> None:
 
 
 def give_zones(patients: Table, encounters: Table, people: np.ndarray, clock: Clock) -> None:
-    """Let each patient know the zones of the encounters, and widen the dates of both by them."""
+    """Give patients their encounters' zones, and widen the dates of both."""
     zones = patients.columns
     named = (people >= 0) & (np.array(encounters.columns["zone_low"]) != NO_ZONE)
     for row in np.flatnonzero(named).tolist():
@@ -115,7 +117,7 @@ ROOT, ELSEWHERE = -1, -2  # part of nothing; part of what is not in the export o
 
 
 class Wholes:
-    """The stay that each encounter belongs to: a row, -1 for none. Fills the times of undated stays.
+    """The stay (row) of each encounter, -1 for none; dates undated stays.
 
     `doubtful` are encounters that may be none, since their status is not understood.
     """
@@ -261,7 +263,10 @@ class Wholes:
 
 
 def overlapping(patients: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> int:
-    """How many stays begin before an earlier one of the same patient is over; undated ones do not."""
+    """Return how many stays overlap an earlier one of the same patient.
+
+    Undated ones do not.
+    """
     dated = starts != NO_TIME
     patients, starts, ends = patients[dated], starts[dated], ends[dated]
     order = np.lexsort((ends, starts, patients))

@@ -24,7 +24,9 @@ _EVENT_TYPES = {"laboratory": "lab", "LAB": "lab", "vital-signs": "vital"}
 
 
 def map_observation(observation: Observation, context: Context) -> None:
-    """A measurement: its code and value, seen from when it was issued, else as `Context.delay` assumes.
+    """Add a measurement: code, value, and availability.
+
+    It is available from its issue time, else as `Context.delay` assumes.
 
     Without a time of its own it is placed where it was issued. Components stand for themselves; the whole
     gets an event only where it has a value, or no components.
@@ -106,7 +108,7 @@ _NOT_MET = (KeyError, AttributeError, TypeError, ValueError)  # also where a par
 
 
 def read_plain(observations: Sequence[Any], first: int, context: Context, repeats: Repeats) -> Sequence[int]:
-    """Give the events of plain Observations to `context`; the indices of those that are not plain.
+    """Add the events of plain Observations to `context`; return other indices.
 
     `first` is the place of the first (see `index.place_of`); the others follow it line by line.
     """

@@ -1,4 +1,7 @@
-"""How a line ends that gives no event: left out on purpose, or not usable. Reasons carry no content."""
+"""How a line without events ends: filtered on purpose, or quarantined.
+
+Reasons contain nothing from records.
+"""
 
 
 class Filtered(Exception):
@@ -10,7 +13,7 @@ class Filtered(Exception):
 
 
 class Quarantined(Exception):
-    """A record that cannot be used; `reason` is a code of the catalogue and a short name."""
+    """A record that cannot be used; `reason` is a catalogue code and short name."""
 
     def __init__(self, reason: str):
         super().__init__(reason)

@@ -1,4 +1,4 @@
-"""Values of FHIR -> numbers, texts and units of events, and an account of how each was read."""
+"""FHIR's values -> numbers, texts and units of events, with an account."""
 
 import re
 import struct
@@ -66,7 +66,7 @@ _SMALL_BALANCES = _BALANCES | {"mmol/L", "meq/L"}  # a base excess of -9 is an e
 
 
 class Parsed(NamedTuple):
-    """A text that is a number: as written, with the comparator ("" if exact) and the unit it carries."""
+    """A text that is a number: original, comparator ("" if exact), and unit."""
 
     number: str
     comparator: str
@@ -74,7 +74,7 @@ class Parsed(NamedTuple):
 
 
 def comparator_of(written: str | None) -> str | None:
-    """The comparator that a word stands for, "" where it says exact, None where it is not understood."""
+    """Return a word's comparator; "" for exact, None if unknown."""
     word = " ".join((written or "").split()).lower()
     return COMPARATORS.get(word) if word else ""
 
@@ -123,7 +123,7 @@ def beyond_float32(written: str, number: float) -> bool:
 
 
 def sentinel(number: float, unit: str | None) -> str | None:
-    """ "sure" where an exact number surely stands for a missing value, "doubtful" where it may, else None.
+    """Return "sure" or "doubtful" where a number may mean missing, else None.
 
     Sure: six nines or more before the point and no other digit, the limits of 32-bit integers, and three
     nines or more below zero, but as a volume or weight (a balance of fluids). Doubtful: 999, 9999, 99999,
@@ -171,7 +171,7 @@ class Counted:
 
 
 class UnitReader:
-    """Reads units; `words` are those of the site (`unit`, or `unit|code`), which go before all others."""
+    """Reads units; the site's `words` (`unit`, or `unit|code`) come first."""
 
     def __init__(self, words: Mapping[str, str]):
         self._words = {_folded(word): canonical_unit(unit) or unit for word, unit in words.items()}
@@ -332,7 +332,7 @@ class ValueReader:
         return result
 
     def finish(self, accounting: Accounting) -> None:
-        """Hand over what was normalised and how units were read; add to `flags` what was odd about units."""
+        """Hand over normalisations and readings of units; add oddities to `flags`."""
         recognise = accounting.recognition.recognise
         for word, unit, how, records in self.units.account():
             recognise("unit", word, unit, how, records, text=how == "unknown" and " " in word)
@@ -408,7 +408,7 @@ class ValueReader:
         return counted.unit
 
     def text(self, text: str) -> Result:
-        """A number with its comparator and unit where the text is nothing else, or the text."""
+        """Return a number, comparator and unit if the text is only that, else text."""
         text = _clean(text)
         parsed = parse(text) if len(text) <= self._longest else None
         return self._parsed(parsed, None) if parsed else (None, self._words(text), None, None)
@@ -482,7 +482,10 @@ class ValueReader:
         return self._side(ratio.numerator), self._side(ratio.denominator)
 
     def rate(self, dosage: Dosage) -> Result:
-        """How fast a drug was given: `5 mL/h`, `10 mg` in `1 h` as 10 mg/h, others as text: `10 mg:24 h`."""
+        """Return a drug's rate as a number with a unit, or as text.
+
+        `5 mL/h` stays as it is, `10 mg` in `1 h` is 10 mg/h, and `10 mg:24 h` stays a text.
+        """
         if dosage.rateQuantity is not None:
             return self.quantity(dosage.rateQuantity)
         above, below = self._sides(msgspec.json.decode(dosage.rateRatio, type=_Ratio))

@@ -25,7 +25,7 @@ IN_MEMORY = 4 << 20  # bytes
 
 
 class KeyedFile:
-    """Records with a field `key`, in memory, or from some size on in files by ranges of their key."""
+    """Records with a field `key`, in memory or in files by key range."""
 
     def __init__(self, folder: Path, kind: np.dtype):
         self._folder = folder
@@ -93,7 +93,7 @@ class Repeats:
             self._ids, self._places = [], []
 
     def found(self, deletions: Sequence[Deletion]) -> dict[int, np.ndarray]:
-        """Numbers of the lines whose id comes again or is deleted, of every file that has some, in order."""
+        """Return the numbers of repeated or deleted lines, sorted, by file."""
         self.gather()
         deleted = np.array([hash(one.id) ^ hash(one.kind) for one in deletions], np.int64)
         places = [_repeated(part, deleted) for part in self._keys.parts()]
@@ -190,7 +190,7 @@ class Versions:
         self._noted.append((resource.id, place, kind, state, meta.versionId, meta.lastUpdated))
 
     def gather(self) -> None:
-        """Keep numbers of what was noted, while it is in the processor's cache: once for each block."""
+        """Move noted numbers to their store: once a block, while in cache."""
         if not self._noted:
             return
         ids, places, kinds, states, versions, updates = zip(*self._noted, strict=True)
@@ -212,7 +212,7 @@ class Versions:
         self.waiting += len(found)
 
     def flush(self, events: pa.Table | None = None, places: np.ndarray | None = None) -> None:
-        """Put the waiting lines aside; `events` are all of theirs, each from the line at its place."""
+        """Set the waiting lines aside with their `events`, each from its place."""
         self.gather()
         if not self.waiting:
             return
