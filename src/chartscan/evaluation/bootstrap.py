@@ -12,11 +12,9 @@ from chartscan.evaluation.result import Estimate
 from chartscan.metrics import Metric, OfSums, Rows, ratio
 from chartscan.metrics.calibration import BINS, equal_mass_bins
 
-# Bootstrap over subjects: how far a number would move with other subjects of the same kind.
-# Whole subjects are drawn with replacement, because rows of one subject are not independent. A resample is
-# kept as multiplicities (how often each subject was drawn), so a statistic sorts its rows once and is then
-# evaluated on many resamples at a time. The same seed and subjects give the same resamples, whichever model
-# is looked at: differences between models are paired. Efron and Tibshirani 1993, ch. 13.
+# Bootstrap over subjects: they are drawn whole, since rows of one subject are not independent. The same seed
+# and subjects give the same resamples for every model, so differences between models are paired. Efron and
+# Tibshirani 1993, ch. 13.
 
 Floats = NDArray[np.float64]
 Samples = dict[str, Floats]  # name of a statistic -> its value in each resample
@@ -95,10 +93,7 @@ def share_beyond_zero(differences: Floats) -> float:
     return float(min(1.0, 2 * (fewer + 1) / (len(defined) + 1)))
 
 
-# AUROC and average precision of many resamples at once: rows are sorted once, resamples only re-weight
-# them.
-# Equal to `metrics.auroc` and `metrics.average_precision` with each row weighted by its subject's
-# multiplicity.
+# AUROC and average precision of many resamples: rows are sorted once, resamples only re-weight them.
 
 RANKED = ("auroc", "average_precision")  # the metrics whose form for the bootstrap is here
 WORKING_BYTES = 1 << 24  # weights of rows held at a time; measured: larger is slower (cache)
@@ -151,8 +146,7 @@ def _cumulative(weights: Floats) -> Floats:
     return sums
 
 
-# Statistics that are functions of sums over rows: metrics with `row_sums`, threshold rates, bins.
-# Rows are summed by subject once; a resample is then one matrix product. Bins are those of the whole set.
+# Statistics of row sums: summed by subject once, then a resample is one matrix product.
 
 THRESHOLDS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5)  # fixed, so that none is chosen on the rows reported
 DECIDED = "decided"  # stands for the decision that came with the prediction

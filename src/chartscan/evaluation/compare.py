@@ -12,8 +12,6 @@ from chartscan.evaluation.bootstrap import Answers, Floats, Samples, estimate, n
 from chartscan.evaluation.predictions import PredictionSet
 from chartscan.evaluation.result import Difference, Estimate
 
-# Holm's correction: p-values of several tests, so that one false finding among all of them is rare.
-
 
 def holm(p: Sequence[float]) -> list[float]:
     """Return Holm's adjusted p-values, in order.
@@ -29,8 +27,6 @@ def holm(p: Sequence[float]) -> list[float]:
     adjusted[order] = np.minimum(np.maximum.accumulate(found), 1)
     return adjusted.tolist()
 
-
-# Models side by side: only ever on the same rows, and by differences within the same resamples.
 
 ROUNDING = 1e-12  # differences of resamples closer than this are the same
 

@@ -15,8 +15,6 @@ from chartscan.inputs.batches.rows import batch_of
 from chartscan.inputs.readers import TokenReader
 from chartscan.inputs.tokens import Continuation, Encoded, Grammar, Timeline, window
 
-# Which token comes next, by the model's logits: the likeliest, or one drawn by temperature and top-p.
-
 
 class Choice(NamedTuple):
     """The next token of each row, and its log probability.
@@ -60,10 +58,9 @@ def _at(upper: Tensor, places: Tensor) -> Tensor:
     return torch.minimum(torch.searchsorted(upper, target, right=True), last).squeeze(-1)
 
 
-# Where in their distributions the draws of a future fall: random numbers of one history and one sample.
-# Each future by itself is drawn like any other. But the futures of one history share out the places of
-# their first tokens (a randomly shifted Halton sequence; Cranley and Patterson 1976, SIAM J. Numer. Anal.
-# 13:904): a share of them is known more closely than the same number of independent ones would tell it.
+# The futures of one history share the places of their first tokens (a randomly shifted Halton sequence;
+# Cranley and Patterson 1976, SIAM J. Numer. Anal. 13:904). Their share of outcomes is then more exact than
+# that of independent draws.
 
 _BASES = (2, 3, 5)  # of the sequence, for the first token, the second, the third
 _NO_SAMPLE = 2**64 - 1  # the random numbers of a history, not of one of its samples
@@ -97,9 +94,6 @@ def _mirrored(number: int, base: int) -> float:
     return found
 
 
-# Where a future begins: the tokens that a model sees of a record, and the state they leave.
-
-
 @dataclass(frozen=True)
 class History:
     """The first tokens of one subject's record; the forecast starts at `now`."""
@@ -129,8 +123,6 @@ def history_of(
     state = Continuation.after(shown, timeline.origin(encoded, now), config, pace)
     return History(subject_id, now, shown, state, Grammar.after(encoded.types))
 
-
-# Reading histories: in batches of like length, and their states as one, from which futures go on.
 
 _TOKENS = 16384  # of histories that are read together, padding included
 

@@ -45,8 +45,7 @@ def attending(model: nn.Module) -> list[SelfAttention | EncoderLayer]:
     return [one for one in model.modules() if isinstance(one, SelfAttention | EncoderLayer)]
 
 
-# Attention rollout: one map for many layers (Abnar and Zuidema 2020, arXiv:2005.00928).
-# Half of what a position holds it keeps (the residual), half it takes from others by the layer's weights.
+# Attention rollout (Abnar and Zuidema 2020, arXiv:2005.00928): half of each position is the residual.
 
 
 def rollout(weights: Tensor, maps: Sequence[Tensor]) -> Tensor:

@@ -18,9 +18,7 @@ from chartscan.inputs.tokens import Encoded, known_order, token_rows
 from chartscan.inputs.tokens import types as T
 from chartscan.inputs.tokens.visits import ALWAYS
 
-# What explanations do with a batch of tokens or of triplets: which events there are, and less of them.
-# A batch of tokens asks one question a row, of the whole row: prompt b stands after the last token of row
-# b.
+# Events of a batch, and batches with fewer events. Prompt b stands after the last token of row b.
 
 AnyBatch = TypeVar("AnyBatch", Batch, SeriesBatch)
 Score = Callable[[AnyBatch], Tensor]  # log odds (B,) of one question a row
@@ -143,8 +141,6 @@ def _asked_after(prompts: Prompts | None, rows: Tensor, lengths: Tensor) -> Prom
     numbers = torch.arange(len(rows), device=rows.device)
     return Prompts(**taken | {"rows": numbers, "positions": lengths - 1})
 
-
-# What people read of each token of a record: the event that it stands for, or what structure it is.
 
 STRUCTURE = {T.CLS: "start", T.VS: "visit boundary", T.VE: "visit boundary", T.REG: "visit boundary"}
 STRUCTURE |= {T.INTERVAL: "interval", T.TASK: "task"}

@@ -49,9 +49,8 @@ def among_real(query: Tensor, key: Tensor, value: Tensor, lengths: Tensor, dropo
     return F.scaled_dot_product_attention(query, key, value, real[:, None, None], dropout)
 
 
-# Self-attention with its feed-forward layer, both residual and normed before, over sequences and by steps.
-# Vaswani et al. 2017, arXiv:1706.03762, with the norm before each part. Padding is never attended to. There
-# are no positions: time belongs to the embedding, and the Mamba blocks before know the order.
+# Self-attention and feed-forward layer (Vaswani et al. 2017, arXiv:1706.03762), with the norm before each
+# part. There are no positions: time is in the embedding, and the Mamba blocks know the order.
 
 
 @dataclass(frozen=True)
@@ -176,9 +175,7 @@ def _in_window(query: Tensor, key: Tensor, value: Tensor, window: int) -> Tensor
     return joined[:, :, :steps]
 
 
-# Fusion attention: events weighed against each other and added up to one vector of a stay.
-# Section 3.2.4 of HyMaTE (arXiv:2509.24118). Padding has no weight. A softmax can be summed as events
-# arrive, so the vector of every prefix costs no second look at what came before.
+# Fusion attention: section 3.2.4 of HyMaTE (arXiv:2509.24118). Its softmax can be summed as events arrive.
 
 
 @dataclass(frozen=True)

@@ -3,9 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-# Features as positions within the quantile bins of the training stays: piecewise-linear encoding.
-# Gorishniy et al. 2022, arXiv:2203.05556. A linear map of it is a curve of each feature, which a ridge
-# penalty keeps smooth; nothing of the encoding itself is learned.
+# Piecewise-linear encoding (Gorishniy et al. 2022, arXiv:2203.05556); nothing of the encoding is trained.
 
 _SPREAD = 0.05  # added to a column's SD before its root divides the column: rare columns stay small
 _RAW = 0.3  # share of the feature itself beside its bins
@@ -48,10 +46,8 @@ class QuantileBins(nn.Module):
         self.divisor.copy_((encoded.std(0, correction=0) + _SPREAD).sqrt())
 
 
-# Features of unlike scales and tails as normal scores: by their rank among the training stays.
-# The knots are quantiles of the training stays, so that nothing has to be learned of them and no unit
-# matters. Features that alone tell more of the outcome may be given a larger scale, so that a ridge penalty
-# or a short training spends itself on them first.
+# Normal scores by rank among the training stays, so units and tails do not matter. Features that predict the
+# outcome alone may get a larger scale, so that a ridge penalty or a short training uses them first.
 
 KNOTS = 65
 _EXTREME = 0.002  # levels of the outermost knots are this far from 0 and 1

@@ -20,8 +20,6 @@ from chartscan.schema import TRAIN, TUNING
 from chartscan.training import Batches, TrainConfig
 from chartscan.training.plan import plan
 
-# Training curves for the run record, thinned to what a plot can show.
-
 CURVE_POINTS = 400  # of a phase
 
 
@@ -35,17 +33,12 @@ def loss_curves(work: Path) -> dict[str, list[dict[str, float]]]:
     return curves
 
 
-# How long an epoch took: from the log of each phase of training.
-
-
 def seconds_per_epoch(folder: Path, data: Batches, config: TrainConfig) -> float:
     """Return a phase's seconds per epoch, over all sessions, evaluations included."""
     last = msgspec.json.decode(files.read_bytes(folder / "losses.jsonl").splitlines()[-1])
     steps_per_epoch = plan(data, config).ends[-1] / config.epochs
     return float(last["seconds"] / (last["step"] / steps_per_epoch))
 
-
-# run.json: what was run, on which data, with which versions, and the notes on it.
 
 SOURCE = Path(__file__).parent.parent
 PACKAGES = ("torch", "numpy", "polars", "pyarrow", "duckdb", "scikit-learn")

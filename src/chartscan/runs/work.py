@@ -26,8 +26,6 @@ from chartscan.schema import TRAIN, TUNING
 from chartscan.training import Batches, Evaluation, FitResult, StepRecord, TrainConfig, fit
 from chartscan.training.record import tensorboard
 
-# Where results may be written: never over what they are made from, and only where that is possible.
-
 
 def check_apart(out: Path, *inputs: Path | None) -> None:
     """Raise ConfigError where `out` overlaps one of `inputs`, or is not ours.
@@ -63,8 +61,6 @@ def check_file(out: Path, example: str) -> None:
         reason = os.strerror(err.errno) if err.errno else str(err)
         raise OSError(err.errno, f"cannot be written: {reason}", str(out)) from err
 
-
-# The working folder beside a run: checkpoints and what was fitted, kept until the artifact is published.
 
 IDENTITY = "job.json"
 # These say how often to save, not what is computed: a resumed run may change them.
@@ -197,9 +193,6 @@ def _columns(table: pa.Table) -> list[np.ndarray]:
 
 def _hash(*columns: np.ndarray) -> str:
     return hashlib.sha256(b"".join(np.ascontiguousarray(c).tobytes() for c in columns)).hexdigest()
-
-
-# One phase of training, pretraining or fine-tuning: in a folder of its own, watched, and resumed exactly.
 
 
 class Interrupted(ChartscanError):

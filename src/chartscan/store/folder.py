@@ -110,8 +110,8 @@ def _write(table: pa.Table, path: Path) -> None:
         pq.write_table(table, path)
 
 
-# The manifest is sealed: its last entry `sha256` is that of its own text without it. One changed bit, in a
-# file or in the manifest, is found before any of it is used.
+# The manifest's last entry `sha256` is that of its own text without it, so one changed bit is found before
+# use.
 
 FORMAT = 2  # since the first instants of inexact times are columns
 _OURS = {"format", "fingerprint", "files"}

@@ -189,11 +189,9 @@ def _is_probability(text: str) -> bool:
         return False
 
 
-# Gradient-boosted trees: the baseline every network has to beat.
-# Tuned to be strong: small steps, many trees, stopped where the tuning split says so. Classes are not
-# reweighted, so that probabilities stay calibrated (the published baseline reweights and does not stop). An
-# entry that is not stored in a sparse matrix is a missing value for XGBoost, in fitting and predicting
-# alike; as counts store no zeros, "missing" means "none". In a dense matrix only NaN is missing.
+# A strong baseline: small steps, many trees, early stopping on tuning. Classes are not reweighted, so that
+# probabilities stay calibrated (the published baseline reweights and does not stop). XGBoost takes entries
+# that a sparse matrix does not store as missing; counts store no zeros, so "missing" means "none".
 
 
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -14,10 +14,6 @@ from chartscan.batch import Loss
 from chartscan.errors import ChartscanError, ConfigError, DataError
 from chartscan.training.plan import TrainConfig
 
-# The optimiser: groups of parameters, learning rate by step, average of the weights.
-
-# The learning rate of every step: linear warm-up, then linear decay.
-
 
 def learning_rate(config: TrainConfig, step: int, total_steps: int) -> float:
     """The rate of step `step` (0-based) of `total_steps`.
@@ -32,9 +28,6 @@ def learning_rate(config: TrainConfig, step: int, total_steps: int) -> float:
         return config.learning_rate
     height = step / peak_step if step < peak_step else (last_step - step) / (last_step - peak_step)
     return low + (config.learning_rate - low) * height
-
-
-# A moving average of the weights (Polyak and Juditsky 1992), often better than the last ones.
 
 
 class Average:
@@ -72,9 +65,6 @@ def weights_of(average: Average | None, module: nn.Module) -> Iterator[None]:
 def copied(module: nn.Module) -> dict[str, Tensor]:
     """A copy of the module's state, each tensor with memory of its own."""
     return {name: tensor.detach().clone() for name, tensor in module.state_dict().items()}
-
-
-# AdamW with weight decay where it belongs, and its state as named tensors.
 
 
 def adamw(module: nn.Module, config: TrainConfig) -> AdamW:
@@ -161,10 +151,6 @@ def restore_state(module: nn.Module, optimiser: AdamW, tensors: dict[str, Tensor
             raise DataError(f"The checkpoint holds optimiser state of '{name}', which the model has not.")
         device = "cpu" if kind == "step" and not fused else parameters[name].device
         optimiser.state[parameters[name]][kind] = tensor.to(device)
-
-
-# One step: the gradient of the mean loss over all predicted tokens of its batches, then one update.
-# Nothing is updated unless the loss and the whole gradient are finite.
 
 
 class NonFinite(ChartscanError):

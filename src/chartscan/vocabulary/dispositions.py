@@ -144,11 +144,10 @@ def _alive(place: str) -> str | None:
     return name if name is not None and meaning_of(name) == "alive" else None
 
 
-# Code systems of discharge dispositions: their addresses, and what each code says.
-# Sources: HL7 terminology (discharge-disposition, v2 table 0112), the NUBC's UB-04 form locator 17 (patient
-# discharge status) with CMS's edition of it, the German Entlassungsgrund (§ 301 SGB V, first two digits),
-# and single concepts of SNOMED CT. A code that says neither death nor survival is UNKNOWN: the patient was
-# still in hospital, or the code only closes a bill.
+# Code systems of discharge dispositions, and each code's meaning. Sources: HL7 terminology
+# (discharge-disposition, v2 table 0112), the NUBC's UB-04 form locator 17 with CMS's edition, the German
+# Entlassungsgrund (§ 301 SGB V, first two digits), and SNOMED CT. A code that says neither death nor survival
+# is UNKNOWN.
 
 _HL7 = {
     "home": "HOME",

@@ -260,9 +260,8 @@ def _milli_or_mega(text: str) -> bool:
     return len(text) > 1 and text[0] == "M" and text.isupper()
 
 
-# Limits of well-known measurements, by code and UCUM unit. They are wide on purpose, beyond the extremes that
-# patients survived: they find slipped decimal points, swapped fields and wrong units, not the very ill. A
-# value outside is kept and counted, never changed.
+# Wide limits of measurements, by code and UCUM unit: they find slipped decimal points, swapped fields and
+# wrong units. A value outside is kept and counted, never changed.
 
 Limits = dict[str, tuple[float, float]]  # unit -> lowest and highest possible
 

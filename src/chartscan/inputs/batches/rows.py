@@ -14,8 +14,6 @@ from chartscan.errors import DataError
 from chartscan.inputs.tokens import Encoded, Vocabulary, cut, visible, window
 from chartscan.inputs.tokens.encoded import DTYPES
 
-# The tokens of all subjects of a split in a few long arrays.
-
 
 @dataclass(frozen=True)
 class TokenStore:
@@ -66,9 +64,7 @@ def _joined(name: str, parts: list[np.ndarray]) -> np.ndarray:
     return np.concatenate(parts) if parts else np.array([], dtype=DTYPES[name])
 
 
-# Which rows form which batch: rows of like length together, in an order that seed and epoch determine.
-# The batches of an epoch are a pure function, so (epoch, number of the batch) is all that a resumed run
-# needs.
+# Batches of rows of similar length. Seed, epoch and batch number decide each, so resuming needs only those.
 
 JITTER = 0.05  # lengths are sorted up to this much, so that epochs mix rows differently
 PADDING = 0.1  # a batch whose padding would exceed this share of it ends early,
@@ -118,9 +114,7 @@ def padding_share(lengths: np.ndarray, batches: list[np.ndarray]) -> float:
     return 1 - filled / positions if positions else 0.0
 
 
-# Which tokens form the rows that a model sees: pretraining windows, and prompts after a visible history.
-# A row is (subject, end): the window of the subject's first `end` tokens. Nothing is copied before
-# collation.
+# Rows: pretraining windows, and prompts after a visible history. A row is (subject, end), not yet copied.
 
 
 @dataclass(frozen=True)
@@ -277,8 +271,6 @@ def _lengths(store: TokenStore, subjects: np.ndarray, ends: np.ndarray, context:
     found = [cut(store[s].types, e, context).length for s, e in zip(subjects.tolist(), ends, strict=True)]
     return np.array(found, dtype=np.int64)
 
-
-# Rows of a token store -> a Batch of tensors, padded at the right.
 
 _DTYPES: dict[str, DTypeLike] = {
     "codes": np.int64,

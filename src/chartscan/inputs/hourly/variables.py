@@ -17,8 +17,6 @@ from chartscan import files
 from chartscan.errors import ConfigError, DataError
 from chartscan.inputs.hourly.derived import Rule, derived_rows, rules_for
 
-# How records become time series: every setting of the representation, saved with the variables.
-
 MOST_HOURS = 17_520  # two years: every hour of a stay has a row of its own
 MOST_EVENTS = 1 << 22
 
@@ -45,10 +43,8 @@ class SeriesConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise ConfigError("reader.clip: expected two quantiles, 0 <= low < high <= 1.")
 
 
-# Values that a living patient can have, by code; a value outside is a mistake of the record, not a finding.
-# Fixed before any training, from the distributions of all measurements. Both ends belong to the range.
-# Codes that are not here have none. In PhysioNet 2012 negative numbers stand for "missing", so no range
-# goes below 0.
+# Values that a living patient can have, by code, both ends included; others are mistakes of the record.
+# Fixed before any training. In PhysioNet 2012 negative numbers mean "missing", so no range goes below 0.
 
 Range = tuple[float, float]
 
@@ -85,8 +81,7 @@ def range_of(code: str) -> Range:
     return RANGES.get(code, (-math.inf, math.inf))
 
 
-# Which rows of EVENTS are measurements, static facts and starts of a stay, and when each became known.
-# One definition for fitting, for whole records and for streams. Outcomes are never among them.
+# Which EVENTS are measurements, static facts and starts of a stay: one rule for fitting, records and streams.
 
 ADMISSION = "admission"
 STATIC = "static"
@@ -143,9 +138,7 @@ def first_events(frame: pl.DataFrame) -> pl.DataFrame:
     return frame.filter(timed).group_by("subject_id").agg(pl.col("known").min()).sort("subject_id")
 
 
-# The variables of time series and their numbers, learned on train subjects alone.
-# Owns which codes are variables and which facts are static, their ranges, clipping and scaling. Knows
-# neither stays nor time. Travels with the weights as variables.json.
+# The variables, fitted on train subjects and saved with the weights as variables.json.
 
 QUANTILES = 65  # numbers kept of each variable's distribution, from its minimum to its maximum
 MOST_VARIABLES = 32_767  # the number of a variable is an int16

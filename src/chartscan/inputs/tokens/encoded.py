@@ -8,8 +8,6 @@ from numpy.typing import DTypeLike
 
 from chartscan.inputs.tokens import types as T
 
-# Durations as models see them; scalars and arrays of int64 microseconds alike.
-
 DAY_US = 86_400_000_000
 HOUR_US = 3_600_000_000
 
@@ -25,8 +23,6 @@ def age_years(since_birth_us: Duration):
     """Years of 365.25 days since birth; 0 before it."""
     return np.maximum(since_birth_us, 0) / (365.25 * DAY_US)
 
-
-# One subject's tokens as arrays: what is visible at an instant, and the window a model's context allows.
 
 DTYPES: dict[str, DTypeLike] = {
     "codes": np.int32,

@@ -113,11 +113,6 @@ def plain(code: int, type_: int, known: int) -> Token:
     return Token(code, type_, 0.0, 0.0, 0.0, 0, 0, False, known)
 
 
-# The timeline of a record: whole, and event by event.
-
-# The exact instants behind a subject's tokens: what a future has to count its times, gaps and ages from.
-
-
 class Origin(NamedTuple):
     """The instants behind a history's attributes, microseconds; None where not known."""
 
@@ -163,8 +158,6 @@ def timelines(table: pa.Table, config: SequenceConfig) -> dict[int, Timeline]:
         found[subject] = Timeline(birth, known, times[first:end])
     return found
 
-
-# Encoding one subject event by event, as a live record brings them.
 
 _EPOCH = datetime(1970, 1, 1)
 

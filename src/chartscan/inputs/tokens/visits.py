@@ -20,8 +20,7 @@ from chartscan.inputs.tokens.encoded import DAY_US, HOUR_US
 from chartscan.inputs.tokens.specials import interval_token
 from chartscan.schema import EVENT_TYPES, EVENTS, SORT_KEYS, check
 
-# EVENTS in the order in which they became known: the order of tokens.
-# Ordering by `available_time` makes the tokens visible at any instant a prefix of the whole sequence.
+# Order by `available_time` makes the tokens visible at any instant a prefix of the sequence.
 
 ALWAYS = -(2**62)  # `known` of static facts: before every instant, yet differences do not overflow
 
@@ -49,13 +48,9 @@ def _rank(event_type: pl.Series) -> pl.Series:
         raise DataError(f"events, column event_type: expected one of {', '.join(EVENT_TYPES)}.") from err
 
 
-# Visits of a record, and the layout of their tokens.
-
-# Where visits begin and end, event by event, from what is known so far and nothing later.
-# Overlapping encounters form one visit, from the first start to the last end. Events outside encounters
-# (late results, records without encounters) form implicit visits, closed when the next event tells that
-# they are over: no news for `implicit_gap_hours`, or the start of an encounter. An encounter whose end
-# never comes is given up after `stale_visit_days` without news.
+# Overlapping encounters form one visit. Events outside encounters form implicit visits, which end after
+# `implicit_gap_hours` without events or when an encounter starts. An encounter without an end is closed after
+# `stale_visit_days` without events.
 
 ORDINARY, OPENER, CLOSER = 0, 1, 2
 
@@ -125,8 +120,7 @@ class Visits:
         return False
 
 
-# Where every token of a shard goes: events in known order with the structural tokens around them.
-# A subject is [CLS], then for each event (closing [VE] [REG]) (interval) ([VS]) event (ending [VE] [REG]).
+# Token order: [CLS], then for each event (closing [VE] [REG]) (interval) ([VS]) event (ending [VE] [REG]).
 
 
 @dataclass(frozen=True)

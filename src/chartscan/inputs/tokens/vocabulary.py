@@ -208,9 +208,7 @@ def _kept_tokens(codes: pl.DataFrame, forms: pl.DataFrame, bins: NumericBins, le
     return kept | {code: n for code, n in codes.iter_rows() if n >= least and code in bare}
 
 
-# From events to token ids, for whole tables and for one event; both give the same ids.
-# The id of an event is that of its bin or text result if the vocabulary has it, else of its bare code, else
-# [UNK].
+# The id of an event is that of its bin or text result if in the vocabulary, else of its code, else [UNK].
 
 
 class TokenLookup:

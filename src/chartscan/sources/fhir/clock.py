@@ -13,9 +13,8 @@ import numpy as np
 from chartscan.sources.fhir.outcomes import BAD_TIME, Quarantined
 from chartscan.sources.fhir.remember import remember
 
-# Which times can be true: of any record, of one person, and of an export whose dates were shifted.
-# A sentinel such as 9999-12-31 says "none" or "open", never a time. What is implausible becomes null with a
-# flag where the record has another time, else the record goes to quarantine.
+# Plausible times. 9999-12-31 and the like mean "none" or "open". An implausible time becomes null with a flag
+# where the record has another time; else the record goes to quarantine.
 
 SECOND = 1_000_000
 DAY = 86_400 * SECOND
@@ -132,9 +131,8 @@ def life_of(birth: int | None, death: int | None) -> Life:
     return Life(NO_TIME if birth is None else birth, last, birth, death)
 
 
-# Times as real systems write them -> the one form that FHIR allows, where the meaning is certain.
-# Only forms that begin with the year of four digits, or spell the month, are read: `03/04/2024`, a year of
-# two digits and a plain number of seconds mean different things at different sites, so they are none.
+# Times as systems write them -> FHIR's form, only where the meaning is certain. `03/04/2024`, years of two
+# digits and plain seconds mean different things at different sites, so they are not read.
 
 _MONTHS = {name.lower(): number for number, name in enumerate(calendar.month_abbr) if name}
 _DATES = (
@@ -192,10 +190,8 @@ def _zone(text: str) -> str | None:
     return "Z" if found["utc"] else f"{found['sign']}{found['h']}:{found['min'] or '00'}"
 
 
-# FHIR date and dateTime -> microseconds since 1970 UTC, fast.
-# A full dateTime is one instant. A partial one (year, month or day) is an interval, and events are placed
-# at its END, so that nothing is seen before it can have happened. Offsets are resolved and forgotten. Here
-# alone it is decided whether a time is plausible at all (`plausible.Window`).
+# FHIR date and dateTime -> microseconds since 1970 UTC. A partial time (year, month or day) is an interval,
+# and events are placed at its END, so that nothing is seen before it can have happened.
 
 HOUR = 3_600 * SECOND
 Zones = tuple[int, int] | None  # least and most microseconds that the zones a date may be of lie ahead of UTC

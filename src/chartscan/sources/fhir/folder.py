@@ -31,10 +31,8 @@ from chartscan.sources.fhir.resources import DECODERS
 from chartscan.sources.fhir.wrapped import is_document
 from chartscan.store.accounting import UNROUTED
 
-# What an export says about itself: manifests of bulk exports, and the log of the standard bulk client.
-# A manifest is the JSON that the server ends an export with: when it was made, which files it has, how many
-# resources are in them, and what failed (https://hl7.org/fhir/uv/bulkdata/export.html). The log is written
-# by the client that fetched the files: one JSON object a line, each with an `exportId` and an `eventId`.
+# Manifests of bulk exports (https://hl7.org/fhir/uv/bulkdata/export.html), written by the server, and the log
+# of the standard bulk client: one JSON object a line, each with an `exportId` and an `eventId`.
 
 _ENDINGS = re.compile(r"(?:\.(?:ndjson|jsonl|json|gz|bz2|xz|zst))+$", re.I)
 
@@ -246,9 +244,8 @@ def _differs(manifest: Manifest, expected: str, count: int) -> tuple[str, str]:
     return "manifest_count_differs", f"{manifest.name}: says {expected}; {count:,} were found."
 
 
-# What each file of an export's folder is: read, set aside with a reason, or refused. None is passed over.
-# Content decides, not the name: NDJSON goes by many names, and what goes by its name may be something else.
-# Names decide only what must not be read: hidden files, backups, and files that are still being written.
+# Content decides what a file is. Names decide only what must not be read: hidden files, backups, and files
+# that are still being written.
 
 READ, SET_ASIDE, REFUSED = "read", "set aside", "refused"
 MANIFEST, LOG, EMPTY, GROWING = (

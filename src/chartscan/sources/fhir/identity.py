@@ -15,9 +15,8 @@ from chartscan.sources.fhir.outcomes import Quarantined
 from chartscan.sources.fhir.references import Table, key_of, target, text_of
 from chartscan.sources.fhir.resources import HumanName, NumberedIdentifier, Patient, PatientLink
 
-# Birth and death as a Patient states them: intervals, and whether anything is said at all.
-# A birth or death that cannot be read or cannot be true never costs the patient: it becomes unknown, with a
-# flag. Dead at an impossible time is dead, at an unknown time.
+# Birth and death are intervals. One that is unreadable or implausible becomes unknown, with a flag; the
+# patient stays. Dead at an impossible time is dead, at an unknown time.
 
 Interval = tuple[int, int]
 UNSAID, ALIVE, DEAD, DISPUTED = range(4)  # DISPUTED: two lines differ, and nothing says which is newer
@@ -76,9 +75,8 @@ def _read(text: str | None, name: str, clock: Clock, zones: Zones) -> tuple[Inte
         return None, f"{name}_invalid"
 
 
-# Whether two lines of one id tell of two people, and which patients share a record number.
-# Ids are unique within one server only. An export put together from two has other people, and other stays,
-# under the same ids; they must never become one. Names and numbers are kept as digests.
+# Ids are unique within one server only. In an export joined from two, other people have the same ids; they
+# must never become one. Names and numbers are kept as digests.
 
 COLUMNS = ("born_first", "born_last", "sex", "family", "number_low", "number_high", "server")
 _SEXES = {"m": 1, "f": 2, "w": 2}
@@ -195,9 +193,8 @@ def _digest(text: str) -> int:
     return (int.from_bytes(hashed) >> 1) | 1
 
 
-# Patient.link: which record replaced which, followed to the last one.
-# A chain that comes back to itself, or two records that replaced the same one, have no end to follow:
-# those in a cycle cannot be used, those with two successors stay themselves.
+# Patient.link, followed to the last record. Records in a cycle cannot be used; those with two successors
+# stay.
 
 
 class Merges(NamedTuple):

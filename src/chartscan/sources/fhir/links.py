@@ -10,9 +10,8 @@ from chartscan.sources.fhir.references import Table
 from chartscan.sources.fhir.stays import DROPPED, ICU, STAY
 from chartscan.vocabulary.dispositions import CONFLICT, SILENT, meaning_of
 
-# Times of patients and encounters, judged together once all are known.
-# Works on the columns of the index alone. Takes away what cannot be true; the second pass, which reads the
-# same texts with the same clock, comes to the same, and does the counting.
+# Implausible times are removed once all patients and encounters are known. The second pass decides alike,
+# and counts them.
 
 NO_ZONE = 2**62  # of a patient none of whose encounters names a zone
 
@@ -108,10 +107,9 @@ def take_away_births(patients: Table, encounters: Table, people: np.ndarray) -> 
         births[people[row]] = min(births[people[row]], encounters.columns["start"][row])
 
 
-# Which encounter is part of which stay, once all are known: `partOf` followed, undated cases dated.
 # A stay is the top-most encounter of the kind in a chain of `partOf` of ONE patient; those below are moves
-# within it. A newborn's encounter that is part of the mother's is a stay of its own. A case without times
-# spans its wards.
+# within it. A newborn's encounter that is part of the mother's is its own stay. A case without times spans
+# its wards.
 
 ROOT, ELSEWHERE = -1, -2  # part of nothing; part of what is not in the export or not of this patient
 

@@ -33,8 +33,6 @@ from chartscan.sources.fhir.patients import map_patient
 from chartscan.sources.fhir.references import marked
 from chartscan.sources.fhir.resources import Meta
 
-# What reads each type of resource, and what is checked of every resource before.
-
 MAPPERS: dict[str, Callable[[Any, Context], None]] = {
     "Patient": map_patient,
     "Encounter": map_encounter,
@@ -77,10 +75,7 @@ def refuse_modified(resource: Any, config: Config) -> None:
         raise Quarantined(MODIFIED)
 
 
-# Whether a line would be used, asked before anything is remembered of it.
-# The first pass and the second must agree: a Patient or an Encounter that the second puts into quarantine
-# may not stand for its id. So the first pass tries the very mapper that will read the line, and forgets
-# what it gives.
+# Both passes must agree on unused Patients and Encounters, so the first pass tries the mapper of the second.
 
 
 class Judge:

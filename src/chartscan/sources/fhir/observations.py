@@ -16,8 +16,6 @@ from chartscan.sources.fhir.values import FIRST_ODD, ORDINARY
 from chartscan.sources.fhir.versions import Repeats
 from chartscan.vocabulary.units import ANYTHING, LIMITS
 
-# Observations -> one event each, or one for each component.
-
 LEFT_OUT = {"cancelled", "entered-in-error"}
 _CATEGORIES = msgspec.json.Decoder(list[Concept])
 _EVENT_TYPES = {"laboratory": "lab", "LAB": "lab", "vital-signs": "vital"}
@@ -97,11 +95,9 @@ def _type_of(categories: bytes) -> str:
     return "observation"
 
 
-# Plain Observations, read in one loop: nearly all lines of a large export.
-# Plain is one that is final, with one ordinary number in a unit met before, whose patient, encounter, code,
-# category and parts of times were met before as well. It gives one event and no flag of its own, so the
-# mapper has nothing to decide. The event is the one that `map_observation` gives; all others are left to
-# it.
+# Plain Observations, read in one loop: nearly all lines of a large export. Plain means final, with one number
+# in a known unit, and with a patient, encounter, code, category and time parts met before. Each gives the
+# same event as `map_observation`, without a flag.
 
 KIND = "Observation"
 _NOT_MET = (KeyError, AttributeError, TypeError, ValueError)  # also where a part is missing

@@ -11,8 +11,6 @@ from chartscan.sources.fhir.clock import Clock
 from chartscan.sources.fhir.outcomes import Quarantined
 from chartscan.sources.fhir.resources import Coding, Meta, Reference
 
-# What says which of two versions of a resource is the later one.
-
 NO_TIME = -(2**63)  # earlier than all others
 ALWAYS = 2**63 - 1  # later than all others
 _MOST_DIGITS = 18
@@ -66,9 +64,8 @@ def marked(codings: tuple[Coding, ...], code: str) -> bool:
     return any((coding.code or "").strip().upper() == code for coding in codings)
 
 
-# References between resources, and the compact tables of what they point to.
-# A reference may be relative, absolute, versioned or a urn; all lead to (type, id). The tables hold 64-bit
-# keys and numbers only, so that a million encounters cost some 150 MB.
+# References are relative, absolute, versioned or urns; all lead to (type, id). The tables store 64-bit keys
+# and numbers only: a million encounters take about 150 MB.
 
 KEPT, LEFT_OUT, TEST, DELETED = range(4)  # whether a resource counts, and why not
 _ENCODER = msgspec.json.Encoder()
@@ -217,8 +214,6 @@ def text_of(reference: Reference | None) -> str:
     """What a reference says, "" if nothing."""
     return (reference.reference or "") if reference else ""
 
-
-# What an export deletes: DELETE requests in Bundles, and everything in its folder `deleted`.
 
 UNDATED = 2**63 - 1  # of a deletion whose time is not said: later than all versions
 

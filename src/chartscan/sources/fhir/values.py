@@ -17,9 +17,7 @@ from chartscan.sources.fhir.resources import Coding, Concept, Dosage, Quantity, 
 from chartscan.store.accounting import Accounting, How
 from chartscan.vocabulary.units import LONGEST, canonical_unit, same_unit
 
-# Written numbers -> number and comparator, and what is odd about a number.
-# A text is a number only where it can be nothing else: "1,5", "1_000" and digits of other scripts stay
-# text. What is not understood is never read as an exact value. Knows no resource.
+# A text is a number only where it can be nothing else: "1,5", "1_000" and digits of other scripts stay text.
 
 LARGEST = 3.4028234e38  # of float32
 SMALLEST = 7.1e-46  # what is nearer to zero becomes zero in float32
@@ -142,10 +140,8 @@ def sentinel(number: float, unit: str | None) -> str | None:
     return None
 
 
-# Unit and code of a Quantity -> the unit of an event, and an account of how each was read.
-# What people read (`unit`) and what programs read (`code`) may disagree; then neither is believed: the
-# event keeps both, as a unit of its own, and is counted. Which spellings mean one unit, `vocabulary.units`
-# knows.
+# A Quantity's `unit` (for people) and `code` (for programs) may disagree. Then the event keeps both, as a
+# unit of its own, and is counted.
 
 UNIFIED, CONFLICT, UNKNOWN = "unit_unified", "unit_conflict", "unit_unknown"
 _Key = tuple[str | None, str | None]  # unit and code of a Quantity
@@ -263,9 +259,8 @@ def _folded(word: str) -> str:
     return " ".join(word.split())
 
 
-# value[x] -> (number, text, unit, comparator), the four value columns of EVENTS.
-# A number stands only where an exact value, or a bound with its comparator, was understood; everything else
-# stays text, or becomes null and is counted. `numbers` knows how numbers are written, `unit_reader` units.
+# value[x] -> (number, text, unit, comparator). A number needs an exact value, or a bound with its comparator;
+# everything else stays text, or becomes null and is counted.
 
 Result = tuple[float | None, str | None, str | None, str | None]
 NOTHING: Result = (None, None, None, None)

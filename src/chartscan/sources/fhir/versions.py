@@ -14,9 +14,8 @@ from chartscan.sources.fhir.remember import LIMIT
 from chartscan.sources.fhir.resources import DECODERS, Meta
 from chartscan.store.folder import writing
 
-# Which lines have an id that another line of their type has too, in bounded memory.
-# Of every line 64 bits of its type and id and its place are kept, on disk once there are many. Two ids that
-# by chance share them cost a second look at both lines, and nothing else.
+# Lines whose id repeats, in bounded memory: 64 bits of type and id, and the place. A collision costs only a
+# second look at both lines.
 
 _KEY = np.dtype([("key", "i8"), ("place", "i8")])
 _PARTS = 64
@@ -116,14 +115,11 @@ def _repeated(records: np.ndarray, deleted: np.ndarray) -> np.ndarray:
     return records["place"][again | np.isin(keys, deleted)]
 
 
-# Which line counts where several lines have one id, for every type that is read line by line.
-# Patients, Encounters and Medications are decided before (see `references.Table`). Of all others each line
-# whose id came more than once (see `repeats`) leaves one small record, and the records are compared when
-# all such lines were read.
-# Of several versions the highest numeric `versionId` is valid; where versions are equal, or one has no
-# number, the latest `lastUpdated`; where that is equal too, the later line, and then the id is undecided. A
-# version that is left out on purpose (entered in error, cancelled, deleted) takes the older ones with it.
-# Of a corrected Observation the earlier result stays until the correction became known: see `_history`.
+# Which line counts where several have one id (but Patients, Encounters, Medications: see `references.Table`).
+# The highest numeric `versionId` is valid; else the latest `lastUpdated`; else the later line, and then the
+# id is undecided. A version that is left out on purpose (entered in error, cancelled, deleted) removes older
+# ones too. A corrected Observation keeps its earlier result until the correction became known: see
+# `_history`.
 
 MERGED, RETRACTED, GONE = range(3)
 REASONS = {RETRACTED: "retracted by a later version", GONE: "deleted"}
