@@ -50,10 +50,7 @@ PLAIN_SECONDS = 10.0  # off a terminal, one line at most this often
 
 
 class Display:
-    """Shows progress as a live bar, as plain lines, or not at all (`quiet`).
-
-    The bar needs a terminal.
-    """
+    """Shows progress as a bar (terminals only), as plain lines, or not (`quiet`)."""
 
     def __init__(self, quiet: bool = False):
         self.quiet = quiet

@@ -105,9 +105,8 @@ def read_bytes(path: Path) -> bytes:
 def write_bytes(path: Path, content: bytes, private: bool = False) -> None:
     """Write `content` to `path` atomically: readers see the old file or the new.
 
-    `private`: only the owner may read it.
-
-    A symbolic link at `path` is replaced, not followed. An OSError names `path`. Makes the folder of `path`.
+    `private`: only the owner may read it. A symbolic link at `path` is replaced, not followed. An OSError
+    names `path`. Makes the folder of `path`.
     """
     write_all({path: content}, private)
 
@@ -191,9 +190,8 @@ def _json(value: Any) -> bytes:
 def read_json(path: Path, type_: type[T], what: str) -> T:
     """Return the JSON in `path` as `type_`.
 
-    Raises DataError where the file does not contain `what` it should.
-
-    Numbers are finite, since JSON has no others. What they mean is for the caller to check.
+    Raises DataError where the file does not contain `what` it should. Numbers are finite, since JSON has no
+    others. What they mean is for the caller to check.
     """
     try:
         size = path.stat().st_size
@@ -209,10 +207,8 @@ def read_json(path: Path, type_: type[T], what: str) -> T:
 def write_report(path: Path, numbers: bytes, beside: Mapping[str, bytes]) -> None:
     """Write the files `beside` and the JSON `numbers` at `path`, all or none.
 
-    They are sealed together.
-
-    `numbers` gets two more entries: `files`, the SHA-256 of the files beside it, and last `sha256`, that of
-    its own text without this entry. `read_report` compares them.
+    They are sealed together. `numbers` gets two more entries: `files`, the SHA-256 of the files beside it,
+    and last `sha256`, that of its own text without this entry. `read_report` compares them.
     """
     content: dict[str, Any] = json.loads(numbers)
     content["files"] = {name: hashlib.sha256(text).hexdigest() for name, text in beside.items()}
@@ -317,10 +313,8 @@ def _remove_if_free(path: Path) -> None:
 def own_place(out: Path) -> Path:
     """Return where to write `out`: itself, or the target of its symbolic link.
 
-    Only links of the user or of root are followed.
-
-    ConfigError where the link belongs to someone else: in a folder that many may write in, it could lead to
-    any file of the user.
+    Only links of the user or of root are followed. ConfigError where the link belongs to someone else: in a
+    folder that many may write in, it could lead to any file of the user.
     """
     if not out.is_symlink():
         return out

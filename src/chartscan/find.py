@@ -62,10 +62,7 @@ _OUTSIDE: dict[tuple[str, str], Outside] = {}  # of this process, by package and
 
 
 def names(package: str) -> list[str]:
-    """Return the sorted names in one of our packages, with registered outside files.
-
-    No module is imported.
-    """
+    """Return the sorted names in a package, outside files included, without imports."""
     return sorted({*_modules(package), *outside_names(package)})
 
 
@@ -252,10 +249,7 @@ def unknown(kind: str, name: str, known: Sequence[str]) -> str:
 
 
 def described(package: str, having: str) -> dict[str, str]:
-    """Return public modules that assign `having`, with their docstring's first line.
-
-    None is imported.
-    """
+    """Return docstring lines of public modules that assign `having`, without importing them."""
     found = {}
     for name in names(package):
         source = ast.parse(_source(package, name))

@@ -1,7 +1,4 @@
-"""One run at a time per output: a lock file freed on exit.
-
-The system frees it when its holder dies.
-"""
+"""One run at a time per output: a lock file freed by the system."""
 
 import errno
 import os

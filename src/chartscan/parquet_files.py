@@ -23,10 +23,7 @@ _HEX = 64  # letters of a digest
 
 
 def write_table(path: Path, table: pa.Table) -> None:
-    """Write `table` to `path` with its digest, atomically, readable by its owner alone.
-
-    Makes the folder of `path`.
-    """
+    """Write `table` to `path` with its digest, atomically, private; make its folder."""
     write_tables({path: table})
 
 

@@ -46,10 +46,7 @@ def is_open() -> bool:
 
 
 def site_key() -> bytes:
-    """Return the site key, made at first use; empty where ids are open.
-
-    Raises ConfigError where it is unusable.
-    """
+    """Return the site key, made at first use (ConfigError: unusable); empty where open."""
     return b"" if is_open() else _key(key_path())
 
 

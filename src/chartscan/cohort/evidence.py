@@ -75,7 +75,6 @@ class FollowUp(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Until when subjects were followed: the rule that tells "no event" from "not known".
 
     A dataset states one rule for all of its subjects. Without one, every outcome that was not seen is absent.
-
     `export_time`: for everyone at `time`, the export's own (ISO 8601; UTC unless it has an offset; a bare
     date is the start of that day).
 
@@ -163,10 +162,7 @@ class Life:
 
     @property
     def contradicted(self) -> bool:
-        """Whether the record says both that the patient is dead and alive.
-
-        "May be alive" counts as alive.
-        """
+        """Whether the patient is recorded as dead and also as possibly alive."""
         return (self.said_alive or self.disputed) and (self.dead_without_time or self.death is not None)
 
 
@@ -255,10 +251,9 @@ def what_is_said(dispositions: Sequence[str]) -> Said:
 def disposition_of_last(dispositions: Iterable[str]) -> str:
     """Return the disposition of a stay from encounters that may have ended last.
 
-    The encounters come in any order.
-
-    One that was not understood leaves the answer open, one that says nothing does not. Where one says dead
-    and another alive it is the latter: the stay is then "dead, then alive".
+    The encounters come in any order. One that was not understood leaves the answer open, one that says
+    nothing does not. Where one says dead and another alive it is the latter: the stay is then "dead, then
+    alive".
     """
     told = sorted(d for d in dispositions if d not in SILENT)
     by_meaning = {meaning_of(d): d for d in told}

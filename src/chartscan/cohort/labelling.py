@@ -157,10 +157,9 @@ def label_subjects(
 ) -> dict[str, tuple[pa.Table, Counts]]:
     """Return LABELS and cohort counts of every task.
 
-    Rows are in the order of `subjects`, then of time.
-
-    `subjects` gives each subject's EVENTS rows (at least `record.COLUMNS`) once. With `questions` the tables
-    are QUESTIONS instead: every eligible stay, also where its outcome is unknown.
+    Rows are in the order of `subjects`, then of time. `subjects` gives each subject's EVENTS rows (at least
+    `record.COLUMNS`) once. With `questions` the tables are QUESTIONS instead: every eligible stay, also where
+    its outcome is unknown.
     """
     rule = follow_up_rule(follow_up)
     columns: dict[str, _Columns] = {name: _Columns() for name in tasks}

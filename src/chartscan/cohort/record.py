@@ -131,10 +131,8 @@ def record_from_events(
 ) -> Record:
     """Return the record of the one subject in `events`.
 
-    `events` are rows of EVENTS with at least `COLUMNS`, in any order.
-
-    `follow_up` is the dataset's rule. Rows of other event types count only for the last event's time, which
-    an outcome is not: its time is nominal.
+    `events` are rows of EVENTS with at least `COLUMNS`, in any order. `follow_up` is the dataset's rule. Rows
+    of other event types count only for the last event's time, which an outcome is not: its time is nominal.
     """
     subject_id = events["subject_id"][0].as_py()
     return record_from_rows(subject_id, rows_from_events(events), last_event(events), follow_up, config, site)
@@ -147,10 +145,7 @@ def rows_from_events(events: pa.Table) -> list[Row]:
 
 
 def with_first_instants(events: pa.Table) -> pa.Table:
-    """Return COLUMNS of EVENTS, adding first instants where they are missing.
-
-    Where they are missing, all times are exact.
-    """
+    """Return COLUMNS of EVENTS; times without a first instant are exact."""
     found = set(events.column_names)
     columns = [events[n] if n in found else pa.nulls(events.num_rows, TIME) for n in COLUMNS]
     return pa.table(columns, names=COLUMNS)
@@ -159,10 +154,9 @@ def with_first_instants(events: pa.Table) -> pa.Table:
 def last_event(events: pa.Table) -> datetime | None:
     """Return the last certain time among one subject's EVENTS rows.
 
-    Outcomes are left out: their time is nominal.
-
-    Of a time that is known to a day, a month or a year the first instant counts: until then the subject was
-    surely followed, and no later event is surely one after a death.
+    Outcomes are left out: their time is nominal. Of a time that is known to a day, a month or a year the
+    first instant counts: until then the subject was surely followed, and no later event is surely one after a
+    death.
     """
     times = with_first_instants(events)
     surely = pc.coalesce(times["earliest_time"], times["time"])

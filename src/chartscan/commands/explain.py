@@ -72,10 +72,7 @@ class ExplainPlan:
 
 
 def run_explain(plan: ExplainPlan, threads: int, watcher: Watcher) -> Iterator[str]:
-    """Write the folder `out`, whole or not at all, and yield lines of text.
-
-    The lines contain nothing from records.
-    """
+    """Write the folder `out`, whole or not at all; yield lines without record content."""
     _check(plan)
     refuse_existing(plan.out)
     # Before the work: a place that is in use or cannot be written is refused.

@@ -265,10 +265,7 @@ _PREFACE = """\
 
 
 def suggestions(words: Iterable[tuple[Word, int]], site: Site) -> tuple[str, int]:
-    """Return the starter's text and how many of its words have no meaning yet.
-
-    Units are optional and written as comments.
-    """
+    """Return the starter's text, units commented out, and its count of unknown words."""
     declared = {
         "class": site.vocabulary.class_,
         **{part: getattr(site.vocabulary, part) for part in SECTIONS.values() if part != "class"},

@@ -130,9 +130,8 @@ def risks(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return, for each row of `asked`, the share of futures with the outcome.
 
-    The second array counts the futures in which the outcome is known.
-
-    nan where no future tells. The risk of a row does not depend on the other rows.
+    The second array counts the futures in which the outcome is known. nan where no future tells. The risk of
+    a row does not depend on the other rows.
     """
     subjects = np.unique(asked["subject_id"].to_numpy())
     found = histories(model, dataset, subjects, at_questions(model, asked), watcher, notes)

@@ -29,9 +29,7 @@ def multiplicities(
 ) -> Iterator[Floats]:
     """Yield resamples in batches (R, S): how often each of `subjects` was drawn.
 
-    Every row sums to `subjects`.
-
-    The resamples depend on `seed` alone, not on the size of the batches.
+    Every row sums to `subjects`. The resamples depend on `seed` alone, not on the size of the batches.
     """
     generator = np.random.default_rng(seed)
     batch = max(1, batch_bytes // (8 * max(subjects, 1)))
@@ -57,9 +55,8 @@ def values(statistic: Statistic, subjects: int) -> dict[str, float]:
 def percentile_interval(samples: Floats, level: float = LEVEL) -> tuple[float, float]:
     """Return the middle `level` of the resampled values.
 
-    (nan, nan) where fewer than half of them are defined.
-
-    A resample may miss a class altogether and then has no AUROC; the interval is that of the others.
+    (nan, nan) where fewer than half of them are defined. A resample may miss a class altogether and then has
+    no AUROC; the interval is that of the others.
     """
     defined = samples[np.isfinite(samples)]
     if len(samples) == 0 or 2 * len(defined) < len(samples):
@@ -82,9 +79,7 @@ def number(value: float) -> float | None:
 def share_beyond_zero(differences: Floats) -> float:
     """Return the two-sided share of resamples beyond 0; read it like a p-value.
 
-    It is at least 1 / (B + 1).
-
-    nan where fewer than half of the resamples are defined.
+    It is at least 1 / (B + 1). nan where fewer than half of the resamples are defined.
     """
     defined = differences[np.isfinite(differences)]
     if len(differences) == 0 or 2 * len(defined) < len(differences):
@@ -161,10 +156,7 @@ class Answers(NamedTuple):
 
 
 def scores_of(metric: Metric, answers: Answers) -> Floats | None:
-    """Return a metric's scores: probabilities, or decisions as 0 and 1.
-
-    None where the model made no decisions.
-    """
+    """Return probabilities, or decisions as 0 and 1 (None without any), for a metric."""
     if metric.reads == "probabilities":
         return answers.probabilities
     return None if answers.decisions is None else answers.decisions.astype(np.float64)

@@ -16,10 +16,9 @@ from chartscan.evaluation.result import Difference, Estimate
 def holm(p: Sequence[float]) -> list[float]:
     """Return Holm's adjusted p-values, in order.
 
-    Rejecting those at most alpha keeps the family-wise error at most alpha.
-
-    The k-th smallest (from 0) of n is multiplied by n - k, never below a smaller one's result, at most 1.
-    Holm 1979, Scandinavian Journal of Statistics 6:65.
+    Rejecting those at most alpha keeps the family-wise error at most alpha. The k-th smallest (from 0) of n
+    is multiplied by n - k, never below a smaller one's result, at most 1. Holm 1979, Scandinavian Journal of
+    Statistics 6:65.
     """
     order = np.argsort(p, kind="stable")
     found = np.asarray(p, dtype=np.float64)[order] * (len(p) - np.arange(len(p)))
@@ -34,10 +33,7 @@ Keys = NDArray[np.int64]  # (n, 2) subject and prediction time in microseconds, 
 
 
 def answers(predictions: PredictionSet) -> tuple[Keys, Answers]:
-    """Return a model's answers, sorted by subject and time.
-
-    Raises DataError where a row is given twice.
-    """
+    """Return a model's answers by subject and time; DataError for a repeated row."""
     table = predictions.table
     keys = np.stack(
         [table["subject_id"].to_numpy(), table["prediction_time"].cast(pa.int64()).to_numpy()], axis=1

@@ -22,10 +22,7 @@ Tokens = NDArray[np.integer]
 
 @dataclass(frozen=True)
 class ForecastSet:
-    """The true next tokens of S subjects, and each method's forecasts.
-
-    -1 where a method has no forecast.
-    """
+    """The true next tokens of S subjects, and each method's forecasts; -1: none."""
 
     view: str  # such as "all tokens" or "events"
     truth: Tokens  # (S, K)
@@ -137,10 +134,7 @@ def accuracy(truth: Tokens, forecast: Tokens) -> Floats:
 
 
 def overlap(truth: Tokens, forecast: Tokens) -> Floats:
-    """Return the share of true tokens forecast at any position (S,).
-
-    A token counts as often as it came.
-    """
+    """Return the share of true tokens, with repeats, forecast at any position (S,)."""
     found = np.zeros(len(truth))
     for i, (came, said) in enumerate(zip(truth, forecast, strict=True)):
         tokens, counts = np.unique(came, return_counts=True)

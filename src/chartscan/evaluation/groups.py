@@ -86,10 +86,9 @@ def group_results(
 ) -> list[Group]:
     """Return one row per value of each attribute.
 
-    An attribute is any column of `attributes` beside subject and time.
-
-    `attributes` says what was true at the prediction time; predictions it does not name are "unknown".
-    `whole` holds the resamples of all rows, drawn with `seed`, so that gaps are paired.
+    An attribute is any column of `attributes` beside subject and time. `attributes` says what was true at the
+    prediction time; predictions it does not name are "unknown". `whole` holds the resamples of all rows,
+    drawn with `seed`, so that gaps are paired.
     """
     found = []
     for name in attributes.column_names:

@@ -114,10 +114,7 @@ class TaskResult(msgspec.Struct, frozen=True):
 
 
 def few_events(events: int, predictions: int) -> str | None:
-    """Return the rarer class in words where it has fewer than FEW_EVENTS.
-
-    None where both classes have enough.
-    """
+    """Return the rarer class in words if below FEW_EVENTS, else None."""
     rarer, word = min((events, "event"), (predictions - events, "non-event"))
     return f"{rarer:,} {word}{'' if rarer == 1 else 's'}" if rarer < FEW_EVENTS else None
 

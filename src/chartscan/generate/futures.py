@@ -111,9 +111,8 @@ def generate(
 ) -> Iterator[Future]:
     """Yield the futures of `histories`, batch by batch, in no order.
 
-    At most about `rows` go together.
-
-    The last futures of a batch to end go on alone: small states want large batches.
+    At most about `rows` go together. The last futures of a batch to end go on alone: small states want large
+    batches.
     """
     model = causal(artifact)
     rows = rows or min(MOST_ROWS, max(ROWS, STATE_BYTES // bytes_of(model.init_state(1))))

@@ -139,10 +139,7 @@ def at_the_end(artifact: Artifact[TokenReader]) -> Cutter:
 
 
 def at_questions(artifact: Artifact[TokenReader], questions: pa.Table) -> Cutter:
-    """Return a cutter of what was known at each question of QUESTIONS.
-
-    Each subject's questions keep their order.
-    """
+    """Return a cutter of what was known at each question, in order by subject."""
     ids = questions["subject_id"].to_numpy()
     instants = questions["prediction_time"].cast(pa.timestamp("us")).cast(pa.int64()).to_numpy()
     times: dict[int, list[int]] = {}

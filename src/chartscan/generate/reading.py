@@ -29,11 +29,9 @@ class Choice(NamedTuple):
 def choose(logits: Tensor, allowed: Tensor, temperature: float, top_p: float, places: Tensor) -> Choice:
     """Choose one token per row of `logits` (R, V), where `allowed` is true.
 
-    `allowed` has shape (R, V) or (V,).
-
-    Temperature 0 takes the likeliest. Otherwise the least set of likeliest tokens that together have `top_p`
-    at `temperature` is drawn from (Holtzman et al. 2020), by `places` (R,) in [0, 1): a row's token depends
-    on its own logits and place alone.
+    `allowed` has shape (R, V) or (V,). Temperature 0 takes the likeliest. Otherwise the least set of
+    likeliest tokens that together have `top_p` at `temperature` is drawn from (Holtzman et al. 2020), by
+    `places` (R,) in [0, 1): a row's token depends on its own logits and place alone.
     """
     scores = torch.log_softmax(logits.masked_fill(~allowed, -torch.inf).double(), -1)
     codes = scores.argmax(-1) if temperature == 0 else _drawn(scores / temperature, top_p, places)
@@ -205,9 +203,7 @@ def alike(lengths: np.ndarray) -> Iterator[list[int]]:
 def read(model: CausalModel, histories: Sequence[History]) -> tuple[Tensor, State]:
     """Return hidden states (B, D) and states after each history's last token.
 
-    The last token is read as a step.
-
-    All histories have one token, or all have more.
+    The last token is read as a step. All histories have one token, or all have more.
     """
     windows = [h.window for h in histories]
     lengths = torch.tensor([w.n for w in windows])

@@ -50,10 +50,9 @@ def count_matrix(
 ) -> Features:
     """Return counts of each of V tokens known at the prediction time, and `AGES`.
 
-    "At" includes the prediction time itself.
-
-    `token_names` names token ids 0..V-1; columns of tokens to leave out simply stay empty if the caller
-    gives no such tokens. Subjects without labels are skipped. DataError if a label's subject is not given.
+    "At" includes the prediction time itself. `token_names` names token ids 0..V-1; columns of tokens to leave
+    out simply stay empty if the caller gives no such tokens. Subjects without labels are skipped. DataError
+    if a label's subject is not given.
     """
     rows_of = _rows_of(labels)
     times = labels["prediction_time"].to_numpy().astype(_TIME).view(np.int64)
@@ -143,10 +142,7 @@ class Measured(Protocol):
 
 @dataclass(frozen=True)
 class Summary:
-    """A `matrix` (n, features) float32: one row a stay, NaN where missing.
-
-    One column a name.
-    """
+    """A `matrix` (n, features) float32: stays by names, NaN where missing."""
 
     matrix: NDArray[np.float32]
     names: tuple[str, ...]
@@ -155,11 +151,9 @@ class Summary:
 def summary_matrix(stays: Sequence[Measured], names: Sequence[str], fact_names: Sequence[str]) -> Summary:
     """Return features of each stay: per variable, static facts, number of events.
 
-    `PER_VARIABLE` lists the features of each of the V variables `names`.
-
-    Quarters part (0, end_hours] into four, time zero in the first; the last hours are (end - 24, end].
-    SD is that of the population; the change is last - first. Where nothing was measured, counts are 0 and
-    all else NaN.
+    `PER_VARIABLE` lists the features of each of the V variables `names`. Quarters part (0, end_hours] into
+    four, time zero in the first; the last hours are (end - 24, end]. SD is that of the population; the change
+    is last - first. Where nothing was measured, counts are 0 and all else NaN.
     """
     events = _Events.of(stays, len(names))
     whole = events.columns()

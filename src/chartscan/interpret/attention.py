@@ -59,10 +59,7 @@ def rollout(weights: Tensor, maps: Sequence[Tensor]) -> Tensor:
 
 
 class Selection(NamedTuple):
-    """What one Mamba block computes for B rows of L steps.
-
-    E channels, N states, K taps.
-    """
+    """What one Mamba block computes: B rows, L steps, E channels, N states, K taps."""
 
     inputs: Tensor  # (B, L, E), of the convolution
     convolved: Tensor  # (B, L, E), before SiLU
@@ -108,9 +105,7 @@ def selection(block: MambaBlock, x: Tensor, lengths: Tensor | None = None) -> Se
 def mean_attention(found: Selection, positions: Tensor, whole_block: bool = True) -> Tensor:
     """Return the mean size of the maps' weights over channels (B, Q, L).
 
-    Each row sums to 1.
-
-    Of the whole block, with convolution, skip and gate, or of the bare scan.
+    Each row sums to 1. Of the whole block, with convolution, skip and gate, or of the bare scan.
     """
     rows, steps, inner = found.delta.shape
     at_once = max(1, NUMBERS // max(rows * positions.shape[1] * steps, 1))
@@ -128,9 +123,8 @@ def mean_attention(found: Selection, positions: Tensor, whole_block: bool = True
 def contributions(found: Selection, out_proj: Tensor, positions: Tensor) -> Tensor:
     """Return the length of each step's contribution to the output at `positions` (B, L).
 
-    The steps pass through `out_proj` (D, E); `positions` (B,).
-
-    A weight tells little where what it weighs is small (Kobayashi et al. 2020, arXiv:2004.10102).
+    The steps pass through `out_proj` (D, E); `positions` (B,). A weight tells little where what it weighs is
+    small (Kobayashi et al. 2020, arXiv:2004.10102).
     """
     weights, _ = block_attention(found, positions.unsqueeze(1))
     added = weights[:, :, 0] * found.inputs.transpose(1, 2)  # (B, E, L)
@@ -192,9 +186,8 @@ def _before_convolution(weights: Tensor, taps: Tensor) -> Tensor:
 def by_type(attributions: pl.DataFrame) -> pl.DataFrame:
     """Summarise tokens by method and type: mean, mean size, sum per answer.
 
-    The sum per answer is that of the EHRMamba paper.
-
-    `attributions` has a row for each event of an answer: `answer`, `method`, `type`, `attribution`.
+    The sum per answer is that of the EHRMamba paper. `attributions` has a row for each event of an answer:
+    `answer`, `method`, `type`, `attribution`.
     """
     value = pl.col("attribution")
     answers = pl.col("answer").n_unique().over("method").alias("answers")

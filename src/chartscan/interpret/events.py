@@ -51,10 +51,7 @@ def candidates(batch: AnyBatch) -> Tensor:
 
 
 def rows_of(batch: AnyBatch, rows: Tensor) -> AnyBatch:
-    """Return the rows `rows`, each with its question, without carried state and forecast.
-
-    Rows may repeat.
-    """
+    """Return `rows` (repeats allowed) with their questions, without carried state and forecast."""
     names = (*(_TOKENS if isinstance(batch, Batch) else (*_TRIPLETS, *_WHOLE_STAY)), "lengths")
     taken: dict[str, Any] = {name: getattr(batch, name)[rows] for name in names}
     if isinstance(batch, Batch):
@@ -65,9 +62,8 @@ def rows_of(batch: AnyBatch, rows: Tensor) -> AnyBatch:
 def without(batch: AnyBatch, removed: Tensor) -> AnyBatch:
     """Return the batch without the events where `removed` (B, L) is true.
 
-    The others keep their order.
-
-    The first token of a row stays. Gaps are counted anew where the token they were counted from is gone.
+    The others keep their order. The first token of a row stays. Gaps are counted anew where the token they
+    were counted from is gone.
     """
     changes = _tokens_left(batch, removed) if isinstance(batch, Batch) else _triplets_left(batch, removed)
     return replace(batch, **changes)

@@ -72,10 +72,7 @@ def top_events(attribution: Tensor, among: Tensor, share: float) -> Tensor:
 def comprehensiveness(
     score: Score[AnyBatch], batch: AnyBatch, attribution: Tensor, shares: Sequence[float] = SHARES
 ) -> Tensor:
-    """Return absolute change of log odds without the top events (B, K), per share.
-
-    Larger is better.
-    """
+    """Return the change of log odds without top events (B, K); larger is better."""
     return (_scores(score, batch, attribution.abs(), shares, keep=False) - score(batch).unsqueeze(1)).abs()
 
 
@@ -91,10 +88,8 @@ def sufficiency(
 def deletion(score: Score[AnyBatch], batch: AnyBatch, attribution: Tensor) -> Tensor:
     """Return the mean probability as the strongest events are removed (B,); smaller is better.
 
-    The events that raise the probability most go first.
-
-    The area under the curve from all events to none. Events rank by the attribution itself, sign included.
-    Petsiuk, Das and Saenko 2018 (arXiv:1806.07421).
+    The events that raise the probability most go first. The area under the curve from all events to none.
+    Events rank by the attribution itself, sign included. Petsiuk, Das and Saenko 2018 (arXiv:1806.07421).
     """
     return _area(_scores(score, batch, attribution, CURVE, keep=False))
 

@@ -134,10 +134,9 @@ def of_carried(
 def of_each_event(found: CarriedAttribution, batch: SeriesBatch) -> Attribution:
     """Return each event's share of the hourly attributions.
 
-    An hour belongs to the latest measurements of the variable, the end to all of them.
-
-    Events of one variable and hour have equal shares, and so have all of a variable of what is read at the
-    end. Of a variable that was never measured nothing can differ from a baseline without measurements.
+    An hour belongs to the latest measurements of the variable, the end to all of them. Events of one variable
+    and hour have equal shares, and so have all of a variable of what is read at the end. Of a variable that
+    was never measured nothing can differ from a baseline without measurements.
     """
     assert batch.steps is not None
     owners = _owners(batch, found.hourly.shape[1])
@@ -159,9 +158,8 @@ def to_tolerance(
 ) -> tuple[Attribution, int]:
     """Return the attribution and its steps, doubled until the relative gap is below `tolerance`.
 
-    It starts at STEPS steps.
-
-    The last one is given where `most_steps` do not reach it: the reader sees its gap.
+    It starts at STEPS steps. The last one is given where `most_steps` do not reach it: the reader sees its
+    gap.
     """
     steps = STEPS
     found = method(steps)

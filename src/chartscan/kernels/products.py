@@ -47,10 +47,8 @@ def by_input(dy: Tensor, weight: Tensor) -> Tensor:
 def by_weight(dy: Tensor, x: Tensor) -> Tensor:
     """Return the gradient of the weight, dy^T x: (..., N), (..., K) -> (N, K).
 
-    Summed over all rows. Not differentiable.
-
-    oneDNN wants the rows of its first factor in one piece, so the narrower one of the two is transposed. The
-    result then may have the strides of a transposed matrix.
+    Summed over all rows. Not differentiable. oneDNN wants the rows of its first factor in one piece, so the
+    narrower one of the two is transposed. The result then may have the strides of a transposed matrix.
     """
     with torch.no_grad():
         a, b = (v.reshape(-1, v.shape[-1]) for v in (dy, x))

@@ -72,9 +72,8 @@ def asked_of_one_task(
 ) -> tuple[str, pa.Table, Counts | None]:
     """Return one task's name, labels or questions, and cohort counts, checked.
 
-    They stand in `path` and are checked against the dataset.
-
-    ConfigError where it holds several; `option` is how the command line calls `path`.
+    They stand in `path` and are checked against the dataset. ConfigError where it holds several; `option` is
+    how the command line calls `path`.
     """
     found = load_labels(path, questions=True, notes=notes)
     check_labels(found, data, notes)
@@ -154,10 +153,7 @@ def _apart(data: Dataset, unchecked: Mapping[str, tuple[pa.Table, SetTask, StayC
 
 
 def hours_apart(questions: pa.Table, moments: Mapping[int, list[Any]]) -> np.ndarray:
-    """Return hours from the subject's nearest moment to each question (n,).
-
-    Negative before the moment, NaN without one.
-    """
+    """Return hours from the nearest moment to each question (n,); negative before, else NaN."""
     asked = questions["prediction_time"].cast(pa.timestamp("us")).to_numpy().astype("datetime64[us]")
     found = np.full(len(asked), np.nan)
     for row, subject in enumerate(questions["subject_id"].to_pylist()):

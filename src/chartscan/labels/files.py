@@ -45,20 +45,14 @@ def write_labels(path: Path, table: pa.Table, task: str, counts: Counts, questio
 
 
 def stored_labels(table: pa.Table, task: str, counts: Counts, questions: bool = False) -> pa.Table:
-    """Return one task's labels or questions as a file stores them.
-
-    Task and counts are in the metadata.
-    """
+    """Return one task's table as stored, with task and counts in its metadata."""
     metadata = {schema.TASK_KEY: task.encode(), schema.COHORT_KEY: msgspec.json.encode(counts)}
     wanted = schema.QUESTIONS if questions else schema.LABELS
     return schema.check(table, wanted, f"labels of {task}").replace_schema_metadata(metadata)
 
 
 def save_labels(labels: Labels, out: Path, as_folder: bool, questions: bool = False) -> None:
-    """Write one file per task into the folder `out`, all or none.
-
-    A single task may also be the file `out`.
-    """
+    """Write one file per task into `out`, all or none; one task alone as `out`."""
     stored = {}
     for task, (table, counts) in labels.items():
         assert counts is not None
@@ -93,9 +87,7 @@ def read_labels(
 ) -> tuple[pa.Table, str, Counts | None]:
     """Return one task's labels, name, and cohort counts, from a file or folder.
 
-    Counts are None where the file has none.
-
-    As `read_task`; DataError where `path` holds none or several.
+    Counts are None where the file has none. As `read_task`; DataError where `path` holds none or several.
     """
     found = task_files(path)
     if not found:
@@ -112,10 +104,9 @@ def read_task(
 ) -> tuple[pa.Table, str, Counts | None]:
     """Return one task's labels, name and cohort counts, from a file or shards.
 
-    Only a single file has counts.
-
-    Rows without a value are unknown: left out and noted. Where no row has one, the table is QUESTIONS if
-    those are welcome. DataError where labels are not boolean, or one subject and time stand there twice.
+    Only a single file has counts. Rows without a value are unknown: left out and noted. Where no row has one,
+    the table is QUESTIONS if those are welcome. DataError where labels are not boolean, or one subject and
+    time stand there twice.
     """
     shards = [_Shard(file) for file in given.files]
     notes = Notes() if notes is None else notes

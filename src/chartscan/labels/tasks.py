@@ -90,10 +90,8 @@ def task_names() -> list[str]:
 def task_modules(wanted: Sequence[str | Path] | None = None) -> dict[str, ModuleType | OutsideTask]:
     """Return tasks by name, all of `task_names` when none is named.
 
-    A path is the Python file of a task.
-
-    ConfigError for a name that no task has, and for a file or package that holds no proper task. A text is
-    never taken for a path: names come from label files, too.
+    A path is the Python file of a task. ConfigError for a name that no task has, and for a file or package
+    that holds no proper task. A text is never taken for a path: names come from label files, too.
     """
     return dict(_task(name) for name in wanted or task_names())
 

@@ -37,9 +37,8 @@ class BlockState:
 class MambaBlock(nn.Module):
     """A residual Mamba block of width D, inner width E = expand x D.
 
-    N states a channel, convolution of K steps.
-
-    `backend` chooses the implementation of the scan (chartscan.kernels.choice).
+    N states a channel, convolution of K steps. `backend` chooses the implementation of the scan
+    (chartscan.kernels.choice).
     """
 
     def __init__(

@@ -34,10 +34,8 @@ class BlockState:
 class Mamba2Block(nn.Module):
     """A residual Mamba-2 block of width D, inner width E = expand x D.
 
-    E is made of heads of P channels, with N states a channel.
-
-    B and C are shared by all heads (one group). `chunk`: most steps that are one matrix product; it changes
-    speed and rounding only.
+    E is made of heads of P channels, with N states a channel. B and C are shared by all heads (one group).
+    `chunk`: most steps that are one matrix product; it changes speed and rounding only.
     """
 
     def __init__(self, width: int, states: int, head_width: int, conv_width: int, expand: int, chunk: int):

@@ -56,10 +56,9 @@ _EXTREME = 0.002  # levels of the outermost knots are this far from 0 and 1
 class QuantileScores(nn.Module):
     """Return normal scores z and a quadratic term of F features (B, 2 F).
 
-    The quadratic term is (z^2 - 1) / sqrt 2; an unseen feature has 0 and 0.
-
-    Between knots scores are interpolated, beyond the outermost they stay; a value that many stays share has
-    the middle of the scores of its lowest and highest knots. Before `fit` everything is 0.
+    The quadratic term is (z^2 - 1) / sqrt 2; an unseen feature has 0 and 0. Between knots scores are
+    interpolated, beyond the outermost they stay; a value that many stays share has the middle of the scores
+    of its lowest and highest knots. Before `fit` everything is 0.
     """
 
     knots: Tensor

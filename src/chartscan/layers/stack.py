@@ -158,10 +158,9 @@ def _task_tokens(prompts: Prompts, task_type: int) -> Batch:
 def prompt_prefixes(batch: Batch, task_type: int) -> Batch:
     """Return P rows: tokens up to each prompt, its task token, padding.
 
-    Tokens 0 .. position of the prompt's row, padded to the longest.
-
-    The task token has a code, the type `task_type` and a position, and no other attribute. Rows are not
-    cut: the caller leaves room for the task token in the model's context.
+    Tokens 0 .. position of the prompt's row, padded to the longest. The task token has a code, the type
+    `task_type` and a position, and no other attribute. Rows are not cut: the caller leaves room for the task
+    token in the model's context.
     """
     if batch.prompts is None:
         raise ValueError("the batch has no prompts")

@@ -45,9 +45,8 @@ def observed_expected(labels: ArrayLike, scores: ArrayLike, weights: ArrayLike |
 def calibration_in_the_large(labels: ArrayLike, scores: ArrayLike, weights: ArrayLike | None = None) -> float:
     """Return the shift in log odds that corrects the mean probability; 0 is best.
 
-    Below 0 if risks are too high.
-
-    The intercept of the logistic recalibration with slope 1 (Steyerberg 2019, ch. 15). nan for one class.
+    Below 0 if risks are too high. The intercept of the logistic recalibration with slope 1 (Steyerberg 2019,
+    ch. 15). nan for one class.
     """
     return recalibration(rows(labels, scores, weights), slope_free=False)[0]
 
@@ -63,9 +62,8 @@ def calibration_intercept(labels: ArrayLike, scores: ArrayLike, weights: ArrayLi
 def calibration_slope(labels: ArrayLike, scores: ArrayLike, weights: ArrayLike | None = None) -> float:
     """Return the slope of logit P(y) on logit(p); 1 is best.
 
-    Below 1 where the probabilities are too extreme.
-
-    nan for one class, one distinct score, or separated classes. See `recalibration`.
+    Below 1 where the probabilities are too extreme. nan for one class, one distinct score, or separated
+    classes. See `recalibration`.
     """
     return recalibration(rows(labels, scores, weights))[1]
 
@@ -95,10 +93,7 @@ class Reliability(NamedTuple):
 def reliability_curve(
     labels: ArrayLike, scores: ArrayLike, weights: ArrayLike | None = None, bins: int = BINS
 ) -> Reliability:
-    """Return bins of nearly equal weight; rows of one score stay together.
-
-    So ties make fewer bins.
-    """
+    """Return bins of nearly equal weight; equal scores share a bin."""
     data = rows(labels, scores, weights)
     bin_of = equal_mass_bins(data, bins)
     weight = _sums(bin_of, data.weights, bins)

@@ -42,10 +42,9 @@ def net_benefit(
 ) -> float:
     """Return true positives per row, minus weighted false positives.
 
-    The weight is threshold / (1 - threshold).
-
-    A score >= `threshold` is acted on; `threshold` lies in [0, 1). Acting on no row has net benefit 0.
-    nan without rows. Vickers and Elkin 2006, Medical Decision Making 26:565.
+    The weight is threshold / (1 - threshold). A score >= `threshold` is acted on; `threshold` lies in [0, 1).
+    Acting on no row has net benefit 0. nan without rows. Vickers and Elkin 2006, Medical Decision Making
+    26:565.
     """
     data = rows(labels, scores, weights)
     if len(data.labels) == 0:

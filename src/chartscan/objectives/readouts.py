@@ -59,10 +59,7 @@ def make(model: Any, n_tasks: int, config: Config) -> "Readouts":
 
 
 class Network(nn.Module):
-    """(B, width) -> logits (B, M, T) of M members, which share the first layer.
-
-    Each member scales and shifts it.
-    """
+    """(B, width) -> logits (B, M, T); the first layer is shared, scaled per member."""
 
     def __init__(self, width: int, n_tasks: int, config: Config):
         super().__init__()

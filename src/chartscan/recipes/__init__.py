@@ -98,9 +98,8 @@ def find_recipe(name: str) -> Any:
 def know(models: Sequence[Path] = (), objectives: Sequence[Path] = ()) -> list[str]:
     """Register the user's model and objective files; return the models' recipe names.
 
-    They are known for this process.
-
-    ConfigError for a file that is none, two files of one name, or the name of a recipe of ours.
+    They are known for this process. ConfigError for a file that is none, two files of one name, or the name
+    of a recipe of ours.
     """
     for path in objectives:
         register(path, "objectives")

@@ -130,9 +130,7 @@ def seen(run: Mapping[str, Any], subject_ids: np.ndarray, births: Births | None 
 def seen_facts(run: Mapping[str, Any], asked: pa.Table, dataset: Dataset) -> dict[str, int | None]:
     """Return counts of subjects predicted and of those used in training.
 
-    None: unknown.
-
-    `other_people` have the id of a subject that it learned from, and another birth date.
+    None: unknown. `other_people` have the id of a subject that it learned from, and another birth date.
     """
     subjects = np.unique(asked["subject_id"].to_numpy())
     records = _records(run)

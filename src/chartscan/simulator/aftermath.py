@@ -1,9 +1,8 @@
 """After discharge: readmission and death at home, as competing hazards.
 
-The record at discharge sets them.
-
-Both fade from the discharge on with the same shape and have a small constant part. So they follow from two
-clocks each, and the risks within 30 days are one integral over the day of readmission.
+The record at discharge sets them. Both fade from the discharge on with the same shape and have a small
+constant part. So they follow from two clocks each, and the risks within 30 days are one integral over the day
+of readmission.
 """
 
 from math import exp, log, prod

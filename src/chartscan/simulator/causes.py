@@ -89,10 +89,9 @@ _SATURATION = _measured("saturation")
 def says_nothing(code: str, place: int, count: int) -> bool:
     """Whether the reading at `place` of `count` in a stay drives nothing.
 
-    Places count from 0, in time, within one code.
-
-    The middle saturations are drawn alike in every stay (`Ward.oxygen`). The middle one of an odd number of
-    readings weighs 0 in the evidence for a trend (`draws.positions`).
+    Places count from 0, in time, within one code. The middle saturations are drawn alike in every stay
+    (`Ward.oxygen`). The middle one of an odd number of readings weighs 0 in the evidence for a trend
+    (`draws.positions`).
     """
     if code in _SATURATION:
         return count == SATURATIONS and place in (2, 3)

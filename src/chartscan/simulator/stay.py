@@ -273,10 +273,7 @@ class Ward:
         return kind
 
     def operation(self) -> int:
-        """Record an operation with heparin before (-1), after (+1), or none (0).
-
-        Bedside procedures are recorded, too.
-        """
+        """Record bedside procedures, and an operation with heparin before (-1), after (+1), or none."""
         draws, record = self.draws, self.record
         if draws.chance(0.5):
             time = self.at(draws.uniform(12.0, 30.0))

@@ -67,10 +67,7 @@ def fading(now: int, last_discharge: int | None) -> float:
 
 
 class Encounter(NamedTuple):
-    """A hospital contact; `kind` is IMP, EMER or AMB.
-
-    Only IMP has a disposition and a source.
-    """
+    """A hospital contact: IMP, EMER or AMB; disposition and source only for IMP."""
 
     kind: str
     start: int

@@ -65,10 +65,7 @@ class Accounting:
         self.files.append({"name": name, "how": how, "reason": reason, "bytes": size})
 
     def warn(self, text: str, flag: str | None = None) -> None:
-        """Show `text` to the user, and count it as `flag`.
-
-        A strict run with warnings publishes nothing.
-        """
+        """Show `text`, and count it as `flag`; strict runs with warnings publish nothing."""
         self.warnings.append(text)
         if flag:
             self.flagged(flag)
@@ -153,9 +150,7 @@ class Accounting:
     def check_budget(self, budget: float, place: str = "the quarantine folder") -> None:
         """Raise BudgetError where a type's quarantined share exceeds `budget`.
 
-        The share is of its lines.
-
-        Lines of unknown type count as a share of the lines of their file.
+        The share is of its lines. Lines of unknown type count as a share of the lines of their file.
 
         `place` is where the user finds them.
         """

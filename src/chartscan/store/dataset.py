@@ -100,10 +100,7 @@ class Dataset:
         return dict(zip(table["subject_id"].to_pylist(), table["split"].to_pylist(), strict=True))
 
     def subject_ids(self, split: str | None = None) -> np.ndarray:
-        """Return a split's sorted subject ids, or all (n,), int64.
-
-        Includes those without events.
-        """
+        """Return sorted subject ids of a split or all (n,), also those without events."""
         table = self.split_table()
         ids = table["subject_id"].to_numpy()
         if split is None:

@@ -119,10 +119,8 @@ def _events(table: pa.Table) -> pa.Table:
 def scatter(tables: Iterable[pa.Table], key: str, bounds: np.ndarray, folder: Path) -> list[Part]:
     """Write the rows of `tables` into one part per range of `key`.
 
-    In the order of the ranges.
-
-    `bounds` (sorted, int64) are the first values of all ranges but the first; nulls are in the first. A
-    range without rows gives no part.
+    In the order of the ranges. `bounds` (sorted, int64) are the first values of all ranges but the first;
+    nulls are in the first. A range without rows gives no part.
     """
     folder.mkdir()
     writers: list[_PartWriter] = []

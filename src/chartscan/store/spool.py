@@ -1,10 +1,8 @@
 """Events waiting for the sort: checked, in order of arrival, as Parquet.
 
-They stand in the staging folder.
-
-A source may write from several processes, each with its own Spool in the same folder. It may say from which
-place in its input each event comes, and later leave out or delay the events of some places: `amend`. `Tally`
-counts what waits, in bounded memory.
+They stand in the staging folder. A source may write from several processes, each with its own Spool in the
+same folder. It may say from which place in its input each event comes, and later leave out or delay the
+events of some places: `amend`. `Tally` counts what waits, in bounded memory.
 """
 
 import errno
@@ -106,9 +104,7 @@ def _file(path: Path) -> pq.ParquetWriter:
 def amend(path: Path, dropped: np.ndarray, late: np.ndarray, times: np.ndarray) -> None:
     """Rewrite a spool without places `dropped`, and with `late` available at `times`.
 
-    Or later, where they were later before.
-
-    `times` are microseconds. Places are sorted.
+    Or later, where they were later before. `times` are microseconds. Places are sorted.
     """
     anew = path.with_suffix(".anew")
     rows = 0
@@ -204,10 +200,7 @@ _SIZES = f"""
 
 
 class Tally:
-    """Counts of codes and subject sizes, by DuckDB; may spill to `scratch`.
-
-    A context manager.
-    """
+    """Counts codes and subject sizes with DuckDB, in a context; may spill to `scratch`."""
 
     def __init__(self, files: list[Path], scratch: Path, memory_mb: int, threads: int = 0):
         self._scratch = scratch

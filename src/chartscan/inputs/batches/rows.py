@@ -73,10 +73,7 @@ LEAST = 0.25  # once it has this share of its tokens: few rows of unlike length 
 
 @dataclass(frozen=True)
 class Sampler:
-    """Batches of at most `tokens_per_batch` tokens, padding included.
-
-    A longer row is a batch of its own.
-    """
+    """Batches of at most `tokens_per_batch` tokens, padding included; longer rows go alone."""
 
     lengths: np.ndarray  # (R,) int64
     tokens_per_batch: int
@@ -168,9 +165,8 @@ def samples_of(labels: Mapping[str, pa.Table], tasks: Sequence[str]) -> Samples:
 def pretraining_windows(store: TokenStore, context: int) -> Rows:
     """Return windows over every subject, so that each token is in one window.
 
-    Windows are cut from the last token back.
-
-    Only [CLS], static facts and a prepended [VS] repeat. Subjects without any event have no row.
+    Windows are cut from the last token back. Only [CLS], static facts and a prepended [VS] repeat. Subjects
+    without any event have no row.
     """
     found: list[tuple[int, int, int]] = []
     for index in range(len(store)):
@@ -229,10 +225,7 @@ def prompt_rows(
 
 
 def cut_histories(store: TokenStore, samples: Samples, vocabulary: Vocabulary) -> np.ndarray:
-    """Whether each sample's visible history is longer than a row (S,).
-
-    Such a row lacks the oldest events.
-    """
+    """Whether each sample's row lacks the oldest events of its visible history (S,)."""
     ends = _visible_counts(store, store.index_of(samples.subject_ids), samples.prediction_times)
     return ends > vocabulary.config.context - 1  # as in `prompt_rows`
 

@@ -151,9 +151,8 @@ def collate_windows(
 ) -> SeriesBatch:
     """Return the windows `indices` as one batch.
 
-    Its ends are the cuts; its labels are those of the stays.
-
-    The target of a variable is its first value in (cut, cut + forecast_hours].
+    Its ends are the cuts; its labels are those of the stays. The target of a variable is its first value in
+    (cut, cut + forecast_hours].
     """
     stays, cuts, ends = windows.stays[indices], windows.cuts[indices], windows.ends[indices]
     targets = np.zeros((len(stays), store.n_variables), dtype=np.float32)

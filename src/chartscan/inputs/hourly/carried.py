@@ -62,10 +62,7 @@ _SATURATION_HOURS = 48.0  # a value as old as this, or never seen, has age 1
 
 
 def steps_of(end_hours: float | np.ndarray) -> np.ndarray:
-    """Return the steps of a stay `end_hours` long, at least 1.
-
-    The last step may be shorter than an hour.
-    """
+    """Return the steps of a stay `end_hours` long: at least 1, the last maybe shorter."""
     return np.maximum(np.ceil(end_hours), 1).astype(np.int64)
 
 
@@ -94,11 +91,9 @@ def carried_grid(
 ) -> np.ndarray:
     """Return the carried state of R stays (R, H, V, C) float32.
 
-    Zeros after the last step of a stay.
-
-    N events in order of row and then of time: `rows` (N,), `hours`, `variables` 1 .. V, `values` scaled, none
-    after the last step. `steps` (R,) are those of each stay from time zero, of which the last `window`
-    are given; H is the most of any stay.
+    Zeros after the last step of a stay. N events in order of row and then of time: `rows` (N,), `hours`,
+    `variables` 1 .. V, `values` scaled, none after the last step. `steps` (R,) are those of each stay from
+    time zero, of which the last `window` are given; H is the most of any stay.
     """
     begins = np.maximum(steps - window, 0)  # (R,) first step given
     given = steps - begins
@@ -186,10 +181,7 @@ def _fill_means(found: np.ndarray, known: Known, latest: np.ndarray, lead: int, 
 
 
 class CarriedStream:
-    """The carried state of one live stay, fed with triplets in stream order.
-
-    The order is that of `TripletStream`.
-    """
+    """The carried state of one live stay, fed in the order of `TripletStream`."""
 
     def __init__(self, variables: Variables):
         self._variables = variables

@@ -113,10 +113,7 @@ def measurements(frame: pl.DataFrame) -> pl.DataFrame:
 
 
 def variable_name(code: str, unit: str | None) -> str:
-    """Return the name of a variable: its code and its unit, if any.
-
-    Units are never mixed.
-    """
+    """Return the name of a variable: its code and unit, as units never mix."""
     return f"{code} [{unit}]" if unit else code
 
 
@@ -190,10 +187,9 @@ class Variables(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=Tr
     def fit(cls, tables: Iterable[pa.Table], config: SeriesConfig) -> "Variables":
         """Fit the variables on EVENTS of train subjects, given shard by shard.
 
-        A subject lies in one table.
-
-        A variable is a code (and its unit) with numbers of `config.min_subjects` subjects, or derived from
-        such. The result is the same for every order of rows and shards. DataError when there is none.
+        A subject lies in one table. A variable is a code (and its unit) with numbers of `config.min_subjects`
+        subjects, or derived from such. The result is the same for every order of rows and shards. DataError
+        when there is none.
         """
         measured, facts, starts = [], [], []
         for table in tables:
@@ -314,10 +310,7 @@ class Variables(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=Tr
         return np.array([*numbers, *levels], dtype=np.float32)
 
     def inputs_of_statics(self, facts: np.ndarray) -> np.ndarray:
-        """Return static inputs (n, S) from fact columns (n, F), float32.
-
-        Scaled; a missing fact is 0 with a flag.
-        """
+        """Return scaled static inputs (n, S) from fact columns (n, F); missing: 0, flag."""
         columns: list[np.ndarray] = []
         at = 0
         for fact in self.numeric_facts:

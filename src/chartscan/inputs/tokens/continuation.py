@@ -85,10 +85,7 @@ class Continuation:
 
     @classmethod
     def after(cls, history: Encoded, origin: Origin, config: SequenceConfig, pace: Pace) -> Self:
-        """Return the state after a history, which may be a window of another.
-
-        The history may end anywhere.
-        """
+        """Return the state after a history, which may be a window and end anywhere."""
         visit = int((history.types == T.VS).sum())
         attributes = Attributes(config, origin.birth, origin.first_time, visit, origin.last_time)
         time = origin.now if origin.last_time is None else origin.last_time

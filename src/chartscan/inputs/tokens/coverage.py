@@ -41,10 +41,7 @@ def coverage(encoder: Encoder, tables: Iterable[pa.Table]) -> dict[str, Coverage
 
 
 def named(found: dict[str, Coverage]) -> dict[str, Coverage]:
-    """Return the coverage with rare code systems as "other", at the end.
-
-    Rare: fewer than NAMED_FROM events.
-    """
+    """Return coverage with systems of fewer than NAMED_FROM events as "other", last."""
     rare = [c for c in found.values() if c.events < NAMED_FROM]
     shown = {system: c for system, c in found.items() if c.events >= NAMED_FROM}
     return shown | ({OTHER: _total(rare)} if rare else {})
@@ -65,9 +62,8 @@ def check_coverage(found: dict[str, Coverage], name: str, place: str = "in the v
 def unknown_share(found: dict[str, Coverage], name: str, place: str = "in the vocabulary") -> str | None:
     """Return a warning where more than 5 % of `name`'s events are unknown.
 
-    Unknown: not in their `place`.
-
-    Also where a code system of at least LEAST_EVENTS events is unknown for more than 20 %.
+    Unknown: not in their `place`. Also where a code system of at least LEAST_EVENTS events is unknown for
+    more than 20 %.
     """
     found, total = named(found), _total(found.values())
     share = f"{name}: {total.unknown_rate:.1%} of {total.events:,} events are not {place}"

@@ -86,11 +86,10 @@ def visible(encoded: Encoded, prediction_time: np.datetime64) -> int:
 def cut(types: np.ndarray, end: int, context: int) -> Cut:
     """Return the latest of the first `end` tokens that fit into `context`.
 
-    It never starts inside a structure.
-
-    The published rule: keep the last `context - 2` tokens; skip what is left of a closed visit and its
-    interval, so that the window starts at [VS] or at an event; put [CLS], and [VS] before an event, in front.
-    Unlike the published rule, the static facts after [CLS] are kept (up to a quarter of the context).
+    It never starts inside a structure. The published rule: keep the last `context - 2` tokens; skip what is
+    left of a closed visit and its interval, so that the window starts at [VS] or at an event; put [CLS], and
+    [VS] before an event, in front. Unlike the published rule, the static facts after [CLS] are kept (up to a
+    quarter of the context).
     """
     statics = _statics(types[:end])
     if end <= context:

@@ -22,10 +22,7 @@ NO_GROUP = -1
 
 
 class UnitBins(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Bins of one code and unit: bin i is edges[i-1] <= value < edges[i].
-
-    The unit is "" where none is given.
-    """
+    """Bins of one code and unit ("": none), with edges[i-1] <= value < edges[i]."""
 
     unit: str
     edges: tuple[float, ...]
@@ -108,11 +105,10 @@ class NumericBins(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=
 def fit_bins(tables: Iterable[pa.Table], config: SequenceConfig) -> NumericBins:
     """Fit bins on the EVENTS of train subjects, given shard by shard.
 
-    A subject lies in one table.
-
-    A code and unit needs `min_subjects` subjects with a finite value. Edges are the exact quantiles
-    (numpy's linear rule) of at most `bin_sample` values a group; beyond that, of the values with the smallest
-    hash of (subject, time, value), which is the same sample for every order of rows and shards.
+    A subject lies in one table. A code and unit needs `min_subjects` subjects with a finite value. Edges are
+    the exact quantiles (numpy's linear rule) of at most `bin_sample` values a group; beyond that, of the
+    values with the smallest hash of (subject, time, value), which is the same sample for every order of rows
+    and shards.
     """
     sample = _Sample(config.bin_sample)
     counts = [_add_shard(sample, table) for table in tables]
@@ -130,10 +126,7 @@ def fit_bins(tables: Iterable[pa.Table], config: SequenceConfig) -> NumericBins:
 
 
 def quantile_edges(values: np.ndarray, n_bins: int) -> tuple[float, ...]:
-    """Return inner quantiles of `values`, ascending, without duplicates.
-
-    No edge leaves the first bin empty.
-    """
+    """Return inner quantiles of `values`, ascending, distinct; the first bin is not empty."""
     values = values.astype(np.float64)
     quantiles = np.quantile(values, np.arange(1, n_bins) / n_bins)
     return tuple(float(edge) for edge in np.unique(quantiles) if edge > values.min())

@@ -84,10 +84,9 @@ class Pace(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=True):
     def interval_days(self, token: int, last: int, code: int, place: float) -> float:
         """Return days from a visit's last event to the next visit.
 
-        The last event has type `last` and token `code`.
-
-        After an end that train hardly ever had before this interval, as long as after any visit. An interval
-        that train never had is as long as its definition says, each length alike.
+        The last event has type `last` and token `code`. After an end that train hardly ever had before this
+        interval, as long as after any visit. An interval that train never had is as long as its definition
+        says, each length alike.
         """
         first, end = interval_days(token)
         days = self._waits.get((last, code if last in ENDS else S.PAD, token)) or self.intervals.get(token)
@@ -95,10 +94,7 @@ class Pace(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=True):
 
     @property
     def last_ends(self) -> tuple[int, ...]:
-        """Return tokens that end an encounter at the instant of the next entry.
-
-        For example deaths in hospital.
-        """
+        """Return tokens that end an encounter with the next entry, as deaths in hospital."""
         return tuple(w.code for w in self.waits or () if w.code != S.PAD and _at(w.days, 0.5) == 0)
 
     @cached_property

@@ -90,10 +90,7 @@ class Attributes:
         return self._attributed(code, type_, at, at.known)
 
     def structural(self, code: int, type_: int, at: Moment, known: int) -> Token:
-        """Return [VS], [VE] or [REG] of the current visit, with attributes of `at`.
-
-        It is known since `known`.
-        """
+        """Return [VS], [VE] or [REG] of the current visit, known since `known`."""
         if self._visit_tokens:
             return self._attributed(code, type_, at, known)
         return plain(code, type_, known)
@@ -204,10 +201,9 @@ class Stream:
     def push(self, event: Event) -> list[Token]:
         """Return the tokens that `event` adds.
 
-        None for a birth, an outcome, or a death without a time.
-
-        Events come in the order in which they became known, static facts first (`events_in_known_order`);
-        DataError otherwise, since tokens already given cannot change.
+        None for a birth, an outcome, or a death without a time. Events come in the order in which they became
+        known, static facts first (`events_in_known_order`); DataError otherwise, since tokens already given
+        cannot change.
         """
         if event.event_type not in EVENT_TYPES:
             raise DataError(f"event_type: expected one of {', '.join(EVENT_TYPES)}.")

@@ -1,8 +1,7 @@
 """Visits of a record, and its events in the order they became known.
 
-That is the order of tokens.
-
-Ordering by `available_time` makes the tokens visible at any instant a prefix of the whole sequence.
+That is the order of tokens. Ordering by `available_time` makes the tokens visible at any instant a prefix of
+the whole sequence.
 """
 
 from dataclasses import dataclass
@@ -160,10 +159,7 @@ class Layout:
 
 
 def rows_of(events: pl.DataFrame, ids: np.ndarray) -> Rows:
-    """Return the columns of `events` that the layout needs, in known order.
-
-    `ids` are all subjects of the shard.
-    """
+    """Return the layout's columns of `events` in known order; `ids` are all subjects."""
     subject = np.searchsorted(ids, events["subject_id"].to_numpy())
     timed = events["time"].is_not_null().to_numpy()
     types = np.where(timed, T.TYPE_OF_RANK[events["event_rank"].to_numpy()], T.STATIC)

@@ -69,10 +69,7 @@ class Vocabulary(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=T
         return self.tasks[name]
 
     def with_tasks(self, names: Sequence[str]) -> "Vocabulary":
-        """Return the vocabulary with missing task tokens added at the end.
-
-        No id changes.
-        """
+        """Return the vocabulary with missing task tokens appended; no id changes."""
         new = [name for name in dict.fromkeys(names) if name not in self.tasks]
         tasks = self.tasks | {name: len(self.tokens) + i for i, name in enumerate(new)}
         tokens = (*self.tokens, *map(task_token_name, new))
@@ -114,10 +111,9 @@ def fit_vocabulary(
 ) -> Vocabulary:
     """Fit the vocabulary on EVENTS of train subjects, given shard by shard.
 
-    A subject lies in one table.
-
-    A token needs `config.min_subjects` subjects; rows of rarer ones become the bare code, if that has
-    enough. `bins` come from the same subjects; `dataset` is the hash of the dataset's manifest.
+    A subject lies in one table. A token needs `config.min_subjects` subjects; rows of rarer ones become the
+    bare code, if that has enough. `bins` come from the same subjects; `dataset` is the hash of the dataset's
+    manifest.
     """
     counted = [_count_shard(table, bins, config) for table in tables]
     subjects, events = sum(s for s, *_ in counted), sum(e for _, e, *_ in counted)
@@ -137,10 +133,7 @@ def fit_vocabulary(
 
 
 def readings(vocabulary: Vocabulary, bins: NumericBins) -> list[list[int]]:
-    """Return the bin token ids of each numeric code and unit.
-
-    Only those in the vocabulary.
-    """
+    """Return the bin token ids of each numeric code and unit in the vocabulary."""
     found = []
     for group, (code, _, _) in enumerate(bins.groups):
         names = [f"{code}//{bins.suffix(group, place)}" for place in range(bins.n_bins)]

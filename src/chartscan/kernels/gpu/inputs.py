@@ -87,10 +87,7 @@ class ScanInputs(NamedTuple):
         return found | {name: getattr(self, name) for name in rest}
 
     def unwritten(self, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
-        """Return memory for the steps before padding, with zeros at padding.
-
-        Kernels write nothing at padding.
-        """
+        """Return memory with zeros at padding, where kernels write nothing."""
         make = torch.empty if self.lengths is None else torch.zeros
         return make(shape, dtype=dtype, device=self.x.device)
 

@@ -16,9 +16,8 @@ def sigmoid(x):
 def softplus(x):
     """Return log(1 + exp(x)), as exact as float32 even for small results.
 
-    log(1 + e) = 2 artanh(e / (2 + e)), a series.
-
-    The argument of artanh is at most 1/3, so the first term left out is below 2e-9 of the result.
+    log(1 + e) = 2 artanh(e / (2 + e)), a series. The argument of artanh is at most 1/3, so the first term
+    left out is below 2e-9 of the result.
     """
     e = tl.exp(-tl.abs(x))
     s = e / (2.0 + e)

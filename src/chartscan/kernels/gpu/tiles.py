@@ -1,11 +1,10 @@
 """The division into tiles depends on state count alone, never on the batch.
 
-So neither other rows nor padding change a result.
-
-A program has one warp. It holds a tile of states (N padded to a power of two, channels) in registers and
-walks the steps of one row. All tiles in memory run along states first, as A and the states do: were there a
-second order, Triton would compute in both and convert between them at each step. Sizes are such that
-registers hold (nearly) everything at N = 16, by ptxas for compute capability 8.0 and 9.0; not timed yet.
+So neither other rows nor padding change a result. A program has one warp. It holds a tile of states (N padded
+to a power of two, channels) in registers and walks the steps of one row. All tiles in memory run along states
+first, as A and the states do: were there a second order, Triton would compute in both and convert between
+them at each step. Sizes are such that registers hold (nearly) everything at N = 16, by ptxas for compute
+capability 8.0 and 9.0; not timed yet.
 """
 
 from contextlib import nullcontext

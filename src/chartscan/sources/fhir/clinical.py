@@ -25,9 +25,8 @@ _NOT_DONE = {"not-done", "entered-in-error", "preparation"}
 def map_condition(condition: Condition, context: Context) -> None:
     """Add a diagnosis; `_finding` explains its two times.
 
-    One that is not confirmed is kept apart.
-
-    One whose status is not understood may be a fact or an error: it is marked, and labels see that.
+    One that is not confirmed is kept apart. One whose status is not understood may be a fact or an error: it
+    is marked, and labels see that.
     """
     verified = context.words.status_of(condition.verificationStatus)
     course = context.words.status_of(condition.clinicalStatus, clinical=True)

@@ -246,9 +246,8 @@ class Clock:
     def interval(self, text: str, zones: Zones = None, of_birth: bool = False) -> tuple[int, int]:
         """Return first and last microsecond of `text`; dates may use any of `zones`.
 
-        The site's own zone is always among them.
-
-        People are born at the beginning of 1970, too; other times then are Implausible where the window says.
+        The site's own zone is always among them. People are born at the beginning of 1970, too; other times
+        then are Implausible where the window says.
         """
         form = self._form(text)
         found = (self._moment(form),) * 2 if len(form) > 10 else self._days_of(form)

@@ -173,11 +173,9 @@ class CodeBook:
     def disputed(self, concept: Concept | None, code: str) -> list[str]:
         """Return a diagnosis's code, and its other codes that contradict it.
 
-        They differ in the conditions that they mean.
-
-        `code` is UNVERIFIED where another denies a condition of it. Those after it are UNVERIFIED, and of a
-        condition that `code` denies. A code of the site's own system denies nothing unless it is declared:
-        many sites code every diagnosis twice.
+        They differ in the conditions that they mean. `code` is UNVERIFIED where another denies a condition of
+        it. Those after it are UNVERIFIED, and of a condition that `code` denies. A code of the site's own
+        system denies nothing unless it is declared: many sites code every diagnosis twice.
         """
         if concept is None or len(concept.coding) < 2:
             return [code]

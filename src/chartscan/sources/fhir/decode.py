@@ -69,10 +69,7 @@ class LineDecoder:
         self._space = np.empty(0, np.uint8)
 
     def begin(self, data: bytes, ends: list[int], line: int = 1) -> None:
-        """Check the lines that come next, from number `line`, in one look.
-
-        Most lines then need no look of their own.
-        """
+        """Check the lines from number `line` together; most then need no own check."""
         if len(self._space) < len(data):
             self._space = np.empty(len(data), np.uint8)
         self._suspect_keys = line <= CHECKED_LINES or _may_double(data, len(ends), self._space)
@@ -189,9 +186,8 @@ def reason_of(error: Exception, raw: bytes, missing: str = WRONG_TYPE) -> str:
 def has_doubled_key(line: bytes | memoryview) -> bool:
     """Whether an object repeats a key, so that values are lost.
 
-    Its values are then shorter than the line.
-
-    The decoder has refused invalid JSON before. False where the line is no object.
+    Its values are then shorter than the line. The decoder has refused invalid JSON before. False where the
+    line is no object.
     """
     raw = bytes(line).removeprefix(BOM).strip()
     try:

@@ -42,7 +42,6 @@ class EventBuffer:
         """Add one event; `available` is at least `time`.
 
         Flagged where the event does not fit the person's life; Quarantined where it comes long before birth.
-
         `earliest` are the first instants that `time` and `available` may mean, None for an exact one.
         """
         if time is not None:

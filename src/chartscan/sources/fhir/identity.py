@@ -35,10 +35,7 @@ class Vital(NamedTuple):
 
 
 def vital_of(patient: Patient, clock: Clock, zones: Zones = None) -> Vital:
-    """Return a Patient's birth and death; death dates may use any of `zones`.
-
-    The site's own zone is always among them.
-    """
+    """Return a Patient's birth and death, with dates in the site's zone or `zones`."""
     birth, birth_flag = _read(patient.birthDate, "birth", clock, None)
     death, death_flag = _read(patient.deceasedDateTime, "death", clock, zones)
     flags = [birth_flag, death_flag]

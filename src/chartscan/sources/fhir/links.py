@@ -261,10 +261,7 @@ class Wholes:
 
 
 def overlapping(patients: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> int:
-    """Return how many stays overlap an earlier one of the same patient.
-
-    Undated ones do not.
-    """
+    """Return how many dated stays overlap an earlier one of the same patient."""
     dated = starts != NO_TIME
     patients, starts, ends = patients[dated], starts[dated], ends[dated]
     order = np.lexsort((ends, starts, patients))

@@ -24,10 +24,9 @@ _EVENT_TYPES = {"laboratory": "lab", "LAB": "lab", "vital-signs": "vital"}
 def map_observation(observation: Observation, context: Context) -> None:
     """Add a measurement: code, value, and availability.
 
-    It is available from its issue time, else as `Context.delay` assumes.
-
-    Without a time of its own it is placed where it was issued. Components stand for themselves; the whole
-    gets an event only where it has a value, or no components.
+    It is available from its issue time, else as `Context.delay` assumes. Without a time of its own it is
+    placed where it was issued. Components stand for themselves; the whole gets an event only where it has a
+    value, or no components.
     """
     if observation.status != "final":
         status = status_of("Observation", observation.status, context.flags)

@@ -1,7 +1,4 @@
-"""How a line without events ends: filtered on purpose, or quarantined.
-
-Reasons contain nothing from records.
-"""
+"""How a line without events ends: filtered or quarantined, with a reason without content."""
 
 
 class Filtered(Exception):

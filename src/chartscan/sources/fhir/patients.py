@@ -24,10 +24,7 @@ _CATEGORY = "ombCategory"
 
 
 def map_patient(patient: Patient, context: Context) -> None:
-    """Add a Patient's facts; a replaced record adds at most its death.
-
-    And only where the other record has none.
-    """
+    """Add a Patient's facts; a replaced record adds only a death otherwise unknown."""
     if not patient.id:
         raise Quarantined(NO_ID)
     subject = context.subject(Reference(f"Patient/{patient.id}"))

@@ -78,9 +78,8 @@ class Reader:
     def finish(self, report: Report) -> None:
         """Choose between versions and pass on events, descriptions, subjects and flags.
 
-        For that some lines are read again.
-
-        DataError where a line was lost, or where code systems share a name.
+        For that some lines are read again. DataError where a line was lost, or where code systems share a
+        name.
         """
         self._writer.accounting.recognition.merge(self._context.words.settle())
         self._refuse_lost_lines()

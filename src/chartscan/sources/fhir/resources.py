@@ -69,10 +69,7 @@ INTENTS = {
 
 
 def status_of(kind: str, written: str | None, flags: Counter[str]) -> str:
-    """Return the status without capitals and spaces, flagged where FHIR has none such.
-
-    Each type has its own statuses.
-    """
+    """Return the status without capitals and spaces, flagged if not one of the type."""
     status = fhir_word(written or "")
     if status and status not in KNOWN[kind]:
         flags["unknown_status"] += 1

@@ -16,10 +16,7 @@ _KINDS = {"stay": STAY, "emergency": EMERGENCY}
 
 
 def kind_of(encounter: Encounter, config: Config, words: Words) -> int:
-    """Return STAY, EMERGENCY, ICU or VISIT; unknown status is never STAY.
-
-    It may be cancelled.
-    """
+    """Return STAY, EMERGENCY, ICU or VISIT; unknown status (maybe cancelled): no STAY."""
     return VISIT if is_doubtful(encounter, config, words) else _kind_of(encounter, config, words)
 
 

@@ -79,10 +79,7 @@ _TYPICAL = (
 
 
 def leave_trace(resource: Any, why: Exception, place: int, context: Context) -> None:
-    """Tell labels of the stay or diagnosis in an unused line.
-
-    Not where another line has it.
-    """
+    """Tell labels of a stay or diagnosis in an unused line, unless another has it."""
     if isinstance(resource, Encounter):
         undated = isinstance(why, Filtered) and why.reason == UNDATED
         table = context.index.tables["Encounter"]

@@ -1,10 +1,8 @@
 """PhysioNet/CinC Challenge 2012, the first 48 hours of ICU stays -> EVENTS.
 
-The stays come as text files in sets.
-
-Every record is one stay of one subject. Its measurements are placed on a clock that starts at admission;
-of how it ended only in-hospital death is read, from the Outcomes files, and placed out of any prediction's
-sight. Sorting, shards and the random splits are the store's.
+The stays come as text files in sets. Every record is one stay of one subject. Its measurements are placed on
+a clock that starts at admission; of how it ended only in-hospital death is read, from the Outcomes files, and
+placed out of any prediction's sight. Sorting, shards and the random splits are the store's.
 """
 
 from collections import Counter
@@ -42,11 +40,10 @@ def read(
 ) -> None:
     """Write the events of a folder of sets into `writer`.
 
-    A set is a folder, tar or zip archive of `<RecordID>.txt`.
-
-    Lines that cannot be used go to the writer's quarantine. `progress(bytes_done, bytes_total)` counts bytes
-    on disk. DataError for a folder without records, a damaged archive, or a record given twice; ConfigError
-    where `config.splits` does not give every set its splits.
+    A set is a folder, tar or zip archive of `<RecordID>.txt`. Lines that cannot be used go to the writer's
+    quarantine. `progress(bytes_done, bytes_total)` counts bytes on disk. DataError for a folder without
+    records, a damaged archive, or a record given twice; ConfigError where `config.splits` does not give every
+    set its splits.
     """
     config, path = config or Config(), Path(path).resolve()
     files, account = survey(path)
