@@ -104,10 +104,7 @@ class FollowUp(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def follow_up_rule(settings: Mapping[str, Any] | FollowUp | None) -> FollowUp:
-    """Return the rule of a manifest's `follow_up`; unknown for None.
-
-    Raises ConfigError if it is no rule.
-    """
+    """Return a manifest's `follow_up` rule (unknown for None); ConfigError if invalid."""
     if isinstance(settings, FollowUp):
         return settings
     try:

@@ -125,10 +125,7 @@ def note_new_key(watcher: Watcher) -> None:
 
 
 def with_vocabulary(config: msgspec.Struct, site: Site, plan: IngestPlan) -> msgspec.Struct:
-    """Return the source's settings with the words of the site added.
-
-    Raises ConfigError where the source has no setting for words.
-    """
+    """Return the source's settings with the site's words; ConfigError without such a setting."""
     if site.vocabulary == Vocabulary():
         return config
     if "vocabulary" not in config.__struct_fields__:

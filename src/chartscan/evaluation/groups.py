@@ -38,10 +38,7 @@ ROW_KEYS = ("subject_id", "prediction_time")
 
 
 def groups_of(dataset: Dataset, labels: Mapping[str, pa.Table]) -> dict[str, pa.Table]:
-    """Return age band and sex by task, one row a prediction.
-
-    Columns: subject_id, prediction_time, age band at the prediction time, sex.
-    """
+    """Return by task: subject_id, prediction_time, age band at that time, and sex."""
     facts = _facts(dataset)
     return {task: _with_groups(table, facts) for task, table in labels.items()}
 

@@ -17,10 +17,7 @@ from chartscan.inputs.tokens import Continuation, Encoded, Grammar, Timeline, wi
 
 
 class Choice(NamedTuple):
-    """The next token of each row, and its log probability.
-
-    The probability is the model's own, among the allowed tokens.
-    """
+    """The next token of each row, and the model's log probability among allowed tokens."""
 
     codes: Tensor  # (R,) int64
     log_probs: Tensor  # (R,) float32, at temperature 1 and without top-p

@@ -40,10 +40,7 @@ def real_events(batch: AnyBatch) -> Tensor:
 
 
 def candidates(batch: AnyBatch) -> Tensor:
-    """Return which events an explanation may point at (B, L) bool.
-
-    Of tokens all but the first, which begins every row.
-    """
+    """Return which events an explanation may rank (B, L) bool: not the first token."""
     real = real_events(batch)
     if isinstance(batch, Batch):
         real[:, :1] = False

@@ -96,10 +96,7 @@ def deletion(score: Score[AnyBatch], batch: AnyBatch, attribution: Tensor) -> Te
 
 @torch.no_grad()
 def insertion(score: Score[AnyBatch], batch: AnyBatch, attribution: Tensor) -> Tensor:
-    """Return the mean probability as the strongest events are added (B,); larger is better.
-
-    The events that raise the probability most come first.
-    """
+    """Return mean probability with strongest events added first (B,); larger is better."""
     return _area(_scores(score, batch, attribution, CURVE, keep=True))
 
 

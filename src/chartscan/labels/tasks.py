@@ -200,10 +200,7 @@ def task_as_labelled(name: str, counts: Counts | None, file: Path | None = None)
 
 
 def task_of_file(path: Path) -> tuple[str, OutsideTask]:
-    """Return name and task of a Python file.
-
-    Raises ConfigError where it is no task, or its name is taken or invalid.
-    """
+    """Return name and task of a Python file; ConfigError where invalid or taken."""
     name = file_task(path)
     return name, OutsideTask(from_file(path, KIND), str(path))
 

@@ -93,10 +93,7 @@ class Quarantine:
         self._content_offset = 0
 
     def put(self, reason: str, file: str, line: int, byte_offset: int, raw: bytes) -> None:
-        """Record one bad line; `line` counts from 1, and lines end at byte 0x0A.
-
-        `byte_offset` is the start of the line in the decompressed stream; `raw` is the line without its end.
-        """
+        """Record one bad line, counted from 1, and its `byte_offset` in the decompressed stream."""
         if self._records is None:
             self._open()
         assert self._records is not None

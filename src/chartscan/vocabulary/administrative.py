@@ -137,8 +137,5 @@ _SEXES = {word: name for name, words in _SEX_WORDS.items() for word in words.spl
 
 
 def sex_of(word: str) -> str | None:
-    """Return M, F, OTHER or UNKNOWN; None for unknown words.
-
-    Numbers mean nothing without a system.
-    """
+    """Return M, F, OTHER or UNKNOWN; None for unknown words and bare numbers."""
     return _SEXES.get(plain(word))

@@ -69,10 +69,7 @@ class SeriesStore:
         return len(self.ends)
 
     def keep_carried(self, limit_bytes: int = KEPT_BYTES) -> "SeriesStore":
-        """Return the store with its carried state kept for training.
-
-        Returns it unchanged where the state is over the limit.
-        """
+        """Return the store with its carried state kept, unless it is over the limit."""
         steps = int(self.lengths("carried").max(initial=1))
         shape = len(self), steps, self.n_variables, len(CHANNELS)
         if self.kept is not None or math.prod(shape) * 4 > limit_bytes:

@@ -29,10 +29,7 @@ class Coverage(msgspec.Struct, frozen=True):
 
 
 def coverage(encoder: Encoder, tables: Iterable[pa.Table]) -> dict[str, Coverage]:
-    """Return coverage by code system, sorted by name.
-
-    The code system is the part of a code before the first `//`.
-    """
+    """Return coverage by code system (a code's part before `//`), sorted by name."""
     parts = [_by_system(encoder, table) for table in tables]
     if not parts:
         return {}

@@ -41,10 +41,7 @@ class NumericBins(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=
 
     @cached_property
     def groups(self) -> list[tuple[str, int, UnitBins]]:
-        """Return (code, place of the unit, bins), one entry per code and unit.
-
-        The place is that among the units of the code.
-        """
+        """Return (code, index among its units, bins), one entry per code and unit."""
         return [(code, place, unit) for code, units in self.codes.items() for place, unit in enumerate(units)]
 
     @cached_property

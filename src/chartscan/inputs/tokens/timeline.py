@@ -39,10 +39,7 @@ class Token(NamedTuple):
 
 
 class Moment(NamedTuple):
-    """When an event happened and became known (microseconds), and the subject's age.
-
-    The age is computed from what was known then.
-    """
+    """When an event happened and became known (microseconds), and the age known then."""
 
     time: int
     known: int

@@ -54,10 +54,7 @@ class Vocabulary(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=T
 
     @cached_property
     def codes(self) -> dict[str, int]:
-        """Return the ids of event tokens.
-
-        A code spelled like a special token is none of them.
-        """
+        """Return the ids of event tokens, without codes spelled like special tokens."""
         tasks = set(self.tasks.values())
         return {t: i for i, t in enumerate(self.tokens) if i >= len(SPECIALS) and i not in tasks}
 

@@ -21,10 +21,7 @@ WEIGHTS, POINTERS = 10, 14  # of struct BlockPointers; the last are window, wind
 
 
 class BlockWeights(NamedTuple):
-    """Weights of one block, in the order of struct BlockPointers.
-
-    Width D, E channels, N states, K taps.
-    """
+    """Weights as in struct BlockPointers: width D, E channels, N states, K taps."""
 
     norm: Tensor  # (D,)
     in_proj: Tensor  # (2E, D): input of the convolution, then the gate

@@ -13,11 +13,7 @@ from chartscan.sources.fhir.values import NOTHING, Result
 
 
 class EventBuffer:
-    """Collects rows in the order of schema.EVENTS and hands them on in tables.
-
-    `write` gets a table of `size` rows, and the place (see `index.place_of`) of the line that each row came
-    from.
-    """
+    """Collects rows of schema.EVENTS; `write` gets `size` of them, with their lines' places."""
 
     def __init__(self, write: Callable[[pa.Table, np.ndarray], None], size: int):
         self.rows: list[tuple] = []

@@ -292,10 +292,7 @@ class Folder(NamedTuple):
 
 
 def survey(path: Path, limits: Limits) -> Folder:
-    """Return the contents of a folder or file.
-
-    Raises DataError where it is empty, unreadable, or still being written.
-    """
+    """Return the contents of a folder or file; DataError if empty, unreadable or unfinished."""
     if not path.exists():
         raise DataError(f"{path} does not exist. {_WANTED}")
     found = Folder([], [], [], [])

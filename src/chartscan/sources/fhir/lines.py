@@ -94,10 +94,7 @@ class Stream(Protocol):
 
 
 class LineCount:
-    """Counts the lines of a stream by their bytes alone.
-
-    It does not know how they are cut into blocks: the accounting must add up to its count.
-    """
+    """Counts a stream's lines by bytes alone: the total that accounting must reach."""
 
     def __init__(self) -> None:
         self.more = 0  # records that have no line of their own, less the lines that hold no record
@@ -220,10 +217,7 @@ def packing(head: bytes) -> str | None:
 
 @contextmanager
 def opened(file: InputFile, limits: Limits) -> Iterator[tuple[Stream, IO[bytes]]]:
-    """Open a file unpacked; BrokenFile where it does not unpack.
-
-    The second value is the file on disk.
-    """
+    """Open a file, unpacked, with the file on disk; BrokenFile where impossible."""
     with file.path.open("rb") as disk:
         packed = packing(disk.read(6))
         disk.seek(0)

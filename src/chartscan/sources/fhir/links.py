@@ -31,10 +31,7 @@ def zones_at(patients: Table, row: int) -> Zones:
 def take_away_implausible(
     patients: Table, encounters: Table, last: int, epochs: set[tuple[int, int]]
 ) -> None:
-    """Remove implausible times, and encounters left without any.
-
-    Implausible: begins after `last`, or is one of `epochs` (births excepted).
-    """
+    """Remove times after `last` or in `epochs` (births excepted), and encounters left untimed."""
     for table, names in (
         (patients, ("birth", "birth")),
         (patients, ("death_first", "death")),

@@ -37,10 +37,7 @@ def verdict_on(
     folder: Path,
     report: Callable[[InputFile, int], None],
 ) -> Verdict:
-    """Return which lines in `repeated` to accept or leave out, by file.
-
-    `folder` stores what does not fit into memory.
-    """
+    """Return which lines in `repeated` to accept, by file; `folder` is for overflow."""
     versions = Versions(folder)
     events = EventBuffer(versions.flush, config.batch_rows)
     context = Context(config, index, CodeBook(config), events)

@@ -65,10 +65,7 @@ class Judgement(NamedTuple):
 
 
 def survey(path: Path) -> tuple[list[Input], list[Entry]]:
-    """Return the files to read, by name, and the account of others.
-
-    Raises DataError where there are none, or where some are still being written.
-    """
+    """Return files to read and the account of others; DataError if none or unfinished."""
     if not path.exists():
         raise DataError(f"{path} does not exist. {_WANTED}")
     files: list[Input] = []
