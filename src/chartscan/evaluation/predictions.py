@@ -265,7 +265,7 @@ class _Model:
         return {one.predictions.task for one in self.given}
 
     def made(self, one: Given) -> bool:
-        """Whether `one` is of this model: by its artifact, or else by name and the place it was read from."""
+        """Whether `one` is of this model, by artifact, or else by name and place."""
         first = self.given[0]
         if one.predictions.model != self.name or one.artifact != first.artifact:
             return False
@@ -282,7 +282,7 @@ class _Model:
         self.given.append(one)
 
     def words(self) -> Iterator[str]:
-        """Yield words that may tell this model from others of its name, the most readable first."""
+        """Yield words that distinguish this model from its namesakes, most readable first."""
         first = self.given[0]
         if first.path.is_dir():
             yield first.path.resolve().name

@@ -220,7 +220,7 @@ class _Row:
         return token
 
     def branch(self, code: int, log_prob: float, place: float, share: float) -> Future:
-        """The future that ends here with the token `code`; `share` of this one's weight becomes its own."""
+        """Return a future that ends here with token `code`, with `share` of the weight."""
         other = self._split(share)
         other.push(code, log_prob, place)
         other.ended = other.ended or "branch"
@@ -231,7 +231,7 @@ class _Row:
         return self._weight * min(share, 1 - share) >= _LEAST_PART
 
     def part(self, share: float) -> "_Row":
-        """The same future once more, to go another way; `share` of this one's weight becomes its own."""
+        """Return a copy of this future that goes on, with `share` of the weight."""
         other = self._split(share)
         other._places = copy.deepcopy(self._places)
         return other

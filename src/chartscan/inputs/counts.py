@@ -198,7 +198,7 @@ class _Events:
         return np.clip(np.ceil(share * QUARTERS) - 1, 0, QUARTERS - 1)
 
     def columns(self) -> dict[str, np.ndarray]:
-        """The features of all events that are not of a part (n, V each), in their order."""
+        """Return the features of events outside any part (n, V each), in order."""
         starts, counts = self._parts
         lasts = starts + counts - 1
         sums = self._sums(self.values)

@@ -158,7 +158,7 @@ class _Words:
         ]
 
     def shares(self, futures: Sequence[Future], now: int, came: set[str]) -> list[Coming]:
-        """The tokens of most futures, and those that came: in what share of them, and when first (median)."""
+        """Return the share and median first time of common and of true tokens."""
         first: dict[int, list[float]] = {}
         types: dict[int, int] = {}
         for future in futures:

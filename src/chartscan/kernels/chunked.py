@@ -89,7 +89,7 @@ class _Workspace:
             self.hs[k + 1].addcmul_(self.hs[k], decay)
 
     def run_back(self, dy: Tensor, C: Tensor, dafter: Tensor, reads: "list[_Read]", dread: Tensor) -> None:
-        """Fill `g` from the gradients by the outputs, by the state after the tile, and by states read."""
+        """Fill `g` from the gradients by outputs, by the last state, and by states read."""
         torch.mul(dy.unsqueeze(2), C.unsqueeze(3), out=self.g)
         self.gs[-1].add_(dafter)
         for read in reads:

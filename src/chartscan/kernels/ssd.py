@@ -104,7 +104,7 @@ class _Chunks(NamedTuple):
 
     @classmethod
     def of(cls, u: Tensor, log2_decay: Tensor, B: Tensor, C: Tensor, chunk: int) -> "_Chunks":
-        """Of (B, L, ...), in chunks of one size, with steps at the end that leave the state."""
+        """Return (B, L, ...) in chunks of one size, padded with steps that keep the state."""
         length = u.shape[1]
         count = max(1, -(-length // chunk))
         steps = max(1, -(-length // count))
