@@ -125,7 +125,8 @@ def test_the_report_shows_each_extension(hospital):
     )
     for name in ("bag", "focal", "nb"):
         known = ("--model", model, "--model", hospital / "naive_bayes.py", "--objective", objective)
-        chartscan("predict", hospital / name, data, labels, hospital / f"{name}.parquet", *known)
+        done = chartscan("predict", hospital / name, data, labels, hospital / f"{name}.parquet", *known)
+        assert "do not say how they were made" not in done.stderr  # they do, though the task is a file
     chartscan(
         *("evaluate", hospital / "focal.parquet", "--against", hospital / "bag.parquet"),
         *("--against", hospital / "nb.parquet", "--data", data, "--model", hospital / "focal"),
