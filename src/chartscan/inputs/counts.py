@@ -14,10 +14,6 @@ from scipy.sparse import csr_matrix
 
 from chartscan.errors import DataError
 
-# Token counts and ages at each prediction time: the matrix for the tabular models.
-# Knows no vocabulary: whoever calls gives each subject's tokens as numbers, the same tokens that the
-# sequence models see, with the time at which each became known.
-
 AGES = ("age at first visit", "age at last visit", "visits")  # the last columns, in this order
 _DAYS_PER_YEAR = 365.25
 _TIME = "datetime64[us]"
@@ -110,10 +106,6 @@ def _stacked(rows: list[tuple[NDArray[np.int64], NDArray[np.float32]]], width: i
     values = np.concatenate([v for _, v in rows]) if rows else np.empty(0, np.float32)
     return csr_matrix((values, columns, pointers), shape=(len(rows), width + len(AGES)))
 
-
-# Summary features of irregular time series: the matrix for trees and logistic regression.
-# Per variable: how many, how large, how they moved and when, over the whole stay, its quarters and its last
-# day. Knows neither scaling nor codes; values come in the unit of the source, what is missing is NaN.
 
 LAST_HOURS = 24.0
 QUARTERS = 4

@@ -24,8 +24,6 @@ from chartscan.errors import ConfigError, DataError
 from chartscan.kernels import described
 from chartscan.training.plan import FREE_TO_CHANGE, Best, Plan, TrainConfig, uses_bf16
 
-# Checkpoints: everything that a training needs to go on exactly where it stopped.
-
 # The random generators that a loss may draw from: as tensors and JSON, and back.
 
 

@@ -14,8 +14,6 @@ from chartscan.batch import Loss
 from chartscan.errors import ChartscanError, ConfigError, DataError
 from chartscan.training.plan import TrainConfig
 
-# The optimiser: groups of parameters, learning rate by step, average of the weights.
-
 # The learning rate of every step: linear warm-up, then linear decay.
 
 

@@ -14,8 +14,6 @@ import torch
 from chartscan.errors import ConfigError, check_settings
 from chartscan.kernels.products import has_bf16
 
-# Every setting of a training run.
-
 # These say how often to save, not what is computed: a resumed run may change them.
 FREE_TO_CHANGE = ("checkpoint_every_steps", "checkpoint_every_seconds", "keep_checkpoints")
 
@@ -76,8 +74,6 @@ def uses_bf16(config: TrainConfig, device: torch.device) -> bool:
         return torch.cuda.is_bf16_supported(including_emulation=False)
     return device.type == "cpu" and has_bf16()
 
-
-# How many steps a training has, and when it stops early.
 
 # Which evaluation was best so far, and whether to go on.
 

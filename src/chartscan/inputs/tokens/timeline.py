@@ -107,8 +107,6 @@ def plain(code: int, type_: int, known: int) -> Token:
     return Token(code, type_, 0.0, 0.0, 0.0, 0, 0, False, known)
 
 
-# The timeline of a record: whole, and event by event.
-
 # The exact instants behind a subject's tokens: what a future has to count its times, gaps and ages from.
 
 

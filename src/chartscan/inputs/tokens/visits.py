@@ -47,8 +47,6 @@ def _rank(event_type: pl.Series) -> pl.Series:
         raise DataError(f"events, column event_type: expected one of {', '.join(EVENT_TYPES)}.") from err
 
 
-# Visits of a record, and the layout of their tokens.
-
 # Where visits begin and end, event by event, from what is known so far and nothing later.
 # Overlapping encounters form one visit, from the first start to the last end. Events outside encounters
 # (late results, records without encounters) form implicit visits, closed when the next event tells that
