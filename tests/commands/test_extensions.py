@@ -208,7 +208,7 @@ def test_a_model_without_an_embedding_is_not_explained(hospital, tmp_path):
         labels=hospital / "l.parquet",
         settings={"finetune.epochs": 1, "model.d_model": 8},
     )
-    with pytest.raises(ConfigError, match="has no `embedding`"):
+    with pytest.raises(ConfigError, match=r"has no `embedding.codes`"):
         api.explain(run, hospital / "data", hospital / "l.parquet", tmp_path / "why")
 
 
