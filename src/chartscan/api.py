@@ -32,7 +32,7 @@ Settings = Mapping[str, Any]
 
 @dataclass(frozen=True, repr=False)
 class Report:
-    """What `evaluate` wrote. As text it is a table with a row for each task and model."""
+    """The result of `evaluate`; as text, a table with one row per task and model."""
 
     path: Path  # of report.html; metrics.json lies beside it
     metrics: Evaluation  # the content of metrics.json
@@ -45,7 +45,7 @@ class Report:
 def simulate(
     out: Place, *, subjects: int = 1000, seed: int = 0, compress: bool = False, progress: bool = False
 ) -> Path:
-    """Write a synthetic hospital as a FHIR R4 bulk export, with the true risk of every prediction.
+    """Write a synthetic hospital as a FHIR R4 bulk export, with true risks.
 
     Args:
         out: a new folder for the NDJSON files and truth/.

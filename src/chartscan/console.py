@@ -1,4 +1,4 @@
-"""What a command shows while it works: a bar with rate and time left, or plain lines off a terminal.
+"""Progress on a terminal: a bar with rate and time left, or plain lines.
 
 The parts of chartscan never print; they call a progress function `(done, total)` or a report function, and
 the command line hands them the ones made here. Nothing shown ever holds the content of a record, and what
@@ -29,7 +29,10 @@ def shown(text: object) -> str:
 
 
 def shown_lines(text: object) -> str:
-    """`text` with its line ends; every line but the first is indented, so that none poses as a message."""
+    """Return `text` with line ends, every line but the first indented.
+
+    An indented line cannot pass for a message of its own.
+    """
     return "\n  ".join(shown(line) for line in str(text).rstrip("\n").split("\n"))
 
 
@@ -38,7 +41,7 @@ def _escaped(character: str) -> str:
 
 
 class ProgressFunction(Protocol):
-    """Called with work done, work in all (None: not known) and a few words to show beside it."""
+    """Called with work done, total work (None: unknown), and a short text to show."""
 
     def __call__(self, done: int, total: int | None, words: str = "") -> None: ...
 
@@ -47,7 +50,7 @@ PLAIN_SECONDS = 10.0  # off a terminal, one line at most this often
 
 
 class Display:
-    """Shows progress as a live bar on a terminal, as plain lines elsewhere, or not at all (`quiet`)."""
+    """Shows progress as a bar (terminals only), as plain lines, or not (`quiet`)."""
 
     def __init__(self, quiet: bool = False):
         self.quiet = quiet
@@ -55,13 +58,13 @@ class Display:
         self._noted: set[Note] = set()
 
     def say(self, *texts: object) -> None:
-        """Print lines of results or state on standard output; a text may hold several, as of a table."""
+        """Print results or state on standard output; a text may have several lines."""
         for line in (line for text in texts for line in str(text).split("\n")):
             if not self.quiet:
                 print(shown(line), flush=True)
 
     def note(self, note: Note) -> None:
-        """Show a note once on standard error; with `quiet` it stands only in the files that are written."""
+        """Show a note once on standard error; with `quiet`, only written files contain it."""
         if not self.quiet and note not in self._noted:
             self._noted.add(note)
             print(shown_lines(note), file=sys.stderr, flush=True)
@@ -96,7 +99,7 @@ class Display:
 
 
 class Pace:
-    """Work per second since the first count seen, so that resumed work does not look fast."""
+    """Work per second since the first count, so resumed work does not look fast."""
 
     def __init__(self) -> None:
         self._first: tuple[float, int] | None = None

@@ -63,7 +63,7 @@ def check_at_least_one(settings: object, *names: str, of: str = "model") -> None
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """Return what to say after a wrong name: the nearest right one, if any is near, and all known ones."""
+    """Return the hint after a wrong name: the nearest valid one, and all."""
     known = list(known)
     near = difflib.get_close_matches(word, known, n=1)
     hint = f" Did you mean '{near[0]}'?" if near else ""

@@ -1,4 +1,4 @@
-"""Files that are whole or absent: atomic writing, and folders sealed by a manifest of SHA-256.
+"""Files that are whole or absent: atomic writing, folders sealed with SHA-256.
 
 A reader never sees half a file or half a folder, whenever the writer is killed: everything is written beside
 its place, synced to disk, and renamed into it. What a killed writer leaves beside it, `.<name>.<16 digits>`,
@@ -59,8 +59,11 @@ def sync(path: Path) -> None:
 
 @contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """Within, a fault of the disk names `path`, or the file in it: the system says which file it could not
-    open, not which it could not write, and calls a draft by a name that the user does not know."""
+    """Within, an error of the disk names `path`, or the file in it.
+
+    The system names a file that it could not open, but not one that it could not write. It also calls a draft
+    by a name that the user does not know.
+    """
     try:
         yield
     except OSError as err:
@@ -81,7 +84,7 @@ def _final(name: object, path: Path) -> Path | None:
 
 @contextmanager
 def made_folder(folder: Path) -> Iterator[None]:
-    """Makes `folder` and those above where they are missing. On an error those go again that are empty."""
+    """Make `folder` and its parents; on an error, remove the empty ones made."""
     missing = [one for one in (folder, *folder.parents) if not one.exists()]
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -94,21 +97,22 @@ def made_folder(folder: Path) -> Iterator[None]:
 
 
 def read_bytes(path: Path) -> bytes:
-    """The content of a file; an OSError names it, also where the reading fails and not the opening."""
+    """Return the content of a file; any OSError names the file."""
     with naming(path):
         return path.read_bytes()
 
 
 def write_bytes(path: Path, content: bytes, private: bool = False) -> None:
-    """Puts `content` at `path`: a reader sees the old file or the new one; `private`: for its owner alone.
+    """Write `content` to `path` atomically: readers see the old file or the new.
 
-    A symbolic link at `path` is replaced, not followed. An OSError names `path`. Makes the folder of `path`.
+    `private`: only the owner may read it. A symbolic link at `path` is replaced, not followed. An OSError
+    names `path`. Makes the folder of `path`.
     """
     write_all({path: content}, private)
 
 
 def write_all(contents: Mapping[Path, bytes], private: bool = False) -> None:
-    """The same for several files: all are on the disk before the first is put in its place.
+    """Write several files atomically; all reach the disk before the first is replaced.
 
     So what there was stays as it was where one of them cannot be written, or put in its place. A crash while
     they are put in their places, in the order of `contents`, leaves new files beside old ones, each whole.
@@ -184,9 +188,10 @@ def _json(value: Any) -> bytes:
 
 
 def read_json(path: Path, type_: type[T], what: str) -> T:
-    """The JSON in `path` as `type_`, read without trust; DataError where it does not hold `what` it should.
+    """Return the JSON in `path` as `type_`.
 
-    Numbers are finite, since JSON has no others. What they mean is for the caller to check.
+    Raises DataError where the file does not contain `what` it should. Numbers are finite, since JSON has no
+    others. What they mean is for the caller to check.
     """
     try:
         size = path.stat().st_size
@@ -200,10 +205,10 @@ def read_json(path: Path, type_: type[T], what: str) -> T:
 
 
 def write_report(path: Path, numbers: bytes, beside: Mapping[str, bytes]) -> None:
-    """Puts the files `beside` and then the JSON object `numbers` at `path`, all or none, sealed together.
+    """Write the files `beside` and the JSON `numbers` at `path`, all or none.
 
-    `numbers` gets two more entries: `files`, the SHA-256 of the files beside it, and last `sha256`, that of
-    its own text without this entry. `read_report` compares them.
+    They are sealed together. `numbers` gets two more entries: `files`, the SHA-256 of the files beside it,
+    and last `sha256`, that of its own text without this entry. `read_report` compares them.
     """
     content: dict[str, Any] = json.loads(numbers)
     content["files"] = {name: hashlib.sha256(text).hexdigest() for name, text in beside.items()}
@@ -246,7 +251,7 @@ def _with_seal(text: bytes) -> bytes:
 
 @contextmanager
 def sealed(folder: Path, private: bool = False) -> Iterator[Path]:
-    """A staging folder to write plain files in; on leaving it becomes `folder`, with its manifest.
+    """A staging folder that becomes `folder`, with its manifest, on leaving.
 
     Folders in it are sealed ones themselves: the manifest holds the digest of theirs. As `appearing`.
     """
@@ -279,7 +284,7 @@ def appearing(folder: Path, private: bool = False) -> Iterator[Path]:
 
 
 def sweep(out: Path) -> None:
-    """Removes what writers that were killed left of `out`: beside it and, where it is a folder, in it.
+    """Remove what killed writers left beside `out`, or in it if a folder.
 
     A writer holds a lock on its draft as long as it lives. What cannot be read or removed stays.
     """
@@ -306,10 +311,10 @@ def _remove_if_free(path: Path) -> None:
 
 
 def own_place(out: Path) -> Path:
-    """Where to write `out`: itself, or the place that a symbolic link of one's own (or of root) points to.
+    """Return where to write `out`: itself, or the target of its symbolic link.
 
-    ConfigError where the link belongs to someone else: in a folder that many may write in, it could lead to
-    any file of the user.
+    Only links of the user or of root are followed. ConfigError where the link belongs to someone else: in a
+    folder that many may write in, it could lead to any file of the user.
     """
     if not out.is_symlink():
         return out

@@ -62,10 +62,7 @@ _OUTSIDE: dict[tuple[str, str], Outside] = {}  # of this process, by package and
 
 
 def names(package: str) -> list[str]:
-    """Return the names of what one of our packages holds, with what is known from outside, sorted.
-
-    No module is imported.
-    """
+    """Return the sorted names in a package, outside files included, without imports."""
     return sorted({*_modules(package), *outside_names(package)})
 
 
@@ -97,7 +94,7 @@ def find(package: str, name: str) -> Any:
 
 
 def name_of(package: str, value: object) -> str:
-    """Return the name in `package` of the module that defines the class of `value`, such as a Config."""
+    """Return the name in `package` of the module that defines `value`'s class."""
     module = type(value).__module__
     for (room, name), known in _OUTSIDE.items():
         if room == package and known.module.__name__ == module:
@@ -107,7 +104,7 @@ def name_of(package: str, value: object) -> str:
 
 
 def outside_parts(settings: Any) -> dict[str, str]:
-    """Return where the code behind settings comes from, as far as it is from outside the package.
+    """Return the origin of outside code that settings depend on.
 
     Such as "models my_model" -> file name and digest. Groups of settings within others count, too.
     """
@@ -124,14 +121,14 @@ def outside_parts(settings: Any) -> dict[str, str]:
 
 
 def outside_line(err: BaseException) -> str | None:
-    """Return file and line of the code from outside that an error passed last; None where it passed none."""
+    """Return file and line of the last outside code in a traceback; else None."""
     files = {one.module.__file__ for one in _OUTSIDE.values()}
     lines = [frame for frame in traceback.extract_tb(err.__traceback__) if frame.filename in files]
     return f"{lines[-1].filename}, line {lines[-1].lineno}" if lines else None
 
 
 def register(path: Path, *packages: str) -> tuple[str, str]:
-    """Make a Python file of the user known under its name for this process; return package and name.
+    """Register a user's Python file for this process; return package and name.
 
     It becomes part of the one of `packages` that it fits best. The file is executed, unless it was and has
     not changed. ConfigError that says which name is missing, or that the file's name is taken.
@@ -247,12 +244,12 @@ def _whole(package: str) -> str:
 
 
 def unknown(kind: str, name: str, known: Sequence[str]) -> str:
-    """Return the message for a name that does not exist, with the nearest right one and all names."""
+    """Return the message for an unknown name, with the nearest name and all."""
     return f"No {kind} named '{name}'.{nearest(name, known)}"
 
 
 def described(package: str, having: str) -> dict[str, str]:
-    """Public modules that assign the name `having` -> the first line of their docstring; none is imported."""
+    """Return docstring lines of public modules that assign `having`, without importing them."""
     found = {}
     for name in names(package):
         source = ast.parse(_source(package, name))
@@ -263,7 +260,7 @@ def described(package: str, having: str) -> dict[str, str]:
 
 
 def from_file(path: Path, kind: str) -> ModuleType:
-    """The module in a Python file of the user; the file is executed anew at each call.
+    """Return the module in a user's Python file, executed anew at each call.
 
     ConfigError with file and line where there is no such file, or it fails. `kind` says what it should hold.
     """

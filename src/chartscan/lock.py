@@ -1,4 +1,4 @@
-"""One run at a time on one output: a lock file beside it that the system frees when its holder dies."""
+"""One run at a time per output: a lock file freed by the system."""
 
 import errno
 import os

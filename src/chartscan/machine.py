@@ -1,4 +1,4 @@
-"""What a command may use of this machine: processor threads, the GPU, and memory that was freed.
+"""What a command uses of the machine: threads, the GPU, and freed memory.
 
 Known here are only the names of devices and the settings of the C library.
 """
@@ -42,7 +42,7 @@ _TRIM_THRESHOLD, _MMAP_MAX = -1, -4  # of mallopt, from glibc's malloc.h
 
 
 def keep_freed_memory() -> bool:
-    """Let freed memory stay with the process, to be used again; return whether glibc's malloc could be set.
+    """Let the process keep freed memory; return whether glibc's malloc allowed it.
 
     By default glibc gives every large block back at once, and each new tensor then costs a page fault for
     every 4 KiB of it: a third of the time of a training step (log/2026-11-21-native-scan.md). Nothing changes

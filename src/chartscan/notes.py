@@ -81,7 +81,7 @@ def records(notes: Iterable[Note]) -> list[dict[str, Any]]:
 
 
 def notes_in(record: Mapping[str, Any] | None) -> list[Note]:
-    """Return the notes of a run record, or of the run settings of predictions; empty if there are none."""
+    """Return the notes of a run record or of predictions' settings; empty without."""
     try:
         return msgspec.convert((record or {}).get(KEY, []), list[Note])
     except msgspec.ValidationError:

@@ -23,10 +23,7 @@ _HEX = 64  # letters of a digest
 
 
 def write_table(path: Path, table: pa.Table) -> None:
-    """Puts `table` at `path` with its digest, whole or not at all, for its owner alone.
-
-    Makes the folder of `path`.
-    """
+    """Write `table` to `path` with its digest, atomically, private; make its folder."""
     write_tables({path: table})
 
 
@@ -80,7 +77,7 @@ def with_digest(content: bytes) -> bytes:
 
 
 def intact(content: bytes) -> bool:
-    """Whether the digest in `content` is that of all other bytes; true where it holds none."""
+    """Whether the digest in `content` matches the other bytes; true without one."""
     begin, end = content.rfind(BEGIN), content.rfind(END)
     if begin < 0 and end < 0:
         return True

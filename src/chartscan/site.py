@@ -1,4 +1,4 @@
-"""The site file: what one hospital's own words mean, and how its stays are formed. YAML, read and checked.
+"""The site file (YAML): one hospital's own words, and how stays are formed.
 
     vocabulary:
       class: {"4": stay, "http://here.example/class|7": emergency}

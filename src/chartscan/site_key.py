@@ -1,4 +1,4 @@
-"""The key of a site: with it source ids become ids of subjects and encounters that no one else can compute.
+"""A site's secret key, which turns source ids into unguessable ids.
 
 Whoever holds a dataset or a run but not the key cannot test whether a known patient is in it; the site itself
 gets the same subject for the same patient, in all its datasets, and recognises in a run those that it learned
@@ -46,7 +46,7 @@ def is_open() -> bool:
 
 
 def site_key() -> bytes:
-    """The key of this site, made at first use; empty where ids are open. ConfigError where it is unusable."""
+    """Return the site key, made at first use (ConfigError: unusable); empty where open."""
     return b"" if is_open() else _key(key_path())
 
 
@@ -60,13 +60,13 @@ def key_path() -> Path:
 
 
 def fingerprint() -> str:
-    """What may be written of the key: enough to tell it from others. `open` where there is none."""
+    """Return a fingerprint that identifies the key, or `open` without one."""
     key = site_key()
     return blake2b(b"fingerprint", key=key, digest_size=8).hexdigest() if key else OPEN
 
 
 def check_key(wanted: str, of: object) -> None:
-    """ConfigError unless `of` was made with the key at hand; `wanted` is the fingerprint it holds."""
+    """Raise ConfigError unless `of` was made with this key (fingerprint `wanted`)."""
     if wanted != fingerprint():
         raise ConfigError(
             f"{of} was made with another site key ({wanted}, here {fingerprint()}): its patients cannot be "

@@ -1,4 +1,4 @@
-"""Files of labels and predictions as tools around MEDS write them: which files hold which task, and columns.
+"""Labels and predictions as MEDS tools write them: files, tasks, and columns.
 
 The layouts are `TASK.parquet`; `TASK/0.parquet`, `TASK/1.parquet`; `TASK/train/0.parquet`,
 `TASK/held_out/0.parquet`; a folder of such tasks, nested ones too; `task=TASK/`. A task names files later, so
@@ -41,7 +41,7 @@ _RESERVED = {"CON", "PRN", "AUX", "NUL", *(f"{port}{n}" for port in ("COM", "LPT
 
 @dataclass(frozen=True)
 class TaskFiles:
-    """One task as files and folders name it, and its file or its shards in order."""
+    """One task: its name by file or folder, and its shards in order."""
 
     task: str
     files: tuple[Path, ...]
@@ -59,7 +59,7 @@ class TaskFiles:
 
 
 def task_files(path: Path) -> list[TaskFiles]:
-    """Every task that `path`, a file or a folder, holds; none where there is no parquet file.
+    """Return every task in `path`, a file or folder; none without parquet.
 
     DataError where a folder mixes shards of one task with other tasks, or a name can name no task.
     """
@@ -88,7 +88,7 @@ def checked_name(task: str, file: Path) -> str:
 
 
 def is_free_name(task: str) -> bool:
-    """Whether a file named so is read as a task of that name, and not as a shard or split of another."""
+    """Whether a file of this name means this task, not a shard or split."""
     return not (_PART.fullmatch(task) or _PLAIN.fullmatch(task) or _HIVE.match(task))
 
 
@@ -148,7 +148,7 @@ def _order(path: Path) -> list[tuple[int, str]]:
 
 
 def note_unused(table: pa.Table, used: Iterable[str], what: str, task: str, notes: Notes) -> None:
-    """A note with the names of the columns that hold something and are not among those `used`."""
+    """Add a note naming filled columns that are not `used`."""
     unused = [n for n in table.column_names if n not in set(used) and not all_null(table[n])]
     if unused:
         shown = ", ".join(map(ascii, unused[:_SHOWN])) + (", ..." if len(unused) > _SHOWN else "")

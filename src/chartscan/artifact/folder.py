@@ -257,7 +257,7 @@ def load(folder: Path, device: str = "cpu", depth: int = 0) -> AnyArtifact:
 
 
 def load_run(folder: Path) -> dict[str, Any]:
-    """The run record of the artifact in `folder`; its model need not be known. Raises DataError as `load`."""
+    """Return the run record in `folder`, even of unknown models; DataError as `load`."""
     names = _verified(folder)
     require(folder, names, MODEL, CALIBRATION, RUN)
     return read_run(folder / RUN)

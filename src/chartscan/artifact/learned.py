@@ -62,7 +62,7 @@ class Network:
 
     @property
     def title(self) -> str:
-        """The name for reports; with the objective where it is not the one that the model's HEAD names."""
+        """The name for reports, with the objective if it is not the model's own."""
         other = self.objective not in ("", self.model.HEAD)
         return f"{self.name} ({self.objective})" if other else self.name
 

@@ -124,7 +124,7 @@ def options(
 
 
 def main() -> None:
-    """Entry point: an error is one line on standard error and an exit code, never a traceback."""
+    """Run the command line; an error becomes one line and an exit code."""
     # Threads that wait without spinning: on a busy machine two spinning ones were thrice as slow as one.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     sys.stdout, sys.stderr = steady(sys.stdout), steady(sys.stderr)

@@ -1,4 +1,4 @@
-"""Commands that make data: a simulated export, a dataset of an export, labels of a dataset."""
+"""Commands that make data: simulate an export, ingest it, label the dataset."""
 
 from pathlib import Path
 from typing import Annotated
@@ -28,7 +28,7 @@ def simulate(
     compress: Annotated[bool, typer.Option(help="Write .ndjson.gz.")] = False,
     quiet: Quiet = False,
 ) -> None:
-    """Write a synthetic hospital as FHIR R4 bulk NDJSON, with the true risk of every prediction beside it.
+    """Write a synthetic hospital as FHIR R4 bulk NDJSON, with its true risks.
 
     Example:
       chartscan simulate EXPORT --subjects 2000 --seed 1

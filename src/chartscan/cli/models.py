@@ -1,4 +1,4 @@
-"""Commands of a model: train it, list what can be trained, predict with it, and forecast records."""
+"""Commands of models: train, list recipes, predict, and forecast records."""
 
 from pathlib import Path
 from typing import Annotated
@@ -95,7 +95,7 @@ def recipes(
         ),
     ] = None,
 ) -> None:
-    """List the recipes that train can use, or show every setting of one with its value.
+    """List the recipes for train, or every setting of one recipe.
 
     Examples:
       chartscan recipes
@@ -233,7 +233,7 @@ def zero_shot(
     device: Device = "cpu",
     quiet: Quiet = False,
 ) -> None:
-    """Predict an outcome without training for it: the share of sampled futures in which it happens.
+    """Predict an outcome without training for it, as its share among sampled futures.
 
     Example:
       chartscan zero-shot RUN DATASET LABELS/readmission_30d.parquet p.parquet

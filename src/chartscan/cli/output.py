@@ -31,9 +31,9 @@ class _Pipe(io.FileIO):
 
 
 def steady(stream: TextIO | None) -> TextIO:
-    """Return a stream that raises neither for a closed pipe nor for letters outside of its encoding.
+    """Return a stream that survives a closed pipe and letters outside its encoding.
 
-    Letters that it cannot show are written as escapes, such as \\xfc. A stream that is closed is nowhere.
+    Letters that it cannot show are written as escapes, such as \xfc. A stream that is closed is nowhere.
     """
     if stream is None:
         return open(os.devnull, "w", encoding="utf-8")
@@ -58,7 +58,7 @@ _LEFT_OUT = "(its text is left out: it may hold content of records)"
 
 
 def unexpected(err: BaseException, arguments: Sequence[str] = ()) -> str:
-    """Say what is known of an unexpected error: its kind and place, and settings that may have caused it.
+    """Describe an unexpected error: its kind, its place, and settings that may cause it.
 
     Its text is shown only where it is about numbers.
     """

@@ -104,7 +104,7 @@ def explain(
     device: Device = "cpu",
     quiet: Quiet = False,
 ) -> None:
-    """Explain answers of a network event by event, with a page to look at and tests of the explanations.
+    """Explain predictions of a network event by event, as a page and tests.
 
     The files show the content of records: keep them where records may be kept.
 

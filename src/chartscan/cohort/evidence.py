@@ -45,7 +45,7 @@ class Interval(NamedTuple):
         return self.first <= other.first and other.last <= self.last
 
     def within(self, other: "Interval") -> "Interval":
-        """The part of this that lies within the other; the nearer end of the other where there is none."""
+        """Return the part inside `other`; without overlap, the nearer end of `other`."""
         first = min(max(self.first, other.first), other.last)
         return Interval(first, max(first, min(self.last, other.last)))
 
@@ -75,7 +75,6 @@ class FollowUp(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Until when subjects were followed: the rule that tells "no event" from "not known".
 
     A dataset states one rule for all of its subjects. Without one, every outcome that was not seen is absent.
-
     `export_time`: for everyone at `time`, the export's own (ISO 8601; UTC unless it has an offset; a bare
     date is the start of that day).
 
@@ -96,7 +95,7 @@ class FollowUp(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise ValueError("days must not be negative")
 
     def end(self, last_event: datetime | None) -> datetime | None:
-        """The last instant of which "nothing happened" can be said; None where it is not known."""
+        """Return the last instant known to be without the event; None where unknown."""
         if self.rule == "export_time" and self.time is not None:
             return _utc(self.time)
         if self.rule == "days_after_last_event" and last_event is not None:
@@ -105,7 +104,7 @@ class FollowUp(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def follow_up_rule(settings: Mapping[str, Any] | FollowUp | None) -> FollowUp:
-    """Return the rule of a manifest's `follow_up`, unknown for None. ConfigError if it is no rule."""
+    """Return a manifest's `follow_up` rule (unknown for None); ConfigError if invalid."""
     if isinstance(settings, FollowUp):
         return settings
     try:
@@ -160,7 +159,7 @@ class Life:
 
     @property
     def contradicted(self) -> bool:
-        """Whether the record says that the patient is dead, and also that the patient lives or may live."""
+        """Whether the patient is recorded as dead and also as possibly alive."""
         return (self.said_alive or self.disputed) and (self.dead_without_time or self.death is not None)
 
 
@@ -168,7 +167,7 @@ NOT_SAID = Life()
 
 
 class Ending(NamedTuple):
-    """How a stay ended: `died` is None where it is not known, and then `reason` says why.
+    """How a stay ended: `died` is None where unknown, and `reason` says why.
 
     `end` is when: a death within the stay ends it, also where the discharge was recorded later. `death` is
     when the patient died in it, None unless `died` is True.
@@ -230,7 +229,7 @@ def _agreed(readings: Sequence[Ending]) -> Ending:
 
 
 def what_is_said(dispositions: Sequence[str]) -> Said:
-    """What the dispositions of a stay say together; the one of the last encounter to end decides.
+    """Return what the dispositions of a stay say; the last encounter decides.
 
     Of several that may be the last, `disposition_of_last` says which it is.
     """
@@ -247,10 +246,11 @@ def what_is_said(dispositions: Sequence[str]) -> Said:
 
 
 def disposition_of_last(dispositions: Iterable[str]) -> str:
-    """Return the disposition of a stay, of encounters each of which may have ended last, in any order.
+    """Return the disposition of a stay from encounters that may have ended last.
 
-    One that was not understood leaves the answer open, one that says nothing does not. Where one says dead
-    and another alive it is the latter: the stay is then "dead, then alive".
+    The encounters come in any order. One that was not understood leaves the answer open, one that says
+    nothing does not. Where one says dead and another alive it is the latter: the stay is then "dead, then
+    alive".
     """
     told = sorted(d for d in dispositions if d not in SILENT)
     by_meaning = {meaning_of(d): d for d in told}

@@ -55,7 +55,7 @@ class Tally:
         self._flags: Counter[str] = Counter()
 
     def add(self, outcomes: Iterable[Outcome], unpaired_ends: int = 0) -> None:
-        """One subject: the outcomes of all its stays, and the encounter ends that had no start."""
+        """Count one subject: outcomes of all stays, and encounter ends without a start."""
         outcomes = list(outcomes)
         self._numbers["subjects"] += 1
         self._numbers["subjects_with_stay"] += bool(outcomes)
@@ -131,7 +131,7 @@ def label_dataset(
 
 
 def site_of(manifest: Mapping[str, Any]) -> Site:
-    """Return what a manifest says of the hospital: its time zone, and the words of the site file."""
+    """Return the time zone and site words of a manifest."""
     vocabulary = (manifest.get("site") or {}).get("vocabulary") or {}
     classes, systems = vocabulary.get("class") or {}, vocabulary.get("systems") or {}
     settings = manifest.get("settings") or {}
@@ -155,10 +155,11 @@ def label_subjects(
     questions: bool = False,
     site: Site = UNKNOWN_SITE,
 ) -> dict[str, tuple[pa.Table, Counts]]:
-    """Return LABELS and cohort counts of every task; rows in the order of `subjects`, then of time.
+    """Return LABELS and cohort counts of every task.
 
-    `subjects` gives each subject's EVENTS rows (at least `record.COLUMNS`) once. With `questions` the tables
-    are QUESTIONS instead: every eligible stay, also where its outcome is unknown.
+    Rows are in the order of `subjects`, then of time. `subjects` gives each subject's EVENTS rows (at least
+    `record.COLUMNS`) once. With `questions` the tables are QUESTIONS instead: every eligible stay, also where
+    its outcome is unknown.
     """
     rule = follow_up_rule(follow_up)
     columns: dict[str, _Columns] = {name: _Columns() for name in tasks}

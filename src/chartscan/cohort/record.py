@@ -51,7 +51,7 @@ Row = tuple[datetime | None, str, str, str | None, datetime | None, datetime | N
 
 
 class Site(msgspec.Struct, frozen=True):
-    """What a dataset says of the hospital it comes from, as far as labels depend on it."""
+    """The parts of a dataset's site settings that labels depend on."""
 
     time_zone: str = "UTC"  # whose calendar days count
     # What the site file declares: encounter classes that are no hospital stay, systems of diagnoses, and the
@@ -66,9 +66,12 @@ UNKNOWN_SITE = Site()
 
 @dataclass(frozen=True, slots=True)
 class Diagnosis:
-    """A coded diagnosis. `time` is when its encounter started; without an encounter, when it was recorded:
-    its onset may lie years before that. Where that is not known to the instant, or it was
-    recorded before its encounter started, it is the last one possible, and `when` the whole interval."""
+    """A coded diagnosis.
+
+    `time` is the start of its encounter. Without an encounter it is when the diagnosis was recorded, and the
+    onset may lie years before. Where the start is not known to the instant, or the diagnosis was recorded
+    before its encounter started, `time` is the last possible instant, and `when` the whole interval.
+    """
 
     code: str
     time: datetime | None  # None: coded at an unknown time
@@ -110,7 +113,10 @@ class Record:
 
     @property
     def known_until(self) -> datetime | None:
-        """Until when "nothing happened" is known. After a death that was followed up, nothing can happen."""
+        """Return the last instant at which "nothing happened" is known.
+
+        After a death that was followed up, nothing can happen.
+        """
         followed = self.follow_up_end is not None and self.death is not None
         if followed and self.death <= self.follow_up_end:  # type: ignore[operator]
             return datetime.max
@@ -123,10 +129,10 @@ def record_from_events(
     config: StayConfig = DEFAULT,
     site: Site = UNKNOWN_SITE,
 ) -> Record:
-    """The record of the one subject whose EVENTS rows are `events` (at least `COLUMNS`, any row order).
+    """Return the record of the one subject in `events`.
 
-    `follow_up` is the dataset's rule. Rows of other event types count only for the last event's time, which
-    an outcome is not: its time is nominal.
+    `events` are rows of EVENTS with at least `COLUMNS`, in any order. `follow_up` is the dataset's rule. Rows
+    of other event types count only for the last event's time, which an outcome is not: its time is nominal.
     """
     subject_id = events["subject_id"][0].as_py()
     return record_from_rows(subject_id, rows_from_events(events), last_event(events), follow_up, config, site)
@@ -139,17 +145,18 @@ def rows_from_events(events: pa.Table) -> list[Row]:
 
 
 def with_first_instants(events: pa.Table) -> pa.Table:
-    """COLUMNS of EVENTS; where they lack the first instants of inexact times, all times are exact."""
+    """Return COLUMNS of EVENTS; times without a first instant are exact."""
     found = set(events.column_names)
     columns = [events[n] if n in found else pa.nulls(events.num_rows, TIME) for n in COLUMNS]
     return pa.table(columns, names=COLUMNS)
 
 
 def last_event(events: pa.Table) -> datetime | None:
-    """When the last of one subject's EVENTS rows surely happened, outcomes aside: their time is nominal.
+    """Return the last certain time among one subject's EVENTS rows.
 
-    Of a time that is known to a day, a month or a year the first instant counts: until then the subject was
-    surely followed, and no later event is surely one after a death.
+    Outcomes are left out: their time is nominal. Of a time that is known to a day, a month or a year the
+    first instant counts: until then the subject was surely followed, and no later event is surely one after a
+    death.
     """
     times = with_first_instants(events)
     surely = pc.coalesce(times["earliest_time"], times["time"])

@@ -38,7 +38,7 @@ HorizonDays: TypeAlias = Annotated[int, msgspec.Meta(ge=1, le=_MOST_DAYS)]
 
 
 class StayConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How stays are formed; part of what every label depends on. Section `stays` of a site file."""
+    """How stays, and so all labels, are formed: section `stays` of a site file."""
 
     version: int = 2
     merge_gap_hours: Hours = 0.0  # encounters that overlap, touch or lie at most this far apart are one stay
@@ -58,10 +58,11 @@ _NO_SPAN = Interval(datetime.max, datetime.max), Interval(datetime.min, datetime
 
 @dataclass(frozen=True, slots=True)
 class Encounter:
-    """One encounter of the record. `end` is None while it is open, or where it lay before the start.
+    """One encounter of the record.
 
-    `start` and `end` are the last instants that the record allows; the first ones stand beside them where the
-    record knows less than the instant.
+    `end` is None while the encounter is open, or where the end lay before the start. `start` and `end` are
+    the last instants that the record allows; the first ones stand beside them where the record knows less
+    than the instant.
     """
 
     id: str | None
@@ -84,7 +85,7 @@ class Encounter:
 
     @property
     def ends(self) -> Interval:
-        """When it ended, never before it began; one that is open reaches no further than its start."""
+        """Return the interval of the end, never before the start; open encounters end there."""
         if self.end is None:
             return self.begins
         return interval(self.end, max(self.first_end or self.end, self.begins.first))

@@ -1,1 +1,1 @@
-"""What the commands do, one file each; called by the command line and the Python API."""
+"""The commands, one file each; the command line and the Python API call them."""

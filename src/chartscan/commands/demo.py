@@ -1,4 +1,4 @@
-"""The main job on a simulated hospital, from a FHIR export to a report: what `chartscan demo` runs.
+"""The main job on a simulated hospital: what `chartscan demo` runs.
 
 The same functions as the single commands, in the order in which they are used with real data: simulate ->
 ingest -> label -> train (a sequence model, the trees, and models of the user) -> predict -> evaluate.

@@ -72,7 +72,7 @@ class ExplainPlan:
 
 
 def run_explain(plan: ExplainPlan, threads: int, watcher: Watcher) -> Iterator[str]:
-    """Make the folder `out`, whole or not at all; yield lines of text without content of records."""
+    """Write the folder `out`, whole or not at all; yield lines without record content."""
     _check(plan)
     refuse_existing(plan.out)
     # Before the work: a place that is in use or cannot be written is refused.

@@ -1,4 +1,4 @@
-"""Forecasts for the subjects of a split: sampled or most likely futures as a Parquet file."""
+"""Forecasts for the subjects of a split, as a Parquet file."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass

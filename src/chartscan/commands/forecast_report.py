@@ -1,4 +1,4 @@
-"""A report of how well a model forecasts the last 10 tokens of each record, beside baselines."""
+"""A report on forecasts of each record's last 10 tokens, beside baselines."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

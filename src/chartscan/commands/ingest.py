@@ -1,4 +1,4 @@
-"""From raw records to a published dataset, by a source, the store and a follow-up rule.
+"""Ingest raw records into a dataset, with a source, the store, and a follow-up rule.
 
 The words that were not understood can be written as a starter of a site file.
 """
@@ -89,7 +89,7 @@ def run_ingest(plan: IngestPlan, watcher: Watcher) -> tuple[Dataset, Accounting]
 
 
 def check_account(plan: IngestPlan, accounting: Accounting) -> None:
-    """Raise DataError where a source from outside counted no line; warn of files that it does not mention.
+    """Raise DataError where an outside source counted no line; warn of unmentioned files.
 
     That the counted lines add up is checked for every source, by the writer.
     """
@@ -112,7 +112,7 @@ def check_account(plan: IngestPlan, accounting: Accounting) -> None:
 
 
 def note_new_key(watcher: Watcher) -> None:
-    """Make the site key where there is none, with a note: under another key, all subjects are new."""
+    """Create the site key if missing, with a note: all subjects are new then."""
     path = site_key.key_path()
     missing = not site_key.is_open() and not path.exists()
     site_key.site_key()
@@ -125,7 +125,7 @@ def note_new_key(watcher: Watcher) -> None:
 
 
 def with_vocabulary(config: msgspec.Struct, site: Site, plan: IngestPlan) -> msgspec.Struct:
-    """Return the source's settings with the words of the site; ConfigError where it has none to declare."""
+    """Return the source's settings with the site's words; ConfigError without such a setting."""
     if site.vocabulary == Vocabulary():
         return config
     if "vocabulary" not in config.__struct_fields__:
@@ -137,7 +137,7 @@ def with_vocabulary(config: msgspec.Struct, site: Site, plan: IngestPlan) -> msg
 
 
 def suggest(plan: IngestPlan, accounting: Accounting, site: Site, watcher: Watcher) -> None:
-    """Write the starter of a site file, if one is wanted and any words were read."""
+    """Write a starter site file, if requested and any words were read."""
     if plan.suggest_site is None or not any(
         word.thing in SECTIONS for word, _ in accounting.recognition.words()
     ):
@@ -162,7 +162,7 @@ def with_splits(config: msgspec.Struct, plan: IngestPlan) -> msgspec.Struct:
 
 
 def store_config(plan: IngestPlan) -> StoreConfig:
-    """Return the settings of the store: those of --store, then the options of their own name."""
+    """Return the store's settings: those of --store, then options of the same name."""
     config = with_settings(
         StoreConfig(), plan.store, "--store", {"--set": find("sources", plan.source).Config()}
     )
@@ -173,7 +173,7 @@ def store_config(plan: IngestPlan) -> StoreConfig:
 
 
 def check_places(plan: IngestPlan) -> None:
-    """ConfigError where IN and OUT are one folder, or one lies in the other: the input is never changed."""
+    """Raise ConfigError where IN and OUT overlap: the input is never changed."""
     taken, made = plan.path.resolve(), plan.out.resolve()
     if (starter := plan.suggest_site) is not None:
         if starter.exists() or starter.is_symlink():
@@ -244,7 +244,7 @@ def file_lines(accounting: Accounting) -> list[str]:
 
 
 def write_suggestions(path: Path, recognition: Recognition, site: Site) -> int:
-    """Write a starter of a site file: what `site` declares, and every unknown word with no meaning yet.
+    """Write a starter site file: declared words, and every word still unknown.
 
     Free text is in it too, so that only its owner may read it. Gives the number of words to fill in.
     """
@@ -262,7 +262,7 @@ _PREFACE = """\
 
 
 def suggestions(words: Iterable[tuple[Word, int]], site: Site) -> tuple[str, int]:
-    """The text of the starter, and how many words of it have no meaning yet. Units are optional: comments."""
+    """Return the starter's text, units commented out, and its count of unknown words."""
     declared = {
         "class": site.vocabulary.class_,
         **{part: getattr(site.vocabulary, part) for part in SECTIONS.values() if part != "class"},

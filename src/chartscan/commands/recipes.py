@@ -20,7 +20,7 @@ def catalogue_lines() -> Iterator[str]:
 
 
 def recipe_lines(name: str) -> Iterator[str]:
-    """What the recipe is for, every setting as it is written after --set, and the command that trains it.
+    """Return lines about a recipe: purpose, settings for --set, and the training command.
 
     ConfigError with the nearest name where there is no such recipe.
     """
@@ -43,7 +43,7 @@ def _wrapped(text: str, first: str = "", others: str = "") -> str:
 
 
 def setting_lines(config: msgspec.Struct, group: str = "") -> Iterator[str]:
-    """`name=value` for each setting of `config`, by dotted path for those in groups; `value` is JSON."""
+    """Return `name=value` for each setting; groups as dotted paths, values as JSON."""
     for name in config.__struct_fields__:
         path, value = group + name, getattr(config, name)
         if isinstance(value, msgspec.Struct):

@@ -27,7 +27,7 @@ Recipe = NetworkRecipe | TabularRecipe | EnsembleRecipe
 
 
 def recipe_of(name: str, settings: list[str], objective: Path | None = None) -> Recipe:
-    """The recipe `name`, or of a model's Python file, with settings changed, and the head of an `objective`.
+    """Return the recipe `name`, or of a model's file, with settings and objective applied.
 
     ConfigError with the known recipes where there is none.
     """

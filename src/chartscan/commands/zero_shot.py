@@ -35,7 +35,7 @@ _EPOCH = datetime(1970, 1, 1)
 
 @dataclass(frozen=True)
 class ZeroShotJob:
-    """The arguments of the command. The plan's `days` are the task's horizon where they are None."""
+    """The arguments of the command; `days` of None means the task's horizon."""
 
     artifact: Path
     dataset: Path
@@ -128,9 +128,10 @@ def risks(
     watcher: Watcher,
     notes: Notes,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return two arrays for the rows of `asked`: the share of futures with the outcome, and how many tell.
+    """Return, for each row of `asked`, the share of futures with the outcome.
 
-    nan where no future tells. The risk of a row does not depend on the other rows.
+    The second array counts the futures in which the outcome is known. nan where no future tells. The risk of
+    a row does not depend on the other rows.
     """
     subjects = np.unique(asked["subject_id"].to_numpy())
     found = histories(model, dataset, subjects, at_questions(model, asked), watcher, notes)

@@ -1,4 +1,4 @@
-"""Measures predictions, with intervals and models side by side on the same rows, and writes the report.
+"""Evaluates predictions: metrics with intervals, models compared on the same rows, the report.
 
 Knows PREDICTIONS, not who predicted. No torch.
 """

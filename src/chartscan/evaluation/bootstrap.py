@@ -12,11 +12,9 @@ from chartscan.evaluation.result import Estimate
 from chartscan.metrics import Metric, OfSums, Rows, ratio
 from chartscan.metrics.calibration import BINS, equal_mass_bins
 
-# Bootstrap over subjects: how far a number would move with other subjects of the same kind.
-# Whole subjects are drawn with replacement, because rows of one subject are not independent. A resample is
-# kept as multiplicities (how often each subject was drawn), so a statistic sorts its rows once and is then
-# evaluated on many resamples at a time. The same seed and subjects give the same resamples, whichever model
-# is looked at: differences between models are paired. Efron and Tibshirani 1993, ch. 13.
+# Bootstrap over subjects: they are drawn whole, since rows of one subject are not independent. The same seed
+# and subjects give the same resamples for every model, so differences between models are paired. Efron and
+# Tibshirani 1993, ch. 13.
 
 Floats = NDArray[np.float64]
 Samples = dict[str, Floats]  # name of a statistic -> its value in each resample
@@ -29,9 +27,9 @@ LEVEL = 0.95
 def multiplicities(
     subjects: int, replicates: int, seed: int, batch_bytes: int = BATCH_BYTES
 ) -> Iterator[Floats]:
-    """Resamples in batches (R, S): how often each of `subjects` was drawn; every row sums to `subjects`.
+    """Yield resamples in batches (R, S): how often each of `subjects` was drawn.
 
-    The resamples depend on `seed` alone, not on the size of the batches.
+    Every row sums to `subjects`. The resamples depend on `seed` alone, not on the size of the batches.
     """
     generator = np.random.default_rng(seed)
     batch = max(1, batch_bytes // (8 * max(subjects, 1)))
@@ -55,9 +53,10 @@ def values(statistic: Statistic, subjects: int) -> dict[str, float]:
 
 
 def percentile_interval(samples: Floats, level: float = LEVEL) -> tuple[float, float]:
-    """The middle `level` of the resampled values; (nan, nan) where fewer than half of them are defined.
+    """Return the middle `level` of the resampled values.
 
-    A resample may miss a class altogether and then has no AUROC; the interval is that of the others.
+    (nan, nan) where fewer than half of them are defined. A resample may miss a class altogether and then has
+    no AUROC; the interval is that of the others.
     """
     defined = samples[np.isfinite(samples)]
     if len(samples) == 0 or 2 * len(defined) < len(samples):
@@ -78,9 +77,9 @@ def number(value: float) -> float | None:
 
 
 def share_beyond_zero(differences: Floats) -> float:
-    """Two-sided share of resamples on the other side of 0, at least 1 / (B + 1); read like a p-value.
+    """Return the two-sided share of resamples beyond 0; read it like a p-value.
 
-    nan where fewer than half of the resamples are defined.
+    It is at least 1 / (B + 1). nan where fewer than half of the resamples are defined.
     """
     defined = differences[np.isfinite(differences)]
     if len(differences) == 0 or 2 * len(defined) < len(differences):
@@ -89,10 +88,7 @@ def share_beyond_zero(differences: Floats) -> float:
     return float(min(1.0, 2 * (fewer + 1) / (len(defined) + 1)))
 
 
-# AUROC and average precision of many resamples at once: rows are sorted once, resamples only re-weight
-# them.
-# Equal to `metrics.auroc` and `metrics.average_precision` with each row weighted by its subject's
-# multiplicity.
+# AUROC and average precision of many resamples: rows are sorted once, resamples only re-weight them.
 
 RANKED = ("auroc", "average_precision")  # the metrics whose form for the bootstrap is here
 WORKING_BYTES = 1 << 24  # weights of rows held at a time; measured: larger is slower (cache)
@@ -145,8 +141,7 @@ def _cumulative(weights: Floats) -> Floats:
     return sums
 
 
-# Statistics that are functions of sums over rows: metrics with `row_sums`, threshold rates, bins.
-# Rows are summed by subject once; a resample is then one matrix product. Bins are those of the whole set.
+# Statistics of row sums: summed by subject once, then a resample is one matrix product.
 
 THRESHOLDS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5)  # fixed, so that none is chosen on the rows reported
 DECIDED = "decided"  # stands for the decision that came with the prediction
@@ -161,7 +156,7 @@ class Answers(NamedTuple):
 
 
 def scores_of(metric: Metric, answers: Answers) -> Floats | None:
-    """What a metric reads: probabilities, or decisions as 0 and 1; None where the model decided nothing."""
+    """Return probabilities, or decisions as 0 and 1 (None without any), for a metric."""
     if metric.reads == "probabilities":
         return answers.probabilities
     return None if answers.decisions is None else answers.decisions.astype(np.float64)

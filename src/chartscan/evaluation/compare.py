@@ -12,14 +12,13 @@ from chartscan.evaluation.bootstrap import Answers, Floats, Samples, estimate, n
 from chartscan.evaluation.predictions import PredictionSet
 from chartscan.evaluation.result import Difference, Estimate
 
-# Holm's correction: p-values of several tests, so that one false finding among all of them is rare.
-
 
 def holm(p: Sequence[float]) -> list[float]:
-    """Adjusted p-values, in order: those at most alpha are found with a family-wise error of at most alpha.
+    """Return Holm's adjusted p-values, in order.
 
-    The k-th smallest (from 0) of n is multiplied by n - k, never below a smaller one's result, at most 1.
-    Holm 1979, Scandinavian Journal of Statistics 6:65.
+    Rejecting those at most alpha keeps the family-wise error at most alpha. The k-th smallest (from 0) of n
+    is multiplied by n - k, never below a smaller one's result, at most 1. Holm 1979, Scandinavian Journal of
+    Statistics 6:65.
     """
     order = np.argsort(p, kind="stable")
     found = np.asarray(p, dtype=np.float64)[order] * (len(p) - np.arange(len(p)))
@@ -28,15 +27,13 @@ def holm(p: Sequence[float]) -> list[float]:
     return adjusted.tolist()
 
 
-# Models side by side: only ever on the same rows, and by differences within the same resamples.
-
 ROUNDING = 1e-12  # differences of resamples closer than this are the same
 
 Keys = NDArray[np.int64]  # (n, 2) subject and prediction time in microseconds, sorted
 
 
 def answers(predictions: PredictionSet) -> tuple[Keys, Answers]:
-    """Return a model's answers, sorted by subject and time; DataError where a row is given twice."""
+    """Return a model's answers by subject and time; DataError for a repeated row."""
     table = predictions.table
     keys = np.stack(
         [table["subject_id"].to_numpy(), table["prediction_time"].cast(pa.int64()).to_numpy()], axis=1
@@ -119,7 +116,7 @@ def not_estimable(difference: Estimate, samples: Floats) -> str | None:
 
 
 def share_of_ceiling(model: Resampled, ceiling: Resampled) -> Estimate:
-    """Return the model's AUROC above 0.5 as a share of the ceiling's, with its paired interval.
+    """Return (AUROC - 0.5) as a share of the ceiling's, with its paired interval.
 
     None where the ceiling is itself not above 0.5.
     """

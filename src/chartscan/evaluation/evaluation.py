@@ -1,4 +1,4 @@
-"""From predictions to the numbers of a report: task by task, all models on the same rows and resamples.
+"""Turns predictions into the report's numbers, with all models on the same resamples.
 
 Curves are thinned to what a figure can show: at most about 200 points, chosen where the curve moves.
 """
@@ -84,7 +84,7 @@ def evaluate(
     progress: Progress | None = None,
     metrics: Sequence[Metric] | None = None,
 ) -> Evaluation:
-    """The evaluation of one or more models on one or more tasks, each number with its interval.
+    """Evaluate models on tasks, each number with its interval.
 
     For each task the first set is the model under study and the others are baselines; all must hold the same
     rows (DataError otherwise). `ceiling`, by task, holds the true risks of simulated data; it may cover more
@@ -128,7 +128,7 @@ def evaluate_task(
     sampling: Sampling,
     metrics: Sequence[Metric],
 ) -> TaskResult:
-    """Everything about one task; the first of `models` is under study, the others are its baselines.
+    """Evaluate one task; the first of `models` is under study, others are baselines.
 
     Raises DataError where the sets differ in rows or outcomes, or two share a name.
     """
@@ -160,7 +160,7 @@ def evaluate_task(
 def resample(
     keys: Keys, answers: Answers, sampling: Sampling, metrics: Sequence[Metric] | None = None
 ) -> Resampled:
-    """All statistics of one model's answers, on the data and on every resample of the subjects.
+    """Return all statistics of one model, on the data and on every resample.
 
     `metrics` default to those that are built in.
     """

@@ -36,7 +36,7 @@ def task_figures(task: TaskResult) -> dict[str, Figure]:
 
 
 def forest(evaluation: Evaluation, titles: dict[str, str]) -> Figure:
-    """AUROC of every model on every task with its interval, one block of rows a task."""
+    """Draw the AUROC of every model with its interval, one block per task."""
     names = model_names(evaluation)
     spacing = 0.7 / max(len(names) + 1, 2)
     traces = [_forest_trace(evaluation, name, k, k * spacing) for k, name in enumerate(names)]

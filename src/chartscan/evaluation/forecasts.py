@@ -1,4 +1,4 @@
-"""How good forecasts are: the first 1, 2, 5 and 10 tokens against what happened, beside simple baselines.
+"""Scores of forecasts after 1, 2, 5 and 10 tokens, beside simple baselines.
 
 One row is one subject. Intervals and paired differences come from resamples of subjects, the same for every
 method. Beside them: whether the probabilities of next tokens mean what they say.
@@ -22,7 +22,7 @@ Tokens = NDArray[np.integer]
 
 @dataclass(frozen=True)
 class ForecastSet:
-    """The tokens that came for S subjects, and each method's forecasts; -1 where it has none."""
+    """The true next tokens of S subjects, and each method's forecasts; -1: none."""
 
     view: str  # such as "all tokens" or "events"
     truth: Tokens  # (S, K)
@@ -134,7 +134,7 @@ def accuracy(truth: Tokens, forecast: Tokens) -> Floats:
 
 
 def overlap(truth: Tokens, forecast: Tokens) -> Floats:
-    """Share of the tokens that came which were forecast at any position, each as often as it came (S,)."""
+    """Return the share of true tokens, with repeats, forecast at any position (S,)."""
     found = np.zeros(len(truth))
     for i, (came, said) in enumerate(zip(truth, forecast, strict=True)):
         tokens, counts = np.unique(came, return_counts=True)
@@ -149,7 +149,7 @@ def cosine(truth: Tokens, forecast: Tokens, embedding: Floats) -> Floats:
 
 
 def set_cosine(truth: Tokens, forecast: Tokens, embedding: Floats) -> Floats:
-    """Cosine between the sums of the embeddings' directions over all positions (S,); 0 where one is 0."""
+    """Return the cosine of summed embedding directions (S,); 0 where one sum is 0."""
     sums = [_directions(tokens, embedding).sum(axis=1) for tokens in (truth, forecast)]
     lengths = np.linalg.norm(sums[0], axis=1) * np.linalg.norm(sums[1], axis=1)
     return np.asarray((sums[0] * sums[1]).sum(axis=1) / np.where(lengths > 0, lengths, 1), dtype=np.float64)

@@ -1,4 +1,4 @@
-"""Subgroups: age band and sex of each prediction, and how well a model does in each group.
+"""Subgroups by age band and sex, and how well a model does in each.
 
 Rows of a group table add up to the whole: rows whose attribute is unknown form their own group. Counts below
 10 are suppressed, and with one suppressed count the next smallest too, since the total would give it away.
@@ -38,7 +38,7 @@ ROW_KEYS = ("subject_id", "prediction_time")
 
 
 def groups_of(dataset: Dataset, labels: Mapping[str, pa.Table]) -> dict[str, pa.Table]:
-    """By task: subject_id, prediction_time, age band at the prediction time and sex, a row a prediction."""
+    """Return by task: subject_id, prediction_time, age band at that time, and sex."""
     facts = _facts(dataset)
     return {task: _with_groups(table, facts) for task, table in labels.items()}
 
@@ -81,10 +81,11 @@ def _bands(age: np.ndarray) -> list[str]:
 def group_results(
     attributes: pa.Table, keys: Keys, answers: Answers, whole: Resampled, seed: int
 ) -> list[Group]:
-    """One row for each value of each attribute (any column of `attributes` beside subject and time).
+    """Return one row per value of each attribute.
 
-    `attributes` says what was true at the prediction time; predictions it does not name are "unknown".
-    `whole` holds the resamples of all rows, drawn with `seed`, so that gaps are paired.
+    An attribute is any column of `attributes` beside subject and time. `attributes` says what was true at the
+    prediction time; predictions it does not name are "unknown". `whole` holds the resamples of all rows,
+    drawn with `seed`, so that gaps are paired.
     """
     found = []
     for name in attributes.column_names:
@@ -120,7 +121,10 @@ def _one_attribute(name, member, keys, answers, whole, seed) -> list[Group]:
 
 
 def hidden(counts: NDArray[np.int64], always: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Which counts of a table are not to be shown: 1 to 9, `always`, and one more where only one would be."""
+    """Return which counts to suppress: 1 to 9, and those in `always`.
+
+    Where only one count would be suppressed, one more is, so that it cannot be computed.
+    """
     mask = always | ((counts > 0) & (counts < SMALLEST_CELL))
     if np.count_nonzero(mask) == 1 and len(counts) > 1:
         mask[np.argmin(np.where(mask, np.iinfo(np.int64).max, counts))] = True

@@ -1,4 +1,4 @@
-"""What an evaluation cannot show and what it assumed: its notes, and the limits a report states."""
+"""Notes and limits of an evaluation: what it assumed and cannot show."""
 
 from collections.abc import Iterable, Iterator
 from typing import Any

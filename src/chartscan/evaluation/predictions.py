@@ -169,7 +169,7 @@ def _json(metadata: Mapping[bytes, bytes], key: bytes, path: Path) -> dict[str, 
 
 @dataclass(frozen=True)
 class Given:
-    """Predictions of one task: their file or folder of shards, and what the user wrote to name them."""
+    """Predictions of one task: their file or folder, and the name the user gave."""
 
     path: Path
     file: Path

@@ -145,7 +145,7 @@ class NoteGroup(NamedTuple):
 
 
 def by_place(notes: Iterable[Note]) -> list[NoteGroup]:
-    """Notes by the task they concern, warnings apart from remarks, in the order in which they come."""
+    """Return notes by task, warnings apart from remarks, in their order."""
     found: dict[tuple[str, bool], list[str]] = {}
     for note in notes:
         found.setdefault((note.where, note.warning), []).append(note.text)
@@ -153,7 +153,7 @@ def by_place(notes: Iterable[Note]) -> list[NoteGroup]:
 
 
 def verdict(difference: Difference) -> str:
-    """Whether the interval of a difference lies on one side of 0, and on the better one."""
+    """Return "better", "worse", "unclear" or "not estimable" for a difference."""
     if difference.not_estimable:
         return "not estimable"
     low, high = difference.estimate.low, difference.estimate.high
@@ -172,7 +172,7 @@ def flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, A
 
 
 def cohort_rows(tasks: list[TaskResult]) -> list[CohortRow]:
-    """Cohort counts of all tasks beside each other; settings, which are no counts, are left out."""
+    """Return the cohort counts of all tasks side by side, without settings."""
     columns = [_counts(task.cohort or {}) for task in tasks]
     names = list(dict.fromkeys(name for column in columns for name in column))
     groups = list(dict.fromkeys(group for group, _ in names))
@@ -197,7 +197,7 @@ def _counts(cohort: Mapping[str, Any]) -> dict[tuple[str, str | None], int]:
 
 
 def accounting_rows(accounting: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The accounting identity summed over files, one row a record type, and a total if there are several."""
+    """Return the accounting summed over files, one row per record type, and totals."""
     by_type: dict[str, dict[str, Any]] = {}
     lines = accounting.get("lines", [])
     for line in lines:
@@ -224,7 +224,7 @@ class FileRow(NamedTuple):
 
 
 def file_rows(listed: Iterable[Mapping[str, Any]]) -> list[FileRow]:
-    """The account of files by what became of them; those that were not read are named."""
+    """Return the files by outcome; those that were not read are named."""
     fates: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
     for file in listed:
         fates.setdefault((str(file["how"]), str(file.get("reason") or "")), []).append(file)

@@ -28,7 +28,7 @@ def built_in() -> tuple[Metric, ...]:
 
 
 def reported(files: Sequence[Path] = ()) -> tuple[Metric, ...]:
-    """All metrics to report, in the order of their columns; `files` are Python files of the user.
+    """Return all reported metrics in column order; `files` are the user's Python files.
 
     ConfigError for a file or package that holds no proper metric, or one of a name that is taken.
     """

@@ -58,7 +58,7 @@ class OperatingPoint(msgspec.Struct, frozen=True):
 
 
 class Group(msgspec.Struct, frozen=True):
-    """One subgroup. Counts are None where they are suppressed, estimates where they would look too exact."""
+    """One subgroup; counts are None where suppressed, and estimates where too precise."""
 
     attribute: str
     group: str
@@ -114,7 +114,7 @@ class TaskResult(msgspec.Struct, frozen=True):
 
 
 def few_events(events: int, predictions: int) -> str | None:
-    """The rarer class in words where it has fewer than FEW_EVENTS; None where it has enough."""
+    """Return the rarer class in words if below FEW_EVENTS, else None."""
     rarer, word = min((events, "event"), (predictions - events, "non-event"))
     return f"{rarer:,} {word}{'' if rarer == 1 else 's'}" if rarer < FEW_EVENTS else None
 

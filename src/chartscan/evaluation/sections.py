@@ -1,4 +1,4 @@
-"""What a report shows beside the evaluation: the dataset, how models were made, what they know of records.
+"""Report sections beside the evaluation: the dataset, training, and vocabulary coverage.
 
 Every field is optional: a report says "not available" where one is missing, and leaves nothing out.
 """
@@ -56,7 +56,7 @@ class ReportSections(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Origin(msgspec.Struct, frozen=True):
-    """One model and task: what the settings in the predictions say of the subjects asked about."""
+    """One model and task: what the predictions' settings say about the subjects."""
 
     model: str
     task: str

@@ -1,4 +1,4 @@
-"""Numbers and results as words: how estimates read in tables, in a report and on a terminal."""
+"""Numbers and results as words, for tables, reports and terminals."""
 
 from chartscan.evaluation.result import Estimate, Evaluation, TaskResult
 

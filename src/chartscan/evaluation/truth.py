@@ -1,4 +1,4 @@
-"""The ceiling on simulated data: true risks as predictions of a model that knows the simulator."""
+"""The ceiling on simulated data: predictions with the true risks."""
 
 from collections.abc import Collection, Iterable
 from contextlib import nullcontext
@@ -39,7 +39,7 @@ def ceilings(truth: Path, dataset: Dataset, labels: dict[str, pa.Table]) -> dict
 
 
 def no_ceiling_notes(tasks: Iterable[str], ceilings: Collection[str]) -> list[Note]:
-    """A note on each task whose true risks are not known, though those of other tasks may be."""
+    """Return a note for each task without true risks where other tasks have them."""
     text = "The true risks of this task are not known, so it has no ceiling."
     return [Note("no_ceiling", text, task, warning=False) for task in tasks if task not in ceilings]
 

@@ -1,4 +1,4 @@
-"""Futures of many histories at once: the loop of choosing, placing in time, and one step of the model.
+"""The loop that samples many futures: next token, its time, model step.
 
 Random numbers belong to (seed, subject, instant, sample): neither the other histories of a call nor how many
 go together changes a future, up to rounding in the last digit of the model's arithmetic.
@@ -109,9 +109,10 @@ def generate(
     progress: Callable[[int, int | None], None] | None = None,
     rows: int | None = None,
 ) -> Iterator[Future]:
-    """The futures of `histories`, batch by batch, in no order; at most about `rows` go together.
+    """Yield the futures of `histories`, batch by batch, in no order.
 
-    The last futures of a batch to end go on alone: small states want large batches.
+    At most about `rows` go together. The last futures of a batch to end go on alone: small states want large
+    batches.
     """
     model = causal(artifact)
     rows = rows or min(MOST_ROWS, max(ROWS, STATE_BYTES // bytes_of(model.init_state(1))))

@@ -1,4 +1,4 @@
-"""Histories of a dataset as a forecasting model reads them: at given instants, or cut before the end."""
+"""Histories of a dataset for a forecasting model, at instants or cut short."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -47,8 +47,10 @@ def forecaster(
     pretrained_only: bool = False,
     device: str = "cpu",
 ) -> Artifact[TokenReader]:
-    """The artifact at `path`, able to forecast; its pace from the dataset's train split where it has none,
-    or one of an earlier version, that did not tell the ends of visits apart.
+    """Return the artifact at `path`, ready to forecast.
+
+    Its pace is fitted on the dataset's train split if it has none, or has one of an earlier version that did
+    not distinguish the ends of visits.
 
     ConfigError for an artifact that cannot forecast, and where `pretrained_only` for a fine-tuned one.
     """
@@ -137,7 +139,7 @@ def at_the_end(artifact: Artifact[TokenReader]) -> Cutter:
 
 
 def at_questions(artifact: Artifact[TokenReader], questions: pa.Table) -> Cutter:
-    """What was known at each (subject, prediction time) of QUESTIONS, in their order within a subject."""
+    """Return a cutter of what was known at each question, in order by subject."""
     ids = questions["subject_id"].to_numpy()
     instants = questions["prediction_time"].cast(pa.timestamp("us")).cast(pa.int64()).to_numpy()
     times: dict[int, list[int]] = {}

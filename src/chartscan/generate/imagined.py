@@ -115,7 +115,7 @@ def known_events(events: pa.Table, now: datetime) -> pa.Table:
 
 
 def open_encounters(events: pa.Table) -> list[tuple[str | None, bool]]:
-    """(id, whether a hospital stay) of the encounters that have begun and not ended, by their start."""
+    """Return (id, is a hospital stay) of open encounters, in order of start."""
     columns = (events[name].to_pylist() for name in ("time", "event_type", "encounter_id"))
     rows = [(time, kind, id_) for time, kind, id_ in zip(*columns, strict=True) if time is not None]
     found: list[tuple[str | None, bool]] = []

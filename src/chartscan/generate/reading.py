@@ -1,4 +1,4 @@
-"""A history read before its future is drawn: where it stands, and how the next token is chosen."""
+"""A history read before its future is drawn, and the choice of tokens."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
@@ -15,22 +15,20 @@ from chartscan.inputs.batches.rows import batch_of
 from chartscan.inputs.readers import TokenReader
 from chartscan.inputs.tokens import Continuation, Encoded, Grammar, Timeline, window
 
-# Which token comes next, by the model's logits: the likeliest, or one drawn by temperature and top-p.
-
 
 class Choice(NamedTuple):
-    """The next token of each row, and its log probability by the model itself among the tokens allowed."""
+    """The next token of each row, and the model's log probability among allowed tokens."""
 
     codes: Tensor  # (R,) int64
     log_probs: Tensor  # (R,) float32, at temperature 1 and without top-p
 
 
 def choose(logits: Tensor, allowed: Tensor, temperature: float, top_p: float, places: Tensor) -> Choice:
-    """One token a row of `logits` (R, V), where `allowed` (R, V) or (V,) is true.
+    """Choose one token per row of `logits` (R, V), where `allowed` is true.
 
-    Temperature 0 takes the likeliest. Otherwise the least set of likeliest tokens that together have `top_p`
-    at `temperature` is drawn from (Holtzman et al. 2020), by `places` (R,) in [0, 1): a row's token depends
-    on its own logits and place alone.
+    `allowed` has shape (R, V) or (V,). Temperature 0 takes the likeliest. Otherwise the least set of
+    likeliest tokens that together have `top_p` at `temperature` is drawn from (Holtzman et al. 2020), by
+    `places` (R,) in [0, 1): a row's token depends on its own logits and place alone.
     """
     scores = torch.log_softmax(logits.masked_fill(~allowed, -torch.inf).double(), -1)
     codes = scores.argmax(-1) if temperature == 0 else _drawn(scores / temperature, top_p, places)
@@ -55,10 +53,9 @@ def _at(upper: Tensor, places: Tensor) -> Tensor:
     return torch.minimum(torch.searchsorted(upper, target, right=True), last).squeeze(-1)
 
 
-# Where in their distributions the draws of a future fall: random numbers of one history and one sample.
-# Each future by itself is drawn like any other. But the futures of one history share out the places of
-# their first tokens (a randomly shifted Halton sequence; Cranley and Patterson 1976, SIAM J. Numer. Anal.
-# 13:904): a share of them is known more closely than the same number of independent ones would tell it.
+# The futures of one history share the places of their first tokens (a randomly shifted Halton sequence;
+# Cranley and Patterson 1976, SIAM J. Numer. Anal. 13:904). Their share of outcomes is then more exact than
+# that of independent draws.
 
 _BASES = (2, 3, 5)  # of the sequence, for the first token, the second, the third
 _NO_SAMPLE = 2**64 - 1  # the random numbers of a history, not of one of its samples
@@ -92,12 +89,9 @@ def _mirrored(number: int, base: int) -> float:
     return found
 
 
-# Where a future begins: the tokens that a model sees of a record, and the state they leave.
-
-
 @dataclass(frozen=True)
 class History:
-    """The first tokens of one subject's record. `now` is the instant the future is asked for."""
+    """The first tokens of one subject's record; the forecast starts at `now`."""
 
     subject_id: int
     now: int  # microseconds since 1970
@@ -124,8 +118,6 @@ def history_of(
     state = Continuation.after(shown, timeline.origin(encoded, now), config, pace)
     return History(subject_id, now, shown, state, Grammar.after(encoded.types))
 
-
-# Reading histories: in batches of like length, and their states as one, from which futures go on.
 
 _TOKENS = 16384  # of histories that are read together, padding included
 
@@ -206,9 +198,10 @@ def alike(lengths: np.ndarray) -> Iterator[list[int]]:
 
 @torch.no_grad()
 def read(model: CausalModel, histories: Sequence[History]) -> tuple[Tensor, State]:
-    """Hidden states (B, D) and states after the last token of each history: its last token is a step.
+    """Return hidden states (B, D) and states after each history's last token.
 
-    All histories have one token, or all have more."""
+    The last token is read as a step. All histories have one token, or all have more.
+    """
     windows = [h.window for h in histories]
     lengths = torch.tensor([w.n for w in windows])
     device = device_of(model)

@@ -1,4 +1,4 @@
-"""Feature matrices: counts of tokens and ages at each prediction time, and summaries of time series.
+"""Feature matrices: token counts and ages, and summaries of time series.
 
 Knows no vocabulary, scaling or code: callers give tokens as numbers, and values in the unit of the source.
 """
@@ -14,6 +14,8 @@ from scipy.sparse import csr_matrix
 
 from chartscan.errors import DataError
 
+# Token counts and ages for tabular models. The caller gives tokens as numbers; no vocabulary is needed.
+
 AGES = ("age at first visit", "age at last visit", "visits")  # the last columns, in this order
 _DAYS_PER_YEAR = 365.25
 _TIME = "datetime64[us]"
@@ -21,7 +23,10 @@ _TIME = "datetime64[us]"
 
 @dataclass(frozen=True)
 class SubjectTokens:
-    """One subject's record as tokens, whole; the matrix cuts it. T tokens, any order; NaT known = always."""
+    """One subject's whole record as T tokens, in any order.
+
+    The matrix cuts it. A `known` time of NaT means always known.
+    """
 
     tokens: NDArray[np.int64]  # (T,) token ids
     known: NDArray[np.datetime64]  # (T,) when each token became known
@@ -31,7 +36,7 @@ class SubjectTokens:
 
 @dataclass(frozen=True)
 class Features:
-    """`matrix` has one row per label, in the order of the labels, and one column per name.
+    """A feature `matrix`: one row per label, in order, one column per name.
 
     Ages are years; a missing age is NaN, and a visit before birth counts as age 0.
     """
@@ -43,10 +48,11 @@ class Features:
 def count_matrix(
     subjects: Iterable[tuple[int, SubjectTokens]], labels: pa.Table, token_names: Sequence[str]
 ) -> Features:
-    """Counts of each of the V tokens known up to and including the prediction time, and `AGES`.
+    """Return counts of each of V tokens known at the prediction time, and `AGES`.
 
-    `token_names` names token ids 0..V-1; columns of tokens to leave out simply stay empty if the caller
-    gives no such tokens. Subjects without labels are skipped. DataError if a label's subject is not given.
+    "At" includes the prediction time itself. `token_names` names token ids 0..V-1; columns of tokens to leave
+    out simply stay empty if the caller gives no such tokens. Subjects without labels are skipped. DataError
+    if a label's subject is not given.
     """
     rows_of = _rows_of(labels)
     times = labels["prediction_time"].to_numpy().astype(_TIME).view(np.int64)
@@ -107,6 +113,8 @@ def _stacked(rows: list[tuple[NDArray[np.int64], NDArray[np.float32]]], width: i
     return csr_matrix((values, columns, pointers), shape=(len(rows), width + len(AGES)))
 
 
+# Summaries of time series for tabular models. Values are in the source's unit; missing values are NaN.
+
 LAST_HOURS = 24.0
 QUARTERS = 4
 PER_VARIABLE = (
@@ -134,18 +142,18 @@ class Measured(Protocol):
 
 @dataclass(frozen=True)
 class Summary:
-    """`matrix` (n, features) float32 has a row a stay, NaN where missing, and a column a name."""
+    """A `matrix` (n, features) float32: stays by names, NaN where missing."""
 
     matrix: NDArray[np.float32]
     names: tuple[str, ...]
 
 
 def summary_matrix(stays: Sequence[Measured], names: Sequence[str], fact_names: Sequence[str]) -> Summary:
-    """Features of each stay: `PER_VARIABLE` of each of the V variables `names`, facts, number of events.
+    """Return features of each stay: per variable, static facts, number of events.
 
-    Quarters part (0, end_hours] into four, time zero in the first; the last hours are (end - 24, end].
-    SD is that of the population; the change is last - first. Where nothing was measured, counts are 0 and
-    all else NaN.
+    `PER_VARIABLE` lists the features of each of the V variables `names`. Quarters part (0, end_hours] into
+    four, time zero in the first; the last hours are (end - 24, end]. SD is that of the population; the change
+    is last - first. Where nothing was measured, counts are 0 and all else NaN.
     """
     events = _Events.of(stays, len(names))
     whole = events.columns()

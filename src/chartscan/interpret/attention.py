@@ -41,16 +41,15 @@ def attention_maps(model: nn.Module, *inputs: object) -> Iterator[Tensor]:
 
 
 def attending(model: nn.Module) -> list[SelfAttention | EncoderLayer]:
-    """Return the layers of a model that have `weights(x, lengths)`; add a new kind of layer here."""
+    """Return the model's layers with `weights(x, lengths)`; add new kinds here."""
     return [one for one in model.modules() if isinstance(one, SelfAttention | EncoderLayer)]
 
 
-# Attention rollout: one map for many layers (Abnar and Zuidema 2020, arXiv:2005.00928).
-# Half of what a position holds it keeps (the residual), half it takes from others by the layer's weights.
+# Attention rollout (Abnar and Zuidema 2020, arXiv:2005.00928): half of each position is the residual.
 
 
 def rollout(weights: Tensor, maps: Sequence[Tensor]) -> Tensor:
-    """Weights (B, L) on the outputs of the last of `maps` as weights on the inputs of the first.
+    """Return attention rollout (B, L): the last map's weights as weights on inputs.
 
     `maps` (B, L, L) are in the order of the layers, each row adding up to 1.
     """
@@ -60,7 +59,7 @@ def rollout(weights: Tensor, maps: Sequence[Tensor]) -> Tensor:
 
 
 class Selection(NamedTuple):
-    """What one block computes with as it reads B rows of L steps: E channels, N states, K taps."""
+    """What one Mamba block computes: B rows, L steps, E channels, N states, K taps."""
 
     inputs: Tensor  # (B, L, E), of the convolution
     convolved: Tensor  # (B, L, E), before SiLU
@@ -81,7 +80,7 @@ class Selection(NamedTuple):
 
 @torch.no_grad()
 def selections(model: nn.Module, *inputs: object) -> list[Selection]:
-    """The selection of every Mamba block of `model` while it reads `inputs`, the first block first."""
+    """Return each Mamba block's selection as `model` reads `inputs`, in block order."""
     blocks = [one for one in model.modules() if isinstance(one, MambaBlock)]
     with inputs_of(blocks) as given:
         model(*inputs)
@@ -104,9 +103,9 @@ def selection(block: MambaBlock, x: Tensor, lengths: Tensor | None = None) -> Se
 
 
 def mean_attention(found: Selection, positions: Tensor, whole_block: bool = True) -> Tensor:
-    """(B, Q, L): the size of the maps' weights, in the mean over channels; each row adds up to 1.
+    """Return the mean size of the maps' weights over channels (B, Q, L).
 
-    Of the whole block, with convolution, skip and gate, or of the bare scan.
+    Each row sums to 1. Of the whole block, with convolution, skip and gate, or of the bare scan.
     """
     rows, steps, inner = found.delta.shape
     at_once = max(1, NUMBERS // max(rows * positions.shape[1] * steps, 1))
@@ -122,9 +121,10 @@ def mean_attention(found: Selection, positions: Tensor, whole_block: bool = True
 
 
 def contributions(found: Selection, out_proj: Tensor, positions: Tensor) -> Tensor:
-    """(B, L): length of what each step adds, through `out_proj` (D, E), to the output at `positions` (B,).
+    """Return the length of each step's contribution to the output at `positions` (B, L).
 
-    A weight tells little where what it weighs is small (Kobayashi et al. 2020, arXiv:2004.10102).
+    The steps pass through `out_proj` (D, E); `positions` (B,). A weight tells little where what it weighs is
+    small (Kobayashi et al. 2020, arXiv:2004.10102).
     """
     weights, _ = block_attention(found, positions.unsqueeze(1))
     added = weights[:, :, 0] * found.inputs.transpose(1, 2)  # (B, E, L)
@@ -184,9 +184,10 @@ def _before_convolution(weights: Tensor, taps: Tensor) -> Tensor:
 
 
 def by_type(attributions: pl.DataFrame) -> pl.DataFrame:
-    """By method and type: tokens, their mean, mean size, and sum per answer (as EHRMamba's paper has it).
+    """Summarise tokens by method and type: mean, mean size, sum per answer.
 
-    `attributions` has a row for each event of an answer: `answer`, `method`, `type`, `attribution`.
+    The sum per answer is that of the EHRMamba paper. `attributions` has a row for each event of an answer:
+    `answer`, `method`, `type`, `attribution`.
     """
     value = pl.col("attribution")
     answers = pl.col("answer").n_unique().over("method").alias("answers")

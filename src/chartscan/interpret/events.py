@@ -18,9 +18,7 @@ from chartscan.inputs.tokens import Encoded, known_order, token_rows
 from chartscan.inputs.tokens import types as T
 from chartscan.inputs.tokens.visits import ALWAYS
 
-# What explanations do with a batch of tokens or of triplets: which events there are, and less of them.
-# A batch of tokens asks one question a row, of the whole row: prompt b stands after the last token of row
-# b.
+# Events of a batch, and batches with fewer events. Prompt b stands after the last token of row b.
 
 AnyBatch = TypeVar("AnyBatch", Batch, SeriesBatch)
 Score = Callable[[AnyBatch], Tensor]  # log odds (B,) of one question a row
@@ -42,7 +40,7 @@ def real_events(batch: AnyBatch) -> Tensor:
 
 
 def candidates(batch: AnyBatch) -> Tensor:
-    """(B, L) bool: what an explanation may point at. Of tokens all but the first, which begins every row."""
+    """Return which events an explanation may rank (B, L) bool: not the first token."""
     real = real_events(batch)
     if isinstance(batch, Batch):
         real[:, :1] = False
@@ -50,7 +48,7 @@ def candidates(batch: AnyBatch) -> Tensor:
 
 
 def rows_of(batch: AnyBatch, rows: Tensor) -> AnyBatch:
-    """The rows at `rows`, which may repeat, each with its question; without carried state and forecast."""
+    """Return `rows` (repeats allowed) with their questions, without carried state and forecast."""
     names = (*(_TOKENS if isinstance(batch, Batch) else (*_TRIPLETS, *_WHOLE_STAY)), "lengths")
     taken: dict[str, Any] = {name: getattr(batch, name)[rows] for name in names}
     if isinstance(batch, Batch):
@@ -59,16 +57,17 @@ def rows_of(batch: AnyBatch, rows: Tensor) -> AnyBatch:
 
 
 def without(batch: AnyBatch, removed: Tensor) -> AnyBatch:
-    """The batch as if the events where `removed` (B, L) is true were never there; others keep their order.
+    """Return the batch without the events where `removed` (B, L) is true.
 
-    The first token of a row stays. Gaps are counted anew where the token they were counted from is gone.
+    The others keep their order. The first token of a row stays. Gaps are counted anew where the token they
+    were counted from is gone.
     """
     changes = _tokens_left(batch, removed) if isinstance(batch, Batch) else _triplets_left(batch, removed)
     return replace(batch, **changes)
 
 
 def with_questions(batch: Batch, task_type: int) -> Batch:
-    """Every row followed by its task token, as models read it when they answer; no prompts."""
+    """Return every row followed by its task token, as models read it; no prompts."""
     assert batch.prompts is not None
     longer: dict[str, Any] = {name: torch.nn.functional.pad(getattr(batch, name), (0, 1)) for name in _TOKENS}
     ends = batch.lengths.unsqueeze(1)
@@ -135,8 +134,6 @@ def _asked_after(prompts: Prompts | None, rows: Tensor, lengths: Tensor) -> Prom
     numbers = torch.arange(len(rows), device=rows.device)
     return Prompts(**taken | {"rows": numbers, "positions": lengths - 1})
 
-
-# What people read of each token of a record: the event that it stands for, or what structure it is.
 
 STRUCTURE = {T.CLS: "start", T.VS: "visit boundary", T.VE: "visit boundary", T.REG: "visit boundary"}
 STRUCTURE |= {T.INTERVAL: "interval", T.TASK: "task"}

@@ -1,4 +1,4 @@
-"""An explanation of one answer: its events, what each method says of them, and how far to believe it.
+"""The explanation of one answer: events, their attributions, and how reliable these are.
 
 What answers is one network, or several of tokens (`voices`).
 """
@@ -23,14 +23,14 @@ from chartscan.interpret.gradients import Attribution
 
 
 class Voices(NamedTuple):
-    """The models that answer a task: its log odds are the members' raw log odds times the weights."""
+    """The models behind a task: log odds = raw log odds @ weights."""
 
     members: tuple[AnyArtifact, ...]
     weights: tuple[float, ...]
 
 
 def voices(model: AnyArtifact, path: Path) -> dict[str, Voices]:
-    """What answers each task: the artifact itself, or of an ensemble the members with a weight."""
+    """Return the models of a task: the artifact, or weighted ensemble members."""
     found = {}
     for task in model.tasks:
         members, weights = zip(*model.voices(task), strict=True)
@@ -130,7 +130,7 @@ def explained(
     shuffled: Mapping[str, Method[AnyBatch]],
     seeds: Sequence[Sequence[int]],
 ) -> list[Row]:
-    """Each row of a batch by all methods, beside random ranks; `shuffled` are those of a shuffled model."""
+    """Explain each row by all methods, beside random ranks and a shuffled model."""
     found = {name: method(batch) for name, method in methods.items()}
     sums = {name: one for name, one in found.items() if isinstance(one, Attribution)}
     events = {name: one.events if isinstance(one, Attribution) else one for name, one in found.items()}

@@ -28,7 +28,7 @@ CURVE = tuple(k / 20 for k in range(21))  # shares at which insertion and deleti
 def occlusion(
     score: Score[AnyBatch], batch: AnyBatch, groups: Tensor, progress: Progress | None = None
 ) -> Tensor:
-    """Log odds of each row less those without the events of a group, (B, G); 0 where a row has none.
+    """Return the change in log odds from each group's events (B, G); 0 without events.
 
     `groups` (B, L) numbers the events' groups 0 .. G - 1; events of one group are removed together.
     """
@@ -57,7 +57,7 @@ def event_occlusion(score: Score[AnyBatch], batch: AnyBatch, progress: Progress 
 
 
 def top_events(attribution: Tensor, among: Tensor, share: float) -> Tensor:
-    """(B, L) bool: the events of largest attribution, `share` of those `among` (B, L) of a row, rounded up.
+    """Return the events of largest attribution (B, L) bool: `share` of `among`, rounded up.
 
     Of equal ones the earlier come first. Sizes are compared where the caller gives sizes.
     """
@@ -72,7 +72,7 @@ def top_events(attribution: Tensor, among: Tensor, share: float) -> Tensor:
 def comprehensiveness(
     score: Score[AnyBatch], batch: AnyBatch, attribution: Tensor, shares: Sequence[float] = SHARES
 ) -> Tensor:
-    """(B, K): absolute change of the log odds without the top events, for each share; larger is better."""
+    """Return the change of log odds without top events (B, K); larger is better."""
     return (_scores(score, batch, attribution.abs(), shares, keep=False) - score(batch).unsqueeze(1)).abs()
 
 
@@ -86,17 +86,17 @@ def sufficiency(
 
 @torch.no_grad()
 def deletion(score: Score[AnyBatch], batch: AnyBatch, attribution: Tensor) -> Tensor:
-    """(B,): mean probability while the events that raise it most are removed first; smaller is better.
+    """Return the mean probability as the strongest events are removed (B,); smaller is better.
 
-    The area under the curve from all events to none. Events rank by the attribution itself, sign included.
-    Petsiuk, Das and Saenko 2018 (arXiv:1806.07421).
+    The events that raise the probability most go first. The area under the curve from all events to none.
+    Events rank by the attribution itself, sign included. Petsiuk, Das and Saenko 2018 (arXiv:1806.07421).
     """
     return _area(_scores(score, batch, attribution, CURVE, keep=False))
 
 
 @torch.no_grad()
 def insertion(score: Score[AnyBatch], batch: AnyBatch, attribution: Tensor) -> Tensor:
-    """(B,): mean probability while the events that raise it most are added first; larger is better."""
+    """Return mean probability with strongest events added first (B,); larger is better."""
     return _area(_scores(score, batch, attribution, CURVE, keep=True))
 
 
@@ -117,14 +117,14 @@ def rank_correlation(one: Tensor, other: Tensor, lengths: Tensor) -> NDArray[np.
 
 
 def spearman(one: NDArray[np.floating], other: NDArray[np.floating]) -> float:
-    """Rank correlation (n,); nan where there are fewer than two events, or one side is the same for all."""
+    """Return the rank correlation (n,); nan below two events or for constants."""
     if len(one) < 2 or np.ptp(one) == 0 or np.ptp(other) == 0:
         return np.nan
     return float(np.corrcoef(rankdata(one), rankdata(other))[0, 1])
 
 
 def shuffled(module: nn.Module, seed: int) -> nn.Module:
-    """A copy whose weights are in random places of their own tensors: as large, and without what was learned.
+    """Return a copy with each tensor's weights shuffled: same sizes, nothing learned.
 
     Explanations that stay the same for it do not explain the model.
     """

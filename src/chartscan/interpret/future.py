@@ -184,7 +184,7 @@ class _Words:
 
 
 def ranges_of(bins: NumericBins) -> dict[str, tuple[str, str]]:
-    """The code and the range of values, as people read them, of every token that stands for a bin."""
+    """Return code and value range, as people read them, of every bin token."""
     found = {}
     for group, (code, _, unit) in enumerate(bins.groups):
         edges = [f"{edge:.4g}" for edge in unit.edges]

@@ -1,4 +1,4 @@
-"""Integrated gradients: what each input adds to the log odds along a straight path from a baseline.
+"""Integrated gradients: each input's contribution to the log odds, from a baseline.
 
 Sundararajan, Taly and Yan 2017 (arXiv:1703.01365). The attributions add up to the change of the log odds from
 the baseline to the stay (completeness); the gap that is left by numerical integration is given beside them.
@@ -40,7 +40,7 @@ class Attribution(NamedTuple):
 
     @property
     def relative_gap(self) -> float:
-        """Sum of the absolute gaps over that of the changes, all rows together; nan without any change."""
+        """Sum of absolute gaps over sum of changes, all rows; nan without change."""
         return float(self.gap.abs().sum() / self.change.abs().sum())
 
 
@@ -53,7 +53,7 @@ class CarriedAttribution(NamedTuple):
 
 
 def of_values(score: Score[SeriesBatch], batch: SeriesBatch, steps: int = STEPS) -> Attribution:
-    """From value 0, the train mean of the variable, to the value of each event. Times and variables stay."""
+    """Integrate from value 0, the train mean, to each value; times stay fixed."""
 
     def at(values: Tensor) -> Tensor:
         return score(replace(batch, values=values))
@@ -71,7 +71,7 @@ def of_embeddings(
     kinds: nn.Module | None = None,
     usual: Tensor | None = None,
 ) -> Attribution:
-    """From the embedding of an average event to that of each event, summed over its width.
+    """Integrate from an average event's embedding to each event's, summed over width.
 
     `embedding` is the part of the model behind `score` whose first call in a pass gives (B, L, D) for the
     batch; the baseline is the mean of the row's events. With `groups` (B, L), numbers from 0, it is that of
@@ -132,10 +132,11 @@ def of_carried(
 
 
 def of_each_event(found: CarriedAttribution, batch: SeriesBatch) -> Attribution:
-    """Each event's share: an hour belongs to the latest measurements of the variable, the end to all of them.
+    """Return each event's share of the hourly attributions.
 
-    Events of one variable and hour have equal shares, and so have all of a variable of what is read at the
-    end. Of a variable that was never measured nothing can differ from a baseline without measurements.
+    An hour belongs to the latest measurements of the variable, the end to all of them. Events of one variable
+    and hour have equal shares, and so have all of a variable of what is read at the end. Of a variable that
+    was never measured nothing can differ from a baseline without measurements.
     """
     assert batch.steps is not None
     owners = _owners(batch, found.hourly.shape[1])
@@ -155,9 +156,10 @@ def of_each_event(found: CarriedAttribution, batch: SeriesBatch) -> Attribution:
 def to_tolerance(
     method: Callable[[int], Attribution], tolerance: float = TOLERANCE, most_steps: int = MOST_STEPS
 ) -> tuple[Attribution, int]:
-    """The attribution with STEPS steps, doubled until the relative gap is below `tolerance`; and the steps.
+    """Return the attribution and its steps, doubled until the relative gap is below `tolerance`.
 
-    The last one is given where `most_steps` do not reach it: the reader sees its gap.
+    It starts at STEPS steps. The last one is given where `most_steps` do not reach it: the reader sees its
+    gap.
     """
     steps = STEPS
     found = method(steps)

@@ -1,4 +1,4 @@
-"""Answers of series models explained: triplets event by event, the carried state by variable and hour."""
+"""Explains series models: triplets event by event, carried state by variable and hour."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -55,7 +55,7 @@ def explain_series(
     seed: int,
     progress: ProgressFunction,
 ) -> list[Explanation]:
-    """The questions in their order, each about its stay; those about stays without events are left out."""
+    """Explain each question's stay, in order; stays without events are left out."""
     assert artifact.network.answering is not None
     store = SeriesStore.build(stays, np.zeros((len(stays), 0)), artifact.reader.variables)
     if artifact.network.model.INPUT == "carried":
@@ -83,7 +83,7 @@ def explain_series(
 
 
 def series_methods(model: Any, head: Any, task: int, store: SeriesStore) -> dict[str, Method[SeriesBatch]]:
-    """Return the methods that apply to a model of time series, by what it reads and is made of."""
+    """Return the methods for a series model, by input and architecture."""
     score = _score(model, head, task, store)
     if model.INPUT == "carried":
         return {

@@ -1,4 +1,4 @@
-"""Many explanations of one task in numbers: how far to believe each method, and what each points at."""
+"""Many explanations of one task in numbers: reliability and targets of each method."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -55,7 +55,7 @@ def table(explanations: Sequence[Explanation]) -> pl.DataFrame:
 
 
 def causes(explanation: Explanation) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Which events drive the outcome in the simulated hospital, and which count for the test at all (n,)."""
+    """Return which events drive the simulated outcome, and which the test counts (n,)."""
     alike = ("visit", "code")
     events = explanation.events.with_columns(
         place=pl.col("time").rank("ordinal").over(alike).fill_null(1) - 1, count=pl.len().over(alike)

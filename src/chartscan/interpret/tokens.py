@@ -102,7 +102,7 @@ def _head(artifact: Artifact[TokenReader]) -> nn.Module:
 
 
 def weighed_score(scores: Sequence[Score[Batch]], shares: Tensor) -> Score[Batch]:
-    """The sum of the scores, each times its share (M, tasks) in the task of the row's question."""
+    """Return the sum of weighted scores, with shares (M, tasks) by question."""
 
     def score(batch: Batch) -> Tensor:
         return torch.stack([one(batch) for one in scores]).mul(_of_rows(shares, batch)).sum(0)
@@ -152,7 +152,7 @@ def token_methods(
     numeric: Sequence[Sequence[int]],
     prompted: bool = True,
 ) -> dict[str, Method[Batch]]:
-    """Return the methods that apply to a model of tokens, by what it is made of; `numeric` as of `readings`.
+    """Return the methods for a token model; `numeric` as of `readings`.
 
     The baseline of integrated gradients is the embedding of each token at its own time with the usual code:
     of a reading the mean of all readings of its variable, of any other token that of the row's tokens of the
@@ -176,7 +176,7 @@ def token_methods(
 
 
 def usual_codes(codes: Tensor, numeric: Sequence[Sequence[int]]) -> Tensor:
-    """(V, D): for a reading's token the mean code of its variable; nan where the variable has only one.
+    """Return the mean code of each reading's variable (V, D); nan without others.
 
     Every bin counts alike: bins hold equal shares of the train readings.
     """

@@ -1,7 +1,7 @@
-"""The kernels of a Mamba block, one function each, with several implementations behind them (see `choice`).
+"""The kernels of a Mamba block, one function each, with several implementations.
 
-Channels last throughout: B rows, L steps, E channels, N states a channel. Nothing here knows what the numbers
-mean.
+`choice` selects among them. Channels last throughout: B rows, L steps, E channels, N states a channel.
+Nothing here knows what the numbers mean.
 """
 
 from chartscan.kernels.choice import BACKENDS, Backend, described

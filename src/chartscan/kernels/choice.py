@@ -1,4 +1,4 @@
-"""Which implementation of a kernel runs: named by the caller, or the fastest that this tensor can use.
+"""Chooses a kernel's implementation: named by the caller, or the fastest available.
 
 native     C++ for processors, built at installation where a compiler is present; float32 states
 triton     GPUs, through the Triton that comes with PyTorch

@@ -1,4 +1,4 @@
-"""The selective scan in plain PyTorch, tile by tile: linear in length in time and memory, both ways.
+"""The selective scan in plain PyTorch, by tiles: linear time and memory both ways.
 
 A tile is T steps of R rows. Everything but the recurrence runs on the whole tile at once; the recurrence is
 one fused multiply-add a step. Only the state at each tile's first step is kept for the backward pass, which

@@ -109,7 +109,7 @@ def mixer(
     read: Read | None = None,
     backend: Backend = "auto",
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Output (B, L, E), state after the last step (B, E, N), and the states that `read` asks for (R, E, N).
+    """Return output (B, L, E), last state (B, E, N), and states of `read` (R, E, N).
 
         u = silu(conv(x));  low, B, C = W_x u;  y = scan(u, W_dt low, A, B, C, D, gate z)
 

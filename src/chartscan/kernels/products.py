@@ -1,4 +1,4 @@
-"""Float32 matrix products by the faster of the two libraries that PyTorch brings: oneDNN or its BLAS.
+"""Float32 matrix products by the faster of PyTorch's libraries: oneDNN or BLAS.
 
 PyTorch gives float32 products to MKL, which on AMD's processors does not use the full width of AVX-512. One
 thread of a Zen 5, GFLOP/s at 8,192 rows, widths 16 to 1,024 (a Mamba block) and a vocabulary of 5,000: result
@@ -45,10 +45,10 @@ def by_input(dy: Tensor, weight: Tensor) -> Tensor:
 
 
 def by_weight(dy: Tensor, x: Tensor) -> Tensor:
-    """dy^T x over all rows, the gradient of the weight: (..., N), (..., K) -> (N, K). Not differentiable.
+    """Return the gradient of the weight, dy^T x: (..., N), (..., K) -> (N, K).
 
-    oneDNN wants the rows of its first factor in one piece, so the narrower one of the two is transposed. The
-    result then may have the strides of a transposed matrix.
+    Summed over all rows. Not differentiable. oneDNN wants the rows of its first factor in one piece, so the
+    narrower one of the two is transposed. The result then may have the strides of a transposed matrix.
     """
     with torch.no_grad():
         a, b = (v.reshape(-1, v.shape[-1]) for v in (dy, x))

@@ -1,4 +1,4 @@
-"""The recurrences of both scans as written, one step after another, and what surrounds them in PyTorch.
+"""Both scans' recurrences step by step, and the operations around them, in PyTorch.
 
 Autograd differentiates them. Slow, and their memory grows with the states of all steps: every faster scan is
 tested against them.

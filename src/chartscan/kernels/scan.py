@@ -23,19 +23,18 @@ def selective_scan(
     read: Read | None = None,
     backend: Backend = "auto",
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Output (B, L, E), state after the last step (B, E, N), and the states that `read` asks for (R, E, N).
+    """Return output (B, L, E), last state (B, E, N), and states of `read` (R, E, N).
 
         delta = softplus(dt + dt_bias)
         h_l   = exp(delta_l A) h_(l-1) + delta_l x_l B_l
         y_l   = (h_l C_l + D x_l) * silu(z_l)
 
-    `x`, `dt`, `z` (B, L, E); `A` (E, N), negative; `B`, `C` (B, L, N); `D`, `dt_bias` (E,); `state`
-    (B, E, N), zero if absent. `lengths` (B,): steps before padding; later ones leave the state and give 0.
-    `read` = (rows, positions): the state after that position of that row, from which a sequence can fork;
-    without `read` the third result has no rows. Differentiable in every argument. Computes in the precision
-    of `A` (float32; float64 in plain PyTorch), also under autocast; `y` has the type of `x`.
-    `backend`: see `choice`. Gu and Dao 2023, arXiv:2312.00752, with the usual simplification of B's
-    discretisation.
+    `x`, `dt`, `z` (B, L, E); `A` (E, N), negative; `B`, `C` (B, L, N); `D`, `dt_bias` (E,); `state` (B, E,
+    N), zero if absent. `lengths` (B,): steps before padding; later ones leave the state and give 0. `read` =
+    (rows, positions): the state after that position of that row, from which a sequence can fork; without
+    `read` the third result has no rows. Differentiable in every argument. Computes in the precision of `A`
+    (float32; float64 in plain PyTorch), also under autocast; `y` has the type of `x`. `backend`: see
+    `choice`. Gu and Dao 2023, arXiv:2312.00752, with the usual simplification of B's discretisation.
     """
     check_device(x, dt=dt, A=A, B=B, C=C, D=D, z=z, dt_bias=dt_bias, state=state, lengths=lengths)
     match chosen(backend, x, A):

@@ -1,4 +1,4 @@
-"""Mamba-2's scan (state-space duality) by matrix products within chunks and a recurrence from chunk to chunk.
+"""Mamba-2's scan (state-space duality): matrix products in chunks, a recurrence between them.
 
 It is less general than `selective_scan`: all channels of a head share one step size and one decay for
 all states, so that what T steps do to one another is a (T, T) matrix a head. Dao and Gu 2024,
@@ -71,7 +71,10 @@ def ssd(
 def ssd_step(
     x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor, dt_bias: Tensor, state: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """One step of `ssd`: `x` (B, H, P), `dt` (B, H), `B`, `C` (B, N) and `state` -> y (B, H, P), state."""
+    """Return y (B, H, P) and the next state, one step of `ssd`.
+
+    `x` (B, H, P), `dt` (B, H), `B` and `C` (B, N).
+    """
     given = x.dtype
     x, dt, B, C = (v.to(A.dtype) for v in (x, dt, B, C))
     with torch.autocast(x.device.type, enabled=False):

@@ -1,4 +1,4 @@
-"""Which labelled stays a trained model predicts, and whether it learned to predict at such times.
+"""Which labelled stays a trained model predicts, and when it was trained to.
 
 A model that learned from the first 24 hours of stays also gives an answer half an hour after admission, and
 nothing has shown what that answer is worth. Such questions are counted, and a note says so.
@@ -39,7 +39,7 @@ def asked(
     split: str,
     notes: Notes | None = None,
 ) -> tuple[Labels, dict[str, pa.Table], list[str]]:
-    """Return all labels, those of the split's subjects by task, and the tasks that the model did not learn.
+    """Return all labels, the split's subjects by task, and tasks without a model.
 
     A folder may hold more tasks than the model knows; a file of an unknown task is refused by `predict`.
     """
@@ -70,9 +70,10 @@ def asked(
 def asked_of_one_task(
     path: Path, data: Dataset, notes: Notes, option: str = ""
 ) -> tuple[str, pa.Table, Counts | None]:
-    """Name, labels or questions, and cohort counts of the one task in `path`, checked against the dataset.
+    """Return one task's name, labels or questions, and cohort counts, checked.
 
-    ConfigError where it holds several; `option` is how the command line calls `path`.
+    They stand in `path` and are checked against the dataset. ConfigError where it holds several; `option` is
+    how the command line calls `path`.
     """
     found = load_labels(path, questions=True, notes=notes)
     check_labels(found, data, notes)
@@ -102,7 +103,7 @@ _MICROSECONDS_PER_HOUR = 3.6e9
 def moment_notes(
     model: AnyArtifact, data: Dataset, asked: Mapping[str, tuple[pa.Table, Counts | None]]
 ) -> list[Note]:
-    """Return a note on each task with questions at other times than the model learned to predict.
+    """Return a note on each task predicted at times unlike those in training.
 
     `asked` holds the questions by task, and the counts of their labels. Questions that chartscan made of this
     dataset with the learned settings are at the right times as they are, and cost nothing to check.
@@ -155,7 +156,7 @@ def _apart(data: Dataset, unchecked: Mapping[str, tuple[pa.Table, SetTask, StayC
 
 
 def hours_apart(questions: pa.Table, moments: Mapping[int, list[Any]]) -> np.ndarray:
-    """Hours (n,) from the nearest moment of the subject to each question: negative before it, NaN without."""
+    """Return hours from the nearest moment to each question (n,); negative before, else NaN."""
     asked = questions["prediction_time"].cast(pa.timestamp("us")).to_numpy().astype("datetime64[us]")
     found = np.full(len(asked), np.nan)
     for row, subject in enumerate(questions["subject_id"].to_pylist()):

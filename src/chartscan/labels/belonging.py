@@ -47,10 +47,11 @@ _COLUMNS = ["subject_id", "time", "available_time", "event_type"]
 
 
 def check_rows(tables: Mapping[str, pa.Table], dataset: Dataset, notes: Notes) -> None:
-    """Add a note for each task with rows of LABELS, QUESTIONS or PREDICTIONS that cannot be of the dataset.
+    """Add a note for each task with rows that cannot belong to the dataset.
 
-    Those are rows of subjects that are not in it, and times before the subject's first event, after death or
-    after the end of follow-up. DataError where all histories of a task are empty.
+    Rows are those of LABELS, QUESTIONS or PREDICTIONS. Those are rows of subjects that are not in it, and
+    times before the subject's first event, after death or after the end of follow-up. DataError where all
+    histories of a task are empty.
     """
     asked = {task: _asked(table) for task, table in tables.items() if table.num_rows}
     if not asked:

@@ -37,7 +37,7 @@ Labels = dict[str, tuple[pa.Table, Counts | None]]
 
 
 def write_labels(path: Path, table: pa.Table, task: str, counts: Counts, questions: bool = False) -> None:
-    """Write one task's labels, or questions, whole or not at all: a reader sees the old file or the new.
+    """Write one task's labels or questions atomically: readers see old or new.
 
     For its owner alone: it says who was in hospital, and when.
     """
@@ -45,14 +45,14 @@ def write_labels(path: Path, table: pa.Table, task: str, counts: Counts, questio
 
 
 def stored_labels(table: pa.Table, task: str, counts: Counts, questions: bool = False) -> pa.Table:
-    """One task's labels, or questions, as a file holds them: with task and counts in the metadata."""
+    """Return one task's table as stored, with task and counts in its metadata."""
     metadata = {schema.TASK_KEY: task.encode(), schema.COHORT_KEY: msgspec.json.encode(counts)}
     wanted = schema.QUESTIONS if questions else schema.LABELS
     return schema.check(table, wanted, f"labels of {task}").replace_schema_metadata(metadata)
 
 
 def save_labels(labels: Labels, out: Path, as_folder: bool, questions: bool = False) -> None:
-    """Write one file for each task into the folder `out`, all or none; or one task as the file `out`."""
+    """Write one file per task into `out`, all or none; one task alone as `out`."""
     stored = {}
     for task, (table, counts) in labels.items():
         assert counts is not None
@@ -62,7 +62,7 @@ def save_labels(labels: Labels, out: Path, as_folder: bool, questions: bool = Fa
 
 
 def load_labels(path: Path, questions: bool = False, notes: Notes | None = None) -> Labels:
-    """Return LABELS by task, from a file or from every task of a folder; with `questions` also QUESTIONS.
+    """Return LABELS by task, from a file or folder; with `questions` also QUESTIONS.
 
     DataError where there is none, or no task has any row.
     """
@@ -85,9 +85,9 @@ def load_labels(path: Path, questions: bool = False, notes: Notes | None = None)
 def read_labels(
     path: Path, questions: bool = False, notes: Notes | None = None
 ) -> tuple[pa.Table, str, Counts | None]:
-    """Labels of the one task of a file or folder, its name, and its cohort counts where the file has them.
+    """Return one task's labels, name, and cohort counts, from a file or folder.
 
-    As `read_task`; DataError where `path` holds none or several.
+    Counts are None where the file has none. As `read_task`; DataError where `path` holds none or several.
     """
     found = task_files(path)
     if not found:
@@ -102,10 +102,11 @@ def read_labels(
 def read_task(
     given: TaskFiles, questions: bool = False, notes: Notes | None = None
 ) -> tuple[pa.Table, str, Counts | None]:
-    """Labels of one task from its file or shards, its name, and its cohort counts where one file has them.
+    """Return one task's labels, name and cohort counts, from a file or shards.
 
-    Rows without a value are unknown: left out and noted. Where no row has one, the table is QUESTIONS if
-    those are welcome. DataError where labels are not boolean, or one subject and time stand there twice.
+    Only a single file has counts. Rows without a value are unknown: left out and noted. Where no row has one,
+    the table is QUESTIONS if those are welcome. DataError where labels are not boolean, or one subject and
+    time stand there twice.
     """
     shards = [_Shard(file) for file in given.files]
     notes = Notes() if notes is None else notes
@@ -117,7 +118,7 @@ def read_task(
 
 
 def check_out(out: Path, as_folder: bool, names: str = "OUT") -> None:
-    """ConfigError where a folder would be written over the file `out`, or a file over the folder."""
+    """Raise ConfigError where a folder would replace a file `out`, or vice versa."""
     if as_folder and out.exists() and not out.is_dir():
         raise ConfigError(
             f"{out} is a file. With several tasks {names} is a folder: name a new one, or one that exists."
@@ -129,7 +130,7 @@ def check_out(out: Path, as_folder: bool, names: str = "OUT") -> None:
 
 
 def cohort_lines(labels: Labels) -> list[str]:
-    """Return lines for each task: stays, eligible, positive, negative, and why the others have no label."""
+    """Return lines per task: stays, eligible, positive, negative, and reasons for no label."""
     lines = []
     for task, (table, counts) in sorted(labels.items()):
         if counts is None:

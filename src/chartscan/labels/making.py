@@ -102,7 +102,7 @@ def stays_of(
 
 
 def vocabulary_note(dataset: Dataset, site: Path | None) -> str:
-    """The warning where the words of a site file are not those of the dataset; else empty."""
+    """Return a warning where site words differ from the dataset's; else empty."""
     if site is None:
         return ""
     from chartscan.site import Vocabulary, read_site

@@ -1,4 +1,4 @@
-"""Tasks by name, with their settings: built-in ones, Python files of users, modules of installed packages.
+"""Tasks by name, with settings: built-in, user files, and installed packages.
 
 A task is a module with `label(record, config)`, `DEFAULT`, `TITLE` and `DESCRIPTION`, and optionally
 `DEPENDS_ON`, `SETTLED_BY` and `title(config)`. One from outside is checked once, here, and then used like a
@@ -40,7 +40,7 @@ NOT_NAMES = {"all"}  # what stands for several tasks
 
 
 class OutsideTask:
-    """A task that is no part of chartscan, with the same names as the module of a built-in task."""
+    """A task from outside chartscan, with the same names as a built-in task."""
 
     def __init__(self, module: ModuleType, place: str):
         check_task(module, place)
@@ -73,7 +73,7 @@ class OutsideTask:
         return found
 
     def title(self, config: msgspec.Struct | None = None) -> str:
-        """The title with these settings: by the module's `title`, or TITLE and what differs from DEFAULT."""
+        """Return the module's `title`, or TITLE with the settings that differ from DEFAULT."""
         settings = self.DEFAULT if config is None else config
         if hasattr(self._module, "title"):
             return str(self._module.title(settings))
@@ -88,10 +88,10 @@ def task_names() -> list[str]:
 
 
 def task_modules(wanted: Sequence[str | Path] | None = None) -> dict[str, ModuleType | OutsideTask]:
-    """Tasks by name; all of `task_names` when none is named. A path is the Python file of a task.
+    """Return tasks by name, all of `task_names` when none is named.
 
-    ConfigError for a name that no task has, and for a file or package that holds no proper task. A text is
-    never taken for a path: names come from label files, too.
+    A path is the Python file of a task. ConfigError for a name that no task has, and for a file or package
+    that holds no proper task. A text is never taken for a path: names come from label files, too.
     """
     return dict(_task(name) for name in wanted or task_names())
 
@@ -111,7 +111,7 @@ def _task(name: str | Path) -> tuple[str, ModuleType | OutsideTask]:
 
 
 def tasks_to_label(task: str, files: Sequence[Path]) -> list[str | Path]:
-    """Return what `task_modules` should find: the named task, or for 'all' every task and those of `files`.
+    """Return the tasks to label: the named one, or all with `files`.
 
     The one that is named may be a Python file itself. ConfigError for two files of one name, and for files of
     other tasks than the one named.
@@ -181,7 +181,7 @@ def title_of(name: str, settings: Mapping[str, Any]) -> str:
 
 
 def task_as_labelled(name: str, counts: Counts | None, file: Path | None = None) -> SetTask:
-    """The task with the settings that its labels were made with; its own where they do not say.
+    """Return the task with the settings of its labels, or its own.
 
     `file` holds the task where it is one of the user's own: ConfigError where its name is another. DataError
     where the task of this version has no such settings.
@@ -200,13 +200,13 @@ def task_as_labelled(name: str, counts: Counts | None, file: Path | None = None)
 
 
 def task_of_file(path: Path) -> tuple[str, OutsideTask]:
-    """Name and task of a Python file; ConfigError where it is no task, or its name is taken or no name."""
+    """Return name and task of a Python file; ConfigError where invalid or taken."""
     name = file_task(path)
     return name, OutsideTask(from_file(path, KIND), str(path))
 
 
 def file_task(path: Path) -> str:
-    """Return the name of the task in a file: the file's name without `.py`, dashes as underscores."""
+    """Return a task file's name without `.py`, dashes as underscores."""
     name = path.stem.replace("-", "_")
     if name in {*names("tasks"), *installed("tasks"), *NOT_NAMES}:
         raise ConfigError(f"{path}: there is a task named '{name}' already. Rename the file.")
@@ -225,7 +225,7 @@ def task_of_package(point: EntryPoint) -> OutsideTask:
 
 
 def check_task(module: ModuleType, place: str) -> None:
-    """Raise ConfigError where `module` lacks what a task must have, or has it in another form."""
+    """Raise ConfigError where `module` lacks part of a task, or has another form."""
     for name, remedy in _LACKING.items():
         if not hasattr(module, name):
             raise ConfigError(f"{place}: a task needs {name}. {remedy}")

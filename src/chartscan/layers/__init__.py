@@ -1,1 +1,1 @@
-"""Parts that sequence models are built from; none knows a vocabulary, a task or a data set."""
+"""Parts of sequence models; they know no vocabulary, task or data set."""

@@ -1,4 +1,4 @@
-"""Attention over the events of a row: self-attention, full or in a window, and HyMaTE's fusion to one vector.
+"""Attention over a row's events: full, windowed, and HyMaTE's fusion to one vector.
 
 Padding is never attended to. There are no positions: time belongs to the embedding, and the Mamba blocks
 below know the order. Event by event, each layer carries a state from one step to the next.
@@ -44,19 +44,18 @@ def probabilities(query: Tensor, key: Tensor, seen: Tensor) -> Tensor:
 
 
 def among_real(query: Tensor, key: Tensor, value: Tensor, lengths: Tensor, dropout: float = 0.0) -> Tensor:
-    """Every query attends to the real positions of its row; in a row without any, to its first."""
+    """Return attention to each row's real positions; without any, to its first."""
     real = torch.arange(key.shape[2], device=key.device) < lengths.clamp(min=1).unsqueeze(1)
     return F.scaled_dot_product_attention(query, key, value, real[:, None, None], dropout)
 
 
-# Self-attention with its feed-forward layer, both residual and normed before, over sequences and by steps.
-# Vaswani et al. 2017, arXiv:1706.03762, with the norm before each part. Padding is never attended to. There
-# are no positions: time belongs to the embedding, and the Mamba blocks before know the order.
+# Self-attention and feed-forward layer (Vaswani et al. 2017, arXiv:1706.03762), with the norm before each
+# part. There are no positions: time is in the embedding, and the Mamba blocks know the order.
 
 
 @dataclass(frozen=True)
 class AttentionState:
-    """Keys and values of the latest n events of R sequences, oldest first; at most those a window holds."""
+    """Keys and values of R sequences' latest n events, oldest first, within the window."""
 
     keys: Tensor  # (R, heads, n, D / heads)
     values: Tensor  # (R, heads, n, D / heads)
@@ -110,7 +109,7 @@ class SelfAttention(nn.Module):
         return self._finished(x, attended)
 
     def weights(self, x: Tensor, lengths: Tensor) -> Tensor:
-        """How much each position attends to each other, by head: (B, heads, L, L), 1 in sum over the last."""
+        """Return attention weights by head (B, heads, L, L), 1 in sum over the last."""
         query, key, _ = self._projected(x)
         steps = torch.arange(x.shape[1], device=x.device)
         back = steps.unsqueeze(1) - steps
@@ -126,7 +125,7 @@ class SelfAttention(nn.Module):
         return AttentionState(nothing, nothing)
 
     def step(self, x: Tensor, state: AttentionState) -> tuple[Tensor, AttentionState]:
-        """One event of each of R sequences: (R, D) and the state before -> (R, D) and the state after."""
+        """Run one event of R sequences: (R, D) and state before -> (R, D) and state after."""
         x = x.unsqueeze(1)
         query, key, value = self._projected(x)
         latest = slice(0 if self.window is None else -self.window, None)
@@ -176,14 +175,12 @@ def _in_window(query: Tensor, key: Tensor, value: Tensor, window: int) -> Tensor
     return joined[:, :, :steps]
 
 
-# Fusion attention: events weighed against each other and added up to one vector of a stay.
-# Section 3.2.4 of HyMaTE (arXiv:2509.24118). Padding has no weight. A softmax can be summed as events
-# arrive, so the vector of every prefix costs no second look at what came before.
+# Fusion attention: section 3.2.4 of HyMaTE (arXiv:2509.24118). Its softmax can be summed as events arrive.
 
 
 @dataclass(frozen=True)
 class FusionState:
-    """The running softmax of R stays: its numbers are those of the largest score so far."""
+    """The running softmax of R stays, relative to their largest score so far."""
 
     largest: Tensor  # (R,), -inf before the first event
     total: Tensor  # (R,), sum of exp(score - largest)
@@ -198,7 +195,7 @@ class FusionState:
 
 
 class Fusion(nn.Module):
-    """z = sum of softmax_i(u tanh(W c_i + b)) c_i over the real events i; (B, L, D) -> (B, D).
+    """Attention fusion (B, L, D) -> (B, D): sum of softmax_i(u tanh(W c_i + b)) c_i.
 
     A stay without events gives zeros.
     """
@@ -224,7 +221,7 @@ class Fusion(nn.Module):
         return FusionState(zeros - torch.inf, zeros, self.query.new_zeros(rows, len(self.query)))
 
     def step(self, x: Tensor, state: FusionState) -> tuple[Tensor, FusionState]:
-        """One more event (R, D) of each stay -> z (R, D) of all so far, and the state after it."""
+        """Add one event (R, D) of each stay; return z (R, D) and the state."""
         score = self._scores(x)
         largest = torch.maximum(score, state.largest)
         kept, added = torch.exp(state.largest - largest), torch.exp(score - largest)
@@ -237,7 +234,7 @@ class Fusion(nn.Module):
 
 
 class Dropout(nn.Module):
-    """As nn.Dropout; on processors `p` is rounded to 1/256, and so is the scale of what is kept.
+    """As nn.Dropout; on processors `p` and the scale are rounded to 1/256.
 
     There it draws a byte a number, where PyTorch draws a word: 1.2 ms instead of 6.3 for 32 x 450 x 64
     numbers, a tenth of a training step of HyMaTE on one core.

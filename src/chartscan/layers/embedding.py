@@ -1,4 +1,4 @@
-"""Embeddings: what is known of each token, or of each measurement, as one vector of the model's width.
+"""Embeddings: each token or measurement as one vector of the model's width.
 
 Tokens: Fallahpour et al. 2024, eq. 1 and appendix C.2. Code, time and age are joined and projected; type,
 segment and visit order are added, and for the transformers the position. Beside the time since the first

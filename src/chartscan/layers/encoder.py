@@ -53,7 +53,7 @@ class EncoderLayer(nn.Module):
         return out
 
     def weights(self, x: Tensor, lengths: Tensor) -> Tensor:
-        """How much each position attends to each other, by head: (B, heads, L, L), 1 in sum over the last."""
+        """Return attention weights by head (B, heads, L, L), 1 in sum over the last."""
         query, key, _ = self._projected(x)
         found: Tensor = self.attention.weights(query, key, lengths)  # type: ignore[operator]
         return found

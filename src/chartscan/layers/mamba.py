@@ -1,4 +1,4 @@
-"""The Mamba block and a stack of them, whose step is one native call where no gradient is recorded.
+"""The Mamba block and its stack, whose step is native where gradients are off.
 
 The block: norm, joint projection, causal convolution, selective scan, gate, projection, residual.
 Gu and Dao 2023, arXiv:2312.00752, initialised as in their code. Under bf16 autocast the linear maps run in
@@ -35,9 +35,10 @@ class BlockState:
 
 
 class MambaBlock(nn.Module):
-    """A residual block of width D, inner width E = expand x D, N states a channel, convolution of K steps.
+    """A residual Mamba block of width D, inner width E = expand x D.
 
-    `backend` chooses the implementation of the scan (chartscan.kernels.choice).
+    N states a channel, convolution of K steps. `backend` chooses the implementation of the scan
+    (chartscan.kernels.choice).
     """
 
     def __init__(
@@ -82,7 +83,7 @@ class MambaBlock(nn.Module):
     def fork(
         self, x: Tensor, rows: Tensor, positions: Tensor, lengths: Tensor | None = None
     ) -> tuple[Tensor, BlockState]:
-        """As `forward`, and the state after `positions` of `rows` (R,), from which sequences can go on."""
+        """As `forward`, with states after `positions` of `rows` (R,), to continue from."""
         xz = self._joint(x)
         y, _, scan = self._mixed(xz, lengths=lengths, read=(rows, positions))
         back = torch.arange(2 - self.conv_weight.shape[1], 1, device=x.device)
@@ -91,7 +92,7 @@ class MambaBlock(nn.Module):
         return x + linear(y, self.out_proj.weight), BlockState(window * (steps >= 0).unsqueeze(2), scan)
 
     def step(self, x: Tensor, state: BlockState) -> tuple[Tensor, BlockState]:
-        """One step of R sequences: (R, D) and the state before -> (R, D) and the state after."""
+        """Run one step of R sequences: (R, D) and state before -> (R, D) and state after."""
         xz = self._joint(x.unsqueeze(1))
         y, scan, _ = self._mixed(xz, state)
         latest = xz.chunk(2, dim=2)[0].to(state.window.dtype)
@@ -104,7 +105,7 @@ class MambaBlock(nn.Module):
         return BlockState(self.D.new_zeros(rows, taps - 1, inner), self.D.new_zeros(rows, *self.A_log.shape))
 
     def weights(self) -> BlockWeights | None:
-        """All parameters, for the native step of a stack; None where something stands in for one of them."""
+        """Return all parameters for the native step; None where one is replaced."""
         own, parts = self._parameters, self._modules  # nn.Module's attribute access is slower than a step
         try:
             return BlockWeights._make(
@@ -147,7 +148,7 @@ class MambaStack(ResidualStack[BlockState]):
         self._native: BlockStack | None = None  # of these weights, once a step asked for it
 
     def step(self, x: Tensor, states: tuple[BlockState, ...]) -> tuple[Tensor, tuple[BlockState, ...]]:
-        """One step of R sequences: (R, D) and the states before -> (R, D) and the states after."""
+        """Run one step of R sequences: (R, D) and states before -> (R, D) and states after."""
         native = self._native_stack() if self._steps_natively(x) else None
         return super().step(x, states) if native is None else _native_step(native, x, states)
 

@@ -32,10 +32,10 @@ class BlockState:
 
 
 class Mamba2Block(nn.Module):
-    """A residual block of width D, inner width E = expand x D in heads of P channels, N states a channel.
+    """A residual Mamba-2 block of width D, inner width E = expand x D.
 
-    B and C are shared by all heads (one group). `chunk`: most steps that are one matrix product; it changes
-    speed and rounding only.
+    E is made of heads of P channels, with N states a channel. B and C are shared by all heads (one group).
+    `chunk`: most steps that are one matrix product; it changes speed and rounding only.
     """
 
     def __init__(self, width: int, states: int, head_width: int, conv_width: int, expand: int, chunk: int):
@@ -76,7 +76,7 @@ class Mamba2Block(nn.Module):
     def fork(
         self, x: Tensor, rows: Tensor, positions: Tensor, lengths: Tensor | None = None
     ) -> tuple[Tensor, BlockState]:
-        """As `forward`, and the state after `positions` of `rows` (R,), from which sequences can go on."""
+        """As `forward`, with states after `positions` of `rows` (R,), to continue from."""
         gate, joint, dt = self._projected(x)
         y, scan = self._scanned(joint, dt, lengths, (rows, positions))
         back = torch.arange(2 - self.conv_weight.shape[1], 1, device=x.device)
@@ -85,7 +85,7 @@ class Mamba2Block(nn.Module):
         return self._out(x, y, gate), BlockState(window * (steps >= 0).unsqueeze(2), scan)
 
     def step(self, x: Tensor, state: BlockState) -> tuple[Tensor, BlockState]:
-        """One step of R sequences: (R, D) and the state before -> (R, D) and the state after."""
+        """Run one step of R sequences: (R, D) and state before -> (R, D) and state after."""
         gate, joint, dt = self._projected(x.unsqueeze(1))
         u, B, C = (v.squeeze(1) for v in self._convolved(joint, state.window))
         y, scan = ssd_step(u, dt.squeeze(1), -torch.exp(self.A_log), B, C, self.D, self.dt_bias, state.scan)

@@ -3,9 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-# Features as positions within the quantile bins of the training stays: piecewise-linear encoding.
-# Gorishniy et al. 2022, arXiv:2203.05556. A linear map of it is a curve of each feature, which a ridge
-# penalty keeps smooth; nothing of the encoding itself is learned.
+# Piecewise-linear encoding (Gorishniy et al. 2022, arXiv:2203.05556); nothing of the encoding is trained.
 
 _SPREAD = 0.05  # added to a column's SD before its root divides the column: rare columns stay small
 _RAW = 0.3  # share of the feature itself beside its bins
@@ -13,7 +11,7 @@ _FEW = 20  # stays in which a feature must have been seen to have edges of its o
 
 
 class QuantileBins(nn.Module):
-    """F features -> each one's position in its bins and the feature itself, centred, (B, F (bins + 1))."""
+    """F features -> positions in bins and centred features (B, F (bins + 1))."""
 
     edges: Tensor
     centre: Tensor
@@ -26,7 +24,7 @@ class QuantileBins(nn.Module):
         self.register_buffer("divisor", torch.ones(features * (bins + 1)))
 
     def forward(self, features: Tensor) -> Tensor:
-        """Features (B, F) -> (B, F (bins + 1)). Below the lowest edge a position may go down to -1."""
+        """Features (B, F) -> (B, F (bins + 1)); below the lowest edge down to -1."""
         return (self._encoded(features) - self.centre) / self.divisor
 
     def _encoded(self, features: Tensor) -> Tensor:
@@ -38,7 +36,7 @@ class QuantileBins(nn.Module):
 
     @torch.no_grad()
     def fit(self, features: Tensor, seen: Tensor) -> None:
-        """Edges from the stays where a feature (n, F) was seen, centre and divisor from all of them."""
+        """Fit edges on observed values (n, F), centre and divisor on all of them."""
         levels = torch.linspace(0, 1, self.edges.shape[1], dtype=torch.float64)
         for column in range(features.shape[1]):
             chosen = seen[:, column] if int(seen[:, column].sum()) > _FEW else slice(None)
@@ -48,20 +46,19 @@ class QuantileBins(nn.Module):
         self.divisor.copy_((encoded.std(0, correction=0) + _SPREAD).sqrt())
 
 
-# Features of unlike scales and tails as normal scores: by their rank among the training stays.
-# The knots are quantiles of the training stays, so that nothing has to be learned of them and no unit
-# matters. Features that alone tell more of the outcome may be given a larger scale, so that a ridge penalty
-# or a short training spends itself on them first.
+# Normal scores by rank among the training stays, so units and tails do not matter. Features that predict the
+# outcome alone may get a larger scale, so that a ridge penalty or a short training uses them first.
 
 KNOTS = 65
 _EXTREME = 0.002  # levels of the outermost knots are this far from 0 and 1
 
 
 class QuantileScores(nn.Module):
-    """F features -> their normal scores z beside (z^2 - 1) / sqrt 2, (B, 2 F); 0 and 0 where not seen.
+    """Return normal scores z and a quadratic term of F features (B, 2 F).
 
-    Between knots scores are interpolated, beyond the outermost they stay; a value that many stays share has
-    the middle of the scores of its lowest and highest knots. Before `fit` everything is 0.
+    The quadratic term is (z^2 - 1) / sqrt 2; an unseen feature has 0 and 0. Between knots scores are
+    interpolated, beyond the outermost they stay; a value that many stays share has the middle of the scores
+    of its lowest and highest knots. Before `fit` everything is 0.
     """
 
     knots: Tensor
@@ -95,7 +92,7 @@ class QuantileScores(nn.Module):
 
     @torch.no_grad()
     def fit(self, features: Tensor, seen: Tensor, labels: Tensor) -> None:
-        """Knots from the stays where a feature (n, F) was seen, scales from how it goes with `labels` (n, T).
+        """Fit knots on observed values (n, F), scales on their relation to `labels` (n, T).
 
         The scale is the root of a feature's share of the squared correlations (its own or its square's, the
         greatest over the tasks), about 1 in the mean; less what chance gives, and never quite 0 but where no

@@ -1,4 +1,4 @@
-"""Residual blocks with a state, the models of tokens built of them, and how models answer prompts.
+"""Residual blocks with a state, token models of them, and answers to prompts.
 
 A causal model answers prompts without a second pass over the history: a task token is one more step from the
 state after its position (`EventStack.prompted`), and nothing that follows sees it. Where every token sees
@@ -74,7 +74,7 @@ class ResidualStack(nn.ModuleList, Generic[S]):
         return tuple(block.init_state(rows) for block in self._blocks())
 
     def step(self, x: Tensor, states: tuple[S, ...]) -> tuple[Tensor, tuple[S, ...]]:
-        """One step of R sequences: (R, D) and the states before -> (R, D) and the states after."""
+        """Run one step of R sequences: (R, D) and states before -> (R, D) and states after."""
         after = []
         for block, before in zip(self._blocks(), states, strict=True):
             x, state = block.step(x, before)
@@ -132,7 +132,7 @@ class EventStack(nn.Module, Generic[S]):
         return State(self.blocks.init_state(rows))
 
     def step(self, token: Batch, state: State[S]) -> tuple[Tensor, State[S]]:
-        """One token of each of R sequences (L = 1) -> hidden (R, D) and the state after it."""
+        """Run one token of R sequences -> hidden (R, D) and the next state."""
         x, after = self.blocks.step(self.embedding(token).squeeze(1), state.blocks)
         return x, State(after)
 
@@ -156,10 +156,11 @@ def _task_tokens(prompts: Prompts, task_type: int) -> Batch:
 
 
 def prompt_prefixes(batch: Batch, task_type: int) -> Batch:
-    """P rows: tokens 0 .. position of the prompt's row, then its task token, padded to the longest.
+    """Return P rows: tokens up to each prompt, its task token, padding.
 
-    The task token has a code, the type `task_type` and a position, and no other attribute. Rows are not
-    cut: the caller leaves room for the task token in the model's context.
+    Tokens 0 .. position of the prompt's row, padded to the longest. The task token has a code, the type
+    `task_type` and a position, and no other attribute. Rows are not cut: the caller leaves room for the task
+    token in the model's context.
     """
     if batch.prompts is None:
         raise ValueError("the batch has no prompts")

@@ -16,7 +16,7 @@ from chartscan.notes import Note, Notes
 from chartscan.runs.job import Job
 from chartscan.schema import TRAIN, TUNING
 
-# Few labels: which ones, the same for every model; and when there are too few to choose or calibrate by.
+# Few labels: the same selection for every model.
 
 LEAST_EVENTS = 10  # of either class
 FEW_EVENTS = 20  # of either class among train labels: below, what a model learns is mostly chance
@@ -78,8 +78,6 @@ def enough(answers: np.ndarray) -> bool:
     return min(positives, len(answers) - positives) >= LEAST_EVENTS
 
 
-# How good log odds are on tuning labels: what decides which weights a training keeps.
-
 DIRECTIONS = {"loss": "min", "auroc": "max", "average_precision": "max"}  # which way each is better
 
 
@@ -104,9 +102,6 @@ def mean_scores(tasks: np.ndarray, answers: np.ndarray, log_odds: np.ndarray) ->
     ranks = {name: [task[name] for task in each if name in task] for name in DIRECTIONS if name != "loss"}
     loss = scores(labels, log_odds).get("loss", np.nan)
     return {"loss": loss} | {name: float(np.mean(v)) if v else np.nan for name, v in ranks.items()}
-
-
-# Calibration and decision thresholds, fitted on tuning samples: what `predict` applies to raw log odds.
 
 
 def fit_calibration(

@@ -81,11 +81,9 @@ def _loss(
     return float(loss), gradient
 
 
-# An ensemble of recipes as one artifact: members trained one by one, blended by how they do on unseen rows.
-# With `folds` the subjects of train and tuning are pooled and cut: each member is taught by all folds but
-# one, which tunes it, so that every subject gets an answer from members that it did not teach (though it
-# may have chosen their weights, where a recipe keeps the best). Without, every member is taught by train,
-# and tuning decides the blend. Held-out subjects are not touched.
+# Ensembles: with `folds`, train and tuning subjects are pooled and cut. Each member is trained on all folds
+# but one and tuned on that one, so every subject has out-of-fold log odds. Without folds, members are trained
+# on train, and tuning decides the weights. Held-out subjects are not used.
 
 
 class EnsembleRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -18,8 +18,6 @@ from chartscan.runs import work
 from chartscan.runs.job import Job
 from chartscan.schema import HELD_OUT, TRAIN, TUNING
 
-# Subjects cut into folds of like outcomes: who is left out of which member of a cross-fitted ensemble.
-
 
 def strata(subject_ids: np.ndarray, labels: Iterable[pa.Table]) -> np.ndarray:
     """The stratum of each subject (n,): unlabelled, negative or positive in every task.
@@ -48,9 +46,7 @@ def stratified_folds(subject_ids: np.ndarray, strata: np.ndarray, folds: int, se
     return [np.sort(ids[dealt[place::folds]]) for place in range(folds)]
 
 
-# The members of an ensemble, the subjects that train each of them, and training those not yet finished.
-# A finished member stays in the working folder of the ensemble, so that an interrupted one goes on from
-# there.
+# Finished members stay in the ensemble's working folder, so an interrupted ensemble resumes there.
 
 FOLDER = "members"
 SEEDS_APART = 1000  # between the seeds of members of ensembles whose own seeds follow each other

@@ -402,7 +402,7 @@ def mean_loss(module: nn.Module, data: Any) -> float:
 
 
 def base_rates(tasks: np.ndarray, labels: np.ndarray, n_tasks: int) -> Tensor:
-    """Share of positives of each task (T,) float64, never 0 or 1; NaN labels are ignored."""
+    """Return the share of positives of each task (T,), strictly between 0 and 1."""
     known = ~np.isnan(labels)
     counts = np.bincount(tasks[known], minlength=n_tasks)
     positives = np.bincount(tasks[known], labels[known], minlength=n_tasks) + 0.5

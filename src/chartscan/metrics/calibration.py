@@ -33,16 +33,20 @@ def brier(labels: ArrayLike, scores: ArrayLike, weights: ArrayLike | None = None
 
 
 def observed_expected(labels: ArrayLike, scores: ArrayLike, weights: ArrayLike | None = None) -> float:
-    """Events seen per event predicted: 1 at best, below 1 if risks are too high. nan if none predicted."""
+    """Return events observed per event predicted; 1 is best, nan if none predicted.
+
+    Below 1 if risks are too high.
+    """
     data = rows(labels, scores, weights)
     expected = data.weights @ data.scores
     return float(data.weights @ data.labels / expected) if expected > 0 else np.nan
 
 
 def calibration_in_the_large(labels: ArrayLike, scores: ArrayLike, weights: ArrayLike | None = None) -> float:
-    """Shift in log odds that would make the mean probability right: 0 at best, below 0 if risks are too high.
+    """Return the shift in log odds that corrects the mean probability; 0 is best.
 
-    The intercept of the logistic recalibration with slope 1 (Steyerberg 2019, ch. 15). nan for one class.
+    Below 0 if risks are too high. The intercept of the logistic recalibration with slope 1 (Steyerberg 2019,
+    ch. 15). nan for one class.
     """
     return recalibration(rows(labels, scores, weights), slope_free=False)[0]
 
@@ -56,9 +60,10 @@ def calibration_intercept(labels: ArrayLike, scores: ArrayLike, weights: ArrayLi
 
 
 def calibration_slope(labels: ArrayLike, scores: ArrayLike, weights: ArrayLike | None = None) -> float:
-    """Slope of logit P(y) on logit(p): 1 at best, below 1 where the probabilities are too extreme.
+    """Return the slope of logit P(y) on logit(p); 1 is best.
 
-    nan for one class, one distinct score, or separated classes. See `recalibration`.
+    Below 1 where the probabilities are too extreme. nan for one class, one distinct score, or separated
+    classes. See `recalibration`.
     """
     return recalibration(rows(labels, scores, weights))[1]
 
@@ -88,7 +93,7 @@ class Reliability(NamedTuple):
 def reliability_curve(
     labels: ArrayLike, scores: ArrayLike, weights: ArrayLike | None = None, bins: int = BINS
 ) -> Reliability:
-    """Bins of (nearly) equal weight; rows of one score are never parted, so ties make fewer bins."""
+    """Return bins of nearly equal weight; equal scores share a bin."""
     data = rows(labels, scores, weights)
     bin_of = equal_mass_bins(data, bins)
     weight = _sums(bin_of, data.weights, bins)
@@ -99,7 +104,7 @@ def reliability_curve(
 
 
 def equal_mass_bins(data: Rows, bins: int) -> NDArray[np.int64]:
-    """The bin (n,) of each row: where the middle of its score's weight lies among all weight."""
+    """Return the bin (n,) of each row, by its score's middle weight."""
     _, inverse = np.unique(data.scores, return_inverse=True)
     mass = np.bincount(inverse, data.weights) if len(inverse) else np.zeros(0)
     middle = (np.cumsum(mass) - mass / 2) / max(mass.sum(), 1e-300)

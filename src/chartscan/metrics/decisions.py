@@ -1,4 +1,4 @@
-"""What acting on scores above a threshold gives: F1 and net benefit, and the threshold of the greatest F1."""
+"""Decisions above a threshold: F1, net benefit, and the threshold of the best F1."""
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -24,7 +24,7 @@ def f1(
 
 
 def best_f1_threshold(labels: ArrayLike, scores: ArrayLike, weights: ArrayLike | None = None) -> float:
-    """The score that, as a threshold, has the greatest F1 on these rows; the highest such score.
+    """Return the highest score that, as a threshold, gives the best F1 here.
 
     For tuning rows only: a threshold chosen on the rows that are then reported makes F1 too good.
     nan without any positive row.
@@ -40,10 +40,11 @@ def best_f1_threshold(labels: ArrayLike, scores: ArrayLike, weights: ArrayLike |
 def net_benefit(
     labels: ArrayLike, scores: ArrayLike, weights: ArrayLike | None = None, threshold: float = 0.5
 ) -> float:
-    """True positives per row, less false positives at the exchange rate threshold / (1 - threshold).
+    """Return true positives per row, minus weighted false positives.
 
-    A score >= `threshold` is acted on; `threshold` lies in [0, 1). Acting on no row has net benefit 0.
-    nan without rows. Vickers and Elkin 2006, Medical Decision Making 26:565.
+    The weight is threshold / (1 - threshold). A score >= `threshold` is acted on; `threshold` lies in [0, 1).
+    Acting on no row has net benefit 0. nan without rows. Vickers and Elkin 2006, Medical Decision Making
+    26:565.
     """
     data = rows(labels, scores, weights)
     if len(data.labels) == 0:

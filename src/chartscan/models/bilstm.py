@@ -75,6 +75,6 @@ class Model(nn.Module):
         return hidden
 
     def prompted(self, batch: Batch) -> Tensor:
-        """Hidden states (P, D) of the task tokens, each at the end of a row of its own."""
+        """Return hidden states (P, D) of task tokens, each ending a row of its own."""
         prefixes = prompt_prefixes(batch, self.config.task_type)
         return last_of_each(self.forward(prefixes), prefixes)

@@ -74,7 +74,7 @@ class Model(nn.Module):
         return State(statics.new_zeros(self.config.n_layers, rows, self.config.d_model), statics)
 
     def step(self, carried: Tensor, state: State) -> tuple[Tensor, State]:
-        """One hour (R, V, C) of each of R stays -> representation (R, D) after it, and the state."""
+        """Run one hour (R, V, C) of R stays -> representation (R, D) and state."""
         out, hidden = self.gru(self._inputs(carried.unsqueeze(1), state.statics), state.hidden)
         return out.squeeze(1), State(hidden, state.statics)
 

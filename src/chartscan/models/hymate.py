@@ -113,12 +113,12 @@ class Model(nn.Module):
         )
 
     def forward(self, batch: SeriesBatch) -> Tensor:
-        """Representation (B, 2 D) of each stay at its end; that of no events is [0; e_d]."""
+        """Return each stay's representation (B, 2 D) at its end; [0; e_d] without events."""
         fused = self.fusion(self.hidden(batch), batch.lengths)
         return torch.cat([fused, self.statics(batch.statics)], 1)
 
     def attention(self, batch: SeriesBatch) -> Tensor:
-        """Weight (B, L) of each event in the fusion: 1 in sum over a stay's events, 0 at padding."""
+        """Return each event's weight in the fusion (B, L): sum 1, padding 0."""
         weights = self.fusion.weights(self.hidden(batch), batch.lengths)
         return weights[:, : batch.hours.shape[1]]
 
@@ -146,7 +146,7 @@ class Model(nn.Module):
         )
 
     def step(self, hours: Tensor, variables: Tensor, values: Tensor, state: State) -> tuple[Tensor, State]:
-        """One event (R,) of each of R stays -> representation (R, 2 D) after it, and the state."""
+        """Run one event (R,) of R stays -> representation (R, 2 D) and state."""
         x, blocks = self.blocks.step(self.dropout(self.embedding(hours, variables, values)), state.blocks)
         attention = []
         for layer, before in zip(self._attention_layers(), state.attention, strict=True):

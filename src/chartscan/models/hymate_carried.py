@@ -1,4 +1,4 @@
-"""HyMaTE over the carried state: what is known of every variable by the end of each hour, not raw triplets.
+"""HyMaTE over the carried state: hourly known values, not raw triplets.
 
 Departures from Mottalib et al. 2025 (arXiv:2509.24118), each because measurements asked for it (docs): the
 events of an hour are summed into one step, value and time of each variable embedded by maps of its own (their
@@ -126,7 +126,7 @@ class Model(nn.Module):
 
     @torch.no_grad()
     def fit_inputs(self, carried: Tensor, labels: Tensor) -> None:
-        """Knots and scales from the train stays: the state at their end (n, V, C) and labels (n, T)."""
+        """Fit knots and scales on train stays: final states (n, V, C), labels (n, T)."""
         features, seen = self._features(carried)
         self.bins.fit(features, seen)
         self.scores.fit(features, seen, labels)
@@ -170,7 +170,7 @@ class Model(nn.Module):
         return State(statics, blocks, caches, zeros, torch.full_like(zeros, -math.inf), 0)
 
     def step(self, carried: Tensor, state: State) -> tuple[Tensor, State]:
-        """The carried state (R, V, C) at the end of one more hour -> (R, width) and the state after it.
+        """Run one hour's carried state (R, V, C) -> (R, width) and the next state.
 
         Equal to `forward` as long as the stay is within the window that `forward` is shown; of longer stays
         `step` remembers every hour. All R stays are equally long.

@@ -1,4 +1,4 @@
-"""Cross-entropy over a large vocabulary without the (tokens x V) logits: one chunk of tokens at a time.
+"""Cross-entropy over a large vocabulary in chunks, without (tokens x V) logits.
 
 The gradients are computed in the forward pass, while a chunk's probabilities are at hand, so that nothing is
 computed twice: three matrix products and one exponential a logit in all. A chunk of float32 logits is written
@@ -19,7 +19,7 @@ _MIN_TOKENS = 64  # but never fewer tokens than this, or the matrix products bec
 
 
 def vocabulary_map(width: int, vocab_size: int, embedding: nn.Embedding | None) -> nn.Linear:
-    """W and b of a softmax over the vocabulary; `embedding`, (V, D), ties W to the model's codes."""
+    """Return W and b of the softmax; `embedding` (V, D) ties W to the codes."""
     found = nn.Linear(width, vocab_size)
     if embedding is None:
         nn.init.normal_(found.weight, std=0.02)

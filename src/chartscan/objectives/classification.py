@@ -38,9 +38,10 @@ def make(model: SeriesModel, n_tasks: int, config: Config) -> "Classification":
 
 
 class MemberLinear(nn.Module):
-    """(B, M, in) -> (B, M, out): s_m * (W (r_m * x)) + b_m for each of M members; W x + b for one.
+    """A linear layer shared by M members: (B, M, in) -> (B, M, out).
 
-    The members' inputs start with random signs where `first`, else with ones: else they would stay equal.
+    s_m * (W (r_m * x)) + b_m for each of M members; W x + b for one. The members' inputs start with random
+    signs where `first`, else with ones: else they would stay equal.
     """
 
     def __init__(self, n_in: int, n_out: int, members: int, first: bool):

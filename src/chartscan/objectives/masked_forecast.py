@@ -11,7 +11,7 @@ from chartscan.batch import Loss, SeriesBatch, SeriesModel
 
 
 class MaskedForecast(nn.Module):
-    """A linear head for V variables and the sum of the squared errors of the observed ones."""
+    """A linear head for V variables; squared errors of the observed ones, summed."""
 
     def __init__(self, width: int, n_variables: int):
         super().__init__()

@@ -9,11 +9,12 @@ from chartscan.objectives._token_loss import token_loss, vocabulary_map
 
 
 class NextEvent(nn.Module):
-    """The forecasting head softmax(W RMSNorm(h) + b) and its cross-entropy. Fallahpour et al. 2024, sec. 3.
+    """The forecasting head softmax(W RMSNorm(h) + b) and its cross-entropy.
 
-    `embedding`, (V, D), ties W to the model's table of codes; the paper's head has its own. `shares`, one
-    for each token type, weighs what is said from a token of that type; None: everything alike. They depend
-    on what is known and never on what comes, so that the likeliest probabilities are still the true ones.
+    Fallahpour et al. 2024, sec. 3. `embedding`, (V, D), ties W to the model's table of codes; the paper's
+    head has its own. `shares`, one for each token type, weighs what is said from a token of that type; None:
+    everything alike. They depend on what is known and never on what comes, so that the likeliest
+    probabilities are still the true ones.
     """
 
     shares: Tensor | None

@@ -21,7 +21,7 @@ class Probe(nn.Module):
         self.bias = nn.Parameter(torch.zeros(n_tasks))
 
     def forward(self, known: Tensor, tasks: Tensor) -> Tensor:
-        """Logits (P,) from what is known of the prompts' rows (P, 2 D) and the tasks' indices (P,)."""
+        """Return logits (P,) from the prompts' features (P, 2 D) and task indices (P,)."""
         return (known * self.weight[tasks]).sum(1) + self.bias[tasks]
 
     def predict(self, model: SequenceModel, batch: Batch) -> Tensor:

@@ -1,4 +1,4 @@
-"""Multitask prompted fine-tuning: the answer to each question is read from the state of its task token.
+"""Multitask prompted fine-tuning: answers are read from task tokens' states.
 
 All tasks share one head; which task is meant the model knows from the token alone, so that a new task needs
 only a new token (Fallahpour et al. 2024, sec. 3.4).
@@ -49,7 +49,7 @@ class Prompted(nn.Module):
 
     @torch.no_grad()
     def start_at(self, rates: Tensor) -> None:
-        """Makes the log odds of the base rates (T,), within 0 and 1, the first guess."""
+        """Set the head's first predictions to the base rates (T,), between 0 and 1."""
         self.task_bias.copy_(torch.logit(rates.double()))
 
     def predict(self, model: SequenceModel, batch: Batch) -> Tensor:

@@ -21,7 +21,7 @@ from chartscan.objectives.classification import MemberLinear
 
 
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How the readouts are made, taught and averaged; a readout of weight 0 is left out (ablation)."""
+    """How readouts are built, trained and averaged; weight 0 removes one (ablation)."""
 
     wide_weight: float = 0.4  # of its log odds in the mean
     network_weight: float = 0.4
@@ -59,7 +59,7 @@ def make(model: Any, n_tasks: int, config: Config) -> "Readouts":
 
 
 class Network(nn.Module):
-    """(B, width) -> logits (B, M, T) of M members: the first layer is shared, scaled and shifted for each."""
+    """(B, width) -> logits (B, M, T); the first layer is shared, scaled per member."""
 
     def __init__(self, width: int, n_tasks: int, config: Config):
         super().__init__()
@@ -84,7 +84,7 @@ class Network(nn.Module):
 
 
 class Wide(nn.Module):
-    """(B, width) -> logits (B, 1, T): a linear map beside one hidden layer, both kept small by penalties."""
+    """(B, width) -> logits (B, 1, T): linear plus one hidden layer, both penalised."""
 
     def __init__(self, width: int, n_tasks: int, config: Config):
         super().__init__()
@@ -144,7 +144,7 @@ class Readouts(nn.Module):
 
     @torch.no_grad()
     def start_at(self, rates: Tensor) -> None:
-        """Makes the log odds of the base rates (T,), within 0 and 1, the starting point of every readout."""
+        """Set every readout's first predictions to the base rates (T,), between 0 and 1."""
         self.base.copy_(torch.logit(rates.float()))
 
     def predict(self, model: Any, batch: SeriesBatch) -> Tensor:
@@ -152,7 +152,7 @@ class Readouts(nn.Module):
         return self(model(batch))
 
     def loss(self, model: Any, batch: SeriesBatch) -> Loss:
-        """Loss over the known labels: of each readout, and in training the penalties and the forecast."""
+        """Return the loss over known labels; in training also penalties and the forecast."""
         c = self.config
         assert batch.steps is not None
         hidden = model.hidden(batch)
@@ -172,7 +172,7 @@ class Readouts(nn.Module):
         return Loss(total, count, count)
 
     def forecast_loss(self, hidden: Tensor, batch: SeriesBatch) -> Tensor:
-        """Mean squared error of the next hours' values and cross-entropy of whether there will be any."""
+        """Return the squared error of the next hours, and cross-entropy of presence."""
         assert self.forecast is not None
         assert batch.carried is not None
         assert batch.steps is not None

@@ -68,12 +68,12 @@ _PAGE = "docs/extend-model.md"
 
 
 def recipe_names() -> list[str]:
-    """Names of all recipes, sorted, as users write them: with dashes. Models from outside are among them."""
+    """Return the names of all recipes, sorted, with dashes, outside models included."""
     return sorted({*ABOUT, *outside_recipes()})
 
 
 def outside_recipes() -> dict[str, str]:
-    """Names of the recipes of models from outside -> a line about each; no model is imported."""
+    """Return a line about each recipe of an outside model; imports no model."""
     names = [*outside_names("models"), *outside_names("tabular")]
     return {name.replace("_", "-"): "A model that is no part of chartscan." for name in sorted(names)}
 
@@ -96,9 +96,10 @@ def find_recipe(name: str) -> Any:
 
 
 def know(models: Sequence[Path] = (), objectives: Sequence[Path] = ()) -> list[str]:
-    """Make files of models and objectives known for this process; return the names of the models as recipes.
+    """Register the user's model and objective files; return the models' recipe names.
 
-    ConfigError for a file that is none, two files of one name, or the name of a recipe of ours.
+    They are known for this process. ConfigError for a file that is none, two files of one name, or the name
+    of a recipe of ours.
     """
     for path in objectives:
         register(path, "objectives")
@@ -114,12 +115,12 @@ def know(models: Sequence[Path] = (), objectives: Sequence[Path] = ()) -> list[s
 
 
 def known_recipe(given: str) -> str:
-    """The name of a recipe as users give it; of the Python file of a model, which is then known."""
+    """Return a recipe's name; a path registers the model in that file."""
     return know([Path(given)])[0] if given.endswith(".py") else given
 
 
 def with_objective(recipe: Any, name: str, file: Path) -> Any:
-    """The recipe with the head of an objective from a file; ConfigError where its model has no head."""
+    """Return the recipe with an objective's head; ConfigError where its model has none."""
     if not hasattr(recipe, "head"):
         why = "has a head for each of its members" if hasattr(recipe, "members") else "is no network"
         raise ConfigError(f"--objective {file}: {name} {why}. Name a recipe of one network, or leave it out.")

@@ -1,4 +1,4 @@
-"""One training to do: the dataset, the labels, where the artifact goes, and who shows progress."""
+"""One training: the dataset, the labels, the artifact's place, and the progress display."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
@@ -57,7 +57,7 @@ class Job:
         return sorted(self.labels)
 
     def subjects(self, split: str) -> np.ndarray:
-        """Sorted ids of the subjects of a split, int64: the only answer to who is in it."""
+        """Return a split's sorted subject ids, int64: the only source of membership."""
         return self.dataset.subject_ids(split) if self.division is None else self.division[split]
 
     def tables(self, split: str) -> Iterator[pa.Table]:

@@ -20,8 +20,6 @@ from chartscan.schema import TRAIN, TUNING
 from chartscan.training import Batches, TrainConfig
 from chartscan.training.plan import plan
 
-# Training curves for the run record, thinned to what a plot can show.
-
 CURVE_POINTS = 400  # of a phase
 
 
@@ -35,24 +33,19 @@ def loss_curves(work: Path) -> dict[str, list[dict[str, float]]]:
     return curves
 
 
-# How long an epoch took: from the log of each phase of training.
-
-
 def seconds_per_epoch(folder: Path, data: Batches, config: TrainConfig) -> float:
-    """Seconds of a phase for each epoch of it, evaluations included, sessions of a resumed run added up."""
+    """Return a phase's seconds per epoch, over all sessions, evaluations included."""
     last = msgspec.json.decode(files.read_bytes(folder / "losses.jsonl").splitlines()[-1])
     steps_per_epoch = plan(data, config).ends[-1] / config.epochs
     return float(last["seconds"] / (last["step"] / steps_per_epoch))
 
-
-# run.json: what was run, on which data, with which versions, and the notes on it.
 
 SOURCE = Path(__file__).parent.parent
 PACKAGES = ("torch", "numpy", "polars", "pyarrow", "duckdb", "scikit-learn")
 
 
 def run_record(job: Job, recipe: msgspec.Struct) -> dict[str, Any]:
-    """The resolved settings of a run, its data and its surroundings, and the notes so far: make it last."""
+    """Return settings, data, environment and notes of a run; call it last."""
     return {
         "recipe": msgspec.to_builtins(recipe),
         "data": data_record(job),
@@ -96,7 +89,7 @@ def versions() -> dict[str, str]:
 
 @cache
 def source_hash(folder: Path) -> str:
-    """Of all source files and built kernels below: equal where the code is, with or without a checkout.
+    """Return a hash of all sources and kernels below, with or without a checkout.
 
     Kept: files that change under a running process are not what it runs.
     """
@@ -108,7 +101,7 @@ def source_hash(folder: Path) -> str:
 
 
 def commit() -> str:
-    """The commit of a source checkout, with + where it was changed; empty for an installed package."""
+    """Return the checkout's commit, with + if changed; empty for an installed package."""
     folder = Path(__file__).parent
     try:
         command = ["git", "-C", str(folder), "describe", "--always", "--dirty=+", "--abbrev=12"]

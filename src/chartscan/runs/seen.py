@@ -19,8 +19,6 @@ from chartscan.schema import TRAIN, TUNING
 from chartscan.site_key import OPEN, fingerprint, site_key
 from chartscan.store.dataset import Dataset
 
-# Notes on a dataset, from its manifest: unrecognised words, follow-up, warnings of the ingest.
-
 UNKNOWN_ABOVE = 0.05  # share of the records of a thing that tasks depend on
 WORDS = 5  # named in a note
 
@@ -61,12 +59,11 @@ def _follow_up(rule: Mapping[str, Any]) -> Iterator[Note]:
         )
 
 
-# Which subjects a model was trained on: none of them may be taken for held out.
-# Kept in the run record as salted 40-bit hashes under the site's key: enough to notice an overlap with
-# another dataset or another split of the same patients (two different subjects agree once in 10^12).
-# Without the key they tell nothing, neither which subjects were seen nor whether a known one was.
-# Two hospitals may both have a patient "1". So a hash of id and birth date is kept beside that of the id.
-# Where most subjects of a known id have another birth date, the dataset is taken for one of other people.
+# Subjects used for training must not be evaluated as held_out. The run record keeps salted 40-bit hashes
+# under the site's key: enough to find an overlap between datasets or splits (two subjects collide once in
+# 10^12), and useless without the key. Two hospitals may both have a patient "1", so a hash of id and birth
+# date is kept as well. If most subjects of a known id have another birth date, the dataset is of other
+# people.
 
 _BYTES = 5
 Births = Mapping[int, int]  # subject -> date of birth in days since 1970; subjects without one are left out
@@ -91,7 +88,7 @@ class _Seen(msgspec.Struct, frozen=True):
 
 
 def seen_record(job: Job, before: Mapping[str, Any] | None = None) -> list[dict[str, str]]:
-    """The subjects of train and tuning, after those of the run `before` that this one started from."""
+    """Return train and tuning subjects, after those of the run `before`, if any."""
     salt = os.urandom(16)
     ids = np.concatenate([job.subjects(split) for split in (TRAIN, TUNING)])
     key, births = site_key(), births_of(job.dataset, ids)
@@ -105,7 +102,7 @@ def seen_record(job: Job, before: Mapping[str, Any] | None = None) -> list[dict[
 
 
 def seen(run: Mapping[str, Any], subject_ids: np.ndarray, births: Births | None = None) -> int:
-    """How many of `subject_ids` the run has learned from, directly or through what it started from.
+    """Return how many `subject_ids` were used in training, or in its start.
 
     By id alone without `births`. With them, those of a known id and another birth date do not count, unless
     they are the minority of those of known ids: then their birth dates were corrected in the same hospital.
@@ -131,9 +128,9 @@ def seen(run: Mapping[str, Any], subject_ids: np.ndarray, births: Births | None 
 
 
 def seen_facts(run: Mapping[str, Any], asked: pa.Table, dataset: Dataset) -> dict[str, int | None]:
-    """How many subjects are asked about, and how many of them the run learned from; None: not known.
+    """Return counts of subjects predicted and of those used in training.
 
-    `other_people` have the id of a subject that it learned from, and another birth date.
+    None: unknown. `other_people` have the id of a subject that it learned from, and another birth date.
     """
     subjects = np.unique(asked["subject_id"].to_numpy())
     records = _records(run)

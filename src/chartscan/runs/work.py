@@ -1,4 +1,4 @@
-"""Where a run writes: the published folder, the working folder beside it, and phases that go on."""
+"""Where a run writes: the published folder, the working folder, and resumable phases."""
 
 import hashlib
 import json
@@ -26,11 +26,9 @@ from chartscan.schema import TRAIN, TUNING
 from chartscan.training import Batches, Evaluation, FitResult, StepRecord, TrainConfig, fit
 from chartscan.training.record import tensorboard
 
-# Where results may be written: never over what they are made from, and only where that is possible.
-
 
 def check_apart(out: Path, *inputs: Path | None) -> None:
-    """ConfigError where `out` is one of the `inputs` or lies within one of their folders, or is not ours.
+    """Raise ConfigError where `out` overlaps one of `inputs`, or is not ours.
 
     What an earlier run left there when it was killed is removed.
     """
@@ -42,14 +40,14 @@ def check_apart(out: Path, *inputs: Path | None) -> None:
 
 
 def refuse_existing(out: Path) -> None:
-    """ConfigError where `out` is there, also as a link to nothing: nothing is ever written over."""
+    """Raise ConfigError where `out` exists, even as a broken link."""
     if os.path.lexists(out):
         raise ConfigError(f"{out} exists already and is not overwritten. Choose another place.")
     files.sweep(out)
 
 
 def check_file(out: Path, example: str) -> None:
-    """Makes the folder of the file `out`; an error now, not after hours, where nothing can be written there.
+    """Make the folder of `out`; raise at once if it is not writable.
 
     ConfigError where `out` is a folder, and the `example` of a file in it; OSError that names `out`.
     """
@@ -63,8 +61,6 @@ def check_file(out: Path, example: str) -> None:
         reason = os.strerror(err.errno) if err.errno else str(err)
         raise OSError(err.errno, f"cannot be written: {reason}", str(out)) from err
 
-
-# The working folder beside a run: checkpoints and what was fitted, kept until the artifact is published.
 
 IDENTITY = "job.json"
 # These say how often to save, not what is computed: a resumed run may change them.
@@ -197,9 +193,6 @@ def _columns(table: pa.Table) -> list[np.ndarray]:
 
 def _hash(*columns: np.ndarray) -> str:
     return hashlib.sha256(b"".join(np.ascontiguousarray(c).tobytes() for c in columns)).hexdigest()
-
-
-# One phase of training, pretraining or fine-tuning: in a folder of its own, watched, and resumed exactly.
 
 
 class Interrupted(ChartscanError):

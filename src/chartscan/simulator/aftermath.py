@@ -1,7 +1,8 @@
-"""After discharge: readmission and death at home, as competing hazards set by the record at discharge.
+"""After discharge: readmission and death at home, as competing hazards.
 
-Both fade from the discharge on with the same shape and have a small constant part. So they follow from two
-clocks each, and the risks within 30 days are one integral over the day of readmission.
+The record at discharge sets them. Both fade from the discharge on with the same shape and have a small
+constant part. So they follow from two clocks each, and the risks within 30 days are one integral over the day
+of readmission.
 """
 
 from math import exp, log, prod
@@ -17,7 +18,7 @@ _CELLS = 60  # of the integral over 30 days, midpoint rule
 
 
 class Findings(NamedTuple):
-    """What the record of a stay shows at its end. Trends are apparent directions in [-1, 1]."""
+    """The record of a stay at its end; trends are apparent directions in [-1, 1]."""
 
     congestion: float  # NT-proBNP rising (+1) or falling (-1)
     hemoglobin: float  # rising (+1) or falling (-1)
@@ -74,7 +75,7 @@ def death_after_next(person: Person, now: int) -> float:
 
 
 def hazards(person: Person, now: int, found: Findings, faded: float) -> Hazards:
-    """Hazards after a discharge at `now`; `faded` is the weight of the stay before this one."""
+    """Return hazards after a discharge at `now`; `faded` weighs the previous stay."""
     readmission = exp(
         -2.45
         + 0.95 * found.congestion
@@ -109,7 +110,7 @@ def _first_time(fading: float, constant: float, draws: Draws) -> float:
 
 
 def next_times(hazard: Hazards, draws: Draws) -> tuple[float, float]:
-    """Days from discharge to the next stay and to death at home; the earlier one happens."""
+    """Draw days from discharge to next stay and death at home; earlier wins."""
     return (
         _first_time(hazard.readmission, hazard.later_readmission, draws),
         _first_time(hazard.death, hazard.later_death, draws),
@@ -128,7 +129,7 @@ _AGAIN = 0.2  # readmitted once more in time
 
 
 class NextStay(NamedTuple):
-    """What is expected of a readmission: death in hospital, and within 30 days after its discharge."""
+    """A readmission's risks: death in hospital, and within 30 days after discharge."""
 
     death: float
     death_after: float

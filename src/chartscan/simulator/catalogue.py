@@ -1,4 +1,4 @@
-"""Codes, names and units of what the synthetic hospital measures, gives and codes, and how often.
+"""What the synthetic hospital measures, gives and codes, how often; codes, names, units.
 
 Frequencies of the long tail are Zipf's.
 """
@@ -14,7 +14,7 @@ def cumulative(weights: Sequence[float]) -> tuple[float, ...]:
 
 
 class Measure(NamedTuple):
-    """A laboratory test or vital sign: LOINC code, what it is called, UCUM unit, recorded decimals."""
+    """A laboratory test or vital sign: LOINC code, name, UCUM unit, recorded decimals."""
 
     code: str
     display: str

@@ -1,4 +1,4 @@
-"""Which recorded events drive the outcome of each task in the simulated hospital: the right explanation.
+"""Which recorded events drive each task's simulated outcome: the correct explanation.
 
 Read off the hazards of `severity`, `aftermath` and `onset`. Stays and visits themselves (admission,
 discharge) count for neither side: their times say how long ago the last stay was, which matters, and age.
@@ -87,10 +87,11 @@ _SATURATION = _measured("saturation")
 
 
 def says_nothing(code: str, place: int, count: int) -> bool:
-    """Whether reading `place` (from 0, in time) of the `count` of its code in a stay drives nothing.
+    """Whether the reading at `place` of `count` in a stay drives nothing.
 
-    The middle saturations are drawn alike in every stay (`Ward.oxygen`). The middle one of an odd number of
-    readings weighs 0 in the evidence for a trend (`draws.positions`).
+    Places count from 0, in time, within one code. The middle saturations are drawn alike in every stay
+    (`Ward.oxygen`). The middle one of an odd number of readings weighs 0 in the evidence for a trend
+    (`draws.positions`).
     """
     if code in _SATURATION:
         return count == SATURATIONS and place in (2, 3)

@@ -1,10 +1,9 @@
 """Random numbers of one subject, and measured quantities as evidence about something hidden.
 
 Each subject has its own counter-based generator keyed by (seed, subject index), so subject 17 is the same
-person whether 20 or 2,000,000 are simulated. A mirrored trend has values
-`level + direction * spread * x + noise` with positions x from -1 to 1 that sum to zero: the values of a rise
-and of a fall are the same multiset in reverse order. Because sum(x) = 0, the evidence about the direction
-does not depend on the level.
+person whether 20 or 2,000,000 are simulated. A mirrored trend has values `level + direction * spread * x +
+noise` with positions x from -1 to 1 that sum to zero: the values of a rise and of a fall are the same
+multiset in reverse order. Because sum(x) = 0, the evidence about the direction does not depend on the level.
 """
 
 from bisect import bisect_right
@@ -113,7 +112,7 @@ class Level(NamedTuple):
     variance: float
 
     def after(self, reading: float, offset: float, variance: float) -> tuple["Level", float]:
-        """Belief after a reading of level + offset with the given variance, and the reading's log density."""
+        """Return the belief after a reading of level + offset, and its log density."""
         total = self.variance + variance
         gain = self.variance / total
         surprise = reading - offset - self.mean

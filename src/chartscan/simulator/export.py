@@ -62,7 +62,7 @@ def patient_id(index: int) -> str:
 
 
 def simulate(out: Path, config: SimulateConfig, progress: Progress | None = None) -> dict[str, int]:
-    """Write the export to the new folder `out`; returns how many resources of each type it holds.
+    """Write the export to the new folder `out`; return resource counts by type.
 
     `out` gets one NDJSON file per resource type, `manifest.json` and `truth/`. Equal configurations give
     equal bytes, and subject i is the same in a hospital of any size. `progress(done, total)` is called

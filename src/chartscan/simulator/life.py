@@ -1,4 +1,4 @@
-"""The whole life of one simulated subject: visits, stays, onsets, death, and the true risks on the way."""
+"""One simulated subject's life: visits, stays, onsets, death, and true risks."""
 
 from chartscan.simulator import severity as sev
 from chartscan.simulator.aftermath import NextStay, death_after_next, hazards, next_times, outlook

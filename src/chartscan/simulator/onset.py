@@ -153,11 +153,12 @@ def new_onset(condition: Condition, person: Person, draws: Draws) -> Onset:
 
 
 def labelled_risk(risk: float, early_death: float, late_death: float) -> float:
-    """P(onset within the year | it is known), when death without onset leaves the outcome unknown.
+    """Return P(onset within the year | it is known).
 
-    `early_death` is the probability of death within 30 days, `late_death` in the rest of the year; onset and
-    death are independent. The onset comes before an early death with 3 %, before a late one with 54 % of its
-    yearly probability (deaths taken as uniform within each part).
+    Death without onset leaves the outcome unknown. `early_death` is the probability of death within 30 days,
+    `late_death` in the rest of the year; onset and death are independent. The onset comes before an early
+    death with 3 %, before a late one with 54 % of its yearly probability (deaths taken as uniform within each
+    part).
     """
     alive = 1.0 - early_death - late_death
     positive = risk * (alive + 0.03 * early_death + 0.54 * late_death)

@@ -149,7 +149,7 @@ def _posterior(prior: float, evidence: float) -> float:
 def risks_at_24h(
     person: Person, now: int, prior: tuple[float, float, float], seen: Seen
 ) -> tuple[float, float]:
-    """P(death in hospital) and P(stay above 168 hours), given the record of the first 24 hours."""
+    """Return P(death in hospital) and P(stay above 168 hours) after 24 hours."""
     acuities = acuity_posterior(prior, seen)
     perfusion = _posterior(worse_perfusion(seen.antibiotic), seen.perfusion_evidence)
     kidney = _posterior(worse_kidney(person, seen.nsaid), seen.kidney_evidence)

@@ -1,4 +1,4 @@
-"""One hospital stay: its hidden course is drawn, what is observed is written down, its risks are kept.
+"""One hospital stay: its hidden course, what is recorded, and its risks.
 
 Nothing recorded in the first 24 hours depends on how long the stay will last, except through the hidden
 state that `severity` accounts for. What happens later may.
@@ -250,7 +250,7 @@ class Ward:
         return apparent(direction_evidence(channel, places, values), rising)
 
     def oxygen(self) -> int:
-        """Six saturations; a dip of two at the start (-1), at the end (+1) or none (0)."""
+        """Record six saturations; a two-reading dip at start (-1), end (+1), or none (0)."""
         draws = self.draws
         kind = _FINDING[draws.index(_OXYGEN)]
         times = [self.at(h + draws.uniform()) for h in (0.5, 3.0, 7.0, 11.0)]
@@ -273,7 +273,7 @@ class Ward:
         return kind
 
     def operation(self) -> int:
-        """An operation with heparin before (-1) or after it (+1), or none (0); and bedside procedures."""
+        """Record bedside procedures, and an operation with heparin before (-1), after (+1), or none."""
         draws, record = self.draws, self.record
         if draws.chance(0.5):
             time = self.at(draws.uniform(12.0, 30.0))

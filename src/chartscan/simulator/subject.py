@@ -1,4 +1,4 @@
-"""A simulated subject: the facts of the first visit, and everything that is written down later.
+"""A simulated subject: facts of the first visit, and all that is recorded.
 
 The record is plain rows in seconds since 1970; `fhir` turns it into JSON.
 """
@@ -67,7 +67,7 @@ def fading(now: int, last_discharge: int | None) -> float:
 
 
 class Encounter(NamedTuple):
-    """A contact with the hospital. `kind` is IMP, EMER or AMB; disposition and source only for IMP."""
+    """A hospital contact: IMP, EMER or AMB; disposition and source only for IMP."""
 
     kind: str
     start: int

@@ -1,4 +1,4 @@
-"""What became of every line of the input, and how the words in it were read.
+"""The fate of every input line, and how its words were read.
 
 Every line is accepted, merged, filtered or quarantined, with a reason. The identity
 `lines_in = accepted + merged_duplicates + filtered + quarantined` is checked for every file and type before
@@ -21,7 +21,7 @@ _Key = tuple[str, str, int, str]  # file, type, outcome, reason
 
 
 class Accounting:
-    """Counters of one run, or of one worker of it (see `merge`). One call is well under a microsecond."""
+    """Counters of one run or worker (see `merge`); a call takes under a microsecond."""
 
     def __init__(self) -> None:
         self._counts: defaultdict[_Key, int] = defaultdict(int)
@@ -61,12 +61,11 @@ class Accounting:
         self._flagged[name] += n
 
     def file(self, name: str, how: str, reason: str, size: int) -> None:
-        """Record what became of a file: read, set aside or refused; why; and its size in bytes."""
+        """Record a file as read, set aside or refused, with reason and bytes."""
         self.files.append({"name": name, "how": how, "reason": reason, "bytes": size})
 
     def warn(self, text: str, flag: str | None = None) -> None:
-        """Have `text` shown to the user, and count it as `flag`. A strict run with warnings publishes
-        nothing."""
+        """Show `text`, and count it as `flag`; strict runs with warnings publish nothing."""
         self.warnings.append(text)
         if flag:
             self.flagged(flag)
@@ -149,9 +148,9 @@ class Accounting:
             )
 
     def check_budget(self, budget: float, place: str = "the quarantine folder") -> None:
-        """Raise BudgetError where more than the share `budget` of the lines of a type is in quarantine.
+        """Raise BudgetError where a type's quarantined share exceeds `budget`.
 
-        Lines of unknown type count as a share of the lines of their file.
+        The share is of its lines. Lines of unknown type count as a share of the lines of their file.
 
         `place` is where the user finds them.
         """
@@ -238,7 +237,7 @@ class Word(NamedTuple):
 
 
 class Recognition:
-    """Counts of words by the thing they say, and how they were read. `recognise` is one dictionary access.
+    """Counts of words by kind, and their readings; `recognise` is one dictionary access.
 
     A thing is what tasks depend on: class, encounter_status, disposition, diagnosis_system, diagnosis,
     diagnosis_status, sex, units. Words that are codes are named. Free text may name a person: the manifest
@@ -276,7 +275,7 @@ class Recognition:
         yield from sorted(self._counts.items(), key=_order)
 
     def as_dict(self) -> dict[str, Any]:
-        """By thing: records by how they were read and by meaning, and the words that may be named."""
+        """Return, by kind, records per reading and meaning, and words to name."""
         found: dict[str, dict[str, Any]] = {}
         for word, n in self.words():
             thing = found.setdefault(

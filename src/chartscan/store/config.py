@@ -30,7 +30,7 @@ FollowUp = ExportTime | DaysAfterLastEvent
 
 
 class StoreConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How a dataset is written. Only `shard_rows`, `seed` and the fractions change what is in the files."""
+    """How a dataset is written; only `shard_rows`, `seed` and the fractions change its content."""
 
     shard_rows: int = 250_000  # a shard is closed at the first subject that ends at or after this many rows
     memory_mb: int = 256  # of counting and sorting, roughly; beyond it rows go to disk
@@ -60,7 +60,7 @@ class StoreConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def bytes_at_once(self) -> int:
-        """Bytes to sort at once: a quarter of `memory_mb`, since data is copied while it is sorted."""
+        """Return bytes to sort at once: a quarter of `memory_mb`, since sorting copies."""
         return self.memory_mb << 18
 
     @property

@@ -71,7 +71,7 @@ class Dataset:
     def subjects(
         self, columns: Sequence[str] | None = None, split: str | None = None
     ) -> Iterator[tuple[int, pa.Table]]:
-        """Yield each subject that has events, and these, in order; one shard is in memory at a time."""
+        """Yield each subject with its events, in order, one shard at a time."""
         wanted = None if split is None else self.subject_ids(split)
         for path in self.shards():
             yield from self.shard_subjects(path, columns, wanted)
@@ -79,7 +79,7 @@ class Dataset:
     def shard_subjects(
         self, path: Path, columns: Sequence[str] | None = None, wanted: np.ndarray | None = None
     ) -> Iterator[tuple[int, pa.Table]]:
-        """Yield subjects of one shard with their events; only those in `wanted` (sorted ids) if given."""
+        """Yield one shard's subjects with events, only sorted ids `wanted` if given."""
         needed = None if columns is None else list(dict.fromkeys(["subject_id", *columns]))
         table = self.read_shard(path, needed).combine_chunks()
         ids = table["subject_id"].to_numpy()
@@ -100,7 +100,7 @@ class Dataset:
         return dict(zip(table["subject_id"].to_pylist(), table["split"].to_pylist(), strict=True))
 
     def subject_ids(self, split: str | None = None) -> np.ndarray:
-        """Sorted ids of the subjects of a split, or of all; those without events too. Shape (n,), int64."""
+        """Return sorted subject ids of a split or all (n,), also those without events."""
         table = self.split_table()
         ids = table["subject_id"].to_numpy()
         if split is None:

@@ -1,4 +1,4 @@
-"""The folder of a dataset: `metadata/` and `manifest.json`, and how it is published in a single step.
+"""The folder of a dataset: `metadata/`, `manifest.json`, and publishing in one step.
 
 The folder is built as `<out>.staging-<pid>/dataset`, on the file system of `out`. A first publication is a
 rename. A replacement exchanges the two names in one system call (Linux, macOS). Where the file system has
@@ -53,7 +53,7 @@ class CodeBook:
         self._parents: dict[str, set[str]] = {}
 
     def add(self, code: str, description: str | None, parents: Iterable[str] | None) -> None:
-        """Add what is known of a code: the alphabetically first description is kept, parents are united."""
+        """Add facts of a code: first description by alphabet, all parents."""
         if description:
             self._descriptions[code] = min(description, self._descriptions.get(code, description))
         if parents:
@@ -110,8 +110,8 @@ def _write(table: pa.Table, path: Path) -> None:
         pq.write_table(table, path)
 
 
-# The manifest is sealed: its last entry `sha256` is that of its own text without it. One changed bit, in a
-# file or in the manifest, is found before any of it is used.
+# The manifest's last entry `sha256` is that of its own text without it, so one changed bit is found before
+# use.
 
 FORMAT = 2  # since the first instants of inexact times are columns
 _OURS = {"format", "fingerprint", "files"}
@@ -137,7 +137,7 @@ def _apart(files: dict[str, dict[str, Any]]) -> tuple[dict[str, Any], dict[str, 
 
 
 def fingerprint(files: dict[str, dict[str, Any]]) -> str:
-    """Return one SHA-256 for the content of all files: equal for equal data, written at any time."""
+    """Return one SHA-256 of all files' content, the same whenever written."""
     lines = "".join(f"{files[name]['sha256']}  {name}\n" for name in sorted(files))
     return hashlib.sha256(lines.encode()).hexdigest()
 
@@ -273,7 +273,7 @@ def remove_staging(staging: Path) -> None:
 
 
 def publish(folder: Path, out: Path) -> None:
-    """Put the complete `folder` in the place of `out`; what was there ends in the staging folder.
+    """Put the complete `folder` in place of `out`; old content goes to staging.
 
     An error means that it was not published. `sync` the folder it is in afterwards.
     """
@@ -323,7 +323,7 @@ def _sync(folder: Path) -> None:
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Turns errors of the disk, also those that Arrow reports, into an OSError that names `path`."""
+    """Within, disk and Arrow errors become an OSError naming `path`."""
     try:
         yield
     except (OSError, pa.ArrowInvalid) as err:

@@ -1,4 +1,4 @@
-"""Lines that could not be used: where they stood, why, and (if wanted) what they said, in a private folder.
+"""Unusable lines in a private folder: place, reason, and (if wanted) content.
 
 The folder is `<dataset>/quarantine`: both are published in one step, so a dataset and its quarantine come
 from the same run. It holds `records-<part>.jsonl`, `content-<part>.ndjson` (when
@@ -39,7 +39,7 @@ def failed_quarantine_folder(out: Path) -> Path:
 
 
 def clear_quarantine(folder: Path) -> None:
-    """Remove the records of an earlier run; its key and files that are not ours stay."""
+    """Remove an earlier run's records; its key and foreign files stay."""
     check_own(folder)
     if folder.is_dir():
         for path in [path for pattern in _OURS for path in folder.glob(pattern)]:
@@ -48,7 +48,7 @@ def clear_quarantine(folder: Path) -> None:
 
 
 def remove_quarantine(folder: Path) -> None:
-    """Remove the records and the key of an earlier run, and the folder unless it holds anything else."""
+    """Remove an earlier run's records and key, and the folder if empty."""
     clear_quarantine(folder)
     if folder.is_dir() and {path.name for path in folder.iterdir()} <= {KEY}:
         (folder / KEY).unlink(missing_ok=True)
@@ -56,7 +56,7 @@ def remove_quarantine(folder: Path) -> None:
 
 
 def hand_on_key(earlier: Path, run: Path) -> bool:
-    """Give the folder of a new run the key of an earlier one; False where there is none."""
+    """Give a new run's folder the key of an earlier one; else False."""
     check_own(earlier)
     check_own(earlier / KEY)
     if not (earlier / KEY).is_file():
@@ -68,7 +68,7 @@ def hand_on_key(earlier: Path, run: Path) -> bool:
 
 
 def keep_quarantine(run: Path, folder: Path) -> None:
-    """Move the bad lines of a failed run to `folder`, in place of those of an earlier run."""
+    """Move a failed run's bad lines to `folder`, replacing earlier ones."""
     remove_quarantine(folder)
     if not run.is_dir():
         return
@@ -80,7 +80,7 @@ def keep_quarantine(run: Path, folder: Path) -> None:
 
 
 class Quarantine:
-    """Appends bad lines to `folder`. Workers that write at the same time each have their own `part`."""
+    """Appends bad lines to `folder`; parallel workers have separate `part`s."""
 
     def __init__(self, folder: Path, keep_content: bool = True, part: str = "main"):
         self.folder = folder
@@ -93,8 +93,7 @@ class Quarantine:
         self._content_offset = 0
 
     def put(self, reason: str, file: str, line: int, byte_offset: int, raw: bytes) -> None:
-        """Record one line. `line` is 1-based, lines end at byte 0x0A only; `byte_offset` is the start of the
-        line in the decompressed stream; `raw` is the line without its end."""
+        """Record one bad line, counted from 1, and its `byte_offset` in the decompressed stream."""
         if self._records is None:
             self._open()
         assert self._records is not None

@@ -56,7 +56,7 @@ def sorted_events(
 
 
 def range_bounds(sizes: pa.Table, bytes_at_once: int) -> np.ndarray:
-    """First subject of every range but the first; a range is larger than wanted only if one subject is."""
+    """Return each range's first subject but the first's; one subject is never divided."""
     starts, total = [], 0
     for subject, size in zip(sizes["subject_id"].to_pylist(), sizes["size"].to_pylist(), strict=True):
         if total and total + size > bytes_at_once:
@@ -117,10 +117,10 @@ def _events(table: pa.Table) -> pa.Table:
 
 
 def scatter(tables: Iterable[pa.Table], key: str, bounds: np.ndarray, folder: Path) -> list[Part]:
-    """The rows of `tables` in one part per range of `key`, in the order of the ranges.
+    """Write the rows of `tables` into one part per range of `key`.
 
-    `bounds` (sorted, int64) are the first values of all ranges but the first; nulls are in the first. A
-    range without rows gives no part.
+    In the order of the ranges. `bounds` (sorted, int64) are the first values of all ranges but the first;
+    nulls are in the first. A range without rows gives no part.
     """
     folder.mkdir()
     writers: list[_PartWriter] = []

@@ -1,8 +1,8 @@
-"""Where events wait for the sort: checked, in the order they come, as Parquet in the staging folder.
+"""Events waiting for the sort: checked, in order of arrival, as Parquet.
 
-A source may write from several processes, each with its own Spool in the same folder. It may say from which
-place in its input each event comes, and later leave out or delay the events of some places: `amend`. `Tally`
-counts what waits, in bounded memory.
+They stand in the staging folder. A source may write from several processes, each with its own Spool in the
+same folder. It may say from which place in its input each event comes, and later leave out or delay the
+events of some places: `amend`. `Tally` counts what waits, in bounded memory.
 """
 
 import errno
@@ -76,7 +76,7 @@ class Spool:
         self._file = None
 
     def abandon(self) -> None:
-        """Drop what waits and let go of the file, after an error; harmless when it is closed."""
+        """Discard waiting rows and close after an error; harmless when closed."""
         self._waiting, self._waiting_bytes = [], 0
         if self._file is not None:
             let_go(self._file)
@@ -102,9 +102,9 @@ def _file(path: Path) -> pq.ParquetWriter:
 
 
 def amend(path: Path, dropped: np.ndarray, late: np.ndarray, times: np.ndarray) -> None:
-    """Rewrite a spool: events of the places `dropped` go, those of `late` become known at `times` or later.
+    """Rewrite a spool without places `dropped`, and with `late` available at `times`.
 
-    `times` are microseconds. Places are sorted.
+    Or later, where they were later before. `times` are microseconds. Places are sorted.
     """
     anew = path.with_suffix(".anew")
     rows = 0
@@ -155,7 +155,7 @@ def _is_in(places: np.ndarray, wanted: np.ndarray) -> np.ndarray:
 
 
 def spooled(table: pa.Table) -> pa.Table:
-    """Return checked EVENTS rows with the rank of the event type and encounter ids under the site key."""
+    """Return checked EVENTS with the rank of event type and keyed encounter ids."""
     events = check(table, EVENTS, "events").replace_schema_metadata()
     rank = pc.index_in(events["event_type"], value_set=TYPE_NAMES)
     _refuse(rank.null_count, "an event_type that is none of schema.EVENT_TYPES")
@@ -200,7 +200,7 @@ _SIZES = f"""
 
 
 class Tally:
-    """Counts of codes and sizes of subjects, by DuckDB. A context manager; may spill to `scratch`."""
+    """Counts codes and subject sizes with DuckDB, in a context; may spill to `scratch`."""
 
     def __init__(self, files: list[Path], scratch: Path, memory_mb: int, threads: int = 0):
         self._scratch = scratch

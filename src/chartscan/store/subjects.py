@@ -34,12 +34,9 @@ def _splitmix64(x: np.ndarray) -> np.ndarray:
     return z ^ (z >> np.uint64(31))
 
 
-# From the ids of a source to those of a dataset, and the check that no two patients became one.
-# A subject id is a 63-bit hash of (source, patient id) under the site's key: the same in every run and file
-# order of the site, and nothing that others could compute. Two patients that collide are an error, not a
-# merge.
-# An encounter id is a 128-bit hash of that of the source, under the same key and apart from subject ids.
-# Among 10^9 encounters two are the same with a probability of 10^-21, so that nothing checks it.
+# A subject id is a 63-bit hash of (source, patient id) under the site's key: always the same at the site, and
+# unguessable. Two patients that collide are an error, not a merge. An encounter id is a 128-bit hash under
+# the same key; among 10^9 encounters two are equal with a probability of 10^-21, so this is not checked.
 
 SUBJECTS = pa.schema(
     [
@@ -63,7 +60,7 @@ _OF_ENCOUNTERS = b"encounter"  # keeps these hashes apart from all others under 
 
 
 def encounter_ids(source_ids: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Return encounter ids as a dataset holds them: equal where those of the source are equal, null for null.
+    """Return encounter ids of a dataset: equal where the source's are, null kept.
 
     The source's own where ids are open. ConfigError where the site's key cannot be used.
     """
@@ -108,5 +105,5 @@ def identity_map(subject_ids: np.ndarray) -> pa.Table:
 
 
 def without_patients(subjects: pa.Table) -> pa.Table:
-    """Return what a dataset holds of SUBJECTS: all where ids are open, else the subject ids only."""
+    """Return a dataset's SUBJECTS: all columns where ids are open, else ids alone."""
     return subjects if is_open() else subjects.select(["subject_id"]).group_by("subject_id").aggregate([])

@@ -1,4 +1,4 @@
-"""The rules of MEDS over a whole folder, also those that its own validators do not check.
+"""MEDS rules over a whole folder, including those its own validators skip.
 
 Works on any MEDS dataset, ours or not: schema of every file, time order, contiguity, one file per subject,
 code coverage. Files with our columns are also checked against schema.EVENTS and the full order of
@@ -21,7 +21,7 @@ from chartscan.schema import EVENTS, SORT_KEYS, TYPE_NAMES, subject_starts
 
 
 def violations(folder: Path) -> list[str]:
-    """Return each rule that the dataset in `folder` breaks, as a sentence; empty if it is valid."""
+    """Return a sentence for each rule that the dataset breaks; empty if valid."""
     files = sorted((folder / meds.data_subdirectory).rglob("*.parquet"))
     if not files:
         return [f"{meds.data_subdirectory}/: no Parquet files."]

@@ -114,14 +114,14 @@ class DatasetWriter:
             self._leave(failure)
 
     def write(self, events: pa.Table, places: np.ndarray | None = None) -> None:
-        """Add rows of schema.EVENTS in any order; DataError when they break a rule of the contract.
+        """Add rows of schema.EVENTS in any order; DataError for a broken rule.
 
         `places` (int64, not negative) are where in the input each comes from, for `amend`.
         """
         self._spool.write(events, places)
 
     def amend(self, dropped: np.ndarray, late: np.ndarray, times: np.ndarray) -> None:
-        """Drop the events of the places `dropped`; those of `late` become known at `times` or later.
+        """Drop events of places `dropped`; those of `late` become available at `times` or later.
 
         `times` are microseconds. Call it once, when everything was written.
         """

@@ -51,7 +51,7 @@ DEFAULT = Config()
 
 @dataclass(frozen=True)
 class CountColumns:
-    """sign(x) log(1 + |x|) scaled to unit deviation, but not centred, so that the matrix stays sparse."""
+    """sign(x) log(1 + |x|) scaled to unit deviation, uncentred so it stays sparse."""
 
     fill: Floats  # (columns,) for missing values, before the logarithm
     scale: Floats  # (columns,) of the logarithms
@@ -164,7 +164,7 @@ def fit(
     seed: int = 0,
     threads: int = 1,
 ) -> Model:
-    """The regression whose L2 penalty gives the best log loss on `tuning` (if it has rows).
+    """Fit the regression whose L2 penalty minimises log loss on `tuning`, if any.
 
     The optimum is unique: `seed` and `threads` change nothing, they are here because every tabular model
     takes them. DataError if `y` has one class; ConfigError for settings of dense features with counts.

@@ -77,7 +77,7 @@ class _File(msgspec.Struct, frozen=True):
 
 
 def checked_trees(path: Path) -> bytes:
-    """The model in `path` as JSON that XGBoost can read safely; DataError if it is not one of ours."""
+    """Return the model in `path` as safe JSON; DataError for other files."""
     content = files.read_json(path, _File, "a saved XGBoost model")
     learner = content.learner
     features = _whole(learner.learner_model_param.num_feature)
@@ -189,11 +189,9 @@ def _is_probability(text: str) -> bool:
         return False
 
 
-# Gradient-boosted trees: the baseline every network has to beat.
-# Tuned to be strong: small steps, many trees, stopped where the tuning split says so. Classes are not
-# reweighted, so that probabilities stay calibrated (the published baseline reweights and does not stop). An
-# entry that is not stored in a sparse matrix is a missing value for XGBoost, in fitting and predicting
-# alike; as counts store no zeros, "missing" means "none". In a dense matrix only NaN is missing.
+# A strong baseline: small steps, many trees, early stopping on tuning. Classes are not reweighted, so that
+# probabilities stay calibrated (the published baseline reweights and does not stop). XGBoost takes entries
+# that a sparse matrix does not store as missing; counts store no zeros, so "missing" means "none".
 
 
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -268,7 +266,7 @@ def fit(
     seed: int = 0,
     threads: int = 1,
 ) -> Model:
-    """Trees fitted on `matrix`, as many as minimise the log loss of `tuning` (if it has rows).
+    """Fit trees on `matrix`, with the count that minimises `tuning`'s log loss.
 
     Same data, settings and seed give the same model for every number of threads on one machine kind.
     DataError if `y` has one class.

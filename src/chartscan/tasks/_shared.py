@@ -1,4 +1,4 @@
-"""What tasks share: the stays they predict for, some hours after admission or at discharge, and titles.
+"""What tasks share: prediction times after admission or at discharge, and titles.
 
 A stay that ends exactly at the prediction time is still eligible. Its discharge may then be seen, so it is
 flagged; one that ends there in death is excluded. No stay is predicted before the hours have passed, nor
@@ -17,7 +17,7 @@ ENDS_AT_PREDICTION = "discharged at the prediction time"
 
 
 def not_asked_after(record: Record, stay: Stay, hours: float) -> Outcome | None:
-    """Why there is no prediction `hours` after admission, or no known answer; None if there is."""
+    """Return why a stay has no prediction or known answer; else None."""
     if not stay.start_known:
         return absent(None, "the stay began at an unknown time")
     at = stay.start + timedelta(hours=hours)
@@ -110,7 +110,7 @@ def _exclusion_at_discharge(record: Record, stay: Stay) -> str:
 
 
 def titled(text: str, config: msgspec.Struct, default: msgspec.Struct, told: tuple[str, ...] = ()) -> str:
-    """`text`, and each setting that differs from its default and is not in `told`, which the text says."""
+    """Return `text` and each changed setting that is not already in `told`."""
     names = [name for name in config.__struct_fields__ if name not in told]
     changed = [(n, getattr(config, n)) for n in names if getattr(config, n) != getattr(default, n)]
     return text + "".join(f", {name}={_value(value)}" for name, value in changed)

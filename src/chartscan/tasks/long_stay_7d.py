@@ -18,7 +18,7 @@ DEPENDS_ON = ("class", "encounter_status")
 
 
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What is long, when the prediction is made, and whether stays that end in death take part."""
+    """The length, the prediction time, and whether stays ending in death count."""
 
     version: int = 2
     hours: Hours = 24  # after admission

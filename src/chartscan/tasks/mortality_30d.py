@@ -63,7 +63,7 @@ def _outcome(record: Record, stay: Stay, config: Config) -> Outcome:
 
 
 def window_end(discharge: datetime, config: Config, zone: ZoneInfo) -> datetime:
-    """The last instant (UTC) at which a death still counts; calendar days are those of `zone`."""
+    """Return the last instant (UTC) of deaths counted; days are those of `zone`."""
     if config.resolution == "instant":
         return discharge + timedelta(days=config.horizon_days)
     local = discharge.replace(tzinfo=UTC).astimezone(zone)

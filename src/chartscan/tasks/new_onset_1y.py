@@ -1,4 +1,4 @@
-"""New onset of a condition within a year of discharge: three tasks that differ in their codes alone.
+"""New onset of a condition within a year of discharge, for three conditions.
 
 A code counts from the start of its encounter, or from when it was recorded if it has none: a diagnosis coded
 after discharge for the index stay belongs to the index stay, and an old one told later was not known before.
@@ -28,7 +28,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Place(Enum):
-    """Where a diagnosis may lie: up to the discharge, in the window after it, or later."""
+    """Where a diagnosis may lie: before discharge, in the window, or later."""
 
     BEFORE = 1
     WITHIN = 2
@@ -123,7 +123,7 @@ def _has_codes(record: Record, stay: Stay) -> bool:
 
 
 class NewOnset:
-    """The task of one condition, with the same names as the module of any other task."""
+    """One condition's task, with the same names as any task module."""
 
     DEPENDS_ON = DEPENDS_ON
 

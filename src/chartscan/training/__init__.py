@@ -1,4 +1,4 @@
-"""Training: `fit` a module to batches, with exact resume. Knows models, data and losses as arguments only."""
+"""Training: `fit` a module to batches, with exact resume; no clinical knowledge."""
 
 from chartscan.training.loop import Evaluation, FitResult, fit
 from chartscan.training.optimiser import NonFinite

@@ -1,4 +1,4 @@
-"""Saving a training and resuming it: checkpoints, what must be the same, and signals that ask to stop."""
+"""Saving and resuming a training: checkpoints, identity checks, and stop signals."""
 
 import hashlib
 import random
@@ -23,8 +23,6 @@ from chartscan import files
 from chartscan.errors import ConfigError, DataError
 from chartscan.kernels import described
 from chartscan.training.plan import FREE_TO_CHANGE, Best, Plan, TrainConfig, uses_bf16
-
-# The random generators that a loss may draw from: as tensors and JSON, and back.
 
 
 def tensors() -> dict[str, Tensor]:
@@ -64,9 +62,8 @@ def undisturbed() -> Iterator[None]:
         restore(torch_state, plain_state)
 
 
-# Checkpoints on disk: sealed folders `step-N` with tensors in safetensors and the rest in JSON. No pickle.
-# The newest sound one counts; a damaged one is set aside with a warning. Each is complete by itself, the
-# best weights so far included.
+# Checkpoints are sealed folders `step-N`: tensors in safetensors, the rest in JSON, no pickle. The newest
+# undamaged one is used. Each is complete, with the best weights so far.
 
 PREFIX, TENSORS, PLAIN = "step-", "tensors.safetensors", "state.json"
 
@@ -188,9 +185,6 @@ def _tensors(path: Path) -> dict[str, Tensor]:
         raise DataError(f"{path} is not a file of tensors.") from err
 
 
-# What makes two sessions parts of one run: settings, data, parameters and kind of device.
-
-
 def identity(
     module: nn.Module, plan: Plan, config: TrainConfig, device: torch.device, fingerprint: str
 ) -> dict[str, Any]:
@@ -236,7 +230,7 @@ def check_same(before: dict[str, Any], now: dict[str, Any]) -> None:
 
 
 def warn_if_moved(before: dict[str, Any], now: dict[str, Any]) -> None:
-    """A warning where the losses may differ in their last bits from those of an unbroken run."""
+    """Warn where losses may differ in their last bits from an unbroken run."""
     moved = [f"{key} was {before.get(key)}, is {now[key]}" for key in now if before.get(key) != now[key]]
     if moved:
         warnings.warn(
@@ -244,15 +238,14 @@ def warn_if_moved(before: dict[str, Any], now: dict[str, Any]) -> None:
         )
 
 
-# SIGTERM, SIGUSR1 (a scheduler's warning) and Ctrl-C as a wish to stop, granted at a safe point.
-# A second Ctrl-C does not wait.
+# SIGTERM, SIGUSR1 (a scheduler's warning) and Ctrl-C stop at a safe point; a second Ctrl-C does not wait.
 
 _NAMES = ("SIGTERM", "SIGUSR1", "SIGINT")  # Windows has no SIGUSR1
 SIGNALS = tuple(getattr(signal, name) for name in _NAMES if hasattr(signal, name))
 
 
 class Interrupted(BaseException):
-    """Raised by a signal inside `at_once`; not an Exception, so that no handler below swallows it."""
+    """Raised by a signal inside `at_once`; no handler for Exception catches it."""
 
 
 class Interruption:

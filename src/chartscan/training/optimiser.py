@@ -1,4 +1,4 @@
-"""One update of the weights: the optimiser, the learning rate, averaging, and the gradient of a mean loss."""
+"""One update of the weights: optimiser, learning rate, averaging, mean gradient."""
 
 import difflib
 import math
@@ -13,8 +13,6 @@ from torch.optim import AdamW
 from chartscan.batch import Loss
 from chartscan.errors import ChartscanError, ConfigError, DataError
 from chartscan.training.plan import TrainConfig
-
-# The learning rate of every step: linear warm-up, then linear decay.
 
 
 def learning_rate(config: TrainConfig, step: int, total_steps: int) -> float:
@@ -32,9 +30,6 @@ def learning_rate(config: TrainConfig, step: int, total_steps: int) -> float:
     return low + (config.learning_rate - low) * height
 
 
-# A moving average of the weights (Polyak and Juditsky 1992), often better than the last ones.
-
-
 class Average:
     """The exponential moving average of everything in a module's state."""
 
@@ -43,7 +38,7 @@ class Average:
         self.tensors = copied(module)
 
     def update(self, module: nn.Module, step: int) -> None:
-        """Takes in the weights after `step` steps; early on with less memory, to forget the start."""
+        """Add the weights after `step` steps; early weights are forgotten faster."""
         decay = min(self.decay, (1 + step) / (10 + step))
         for name, tensor in module.state_dict().items():
             if tensor.is_floating_point():
@@ -70,9 +65,6 @@ def weights_of(average: Average | None, module: nn.Module) -> Iterator[None]:
 def copied(module: nn.Module) -> dict[str, Tensor]:
     """A copy of the module's state, each tensor with memory of its own."""
     return {name: tensor.detach().clone() for name, tensor in module.state_dict().items()}
-
-
-# AdamW with weight decay where it belongs, and its state as named tensors.
 
 
 def adamw(module: nn.Module, config: TrainConfig) -> AdamW:
@@ -161,12 +153,8 @@ def restore_state(module: nn.Module, optimiser: AdamW, tensors: dict[str, Tensor
         optimiser.state[parameters[name]][kind] = tensor.to(device)
 
 
-# One step: the gradient of the mean loss over all predicted tokens of its batches, then one update.
-# Nothing is updated unless the loss and the whole gradient are finite.
-
-
 class NonFinite(ChartscanError):
-    """The loss or its gradient is infinite or not a number; the weights are as before the step."""
+    """The loss or gradient is not finite; weights are as before the step."""
 
 
 class Update(msgspec.Struct, frozen=True):
@@ -178,7 +166,7 @@ class Update(msgspec.Struct, frozen=True):
 
 
 def update(module: nn.Module, optimiser: AdamW, losses: Iterable[Loss], clip_norm: float) -> Update:
-    """Updates `module` once from the losses of several batches, as if they were one big batch.
+    """Update `module` once from several batches, as if one big batch.
 
     Each total is differentiated before the next loss is computed, and the gradient divided by the sum of all
     weights, so that a target weighs the same in any batch. Batches without a target change nothing. Raises

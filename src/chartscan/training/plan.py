@@ -75,9 +75,6 @@ def uses_bf16(config: TrainConfig, device: torch.device) -> bool:
     return device.type == "cpu" and has_bf16()
 
 
-# Which evaluation was best so far, and whether to go on.
-
-
 class Best(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The best evaluation so far and how many have passed since."""
 
@@ -111,9 +108,6 @@ def _seen(step: int, metrics: Mapping[str, float]) -> Best:
 def out_of_patience(best: Best, config: TrainConfig) -> bool:
     """Whether `patience` evaluations in a row have brought nothing."""
     return config.patience is not None and best.waited >= config.patience
-
-
-# Which batches belong to which step: a pure function, so that resuming needs no iterator state.
 
 
 class Batches(Protocol):

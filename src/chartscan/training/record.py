@@ -11,8 +11,6 @@ import msgspec
 from chartscan import files
 from chartscan.errors import MissingExtra
 
-# What a run tells while it goes: records for whoever watches, and the log `losses.jsonl`.
-
 SMOOTHING = 0.98  # of the loss shown
 
 
@@ -70,9 +68,6 @@ class Log:
         """Forces what was added to disk."""
         if self.path.exists():
             files.sync(self.path)
-
-
-# The records of a run as curves in TensorBoard (extra `track`).
 
 
 def check_installed() -> None:

@@ -1,4 +1,4 @@
-"""The words of administration: class, status and priority of an encounter, and the sex of a patient.
+"""Administrative words: encounter class, status and priority, and patient sex.
 
 A word in no table here is unknown. An encounter of unknown class may be a hospital stay, and labels that
 depend on that are absent.
@@ -83,7 +83,7 @@ def class_of_code(code: str, system: str) -> str | None:
 
 
 def class_of_text(text: str) -> str | None:
-    """The standard name of a class that is only written out; None where it is not one of the known words."""
+    """Return the standard name of a class given as text; else None."""
     return _CLASSES.get(plain(text))
 
 
@@ -116,7 +116,7 @@ def is_priority_system(system: str) -> bool:
 
 
 def priority_code(word: str, system: str = "") -> str | None:
-    """The code of v3-ActPriority that a code or a text stands for; None where it is not known."""
+    """Return the v3-ActPriority code of a code or text; else None."""
     if is_priority_system(system):
         return word.strip().upper() or None
     return _PRIORITY_OF_SYSTEM.get(plain_system(system), {}).get(plain(word)) or _PRIORITIES.get(plain(word))
@@ -137,5 +137,5 @@ _SEXES = {word: name for name, words in _SEX_WORDS.items() for word in words.spl
 
 
 def sex_of(word: str) -> str | None:
-    """M, F, OTHER or UNKNOWN; None where the word is not known. Numbers mean nothing without a system."""
+    """Return M, F, OTHER or UNKNOWN; None for unknown words and bare numbers."""
     return _SEXES.get(plain(word))

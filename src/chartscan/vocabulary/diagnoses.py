@@ -55,7 +55,7 @@ class CodeGroup(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def says(
         self, code: str, systems: frozenset[str] = frozenset(), codes: Mapping[str, str] | None = None
     ) -> bool | None:
-        """Whether a diagnosis of this code is of the group; None where that is not known.
+        """Whether a diagnosis code is of the group; None if unknown.
 
         A diagnosis of the group may be none where its status is not understood.
         `systems` and `codes` (as `declared_codes` gives them) are what the site declares.
@@ -72,7 +72,7 @@ class CodeGroup(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def is_understood(code: str, systems: frozenset[str] = frozenset()) -> bool:
-    """Whether a code says which conditions it means, or is of a system that the site declares to mean none.
+    """Whether a code's conditions are known, or its system is declared without any.
 
     Any other diagnosis may be of any group. So may a SNOMED concept in no list, and a code that has no form
     of its system, such as UNK or ICD10:I10.
@@ -96,12 +96,12 @@ def _icd_code(code: str) -> tuple[int | None, str]:
 
 
 def is_code(code: str) -> bool:
-    """Whether what stands for the code of a diagnosis looks like one, and not like words."""
+    """Whether a text looks like a diagnosis code, and not like words."""
     return _LIKE_A_CODE.fullmatch(code.partition("//")[2]) is not None
 
 
 def declared_codes(meanings: Mapping[str, str], systems: Mapping[str, str]) -> dict[str, str]:
-    """Names of the groups that a site's codes mean (NONE for none), by code as events have it, casefolded.
+    """Return groups of a site's codes (NONE for none), by casefolded code.
 
     `meanings` are those of a site file: "SYSTEM|code" to a name of GROUPS, or NONE. `systems` gives the names
     of the code systems that the site declares.
@@ -142,7 +142,7 @@ _CONCEPTS = frozenset(concept for group in GROUPS.values() for concept in group.
 
 
 def conditions_of(code: str) -> str:
-    """Return the names of the groups of a code, for the account; NONE where it is in no group."""
+    """Return a code's group names for the account; NONE without a group."""
     return ", ".join(name for name, group in GROUPS.items() if group.matches(code)) or NONE
 
 
@@ -161,7 +161,7 @@ _STATUSES |= {"error": "entered-in-error", "inerror": "entered-in-error"}
 
 
 def status_of(word: str, clinical: bool = False) -> str | None:
-    """FHIR's word for a verification status, or a `clinical` one, however it is spelled; None for others."""
+    """Return FHIR's word for a verification or `clinical` status; else None."""
     plain = "".join(word.lower().replace("-", " ").replace("_", " ").split())
     if clinical and plain in (*_COURSES, UNKNOWN):
         return CONFIRMED

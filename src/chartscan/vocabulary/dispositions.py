@@ -110,7 +110,7 @@ _AT_HOME = re.compile(r"\bhome\b|\bplace unknown\b")
 
 
 def meaning_of(name: str) -> Meaning:
-    """What a disposition of EVENTS says of the patient. Words with EXPIRED in them mean death."""
+    """Return an EVENTS disposition's meaning; words with EXPIRED mean death."""
     if name in DEAD or EXPIRED in name:
         return "dead"
     if name == CONFLICT:
@@ -119,7 +119,7 @@ def meaning_of(name: str) -> Meaning:
 
 
 def name_of_text(text: str) -> str | None:
-    """What a disposition that is written out says, by any system; None where it is not understood.
+    """Return a written disposition's meaning in any system; None if unknown.
 
     Numbers and single letters mean nothing here: they mean something only within their code system.
     """
@@ -144,11 +144,10 @@ def _alive(place: str) -> str | None:
     return name if name is not None and meaning_of(name) == "alive" else None
 
 
-# Code systems of discharge dispositions: their addresses, and what each code says.
-# Sources: HL7 terminology (discharge-disposition, v2 table 0112), the NUBC's UB-04 form locator 17 (patient
-# discharge status) with CMS's edition of it, the German Entlassungsgrund (§ 301 SGB V, first two digits),
-# and single concepts of SNOMED CT. A code that says neither death nor survival is UNKNOWN: the patient was
-# still in hospital, or the code only closes a bill.
+# Code systems of discharge dispositions, and each code's meaning. Sources: HL7 terminology
+# (discharge-disposition, v2 table 0112), the NUBC's UB-04 form locator 17 with CMS's edition, the German
+# Entlassungsgrund (§ 301 SGB V, first two digits), and SNOMED CT. A code that says neither death nor survival
+# is UNKNOWN.
 
 _HL7 = {
     "home": "HOME",
@@ -259,7 +258,7 @@ _NUMBERED = (_UB04, _LEFT, _GERMAN)
 
 
 def name_of_code(code: str, system: str) -> str | None:
-    """What a code of a known system says, as a name of `dispositions`; None where it is not known."""
+    """Return a known system's code as a name of `dispositions`; else None."""
     url = plain_system(system)
     last = "sct" if url.startswith("http://snomed.info/sct") else last_part(url)
     codes, code = _BY_LAST_PART.get(last), code.strip().lower()

@@ -14,7 +14,7 @@ _OID = re.compile(r"(?:urn:oid:|oid:)?(\d+(?:\.\d+){3,})")
 
 
 def plain(word: str) -> str:
-    """The word in lower case, without accents; what is no letter or digit is one space.
+    """Return the word in lower case without accents; other characters become spaces.
 
     "Décédé" is "decede", "in-patient" is "in patient", "Dead (finding)" is "dead".
     """
@@ -23,7 +23,7 @@ def plain(word: str) -> str:
 
 
 def plain_system(url: str) -> str:
-    """A code system in the one form that its variants share: no version, no closing slash, http, urn:oid."""
+    """Return a code system in normal form: lower case, http, urn:oid, no version."""
     url = url.strip().partition("|")[0].rstrip("/").lower()
     if oid := _OID.fullmatch(url):
         return f"urn:oid:{oid[1]}"
@@ -31,7 +31,7 @@ def plain_system(url: str) -> str:
 
 
 def last_part(url: str) -> str:
-    """What follows the last slash of a URL or the last colon of a urn, in its own case."""
+    """Return the text after a URL's last slash or urn's last colon."""
     url = url.strip().partition("|")[0].rstrip("/")
     return url.rsplit(":" if url.lower().startswith("urn:") else "/", 1)[-1]
 
@@ -132,7 +132,7 @@ _SAME_EDITION = {"who": "", "int": "", "mc": "CM", "wm": "CM"}
 
 
 def system_name(url: str) -> str | None:
-    """The name of a code system that is known by its address, or is an edition of the ICD; else None."""
+    """Return the name of a code system known by address, or ICD edition; else None."""
     key = plain_system(url)
     if key in KNOWN:
         return KNOWN[key]
@@ -158,7 +158,7 @@ def _icd(word: str) -> str | None:
 
 
 def icd_version(name: str) -> int | None:
-    """9 or 10 for the name of an edition of the ICD's diagnoses; None for every other system.
+    """Return 9 or 10 for an ICD diagnosis edition's name; else None.
 
     Procedures (ICD10PCS, ICD9PROC) are none, nor is the ICD-11, whose codes are others altogether.
     """
@@ -175,7 +175,7 @@ def is_diagnosis_system(name: str) -> bool:
 
 
 def name_of_system(url: str, declared: Mapping[str, str]) -> str:
-    """The name that codes of a system carry: declared (by address), well-known, or its last part."""
+    """Return a system's code prefix: declared, well-known, or its last part."""
     key = plain_system(url)
     for address, name in declared.items():
         if plain_system(address) == key:
@@ -184,7 +184,7 @@ def name_of_system(url: str, declared: Mapping[str, str]) -> str:
 
 
 def code_of(name: str, written: str) -> str:
-    """A code of the system `name` in the one form that its spellings share: ICD codes have no dots.
+    """Return a code of system `name` in normal form: ICD codes lose dots.
 
     A dot elsewhere than ICD codes have theirs stays: 40.1 is not 401.
     """

@@ -1,4 +1,4 @@
-"""Units of measure by their UCUM codes, and the values that no living patient can have.
+"""Units by UCUM codes, and values that no living patient can have.
 
 `canonical_unit("MG/DL")` is "mg/dL", `canonical_unit("K/uL")` is "10*3/uL". Two spellings get one name only
 where they mean exactly the same amount, so that no number has to be converted: ng/mL and ug/L do, mg/dL and
@@ -190,7 +190,7 @@ def same_unit(first: str, second: str) -> str | None:
 
 @lru_cache(maxsize=20_000)
 def canonical_unit(text: str) -> str | None:
-    """The UCUM code of a unit in any spelling known, None where it is not understood."""
+    """Return a unit's UCUM code from any known spelling; else None."""
     plain = _SPACE.sub(" ", _AROUND.sub("/", _PER.sub("/", text.translate(_SIGNS)))).strip()
     if not plain or len(plain) > LONGEST or plain in _AMBIGUOUS:
         return None
@@ -260,9 +260,8 @@ def _milli_or_mega(text: str) -> bool:
     return len(text) > 1 and text[0] == "M" and text.isupper()
 
 
-# Limits of well-known measurements, by code and UCUM unit. They are wide on purpose, beyond the extremes that
-# patients survived: they find slipped decimal points, swapped fields and wrong units, not the very ill. A
-# value outside is kept and counted, never changed.
+# Wide limits of measurements, by code and UCUM unit: they find slipped decimal points, swapped fields and
+# wrong units. A value outside is kept and counted, never changed.
 
 Limits = dict[str, tuple[float, float]]  # unit -> lowest and highest possible
 

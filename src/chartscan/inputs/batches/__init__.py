@@ -1,4 +1,4 @@
-"""Tokens -> batches: a store of a split's tokens, the rows to show, and which rows go together."""
+"""Tokens -> batches: a token store, the rows, and how to group them."""
 
 from chartscan.inputs.batches.rows import (
     Questions,

@@ -14,8 +14,6 @@ from chartscan.errors import DataError
 from chartscan.inputs.tokens import Encoded, Vocabulary, cut, visible, window
 from chartscan.inputs.tokens.encoded import DTYPES
 
-# The tokens of all subjects of a split in a few long arrays.
-
 
 @dataclass(frozen=True)
 class TokenStore:
@@ -52,7 +50,7 @@ class TokenStore:
         return Encoded(*(getattr(self.tokens, f.name)[a:b] for f in fields(Encoded)))
 
     def index_of(self, subject_ids: np.ndarray) -> np.ndarray:
-        """Indices of subjects by id; DataError, with how many, when some are not in the store."""
+        """Return the indices of subjects; DataError says how many are missing."""
         index = np.searchsorted(self.subject_ids, subject_ids)
         index = np.minimum(index, max(len(self) - 1, 0))
         missing = len(self) == 0 or self.subject_ids[index] != subject_ids
@@ -66,9 +64,7 @@ def _joined(name: str, parts: list[np.ndarray]) -> np.ndarray:
     return np.concatenate(parts) if parts else np.array([], dtype=DTYPES[name])
 
 
-# Which rows form which batch: rows of like length together, in an order that seed and epoch determine.
-# The batches of an epoch are a pure function, so (epoch, number of the batch) is all that a resumed run
-# needs.
+# Batches of rows of similar length. Seed, epoch and batch number decide each, so resuming needs only those.
 
 JITTER = 0.05  # lengths are sorted up to this much, so that epochs mix rows differently
 PADDING = 0.1  # a batch whose padding would exceed this share of it ends early,
@@ -77,7 +73,7 @@ LEAST = 0.25  # once it has this share of its tokens: few rows of unlike length 
 
 @dataclass(frozen=True)
 class Sampler:
-    """Batches of at most `tokens_per_batch` tokens, padding included (a longer row is a batch of its own)."""
+    """Batches of at most `tokens_per_batch` tokens, padding included; longer rows go alone."""
 
     lengths: np.ndarray  # (R,) int64
     tokens_per_batch: int
@@ -115,9 +111,7 @@ def padding_share(lengths: np.ndarray, batches: list[np.ndarray]) -> float:
     return 1 - filled / positions if positions else 0.0
 
 
-# Which tokens form the rows that a model sees: pretraining windows, and prompts after a visible history.
-# A row is (subject, end): the window of the subject's first `end` tokens. Nothing is copied before
-# collation.
+# Rows: pretraining windows, and prompts after a visible history. A row is (subject, end), not yet copied.
 
 
 @dataclass(frozen=True)
@@ -158,7 +152,7 @@ class Rows:
 
 
 def samples_of(labels: Mapping[str, pa.Table], tasks: Sequence[str]) -> Samples:
-    """The LABELS of each task as samples, in the order of `tasks` and then of the rows.
+    """Return the LABELS of each task as samples, in task and row order.
 
     Tables without `boolean_value` ask without knowing the answer.
     """
@@ -169,9 +163,10 @@ def samples_of(labels: Mapping[str, pa.Table], tasks: Sequence[str]) -> Samples:
 
 
 def pretraining_windows(store: TokenStore, context: int) -> Rows:
-    """Every subject cut into windows, from the last token back, so that each token is in one window.
+    """Return windows over every subject, so that each token is in one window.
 
-    Only [CLS], static facts and a prepended [VS] repeat. Subjects without any event have no row.
+    Windows are cut from the last token back. Only [CLS], static facts and a prepended [VS] repeat. Subjects
+    without any event have no row.
     """
     found: list[tuple[int, int, int]] = []
     for index in range(len(store)):
@@ -230,7 +225,7 @@ def prompt_rows(
 
 
 def cut_histories(store: TokenStore, samples: Samples, vocabulary: Vocabulary) -> np.ndarray:
-    """Whether the visible history of each sample (S,) is longer than a row, which lacks its oldest events."""
+    """Whether each sample's row lacks the oldest events of its visible history (S,)."""
     ends = _visible_counts(store, store.index_of(samples.subject_ids), samples.prediction_times)
     return ends > vocabulary.config.context - 1  # as in `prompt_rows`
 
@@ -269,8 +264,6 @@ def _lengths(store: TokenStore, subjects: np.ndarray, ends: np.ndarray, context:
     found = [cut(store[s].types, e, context).length for s, e in zip(subjects.tolist(), ends, strict=True)]
     return np.array(found, dtype=np.int64)
 
-
-# Rows of a token store -> a Batch of tensors, padded at the right.
 
 _DTYPES: dict[str, DTypeLike] = {
     "codes": np.int64,

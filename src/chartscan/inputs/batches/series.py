@@ -1,4 +1,4 @@
-"""Stays -> batches of series models: a store of triplets, what to show of them, which stays go together.
+"""Stays -> batches of series models: a store of triplets and its rows.
 
 The carried state is made from the events of each batch, or kept where an epoch will ask for it again. Every
 batch is a pure function of the store, seed, epoch and its indices.
@@ -26,7 +26,7 @@ _ROUNDING_HOURS = 1e-4  # hours are float32: a window's end includes the instant
 
 @dataclass(frozen=True)
 class SeriesStore:
-    """The triplets of n stays one after the other, N in all, scaled; about 10 bytes an event.
+    """The scaled triplets of n stays, N in all; about 10 bytes an event.
 
     `kept` holds the carried state of all stays, or is None. Made for each batch it costs 0.75 s of one core
     an epoch of 4,000 stays of 48 h with 37 variables; kept as float32 0.03 s and 570 MB; kept as float16
@@ -69,7 +69,7 @@ class SeriesStore:
         return len(self.ends)
 
     def keep_carried(self, limit_bytes: int = KEPT_BYTES) -> "SeriesStore":
-        """The same store with its carried state kept, for training; unchanged where it is over the limit."""
+        """Return the store with its carried state kept, unless it is over the limit."""
         steps = int(self.lengths("carried").max(initial=1))
         shape = len(self), steps, self.n_variables, len(CHANNELS)
         if self.kept is not None or math.prod(shape) * 4 > limit_bytes:
@@ -81,13 +81,13 @@ class SeriesStore:
         return replace(self, kept=kept)
 
     def lengths(self, needs: Needs) -> np.ndarray:
-        """What a row of each stay costs (n,): its steps, or the events that are shown."""
+        """Return the cost of each stay's row (n,): its steps or events shown."""
         if needs == "carried":
             return np.minimum(steps_of(self.ends), math.ceil(self.window_hours))
         return np.minimum(np.diff(self.bounds), self.max_events)
 
     def cut(self, needs: Needs) -> np.ndarray:
-        """Whether each stay (n,) is longer than what is shown of it: its oldest events are not seen."""
+        """Whether each stay (n,) is longer than its row, without its oldest events."""
         if needs == "carried":
             return self.ends > self.window_hours
         return np.diff(self.bounds) > self.max_events
@@ -100,7 +100,7 @@ def collate_series(store: SeriesStore, indices: np.ndarray, needs: Needs) -> Ser
 
 @dataclass(frozen=True)
 class Windows:
-    """W pretraining rows: a stay up to a cut, and what comes of each variable in the hours after it."""
+    """W pretraining rows: a stay up to a cut, and each variable's next hours."""
 
     stays: np.ndarray  # (W,) int64, index into the store
     cuts: np.ndarray  # (W,) float32 hours; events at the cut are seen
@@ -146,9 +146,10 @@ def collate_windows(
     needs: Needs,
     forecast_hours: float = FORECAST_HOURS,
 ) -> SeriesBatch:
-    """The windows `indices` as one batch; its ends are their cuts, its labels those of the stays.
+    """Return the windows `indices` as one batch.
 
-    The target of a variable is its first value in (cut, cut + forecast_hours].
+    Its ends are the cuts; its labels are those of the stays. The target of a variable is its first value in
+    (cut, cut + forecast_hours].
     """
     stays, cuts, ends = windows.stays[indices], windows.cuts[indices], windows.ends[indices]
     targets = np.zeros((len(stays), store.n_variables), dtype=np.float32)

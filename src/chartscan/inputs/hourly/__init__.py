@@ -1,4 +1,4 @@
-"""Records as irregular time series: variables learned on train, triplets, and a state carried by the hour."""
+"""Records as irregular time series: fitted variables, triplets, and an hourly state."""
 
 from chartscan.inputs.hourly.carried import CHANNELS, CarriedStream, carried, carried_grid, steps_of
 from chartscan.inputs.hourly.triplets import Stay, Triplet, TripletStream, stays

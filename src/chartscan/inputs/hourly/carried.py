@@ -1,4 +1,4 @@
-"""The carried state: what is known of each variable by the end of every hour of a stay.
+"""The carried state: what is known of each variable after every hour.
 
 Step h covers (h, h + 1] hours; time zero belongs to step 0. Everything is causal. `carried_grid` makes the
 state of many stays at once, `CarriedStream` of one live stay hour by hour. What an observation changes both
@@ -19,7 +19,7 @@ from chartscan.inputs.hourly.variables import Variables
 
 
 class Known(NamedTuple):
-    """What is known of K variables at the end of a step; every value scaled, 0 where never observed."""
+    """Known values of K variables after a step, scaled; 0 where never observed."""
 
     in_step: np.ndarray  # (K,) observations in this step
     low: np.ndarray  # lowest in this step; the last value where there is none
@@ -62,7 +62,7 @@ _SATURATION_HOURS = 48.0  # a value as old as this, or never seen, has age 1
 
 
 def steps_of(end_hours: float | np.ndarray) -> np.ndarray:
-    """Steps of a stay that is `end_hours` long, the last one perhaps not whole; at least 1."""
+    """Return the steps of a stay `end_hours` long: at least 1, the last maybe shorter."""
     return np.maximum(np.ceil(end_hours), 1).astype(np.int64)
 
 
@@ -89,11 +89,11 @@ def carried_grid(
     n_variables: int,
     window: int,
 ) -> np.ndarray:
-    """The carried state of R stays (R, H, V, C) float32, zeros after the last step of a stay.
+    """Return the carried state of R stays (R, H, V, C) float32.
 
-    N events in order of row and then of time: `rows` (N,), `hours`, `variables` 1 .. V, `values` scaled, none
-    after the last step. `steps` (R,) are those of each stay from time zero, of which the last `window`
-    are given; H is the most of any stay.
+    Zeros after the last step of a stay. N events in order of row and then of time: `rows` (N,), `hours`,
+    `variables` 1 .. V, `values` scaled, none after the last step. `steps` (R,) are those of each stay from
+    time zero, of which the last `window` are given; H is the most of any stay.
     """
     begins = np.maximum(steps - window, 0)  # (R,) first step given
     given = steps - begins
@@ -181,7 +181,7 @@ def _fill_means(found: np.ndarray, known: Known, latest: np.ndarray, lead: int, 
 
 
 class CarriedStream:
-    """The carried state of one live stay, whose triplets are pushed in the order of `TripletStream`."""
+    """The carried state of one live stay, fed in the order of `TripletStream`."""
 
     def __init__(self, variables: Variables):
         self._variables = variables
@@ -196,7 +196,7 @@ class CarriedStream:
         self.hour = 0  # steps closed
 
     def push(self, triplet: Triplet) -> None:
-        """Takes a triplet of the open hour; DataError where its hour is closed or not open yet."""
+        """Add a triplet of the open hour; DataError for any other hour."""
         if int(_step(np.array([triplet.hours]))[0]) != self.hour:
             raise DataError(
                 f"A triplet does not belong to the open hour ({self.hour}, {self.hour + 1}]:"

@@ -16,7 +16,7 @@ Combine = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
 class Rule(NamedTuple):
-    """A variable that has a value at each measurement of any of the variables `of`, and then only.
+    """A derived variable, with a value at each measurement of variables `of`.
 
     It is that measurement, or the sum over the last `hours` with that instant, combined with the last value
     of any of the variables `by` in this stay, that instant included (of several of an instant the

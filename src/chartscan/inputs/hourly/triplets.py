@@ -1,4 +1,4 @@
-"""What is known of a stay at a prediction time: triplets (hours, variable, value) and static facts.
+"""A stay at a prediction time: triplets (hours, variable, value) and static facts.
 
 Time is when a thing became known, so nothing of the future is ever seen, a late result joins where it
 arrived, and a live record read event by event (`TripletStream`) gives the same triplets in the same order.
@@ -36,7 +36,7 @@ _EPOCH = datetime(1970, 1, 1)
 
 @dataclass(frozen=True)
 class Stay:
-    """One subject's stay as known at a prediction time: n triplets sorted by (hours, variable, value).
+    """One subject's stay at a prediction time: n triplets sorted by (hours, variable, value).
 
     Time zero is when the latest admission became known; without any, the first timed event; else the
     prediction itself.

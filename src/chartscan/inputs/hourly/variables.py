@@ -17,8 +17,6 @@ from chartscan import files
 from chartscan.errors import ConfigError, DataError
 from chartscan.inputs.hourly.derived import Rule, derived_rows, rules_for
 
-# How records become time series: every setting of the representation, saved with the variables.
-
 MOST_HOURS = 17_520  # two years: every hour of a stay has a row of its own
 MOST_EVENTS = 1 << 22
 
@@ -45,10 +43,8 @@ class SeriesConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise ConfigError("reader.clip: expected two quantiles, 0 <= low < high <= 1.")
 
 
-# Values that a living patient can have, by code; a value outside is a mistake of the record, not a finding.
-# Fixed before any training, from the distributions of all measurements. Both ends belong to the range.
-# Codes that are not here have none. In PhysioNet 2012 negative numbers stand for "missing", so no range
-# goes below 0.
+# Values that a living patient can have, by code, both ends included; others are mistakes of the record.
+# Fixed before any training. In PhysioNet 2012 negative numbers mean "missing", so no range goes below 0.
 
 Range = tuple[float, float]
 
@@ -85,8 +81,7 @@ def range_of(code: str) -> Range:
     return RANGES.get(code, (-math.inf, math.inf))
 
 
-# Which rows of EVENTS are measurements, static facts and starts of a stay, and when each became known.
-# One definition for fitting, for whole records and for streams. Outcomes are never among them.
+# Which EVENTS are measurements, static facts and starts of a stay: one rule for fitting, records and streams.
 
 ADMISSION = "admission"
 STATIC = "static"
@@ -118,7 +113,7 @@ def measurements(frame: pl.DataFrame) -> pl.DataFrame:
 
 
 def variable_name(code: str, unit: str | None) -> str:
-    """Name of a variable: its code, and its unit where it has one, since units are never mixed."""
+    """Return the name of a variable: its code and unit, as units never mix."""
     return f"{code} [{unit}]" if unit else code
 
 
@@ -140,9 +135,7 @@ def first_events(frame: pl.DataFrame) -> pl.DataFrame:
     return frame.filter(timed).group_by("subject_id").agg(pl.col("known").min()).sort("subject_id")
 
 
-# The variables of time series and their numbers, learned on train subjects alone.
-# Owns which codes are variables and which facts are static, their ranges, clipping and scaling. Knows
-# neither stays nor time. Travels with the weights as variables.json.
+# The variables, fitted on train subjects and saved with the weights as variables.json.
 
 QUANTILES = 65  # numbers kept of each variable's distribution, from its minimum to its maximum
 MOST_VARIABLES = 32_767  # the number of a variable is an int16
@@ -152,7 +145,7 @@ _TAIL = 0.001  # rank-Gauss: the extremes stand at the normal quantiles of this 
 
 
 class Numbers(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The train values of one variable or numeric fact; mean, SD and quantiles are those after clipping."""
+    """Train values of one variable; mean, SD and quantiles are after clipping."""
 
     name: str
     valid: tuple[float | None, float | None]  # range; None: open
@@ -179,7 +172,7 @@ class Group(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Variables(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=True):
-    """V variables numbered 1 .. V in the order of their names, and the static facts.
+    """V variables numbered 1 .. V by name, and the static facts.
 
     A fact column is a numeric fact or a level of a group. The S static inputs of a model are these columns
     scaled, each numeric fact and group followed by a flag that is 1 where it is missing.
@@ -192,10 +185,11 @@ class Variables(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=Tr
 
     @classmethod
     def fit(cls, tables: Iterable[pa.Table], config: SeriesConfig) -> "Variables":
-        """The variables of the EVENTS of train subjects, given shard by shard (a subject lies in one table).
+        """Fit the variables on EVENTS of train subjects, given shard by shard.
 
-        A variable is a code (and its unit) with numbers of `config.min_subjects` subjects, or derived from
-        such. The result is the same for every order of rows and shards. DataError when there is none.
+        A subject lies in one table. A variable is a code (and its unit) with numbers of `config.min_subjects`
+        subjects, or derived from such. The result is the same for every order of rows and shards. DataError
+        when there is none.
         """
         measured, facts, starts = [], [], []
         for table in tables:
@@ -287,7 +281,7 @@ class Variables(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=Tr
         return np.clip(values, self._limits[2, variables], self._limits[3, variables]).astype(np.float32)
 
     def scaled(self, variables: np.ndarray, values: np.ndarray) -> np.ndarray:
-        """Values as models see them (n,) float32: z-scores, or normal quantiles of the rank in train.
+        """Return scaled values (n,) float32: z-scores, or normal quantiles of train ranks.
 
         `variables` are numbers 1 .. V, `values` are in the unit of the source; they are clipped here too.
         """
@@ -316,7 +310,7 @@ class Variables(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=Tr
         return np.array([*numbers, *levels], dtype=np.float32)
 
     def inputs_of_statics(self, facts: np.ndarray) -> np.ndarray:
-        """Fact columns (n, F) -> static inputs (n, S) float32: scaled, 0 and a flag where missing."""
+        """Return scaled static inputs (n, S) from fact columns (n, F); missing: 0, flag."""
         columns: list[np.ndarray] = []
         at = 0
         for fact in self.numeric_facts:

@@ -124,7 +124,7 @@ class TokenReader:
             self.vocabulary.task_token(task)
 
     def check_model(self, config: Any) -> None:
-        """ConfigError where the settings of a model do not fit the types of tokens; they need not say."""
+        """Raise ConfigError where a model's settings, if given, do not fit token types."""
         types, task_type = getattr(config, "n_types", T.N_TYPES), getattr(config, "task_type", T.TASK)
         if types < T.N_TYPES or task_type != T.TASK:
             raise ConfigError(f"not settings of a model that reads tokens of {T.N_TYPES} types.")

@@ -13,10 +13,8 @@ from chartscan.inputs.tokens.timeline import Attributes, Moment, Origin, Token, 
 from chartscan.inputs.tokens.visits import OPENER, kind_of
 from chartscan.schema import EVENT_TYPES
 
-# Which token may follow which: the order of tokens that the encoder can give, by types alone.
-# A record is [CLS], static facts, then visits: [VS] events [VE] [REG], with an interval token between two.
-# The start of an encounter stands inside a visit only where that visit holds an earlier one: an implicit
-# visit would be closed first. What depends on which encounter ended is not told by types and not checked.
+# Which token types may follow which. A record is [CLS], static facts, then visits: [VS] events [VE] [REG],
+# with an interval token between two visits. A start of an encounter needs an earlier encounter in its visit.
 
 OPENERS = tuple(T.TYPE_OF_EVENT[name] for name in EVENT_TYPES if kind_of(name) == OPENER)
 _EVENTS = tuple(i for i in T.TYPE_OF_EVENT.values() if i != T.STATIC)
@@ -32,7 +30,7 @@ _FIXED = {
 
 
 class Grammar:
-    """Where a sequence of types stands. `last` is the type before the next token; None before the first."""
+    """The state of a sequence of types; `last` is None before the first token."""
 
     def __init__(self, last: int | None = None, encounter: bool = False):
         self.last = last
@@ -68,9 +66,7 @@ def violations(types: np.ndarray, start: Grammar | None = None) -> int:
     return found
 
 
-# Tokens that have not happened yet, with the attributes the encoder would give them if they had.
-# Codes come one by one. Their types and times follow the pace of train records; visits, segments, ages and
-# gaps the state machine that encodes real records.
+# Attributes of future tokens. Types and times follow the pace of train records; the rest is encoded as usual.
 
 _BARE = (T.PAD, T.CLS, T.INTERVAL, T.TASK, T.STATIC)
 
@@ -89,7 +85,7 @@ class Continuation:
 
     @classmethod
     def after(cls, history: Encoded, origin: Origin, config: SequenceConfig, pace: Pace) -> Self:
-        """The state after a history, which may be a window of a longer one and may end anywhere."""
+        """Return the state after a history, which may be a window and end anywhere."""
         visit = int((history.types == T.VS).sum())
         attributes = Attributes(config, origin.birth, origin.first_time, visit, origin.last_time)
         time = origin.now if origin.last_time is None else origin.last_time

@@ -1,4 +1,4 @@
-"""How much of a record the vocabulary knows: the rate of [UNK] per code system, and the gate on it."""
+"""Vocabulary coverage: the rate of [UNK] per code system, and its limit."""
 
 from collections.abc import Iterable
 
@@ -29,7 +29,7 @@ class Coverage(msgspec.Struct, frozen=True):
 
 
 def coverage(encoder: Encoder, tables: Iterable[pa.Table]) -> dict[str, Coverage]:
-    """Coverage by code system (what comes before the first `//` of a code), sorted by name."""
+    """Return coverage by code system (a code's part before `//`), sorted by name."""
     parts = [_by_system(encoder, table) for table in tables]
     if not parts:
         return {}
@@ -38,14 +38,14 @@ def coverage(encoder: Encoder, tables: Iterable[pa.Table]) -> dict[str, Coverage
 
 
 def named(found: dict[str, Coverage]) -> dict[str, Coverage]:
-    """The coverage with code systems of fewer than NAMED_FROM events together as "other", at the end."""
+    """Return coverage with systems of fewer than NAMED_FROM events as "other", last."""
     rare = [c for c in found.values() if c.events < NAMED_FROM]
     shown = {system: c for system, c in found.items() if c.events >= NAMED_FROM}
     return shown | ({OTHER: _total(rare)} if rare else {})
 
 
 def check_coverage(found: dict[str, Coverage], name: str, place: str = "in the vocabulary") -> str | None:
-    """A warning as `unknown_share` gives it. DataError when more than 20 % of all events are unknown.
+    """Return a warning as `unknown_share`; DataError above 20 % unknown events.
 
     The vocabulary was then learned from another kind of record, and predictions would rest on what the model
     does not know.
@@ -57,9 +57,10 @@ def check_coverage(found: dict[str, Coverage], name: str, place: str = "in the v
 
 
 def unknown_share(found: dict[str, Coverage], name: str, place: str = "in the vocabulary") -> str | None:
-    """A warning when more than 5 % of all events of `name` are not in their `place`, none when fewer.
+    """Return a warning where more than 5 % of `name`'s events are unknown.
 
-    Also where a code system of at least LEAST_EVENTS events is unknown for more than 20 %.
+    Unknown: not in their `place`. Also where a code system of at least LEAST_EVENTS events is unknown for
+    more than 20 %.
     """
     found, total = named(found), _total(found.values())
     share = f"{name}: {total.unknown_rate:.1%} of {total.events:,} events are not {place}"

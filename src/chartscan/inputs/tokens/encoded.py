@@ -1,4 +1,4 @@
-"""The tokens of a record as arrays, the units of their fields, and which are visible or fit a context."""
+"""The tokens of a record as arrays, and which of them fit a context."""
 
 from dataclasses import dataclass, fields, replace
 from typing import NamedTuple, TypeVar
@@ -7,8 +7,6 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from chartscan.inputs.tokens import types as T
-
-# Durations as models see them; scalars and arrays of int64 microseconds alike.
 
 DAY_US = 86_400_000_000
 HOUR_US = 3_600_000_000
@@ -26,8 +24,6 @@ def age_years(since_birth_us: Duration):
     return np.maximum(since_birth_us, 0) / (365.25 * DAY_US)
 
 
-# One subject's tokens as arrays: what is visible at an instant, and the window a model's context allows.
-
 DTYPES: dict[str, DTypeLike] = {
     "codes": np.int32,
     "types": np.uint8,
@@ -43,7 +39,7 @@ DTYPES: dict[str, DTypeLike] = {
 
 @dataclass(frozen=True)
 class Encoded:
-    """The tokens of one subject in the order they became known; every array has shape (n,).
+    """One subject's tokens in the order they became known, as arrays (n,).
 
     Where `attributed` is false, age, time, gap, segment and visit order are 0 and mean nothing.
     """
@@ -69,7 +65,7 @@ class Encoded:
 
 
 class Cut(NamedTuple):
-    """Which tokens a window keeps: [CLS], `statics` static facts, [VS] if `visit >= 0`, then start..end."""
+    """The tokens of a window: [CLS], `statics` facts, [VS] if `visit >= 0`, start..end."""
 
     statics: int
     visit: int  # index of the [VS] of the visit that the window begins in; -1 where none is prepended
@@ -88,11 +84,12 @@ def visible(encoded: Encoded, prediction_time: np.datetime64) -> int:
 
 
 def cut(types: np.ndarray, end: int, context: int) -> Cut:
-    """The most recent of the first `end` tokens that fit into `context`, never starting inside a structure.
+    """Return the latest of the first `end` tokens that fit into `context`.
 
-    The published rule: keep the last `context - 2` tokens; skip what is left of a closed visit and its
-    interval, so that the window starts at [VS] or at an event; put [CLS], and [VS] before an event, in front.
-    Unlike the published rule, the static facts after [CLS] are kept (up to a quarter of the context).
+    It never starts inside a structure. The published rule: keep the last `context - 2` tokens; skip what is
+    left of a closed visit and its interval, so that the window starts at [VS] or at an event; put [CLS], and
+    [VS] before an event, in front. Unlike the published rule, the static facts after [CLS] are kept (up to a
+    quarter of the context).
     """
     statics = _statics(types[:end])
     if end <= context:
@@ -111,7 +108,7 @@ def _statics(types: np.ndarray) -> int:
 
 
 def window(encoded: Encoded, end: int, context: int) -> Encoded:
-    """The tokens of `cut` as a sequence of its own: visits numbered from 1, first gap 0.
+    """Return the tokens of `cut`, with visits numbered from 1 and first gap 0.
 
     `times` still count from the subject's first event. A sequence that fits is returned as it is.
     """

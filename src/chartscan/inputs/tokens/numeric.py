@@ -1,4 +1,4 @@
-"""Quantile bins of numeric results, one set per code and unit, learned on train subjects alone.
+"""Quantile bins of numeric results per code and unit, fitted on train subjects.
 
 Owns the edges and how a value meets them. The same rule, left-closed bins, is used in fitting and in use, so
 every finite value of a known code and unit has a bin, its extremes and values never seen in training too.
@@ -22,7 +22,7 @@ NO_GROUP = -1
 
 
 class UnitBins(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Bins of one code in one unit ("" where none is given): bin i holds edges[i-1] <= value < edges[i]."""
+    """Bins of one code and unit ("": none), with edges[i-1] <= value < edges[i]."""
 
     unit: str
     edges: tuple[float, ...]
@@ -41,7 +41,7 @@ class NumericBins(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=
 
     @cached_property
     def groups(self) -> list[tuple[str, int, UnitBins]]:
-        """(code, place of the unit among the code's units, bins), one entry per code and unit."""
+        """Return (code, index among its units, bins), one entry per code and unit."""
         return [(code, place, unit) for code, units in self.codes.items() for place, unit in enumerate(units)]
 
     @cached_property
@@ -58,12 +58,12 @@ class NumericBins(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=
         return padded
 
     def suffix(self, group: int, bin_: int) -> str:
-        """What follows the code in a bin's token: "Q1".. for the main unit, "[unit]//Q1".. for others."""
+        """Return a bin token's suffix: "Q1" for the main unit, "[unit]//Q1" for others."""
         _, place, bins = self.groups[group]
         return f"Q{bin_ + 1}" if place == 0 else f"[{bins.unit}]//Q{bin_ + 1}"
 
     def assign(self, frame: pl.DataFrame) -> tuple[np.ndarray, np.ndarray]:
-        """Group (NO_GROUP where the row has none) and bin of each row of `frame`, in its order."""
+        """Return group and bin of each row of `frame`; NO_GROUP without one."""
         wanted = frame.select("code", pl.col("unit").fill_null(""))
         joined = wanted.join(self._group_table(), on=["code", "unit"], how="left", maintain_order="left")
         groups = joined["group"].fill_null(NO_GROUP).to_numpy().copy()
@@ -100,11 +100,12 @@ class NumericBins(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=
 
 
 def fit_bins(tables: Iterable[pa.Table], config: SequenceConfig) -> NumericBins:
-    """Bins from the EVENTS of train subjects, given shard by shard (a subject lies in one table).
+    """Fit bins on the EVENTS of train subjects, given shard by shard.
 
-    A code and unit needs `min_subjects` subjects with a finite value. Edges are the exact quantiles
-    (numpy's linear rule) of at most `bin_sample` values a group; beyond that, of the values with the smallest
-    hash of (subject, time, value), which is the same sample for every order of rows and shards.
+    A subject lies in one table. A code and unit needs `min_subjects` subjects with a finite value. Edges are
+    the exact quantiles (numpy's linear rule) of at most `bin_sample` values a group; beyond that, of the
+    values with the smallest hash of (subject, time, value), which is the same sample for every order of rows
+    and shards.
     """
     sample = _Sample(config.bin_sample)
     counts = [_add_shard(sample, table) for table in tables]
@@ -122,7 +123,7 @@ def fit_bins(tables: Iterable[pa.Table], config: SequenceConfig) -> NumericBins:
 
 
 def quantile_edges(values: np.ndarray, n_bins: int) -> tuple[float, ...]:
-    """Inner quantiles of `values`, ascending; equal ones are merged, and none leaves the first bin empty."""
+    """Return inner quantiles of `values`, ascending, distinct; the first bin is not empty."""
     values = values.astype(np.float64)
     quantiles = np.quantile(values, np.arange(1, n_bins) / n_bins)
     return tuple(float(edge) for edge in np.unique(quantiles) if edge > values.min())

@@ -1,4 +1,4 @@
-"""How train records move on: which type a code comes as, and how much time passes until it.
+"""The pace of train records: types of codes, and time until each.
 
 Tokens alone do not say when things happen. This is what a generated token is given instead: the type that its
 code most often has, and a duration out of the train records' distribution of such steps. Learned from the
@@ -43,7 +43,7 @@ class Step(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Wait(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Days from the last event of a visit to the next visit, after one interval token.
+    """Days from a visit's last event to the next visit, after one interval token.
 
     Separate for each kind of end: an encounter's end by its token, since what follows a death in hospital
     (the death itself, at that instant) does not follow a discharge home; other events by their type.
@@ -56,7 +56,7 @@ class Wait(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Pace(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=True):
-    """Types by token, and times as quantiles (i + 1/2) / N_QUANTILES of what train records did."""
+    """Types by token, and times as quantiles (i + 1/2) / N_QUANTILES of train records."""
 
     types: tuple[int, ...]  # (V,) the most frequent type; PAD where train has no such event
     types_after: dict[int, tuple[int, ...]]  # of tokens of several types: by type of the token before, or PAD
@@ -70,7 +70,9 @@ class Pace(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=True):
         return (choice[before] if choice else 0) or self.types[code]
 
     def step_days(self, before: int, after: int, ascends: bool, place: float) -> float:
-        """Days to the next event of a visit. `place` in [0, 1) is where in the distribution: 0.5, its median.
+        """Return days to the visit's next event, at quantile `place` in [0, 1).
+
+        0.5 is the median.
 
         What train never did takes no time where ids ascend, and as long as any step that they do not.
         """
@@ -80,10 +82,11 @@ class Pace(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=True):
         return _at(days, place)
 
     def interval_days(self, token: int, last: int, code: int, place: float) -> float:
-        """Days from the last event of a visit, of type `last` and token `code`, to the next one.
+        """Return days from a visit's last event to the next visit.
 
-        After an end that train hardly ever had before this interval, as long as after any visit. An interval
-        that train never had is as long as its definition says, each length alike.
+        The last event has type `last` and token `code`. After an end that train hardly ever had before this
+        interval, as long as after any visit. An interval that train never had is as long as its definition
+        says, each length alike.
         """
         first, end = interval_days(token)
         days = self._waits.get((last, code if last in ENDS else S.PAD, token)) or self.intervals.get(token)
@@ -91,7 +94,7 @@ class Pace(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=True):
 
     @property
     def last_ends(self) -> tuple[int, ...]:
-        """Tokens that end an encounter where the next entry mostly is of that instant: deaths in hospital."""
+        """Return tokens that end an encounter with the next entry, as deaths in hospital."""
         return tuple(w.code for w in self.waits or () if w.code != S.PAD and _at(w.days, 0.5) == 0)
 
     @cached_property

@@ -32,7 +32,7 @@ def interval_token(days: int) -> int:
 
 
 def interval_days(token: int) -> tuple[float, float]:
-    """Days between two visits that an interval token stands for: from the first, to below the second.
+    """Return the days between visits that an interval token covers, as [first, second).
 
     [LT] has no end; two years stand for it.
     """

@@ -1,4 +1,4 @@
-"""Age, time, gap, segment and visit order of one token after the other: the state they advance by.
+"""The state behind each token's age, time, gap, segment and visit order.
 
 Live records (`stream`) and imagined futures (`continuation`) share it, so that a generated token has the
 attributes that the encoder would give it.
@@ -39,7 +39,7 @@ class Token(NamedTuple):
 
 
 class Moment(NamedTuple):
-    """When an event happened and became known (microseconds), and the subject's age at it as known then."""
+    """When an event happened and became known (microseconds), and the age known then."""
 
     time: int
     known: int
@@ -47,7 +47,7 @@ class Moment(NamedTuple):
 
 
 class Attributes:
-    """What decides the attributes of one subject's next token; instants in microseconds, None: not yet known.
+    """The state behind one subject's next token; microseconds, None: not yet known.
 
     `visit` counts the visits so far, `gap_from` is the time of the last attributed token.
     """
@@ -87,7 +87,7 @@ class Attributes:
         return self._attributed(code, type_, at, at.known)
 
     def structural(self, code: int, type_: int, at: Moment, known: int) -> Token:
-        """[VS], [VE] or [REG] of the current visit, known since `known`, with the attributes of `at`."""
+        """Return [VS], [VE] or [REG] of the current visit, known since `known`."""
         if self._visit_tokens:
             return self._attributed(code, type_, at, known)
         return plain(code, type_, known)
@@ -105,9 +105,6 @@ class Attributes:
 def plain(code: int, type_: int, known: int) -> Token:
     """A token without attributes."""
     return Token(code, type_, 0.0, 0.0, 0.0, 0, 0, False, known)
-
-
-# The exact instants behind a subject's tokens: what a future has to count its times, gaps and ages from.
 
 
 class Origin(NamedTuple):
@@ -156,8 +153,6 @@ def timelines(table: pa.Table, config: SequenceConfig) -> dict[int, Timeline]:
     return found
 
 
-# Encoding one subject event by event, as a live record brings them.
-
 _EPOCH = datetime(1970, 1, 1)
 
 
@@ -176,7 +171,7 @@ class Event(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def events_in_known_order(table: pa.Table) -> list[Event]:
-    """The EVENTS of one subject as records, in the order in which a stream must be given them."""
+    """Return one subject's EVENTS as records, in the order streams require."""
     columns = [name for name in EVENTS.names if name in Event.__struct_fields__]
     return [Event(**row) for row in known_order(table).select(columns).iter_rows(named=True)]
 
@@ -201,10 +196,11 @@ class Stream:
         self._last: Moment | None = None
 
     def push(self, event: Event) -> list[Token]:
-        """The tokens that `event` adds; none for a birth or an outcome, nor for a death without a time.
+        """Return the tokens that `event` adds.
 
-        Events come in the order in which they became known, static facts first (`events_in_known_order`);
-        DataError otherwise, since tokens already given cannot change.
+        None for a birth, an outcome, or a death without a time. Events come in the order in which they became
+        known, static facts first (`events_in_known_order`); DataError otherwise, since tokens already given
+        cannot change.
         """
         if event.event_type not in EVENT_TYPES:
             raise DataError(f"event_type: expected one of {', '.join(EVENT_TYPES)}.")

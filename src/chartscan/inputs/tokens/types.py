@@ -1,4 +1,4 @@
-"""Token types: what kind of thing a token is, as the ids of a model's type embedding.
+"""Token types: kinds of tokens, as ids of the model's type embedding.
 
 The numbers are part of every artifact: a new type takes the next free id, none is ever reused.
 """

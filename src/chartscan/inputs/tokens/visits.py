@@ -1,6 +1,7 @@
-"""Visits of a record, and its events in the order in which they became known: the order of tokens.
+"""Visits of a record, and its events in the order they became known.
 
-Ordering by `available_time` makes the tokens visible at any instant a prefix of the whole sequence.
+That is the order of tokens. Ordering by `available_time` makes the tokens visible at any instant a prefix of
+the whole sequence.
 """
 
 from dataclasses import dataclass
@@ -18,8 +19,7 @@ from chartscan.inputs.tokens.encoded import DAY_US, HOUR_US
 from chartscan.inputs.tokens.specials import interval_token
 from chartscan.schema import EVENT_TYPES, EVENTS, SORT_KEYS, check
 
-# EVENTS in the order in which they became known: the order of tokens.
-# Ordering by `available_time` makes the tokens visible at any instant a prefix of the whole sequence.
+# Order by `available_time` makes the tokens visible at any instant a prefix of the sequence.
 
 ALWAYS = -(2**62)  # `known` of static facts: before every instant, yet differences do not overflow
 
@@ -47,11 +47,9 @@ def _rank(event_type: pl.Series) -> pl.Series:
         raise DataError(f"events, column event_type: expected one of {', '.join(EVENT_TYPES)}.") from err
 
 
-# Where visits begin and end, event by event, from what is known so far and nothing later.
-# Overlapping encounters form one visit, from the first start to the last end. Events outside encounters
-# (late results, records without encounters) form implicit visits, closed when the next event tells that
-# they are over: no news for `implicit_gap_hours`, or the start of an encounter. An encounter whose end
-# never comes is given up after `stale_visit_days` without news.
+# Overlapping encounters form one visit. Events outside encounters form implicit visits, which end after
+# `implicit_gap_hours` without events or when an encounter starts. An encounter without an end is closed after
+# `stale_visit_days` without events.
 
 ORDINARY, OPENER, CLOSER = 0, 1, 2
 
@@ -121,8 +119,7 @@ class Visits:
         return False
 
 
-# Where every token of a shard goes: events in known order with the structural tokens around them.
-# A subject is [CLS], then for each event (closing [VE] [REG]) (interval) ([VS]) event (ending [VE] [REG]).
+# Token order: [CLS], then for each event (closing [VE] [REG]) (interval) ([VS]) event (ending [VE] [REG]).
 
 
 @dataclass(frozen=True)
@@ -162,7 +159,7 @@ class Layout:
 
 
 def rows_of(events: pl.DataFrame, ids: np.ndarray) -> Rows:
-    """The columns of `events` (known order) that the layout needs; `ids` are all subjects of the shard."""
+    """Return the layout's columns of `events` in known order; `ids` are all subjects."""
     subject = np.searchsorted(ids, events["subject_id"].to_numpy())
     timed = events["time"].is_not_null().to_numpy()
     types = np.where(timed, T.TYPE_OF_RANK[events["event_rank"].to_numpy()], T.STATIC)
@@ -208,7 +205,10 @@ def edges(rows: Rows, config: SequenceConfig) -> Edges:
 
 
 def lay_out(rows: Rows, edge: Edges, codes: np.ndarray, subjects: int) -> Layout:
-    """Every token in its place. `codes` are the ids of the events, `subjects` how many the shard has."""
+    """Return every token in its place.
+
+    `codes` are the ids of the events; `subjects` is the number in the shard.
+    """
     has_interval = edge.interval > 0
     sizes = 1 + 2 * edge.closes + has_interval + edge.opens + 2 * edge.ends
     per_subject = 1 + np.bincount(rows.subject, weights=sizes, minlength=subjects).astype(np.int64)

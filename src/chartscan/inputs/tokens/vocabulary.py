@@ -38,7 +38,7 @@ class FitScope(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Vocabulary(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=True):
-    """Tokens by id, the number of train subjects each was learned from, and how they were made.
+    """Tokens by id, with counts of train subjects, and how they were made.
 
     `subjects` of a bare code counts all subjects with that code; of a special token it is 0.
     """
@@ -54,19 +54,19 @@ class Vocabulary(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=T
 
     @cached_property
     def codes(self) -> dict[str, int]:
-        """Ids of the tokens that stand for events; a code spelled like a special token is none of them."""
+        """Return the ids of event tokens, without codes spelled like special tokens."""
         tasks = set(self.tasks.values())
         return {t: i for i, t in enumerate(self.tokens) if i >= len(SPECIALS) and i not in tasks}
 
     def task_token(self, name: str) -> int:
-        """Id of the token that asks for the task `name`; ConfigError when the vocabulary has none."""
+        """Return the id of a task's token; ConfigError when it has none."""
         if name not in self.tasks:
             known = ", ".join(self.tasks) or "none"
             raise ConfigError(f"The vocabulary has no token for task '{name}'. Tasks in it: {known}.")
         return self.tasks[name]
 
     def with_tasks(self, names: Sequence[str]) -> "Vocabulary":
-        """The vocabulary with tokens for the tasks it lacks, added at the end: no id changes."""
+        """Return the vocabulary with missing task tokens appended; no id changes."""
         new = [name for name in dict.fromkeys(names) if name not in self.tasks]
         tasks = self.tasks | {name: len(self.tokens) + i for i, name in enumerate(new)}
         tokens = (*self.tokens, *map(task_token_name, new))
@@ -106,10 +106,11 @@ def fit_vocabulary(
     tasks: Sequence[str] = (),
     dataset: str = "",
 ) -> Vocabulary:
-    """The vocabulary of the EVENTS of train subjects, given shard by shard (a subject lies in one table).
+    """Fit the vocabulary on EVENTS of train subjects, given shard by shard.
 
-    A token needs `config.min_subjects` subjects; rows of rarer ones become the bare code, if that has
-    enough. `bins` come from the same subjects; `dataset` is the hash of the dataset's manifest.
+    A subject lies in one table. A token needs `config.min_subjects` subjects; rows of rarer ones become the
+    bare code, if that has enough. `bins` come from the same subjects; `dataset` is the hash of the dataset's
+    manifest.
     """
     counted = [_count_shard(table, bins, config) for table in tables]
     subjects, events = sum(s for s, *_ in counted), sum(e for _, e, *_ in counted)
@@ -129,7 +130,7 @@ def fit_vocabulary(
 
 
 def readings(vocabulary: Vocabulary, bins: NumericBins) -> list[list[int]]:
-    """Of each numeric code and unit the ids of its tokens, one a bin, as far as the vocabulary has them."""
+    """Return the bin token ids of each numeric code and unit in the vocabulary."""
     found = []
     for group, (code, _, _) in enumerate(bins.groups):
         names = [f"{code}//{bins.suffix(group, place)}" for place in range(bins.n_bins)]
@@ -146,8 +147,11 @@ def text_result(config: SequenceConfig) -> pl.Expr:
 
 
 def token_rows(frame: pl.DataFrame, config: SequenceConfig) -> pl.DataFrame:
-    """Rows that become tokens: all but births, deaths without a time (it is unknown from when they may be
-    seen), and static facts where the settings leave them out."""
+    """Return which rows become tokens.
+
+    All but births, deaths without a time (it is unknown from when they may be seen), and static facts where
+    the settings leave them out.
+    """
     undated_death = (pl.col("event_type") == "death") & pl.col("time").is_null()
     kept = ~pl.col("event_type").is_in(NO_TOKENS) & ~undated_death
     return frame.filter(kept if config.static_tokens else kept & pl.col("time").is_not_null())
@@ -194,9 +198,7 @@ def _kept_tokens(codes: pl.DataFrame, forms: pl.DataFrame, bins: NumericBins, le
     return kept | {code: n for code, n in codes.iter_rows() if n >= least and code in bare}
 
 
-# From events to token ids, for whole tables and for one event; both give the same ids.
-# The id of an event is that of its bin or text result if the vocabulary has it, else of its bare code, else
-# [UNK].
+# The id of an event is that of its bin or text result if in the vocabulary, else of its code, else [UNK].
 
 
 class TokenLookup:

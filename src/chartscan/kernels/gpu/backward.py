@@ -1,4 +1,4 @@
-"""The scan's gradients: one program walks one row from its last step to its first, for one tile of channels.
+"""The scan's gradients: one program per row and tile, from last step to first.
 
 States are computed again, from those that `forward` kept every 32 steps: once to know every second state,
 then 2 steps at a time, whose states and decays stay in registers. Sums over channels (dB, dC) leave as one

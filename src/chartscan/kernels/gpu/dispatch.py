@@ -1,4 +1,4 @@
-"""Which GPU scan runs: Triton's, mamba_ssm's where the caller names it, or the faster where both can.
+"""Chooses the GPU scan: Triton's, mamba_ssm's if named, or the faster.
 
 The faster is found by trying both once for each shape met.
 """
@@ -65,7 +65,7 @@ def scan(
 
 
 def faster(first: Scan, second: Scan, x: Tensor, A: Tensor) -> Scan:
-    """`first` or `second`, by shape, type and device of `x` and `A`, and whether gradients are kept.
+    """Return `first` or `second`, by shape, type, device, and whether gradients are kept.
 
     Measured by calls with the gradient of y where gradients are kept; the choice holds for this process.
     """

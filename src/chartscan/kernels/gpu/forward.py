@@ -1,4 +1,4 @@
-"""The scan, forward: one program walks all steps of one row for one tile of channels."""
+"""The forward scan: one program runs all steps of a row and tile."""
 
 import triton
 import triton.language as tl

@@ -1,4 +1,4 @@
-"""Whether this machine can run the Triton kernels, and the inputs of a scan, checked before they run."""
+"""Whether Triton kernels can run here, and the checked inputs of a scan."""
 
 import os
 from functools import cache
@@ -41,7 +41,10 @@ def interpreted() -> bool:
 
 
 class ScanInputs(NamedTuple):
-    """Names and shapes as in `selective_scan`; one device, one type for sequences, float32 for all else."""
+    """Inputs of a scan, named and shaped as in `selective_scan`.
+
+    One device, one type for sequences, float32 for all else.
+    """
 
     x: Tensor
     dt: Tensor
@@ -84,7 +87,7 @@ class ScanInputs(NamedTuple):
         return found | {name: getattr(self, name) for name in rest}
 
     def unwritten(self, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
-        """Memory for a result of every step before padding; zero at padding, where kernels write nothing."""
+        """Return memory with zeros at padding, where kernels write nothing."""
         make = torch.empty if self.lengths is None else torch.zeros
         return make(shape, dtype=dtype, device=self.x.device)
 

@@ -1,4 +1,4 @@
-"""The selective scan of the package mamba_ssm, where a user has installed it; never a dependency.
+"""The selective scan of the package mamba_ssm, if installed; never a dependency.
 
 Its `selective_scan_fn` takes sequences channels first, which costs copies here. It starts from a zero state,
 knows no lengths, and gives no state but the last, through which its backward pass does not go.

@@ -1,4 +1,4 @@
-"""What several kernels compute alike: step sizes, gates, loads of some steps, one step of the recurrence."""
+"""What several kernels share: step sizes, gates, loads, one step of the recurrence."""
 
 import triton
 import triton.language as tl
@@ -14,9 +14,10 @@ def sigmoid(x):
 
 @triton.jit
 def softplus(x):
-    """log(1 + exp(x)), small results too as exact as float32: log(1 + e) = 2 artanh(e / (2 + e)), a series.
+    """Return log(1 + exp(x)), as exact as float32 even for small results.
 
-    The argument of artanh is at most 1/3, so the first term left out is below 2e-9 of the result.
+    log(1 + e) = 2 artanh(e / (2 + e)), a series. The argument of artanh is at most 1/3, so the first term
+    left out is below 2e-9 of the result.
     """
     e = tl.exp(-tl.abs(x))
     s = e / (2.0 + e)
@@ -30,7 +31,7 @@ def softplus(x):
 
 @triton.jit
 def steps_of(lengths, row, steps):
-    """Steps of a row before padding; a length out of range counts as the nearest possible."""
+    """Return a row's steps before padding; lengths out of range are clipped."""
     length = tl.cast(steps, tl.int32)
     if lengths is not None:
         length = tl.minimum(tl.maximum(tl.load(lengths + row), 0), steps).to(tl.int32)
@@ -39,7 +40,7 @@ def steps_of(lengths, row, steps):
 
 @triton.jit
 def load_steps(at, stride, offsets, mask, left, STEPS: tl.constexpr):
-    """The next STEPS steps from `at`, a tuple in float32; zero at and beyond the step `left`."""
+    """Load the next STEPS steps from `at`, float32; zero from step `left` on."""
     loaded = ()
     for t in tl.static_range(STEPS):
         value = tl.load(at + t * stride + offsets, mask=mask & (t < left), other=0.0)
@@ -49,7 +50,7 @@ def load_steps(at, stride, offsets, mask, left, STEPS: tl.constexpr):
 
 @triton.jit
 def step_sizes(raw, bias, left, STEPS: tl.constexpr):
-    """softplus(dt + bias) of a tuple of steps; zero at and beyond `left`, where the state must stay."""
+    """Return softplus(dt + bias) of steps; zero from `left` on, where states stay."""
     sizes = ()
     for t in tl.static_range(STEPS):
         sizes = sizes + (tl.where(t < left, softplus(raw[t] + bias), 0.0),)

@@ -1,4 +1,4 @@
-"""States in the middle of a scan: from the last one kept before, at most 32 steps again.
+"""States inside a scan, recomputed from the last kept one: at most 32 steps.
 
 A read is one program for each tile of channels, so reads may come in any order and repeat.
 """

@@ -1,7 +1,7 @@
-"""A first scan on a device, which must equal that of plain PyTorch before the device is trusted with more.
+"""A first scan on a device, which must equal plain PyTorch's.
 
-The kernels were proven in Triton's interpreter; what a card and its driver make of them shows here, once a
-process and device, in a second or two that compiling takes anyway.
+The device is not used for more before. The kernels were proven in Triton's interpreter; what a card and its
+driver make of them shows here, once a process and device, in a second or two that compiling takes anyway.
 """
 
 import warnings

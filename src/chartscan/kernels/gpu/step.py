@@ -1,4 +1,4 @@
-"""One event for each of B sequences: the scan of a single step, state update and gate in one pass."""
+"""One event of B sequences: single-step scan, state update and gate in one pass."""
 
 import triton
 import triton.language as tl
@@ -11,7 +11,7 @@ from chartscan.kernels.gpu.tiles import launch
 
 
 def step(inputs: ScanInputs) -> tuple[Tensor, Tensor]:
-    """y (B, 1, E) and the state after (B, E, N), of inputs with L = 1 and no lengths."""
+    """Return y (B, 1, E) and the next state (B, E, N), for L = 1 without lengths."""
     if inputs.steps != 1 or inputs.lengths is not None:
         raise ValueError(f"expected one step without lengths, found {inputs.steps} steps")
     x, A = inputs.x, inputs.A

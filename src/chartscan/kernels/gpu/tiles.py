@@ -1,9 +1,10 @@
-"""How the work is cut, by the number of states alone: so no result depends on batch-mates or on padding.
+"""The division into tiles depends on state count alone, never on the batch.
 
-A program has one warp. It holds a tile of states (N padded to a power of two, channels) in registers and
-walks the steps of one row. All tiles in memory run along states first, as A and the states do: were there a
-second order, Triton would compute in both and convert between them at each step. Sizes are such that
-registers hold (nearly) everything at N = 16, by ptxas for compute capability 8.0 and 9.0; not timed yet.
+So neither other rows nor padding change a result. A program has one warp. It holds a tile of states (N padded
+to a power of two, channels) in registers and walks the steps of one row. All tiles in memory run along states
+first, as A and the states do: were there a second order, Triton would compute in both and convert between
+them at each step. Sizes are such that registers hold (nearly) everything at N = 16, by ptxas for compute
+capability 8.0 and 9.0; not timed yet.
 """
 
 from contextlib import nullcontext
@@ -31,7 +32,10 @@ def forward_channels(states: int) -> int:
 
 
 def backward_channels(states: int) -> int:
-    """More than forward: each tile of channels writes its own share of dB and dC, as long as they are."""
+    """Return the channels of a backward tile, more than in the forward pass.
+
+    Each tile writes its own share of dB and dC, as long as they are.
+    """
     return _channels(_BACKWARD_ELEMENTS, states)
 
 
@@ -47,7 +51,7 @@ def count(total: int, size: int) -> int:
 def launch(
     kernel: Any, grid: tuple[int, ...], device: torch.device, warps: int = 1, **arguments: Any
 ) -> None:
-    """Start a kernel on `device`: one program for each element of `grid`; nothing where that is empty."""
+    """Start a kernel on `device`, one program per element of `grid`; none if empty."""
     if 0 in grid:
         return
     with torch.cuda.device(device) if device.type == "cuda" else nullcontext():

@@ -1,4 +1,4 @@
-"""Kernels for the CPU in C++, where they were built: see `library` for how they are found."""
+"""Kernels for the CPU in C++, where built; `library` finds them."""
 
 from chartscan.kernels.native.library import available, build, builds, library, warn_once, why_not
 

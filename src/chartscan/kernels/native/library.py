@@ -44,7 +44,7 @@ class Library(Protocol):
 
 
 class Found(NamedTuple):
-    """The extension, or the reason why it cannot be used; both for one that is outdated."""
+    """The extension, or why it cannot be used; both if it is outdated."""
 
     library: Library | None
     problem: str | None
@@ -70,7 +70,7 @@ def library() -> Library:
 
 
 def warn_once() -> None:
-    """A RuntimeWarning, once a process, where the native kernels are missing or older than their sources."""
+    """Warn once a process where native kernels are missing or outdated (RuntimeWarning)."""
     message = warning()
     if message is not None and not _warned:
         _warned.append(message)

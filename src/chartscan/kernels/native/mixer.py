@@ -45,7 +45,7 @@ class ConvTensors:
 
 
 class ConvGradients:
-    """Gradients of a convolution; `dx` may be given, a slice of a larger tensor to write to."""
+    """Gradients of a convolution; `dx` may be a given slice to write to."""
 
     def __init__(self, tensors: ConvTensors, dx: Tensor | None = None):
         x = tensors.x

@@ -81,7 +81,7 @@ def forward(tensors: ScanTensors, keep: bool) -> tuple[Tensor, Tensor, Tensor, T
 
 
 class ScanGradients:
-    """Gradients of a scan; `dB`, `dC`, `dz` may be given, slices of larger tensors to write to."""
+    """Gradients of a scan; `dB`, `dC`, `dz` may be given slices to write to."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""One step of R sequences through a whole stack of Mamba blocks, as one native call.
+"""One step of R sequences through a stack of Mamba blocks, in one native call.
 
 For float32 on the CPU where no gradient is needed. The weights are read where they lie, and nothing derived
 from them is kept: a weight changed in place, even unseen by autograd (a fused optimiser), counts at the next
@@ -21,7 +21,7 @@ WEIGHTS, POINTERS = 10, 14  # of struct BlockPointers; the last are window, wind
 
 
 class BlockWeights(NamedTuple):
-    """Weights of one block: width D, E channels, N states, K taps; in the order of struct BlockPointers."""
+    """Weights as in struct BlockPointers: width D, E channels, N states, K taps."""
 
     norm: Tensor  # (D,)
     in_proj: Tensor  # (2E, D): input of the convolution, then the gate
@@ -62,7 +62,7 @@ class BlockStack:
         return len(blocks) == self._blocks and all(map(is_, self._weights, chain.from_iterable(blocks)))
 
     def step(self, x: Tensor, states: StackStates) -> tuple[Tensor, StackStates]:
-        """One step of R sequences: (R, D) and the states before -> (R, D) and the states after.
+        """Run one step of R sequences: (R, D) and states before -> (R, D) and states after.
 
         All float32, contiguous and on the CPU; nothing is changed in place. Raises RuntimeError where
         autograd would have to record the step.

@@ -23,9 +23,10 @@ _NOT_DONE = {"not-done", "entered-in-error", "preparation"}
 
 
 def map_condition(condition: Condition, context: Context) -> None:
-    """A diagnosis; see `_finding` for its two times. One that is not confirmed is kept apart.
+    """Add a diagnosis; `_finding` explains its two times.
 
-    One whose status is not understood may be a fact or an error: it is marked, and labels see that.
+    One that is not confirmed is kept apart. One whose status is not understood may be a fact or an error: it
+    is marked, and labels see that.
     """
     verified = context.words.status_of(condition.verificationStatus)
     course = context.words.status_of(condition.clinicalStatus, clinical=True)
@@ -154,7 +155,7 @@ def _readable(
 
 
 def map_procedure(procedure: Procedure, context: Context) -> None:
-    """Something done, at its start; what is coded for billing is known only after its encounter."""
+    """Add a procedure at its start; billing codes are known after the encounter."""
     _refuse_not_done(procedure.status)
     written = first_time(procedure.performedDateTime, procedure.performedPeriod) or first_time(
         procedure.occurrenceDateTime, procedure.occurrencePeriod

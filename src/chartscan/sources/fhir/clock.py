@@ -1,4 +1,4 @@
-"""Every time of FHIR: the forms that systems write, what can be true, and instants in UTC."""
+"""FHIR's times: the forms that systems write, plausibility, and instants in UTC."""
 
 import calendar
 import re
@@ -13,9 +13,8 @@ import numpy as np
 from chartscan.sources.fhir.outcomes import BAD_TIME, Quarantined
 from chartscan.sources.fhir.remember import remember
 
-# Which times can be true: of any record, of one person, and of an export whose dates were shifted.
-# A sentinel such as 9999-12-31 says "none" or "open", never a time. What is implausible becomes null with a
-# flag where the record has another time, else the record goes to quarantine.
+# Plausible times. 9999-12-31 and the like mean "none" or "open". An implausible time becomes null with a flag
+# where the record has another time; else the record goes to quarantine.
 
 SECOND = 1_000_000
 DAY = 86_400 * SECOND
@@ -114,7 +113,7 @@ class Life(NamedTuple):
     death: int | None = None
 
     def doubt(self, moment: int, flags: Counter[str]) -> None:
-        """Flag an event that does not lie between `first` and `last`; Quarantined if long before birth."""
+        """Flag an event outside `first` .. `last`; Quarantined if long before birth."""
         if self.birth is not None and moment < self.birth:
             if moment < self.birth - PRENATAL:
                 raise Quarantined(BEFORE_BIRTH)
@@ -132,9 +131,8 @@ def life_of(birth: int | None, death: int | None) -> Life:
     return Life(NO_TIME if birth is None else birth, last, birth, death)
 
 
-# Times as real systems write them -> the one form that FHIR allows, where the meaning is certain.
-# Only forms that begin with the year of four digits, or spell the month, are read: `03/04/2024`, a year of
-# two digits and a plain number of seconds mean different things at different sites, so they are none.
+# Times as systems write them -> FHIR's form, only where the meaning is certain. `03/04/2024`, years of two
+# digits and plain seconds mean different things at different sites, so they are not read.
 
 _MONTHS = {name.lower(): number for number, name in enumerate(calendar.month_abbr) if name}
 _DATES = (
@@ -154,7 +152,7 @@ _ZONE = re.compile(
 
 
 def mended(text: str) -> str | None:
-    """`text` as a FHIR date or dateTime, or None where what it means is not certain."""
+    """Return `text` as a FHIR date or dateTime; None where ambiguous."""
     text = text.strip()
     found = next(filter(None, (form.match(text) for form in _DATES)), None)
     if found is None:
@@ -192,10 +190,8 @@ def _zone(text: str) -> str | None:
     return "Z" if found["utc"] else f"{found['sign']}{found['h']}:{found['min'] or '00'}"
 
 
-# FHIR date and dateTime -> microseconds since 1970 UTC, fast.
-# A full dateTime is one instant. A partial one (year, month or day) is an interval, and events are placed
-# at its END, so that nothing is seen before it can have happened. Offsets are resolved and forgotten. Here
-# alone it is decided whether a time is plausible at all (`plausible.Window`).
+# FHIR date and dateTime -> microseconds since 1970 UTC. A partial time (year, month or day) is an interval,
+# and events are placed at its END, so that nothing is seen before it can have happened.
 
 HOUR = 3_600 * SECOND
 Zones = tuple[int, int] | None  # least and most microseconds that the zones a date may be of lie ahead of UTC
@@ -242,15 +238,16 @@ class Clock:
             return self.interval(text)[1]
 
     def known(self, text: str | None) -> int:
-        """The instant of a dateTime all parts of which were met before; KeyError for any other text."""
+        """Return the instant of a dateTime whose parts were met before; else KeyError."""
         if text is None:
             raise KeyError
         return self._days[text[:10]] + self._minutes[text[10:16]] + self._tails[text[16:]]
 
     def interval(self, text: str, zones: Zones = None, of_birth: bool = False) -> tuple[int, int]:
-        """First and last microsecond that `text` may mean. A date may be of the site's zone or of `zones`.
+        """Return first and last microsecond of `text`; dates may use any of `zones`.
 
-        People are born at the beginning of 1970, too; other times then are Implausible where the window says.
+        The site's own zone is always among them. People are born at the beginning of 1970, too; other times
+        then are Implausible where the window says.
         """
         form = self._form(text)
         found = (self._moment(form),) * 2 if len(form) > 10 else self._days_of(form)
@@ -262,24 +259,26 @@ class Clock:
         return found if len(form) > 10 else self.widened(*found, zones)
 
     def day_interval(self, text: str, zones: Zones = None, of_birth: bool = False) -> tuple[int, int]:
-        """`interval`, where a midnight (as written) is no time of day but stands for its date."""
+        """As `interval`, but a midnight (as written) stands for its date."""
         if _MIDNIGHT.match(self._form(text), 10) is None:
             return self.interval(text, zones, of_birth)
         first = self.interval(text, None, of_birth)[1]
         return first, first + DAY - 1
 
     def epochs(self) -> set[tuple[int, int]]:
-        """The intervals that mean "zero": the midnight of 1970-01-01 in UTC or at the site, or its date."""
+        """Return the intervals meaning "zero": midnight of 1970-01-01 (UTC, site), or its date."""
         starts = 0, self._utc(0)
         return {(start, end) for start in starts for end in (start, start + DAY - 1)}
 
     def placed(self, text: str, *bounds: int | None, zones: Zones = None) -> int:
-        """Where an event of this time is placed: the end of its interval, or the earliest of `bounds`
-        (moments by which it had happened) that lies inside."""
+        """Return where to place an event: the interval's end, or its earliest bound.
+
+        `bounds` are moments by which it had happened; only those inside the interval count.
+        """
         return inside(self.interval(text, zones), *bounds)
 
     def ahead_at(self, text: str) -> int | None:
-        """Microseconds that the site lies ahead of UTC at the time of a dateTime; None where it is none."""
+        """Return the site's UTC offset at a dateTime, in microseconds; else None."""
         try:
             return self._ahead(self.instant(text))
         except Quarantined:

@@ -1,4 +1,4 @@
-"""Codings -> codes such as LOINC//2345-7: every code carries its system, and two systems never share a name.
+"""Codings -> codes such as LOINC//2345-7; no two systems share a prefix.
 
 Free text never becomes a code unless the site asks for it. This module knows terminologies, not resources.
 """
@@ -98,7 +98,7 @@ class CodeBook:
         self.met: dict[bytes, str] = {}  # code of concepts as written, but for those that are flagged
 
     def code(self, concept: Concept | None, kind: str) -> str:
-        """The code of a concept, by the priority of systems; NO-CODE//kind, flagged, where it has none."""
+        """Return a concept's code, by priority of systems; else NO-CODE//kind, flagged."""
         found = self.diagnosis(concept) if kind == DIAGNOSIS else self.find(concept)
         if kind == DIAGNOSIS:
             self._count_diagnosis(found)
@@ -143,7 +143,7 @@ class CodeBook:
             self.words.count_diagnosis(None, how, f"codes of {name}", "", False)
 
     def raw(self, written: Raw, kind: str) -> str:
-        """`code` of a concept that is not decoded: the same bytes need be understood only once."""
+        """As `code`, for undecoded bytes: equal bytes are decoded only once."""
         text = bytes(written)
         return self.met.get(text) or self._new_raw(text, kind)
 
@@ -155,7 +155,7 @@ class CodeBook:
         return code
 
     def find(self, concept: Concept | None, rank: Callable[[str], Any] | None = None) -> str | None:
-        """The code of a concept, of several the first by `rank`; None where it has none that may be used."""
+        """Return a concept's first usable code by `rank`; None without one."""
         if concept is None:
             return None
         if len(concept.coding) == 1:
@@ -171,11 +171,11 @@ class CodeBook:
         return self.find(concept, self._rank_of_diagnosis)
 
     def disputed(self, concept: Concept | None, code: str) -> list[str]:
-        """`code` of a diagnosis, and the codes beside it that say otherwise of which conditions it means.
+        """Return a diagnosis's code, and its other codes that contradict it.
 
-        `code` is UNVERIFIED where another denies a condition of it. Those after it are UNVERIFIED, and of a
-        condition that `code` denies. A code of the site's own system denies nothing unless it is declared:
-        many sites code every diagnosis twice.
+        They differ in the conditions that they mean. `code` is UNVERIFIED where another denies a condition of
+        it. Those after it are UNVERIFIED, and of a condition that `code` denies. A code of the site's own
+        system denies nothing unless it is declared: many sites code every diagnosis twice.
         """
         if concept is None or len(concept.coding) < 2:
             return [code]
@@ -189,7 +189,7 @@ class CodeBook:
         return [f"{UNVERIFIED}//{code}" if denied else code, *others]
 
     def certainty(self, concept: DiagnosisConcept | None) -> Reading:
-        """How sure a diagnosis is by the letters of the ICD-10-GM, in extensions or behind its codes.
+        """Return a diagnosis's certainty by the ICD-10-GM letters in extensions or codes.
 
         Letters that contradict each other are not understood.
         """
@@ -233,7 +233,7 @@ class CodeBook:
         return remember(self._codes, key, code)
 
     def describe(self, code: str, display: str) -> None:
-        """Tell what a code means; of several texts the first in the order of text is kept."""
+        """Describe a code; of several texts the alphabetically first is kept."""
         text = display.strip()
         self.descriptions[code] = min(self.descriptions.get(code, text), text)
 

@@ -28,7 +28,7 @@ Interval = tuple[int, int]
 
 
 class Person(NamedTuple):
-    """Whose record is being read: the last record of a patient, where others were replaced by it."""
+    """The person whose record is read: the last record, after replacements."""
 
     subject: int
     patient_id: str
@@ -38,7 +38,7 @@ class Person(NamedTuple):
 
 
 class Context:
-    """The state of the second pass. Mappers read from it, add events, and count what they flag.
+    """State of the second pass: mappers read it, add events, and count flags.
 
     `person` is the patient of the record being mapped: the one that `subject` was asked for last.
     """
@@ -65,7 +65,7 @@ class Context:
         events.flags = self.flags
 
     def subject(self, reference: Reference | None) -> int:
-        """The subject id of a reference; Filtered if it is no patient, Quarantined if there is none."""
+        """Return a reference's subject id; Filtered if no patient, Quarantined if missing."""
         if reference is None or reference.reference is None:
             raise Quarantined(NO_SUBJECT)
         person = self.people.get(reference.reference)
@@ -156,7 +156,7 @@ class Context:
             self.flags["outside_encounter"] += 1
 
     def interval(self, text: str | None) -> Interval | None:
-        """First and last instant of a time of the person; None, flagged, where it cannot be true."""
+        """Return the person's time as an interval; None, flagged, where implausible."""
         if not text:
             return None
         try:
@@ -184,15 +184,18 @@ class Context:
         return end
 
     def assumed(self, time: int, visit: Visit | None, lag: int = 0) -> int:
-        """When something of `time` became known that does not say so: at the end of its encounter, and
-        `lag` microseconds later. Without such an end the time itself is all there is, and it is flagged."""
+        """Return when something without its own record time became known.
+
+        That is the end of its encounter, plus `lag` microseconds. Without such an end it is `time` itself,
+        flagged.
+        """
         if visit and visit.end is not None:
             return visit.end + lag
         self.flags["availability_assumed"] += 1
         return max(time, (visit.start if visit else None) or time) + lag
 
     def delay(self, code: str, event_type: str) -> int:
-        """Microseconds from a measurement to its result, where it does not say when it was issued.
+        """Return microseconds from measurement to result, where the issue time is missing.
 
         What is measured at the bedside is known at once; a laboratory takes its time, microbiology days.
         """
@@ -202,7 +205,7 @@ class Context:
         return delay
 
     def known(self, text: str | None) -> int | None:
-        """When something was recorded; None if that is not said, or flagged if it cannot be true."""
+        """Return when something was recorded; None if missing, or flagged if implausible."""
         if not text:
             return None
         try:

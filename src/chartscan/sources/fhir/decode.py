@@ -52,7 +52,7 @@ _NO_STRUCTURE = bytes(set(range(256)) - set(b"{}[]:"))
 
 
 class LineDecoder:
-    """Decodes lines; `kind` is the type of the last one, as far as it could be told.
+    """Decodes lines; `kind` is the type of the last, where recognised.
 
     `nul_stripped` counts lines that held NUL, which no text has; it is dropped from them.
     """
@@ -69,8 +69,7 @@ class LineDecoder:
         self._space = np.empty(0, np.uint8)
 
     def begin(self, data: bytes, ends: list[int], line: int = 1) -> None:
-        """Look over the lines that come next, the first of which has the number `line`: most need no look at
-        them one by one."""
+        """Check the lines from number `line` together; most then need no own check."""
         if len(self._space) < len(data):
             self._space = np.empty(len(data), np.uint8)
         self._suspect_keys = line <= CHECKED_LINES or _may_double(data, len(ends), self._space)
@@ -96,7 +95,7 @@ class LineDecoder:
         return resource
 
     def observations(self, lines: memoryview, count: int) -> list[Observation] | None:
-        """`count` lines, where `begin` found that they can be decoded at once and all are Observations."""
+        """Decode `count` lines that `begin` found to be plain Observations."""
         if not self._at_once or self._guess != OBSERVATION:
             return None
         try:
@@ -185,9 +184,10 @@ def reason_of(error: Exception, raw: bytes, missing: str = WRONG_TYPE) -> str:
 
 
 def has_doubled_key(line: bytes | memoryview) -> bool:
-    """Whether an object says one of its keys twice: its values are then less than the line is long.
+    """Whether an object repeats a key, so that values are lost.
 
-    The decoder has refused invalid JSON before. False where the line is no object.
+    Its values are then shorter than the line. The decoder has refused invalid JSON before. False where the
+    line is no object.
     """
     raw = bytes(line).removeprefix(BOM).strip()
     try:

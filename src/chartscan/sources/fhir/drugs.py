@@ -1,4 +1,4 @@
-"""What a drug is made of: the codes of a Medication, or those of its ingredients, however deep."""
+"""A drug's codes: those of its Medication or of its ingredients, at any depth."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -56,7 +56,7 @@ def contained(raw: Raw, codes: CodeBook) -> dict[str, Ingredients]:
 
 
 def resolve(reference: str, find: Lookup) -> Ingredients:
-    """Codes of a drug and of all that it is made of; a drug that is made of itself adds nothing.
+    """Return codes of a drug and all its ingredients; cycles add nothing.
 
     References that `find` does not know are handed back.
     """

@@ -29,7 +29,7 @@ UNKNOWN_STATUS = "UNKNOWN_STATUS"
 
 
 def map_encounter(encounter: Encounter, context: Context) -> None:
-    """The start and, where it is over, the end of an encounter; how a stay ended even without its end."""
+    """Add an encounter's start and end; its outcome even without an end."""
     if not encounter.id:
         raise Quarantined(NO_ID)
     if is_left_out(encounter, context.words):

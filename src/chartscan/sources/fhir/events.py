@@ -13,8 +13,7 @@ from chartscan.sources.fhir.values import NOTHING, Result
 
 
 class EventBuffer:
-    """Rows in the order of schema.EVENTS; `write` gets a table whenever `size` of them are there, and the
-    place (see `index.place_of`) of the line that each row came from."""
+    """Collects rows of schema.EVENTS; `write` gets `size` of them, with their lines' places."""
 
     def __init__(self, write: Callable[[pa.Table, np.ndarray], None], size: int):
         self.rows: list[tuple] = []
@@ -36,9 +35,9 @@ class EventBuffer:
         value: Result = NOTHING,
         earliest: tuple[int | None, int | None] | None = None,
     ) -> None:
-        """One event; `available` is moved to `time` where it came before it. Flagged where it does not fit
-        the person's life; Quarantined where it comes long before birth.
+        """Add one event; `available` is at least `time`.
 
+        Flagged where the event does not fit the person's life; Quarantined where it comes long before birth.
         `earliest` are the first instants that `time` and `available` may mean, None for an exact one.
         """
         if time is not None:

@@ -1,4 +1,4 @@
-"""The files of an export's folder: what it says about itself, and what each file is."""
+"""The files of an export's folder: its statements, and each file's kind."""
 
 import os
 import re
@@ -31,10 +31,8 @@ from chartscan.sources.fhir.resources import DECODERS
 from chartscan.sources.fhir.wrapped import is_document
 from chartscan.store.accounting import UNROUTED
 
-# What an export says about itself: manifests of bulk exports, and the log of the standard bulk client.
-# A manifest is the JSON that the server ends an export with: when it was made, which files it has, how many
-# resources are in them, and what failed (https://hl7.org/fhir/uv/bulkdata/export.html). The log is written
-# by the client that fetched the files: one JSON object a line, each with an `exportId` and an `eventId`.
+# Manifests of bulk exports (https://hl7.org/fhir/uv/bulkdata/export.html), written by the server, and the log
+# of the standard bulk client: one JSON object a line, each with an `exportId` and an `eventId`.
 
 _ENDINGS = re.compile(r"(?:\.(?:ndjson|jsonl|json|gz|bz2|xz|zst))+$", re.I)
 
@@ -124,7 +122,7 @@ def is_log(text: bytes) -> bool:
 
 
 def read_log(file: InputFile, limits: Limits) -> ClientLog:
-    """What a log says about the exports it is of; the last one decides whether they are complete."""
+    """Return a log's statements on its exports; the last decides completeness."""
     lines, errors, times, begun, ended = 0, 0, [], 0, 0
     try:
         for block in blocks(file, limits):
@@ -144,7 +142,7 @@ def read_log(file: InputFile, limits: Limits) -> ClientLog:
 
 
 def latest(manifests: Iterable[Manifest], logs: Iterable[ClientLog]) -> datetime | None:
-    """The last moment at which an export was made, by all that tell; None where none does."""
+    """Return the last moment of export by all sources; None without any."""
     times = [manifest.time for manifest in manifests] + [log.time for log in logs]
     return max(filter(None, times), default=None)
 
@@ -164,7 +162,7 @@ def _key(name: str) -> str:
 def contradictions(
     manifests: list[Manifest], logs: list[ClientLog], table: list[dict[str, Any]], names: Iterable[str]
 ) -> list[tuple[str, str]]:
-    """Where what was read is not what manifests and logs say: a flag and a sentence for each.
+    """Return contradictions of records with manifests or logs: flag and sentence.
 
     `table` is that of the accounting, `names` are those of the files read, also of empty ones.
     """
@@ -246,9 +244,8 @@ def _differs(manifest: Manifest, expected: str, count: int) -> tuple[str, str]:
     return "manifest_count_differs", f"{manifest.name}: says {expected}; {count:,} were found."
 
 
-# What each file of an export's folder is: read, set aside with a reason, or refused. None is passed over.
-# Content decides, not the name: NDJSON goes by many names, and what goes by its name may be something else.
-# Names decide only what must not be read: hidden files, backups, and files that are still being written.
+# Content decides what a file is. Names decide only what must not be read: hidden files, backups, and files
+# that are still being written.
 
 READ, SET_ASIDE, REFUSED = "read", "set aside", "refused"
 MANIFEST, LOG, EMPTY, GROWING = (
@@ -286,7 +283,7 @@ class Entry(NamedTuple):
 
 
 class Folder(NamedTuple):
-    """A folder as it was found: the files that hold records, and the account of all of them."""
+    """A scanned folder: its record files, and the account of all files."""
 
     files: list[InputFile]
     account: list[Entry]
@@ -295,8 +292,7 @@ class Folder(NamedTuple):
 
 
 def survey(path: Path, limits: Limits) -> Folder:
-    """What is in a folder, or in a single file; DataError where nothing is, or where some of it cannot be
-    read yet or at all."""
+    """Return the contents of a folder or file; DataError if empty, unreadable or unfinished."""
     if not path.exists():
         raise DataError(f"{path} does not exist. {_WANTED}")
     found = Folder([], [], [], [])

@@ -1,4 +1,4 @@
-"""Who a Patient is: birth and death as stated, what tells people apart, and replaced records."""
+"""The identity of a Patient: birth, death, distinguishing facts, and replaced records."""
 
 import hashlib
 from array import array
@@ -15,9 +15,8 @@ from chartscan.sources.fhir.outcomes import Quarantined
 from chartscan.sources.fhir.references import Table, key_of, target, text_of
 from chartscan.sources.fhir.resources import HumanName, NumberedIdentifier, Patient, PatientLink
 
-# Birth and death as a Patient states them: intervals, and whether anything is said at all.
-# A birth or death that cannot be read or cannot be true never costs the patient: it becomes unknown, with a
-# flag. Dead at an impossible time is dead, at an unknown time.
+# Birth and death are intervals. One that is unreadable or implausible becomes unknown, with a flag; the
+# patient stays. Dead at an impossible time is dead, at an unknown time.
 
 Interval = tuple[int, int]
 UNSAID, ALIVE, DEAD, DISPUTED = range(4)  # DISPUTED: two lines differ, and nothing says which is newer
@@ -27,7 +26,7 @@ DEAD_AND_ALIVE = "dead_and_alive"  # a flag: both are said of one patient
 
 
 class Vital(NamedTuple):
-    """First and last instant of birth and death, None where unknown; `flags` name what was odd."""
+    """Intervals of birth and death, None where unknown; `flags` name oddities."""
 
     birth: Interval | None
     death: Interval | None
@@ -36,7 +35,7 @@ class Vital(NamedTuple):
 
 
 def vital_of(patient: Patient, clock: Clock, zones: Zones = None) -> Vital:
-    """What a Patient says of birth and death. A date of death may be of the site's zone, or of `zones`."""
+    """Return a Patient's birth and death, with dates in the site's zone or `zones`."""
     birth, birth_flag = _read(patient.birthDate, "birth", clock, None)
     death, death_flag = _read(patient.deceasedDateTime, "death", clock, zones)
     flags = [birth_flag, death_flag]
@@ -52,7 +51,7 @@ def vital_of(patient: Patient, clock: Clock, zones: Zones = None) -> Vital:
 
 
 def either(status: int, death: Interval, other_status: int, other_death: Interval) -> tuple[int, Interval]:
-    """What two lines say of a death together, of which only one is valid: a state, and the whole interval."""
+    """Combine two statements of a death, one valid: state and whole interval."""
     deaths = [when for state, when in ((status, death), (other_status, other_death)) if state >= DEAD]
     if status != DISPUTED and (len(deaths) == 0 or deaths == [death, death]):
         return min(status, other_status), death
@@ -73,9 +72,8 @@ def _read(text: str | None, name: str, clock: Clock, zones: Zones) -> tuple[Inte
         return None, f"{name}_invalid"
 
 
-# Whether two lines of one id tell of two people, and which patients share a record number.
-# Ids are unique within one server only. An export put together from two has other people, and other stays,
-# under the same ids; they must never become one. Names and numbers are kept as digests.
+# Ids are unique within one server only. In an export joined from two, other people have the same ids; they
+# must never become one. Names and numbers are kept as digests.
 
 COLUMNS = ("born_first", "born_last", "sex", "family", "number_low", "number_high", "server")
 _SEXES = {"m": 1, "f": 2, "w": 2}
@@ -112,7 +110,7 @@ def identity_of(patient: Patient, birth: Interval | None) -> Identity:
 
 
 def keep(table: Table, row: int, identity: Identity) -> None:
-    """Put an identity into the columns of a row; of its numbers two are enough to know it again."""
+    """Store an identity in a row; two of its numbers are enough."""
     numbers = identity.numbers or {0}
     for name, value in zip(
         COLUMNS,
@@ -123,7 +121,7 @@ def keep(table: Table, row: int, identity: Identity) -> None:
 
 
 def another_person(table: Table, row: int, other: Identity, one_history: bool) -> bool:
-    """Whether the line kept at `row` and this one cannot be two versions of one person.
+    """Whether `row` and this line cannot be versions of one person.
 
     Versions correct one thing at a time. Two things that differ (birth, sex, family name, record numbers)
     are another person, three in `one_history` (versions in one file), one where also the source differs;
@@ -157,7 +155,7 @@ class Numbers:
             self._rows.append(row)
 
     def sharing(self, person: np.ndarray) -> int:
-        """How many patients have a record number that another has too; `person` is who each row is."""
+        """Return how many patients share a record number; `person` identifies rows."""
         if not self._numbers:
             return 0
         pairs = np.stack([np.array(self._numbers), person[np.array(self._rows)]], axis=1)
@@ -180,7 +178,7 @@ def refuse_two_servers(patients: int, encounters: int, others: int = 0) -> None:
 
 
 def lenient(raw: Raw, kind: Any) -> Any:
-    """A list that is read where it can be; it decides nothing that would cost the record."""
+    """Decode a list leniently: a failure never costs the record."""
     try:
         return msgspec.json.decode(raw, type=kind) if bytes(raw) not in (b"", b"null") else []
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -192,13 +190,12 @@ def _digest(text: str) -> int:
     return (int.from_bytes(hashed) >> 1) | 1
 
 
-# Patient.link: which record replaced which, followed to the last one.
-# A chain that comes back to itself, or two records that replaced the same one, have no end to follow:
-# those in a cycle cannot be used, those with two successors stay themselves.
+# Patient.link, followed to the last record. Records in a cycle cannot be used; those with two successors
+# stay.
 
 
 class Merges(NamedTuple):
-    """Key of a replaced patient -> id of the last record; keys that lead into a cycle; and what was odd."""
+    """Replaced patients: key -> last record; keys in cycles; and oddities."""
 
     last: dict[int, str]
     cyclic: set[int]
@@ -213,7 +210,7 @@ class Merges(NamedTuple):
 
 
 def successors_of(patient: Patient) -> list[tuple[int, str]]:
-    """(key of the replaced, id of the replacing) for each merge that a Patient tells of."""
+    """Return (key of the replaced, id of the replacing) for each merge."""
     own, found = patient.id or "", []
     for link in lenient(patient.link, list[PatientLink]):
         kind, other = target(text_of(link.other))

@@ -37,7 +37,7 @@ _LEFT_OUT = {TEST_PATIENT: TEST, TAGGED_DELETED: DELETED}
 
 
 class Index:
-    """What the first pass found. `broken` tells, by file number, why a file cannot be used."""
+    """What the first pass found; `broken` says why a file is unusable."""
 
     def __init__(self, config: Config, codes: CodeBook, export: int | None = None):
         self.broken: dict[int, str] = {}
@@ -54,12 +54,12 @@ class Index:
         self._medications: dict[int, Ingredients] = {}
 
     def visit(self, reference: str) -> Visit | None:
-        """The encounter that a reference names, None if it is not in the export or does not count."""
+        """Return a reference's encounter; None if absent or not counted."""
         kind, encounter_id = target(reference)
         return self.register.visit(encounter_id) if kind in ("", "Encounter") else None
 
     def medication(self, reference: str) -> tuple[str, ...]:
-        """Codes of the drug that a reference names, those of its ingredients if it has none itself."""
+        """Return a referenced drug's codes, or those of its ingredients."""
         return resolve(reference, self._medication).codes
 
     def _medication(self, reference: str) -> Ingredients | None:
@@ -69,8 +69,7 @@ class Index:
         return self._medications.get(self.tables["Medication"].row(medication_id))
 
     def read(self, files: list[InputFile], records: Records, report: Report, judge: Judge) -> None:
-        """Read the files; a broken one is left out as if it were not there. Lines that `judge` refuses do not
-        stand for their id."""
+        """Read the files; broken ones, and lines that `judge` refuses, do not count."""
         for file in files:
             try:
                 for block in records.blocks(file):
@@ -138,7 +137,7 @@ def read_index(
     judge: Judge,
     export: int | None = None,
 ) -> Index:
-    """The index of all files that can be read to their end, and of the lines in them that can be used.
+    """Return the index of all readable files and their usable lines.
 
     `export` is the time of the export in microseconds, if known.
     """

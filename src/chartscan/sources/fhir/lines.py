@@ -1,4 +1,4 @@
-"""A file of an export as lines, in bounded memory. Lines end at byte 0x0A and nowhere else.
+"""A file of an export as lines, in bounded memory; byte 0x0A ends lines.
 
 Packed files are unpacked as they are read; the first bytes of a file tell how it is packed. This
 module does not know what lines say.
@@ -94,8 +94,7 @@ class Stream(Protocol):
 
 
 class LineCount:
-    """A stream that counts the lines passing through it by their bytes alone, so that it knows nothing of how
-    they are cut into blocks: what the accounting must add up to."""
+    """Counts a stream's lines by bytes alone: the total that accounting must reach."""
 
     def __init__(self) -> None:
         self.more = 0  # records that have no line of their own, less the lines that hold no record
@@ -135,7 +134,7 @@ class LineCount:
 
 
 class BrokenFile(Exception):
-    """A file none of whose lines can be trusted; `unpacked`: whether it has lines at all."""
+    """A file without a trustworthy line; `unpacked`: whether it has lines at all."""
 
     def __init__(self, reason: str, unpacked: bool = True):
         super().__init__(reason)
@@ -218,7 +217,7 @@ def packing(head: bytes) -> str | None:
 
 @contextmanager
 def opened(file: InputFile, limits: Limits) -> Iterator[tuple[Stream, IO[bytes]]]:
-    """The unpacked content of a file, and the file on disk; BrokenFile where it does not unpack."""
+    """Open a file, unpacked, with the file on disk; BrokenFile where impossible."""
     with file.path.open("rb") as disk:
         packed = packing(disk.read(6))
         disk.seek(0)
@@ -258,14 +257,14 @@ def text_of(data: bytes) -> bytes:
 
 
 def broken_text(head: bytes) -> str | None:
-    """Why no line of a file that begins so can be read, None if there is no such reason."""
+    """Return why a file with this beginning is unreadable, else None."""
     if _WIDE.match(head):
         return ENCODING
     return CARRIAGE_RETURNS if b"\n" not in head and _OLD_MAC.search(head) else None
 
 
 def blocks(file: InputFile, limits: Limits, count: LineCount | None = None) -> Iterator[Block]:
-    """The file as whole lines, a block at a time; BrokenFile at the end if none of it can be trusted.
+    """Yield the file as blocks of whole lines; BrokenFile last if untrustworthy.
 
     All bytes pass through `count`, where one is given.
     """
@@ -295,7 +294,7 @@ def _blocks(stream: Stream, disk: IO[bytes], limit: int) -> Iterator[Block]:
 
 
 def line_ends(data: bytes) -> list[int]:
-    """Where each line ends: at its b"\\n", the last one perhaps at the end of the data."""
+    """Return where each line ends: its newline byte, or the end of the data."""
     ends, begin = [], 0
     while begin < len(data):  # numpy took as long, and fresh memory for each block on top of it
         end = data.find(b"\n", begin)

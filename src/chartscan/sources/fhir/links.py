@@ -10,21 +10,20 @@ from chartscan.sources.fhir.references import Table
 from chartscan.sources.fhir.stays import DROPPED, ICU, STAY
 from chartscan.vocabulary.dispositions import CONFLICT, SILENT, meaning_of
 
-# Times of patients and encounters, judged together once all are known.
-# Works on the columns of the index alone. Takes away what cannot be true; the second pass, which reads the
-# same texts with the same clock, comes to the same, and does the counting.
+# Implausible times are removed once all patients and encounters are known. The second pass decides alike,
+# and counts them.
 
 NO_ZONE = 2**62  # of a patient none of whose encounters names a zone
 
 
 def people_of(patients: Table, encounters: Table) -> np.ndarray:
-    """Row of the patient of each encounter, -1 for one that is not in the export."""
+    """Return each encounter's patient row; -1 without one in the export."""
     keys = encounters.columns["patient"]
     return np.fromiter((patients.row_of_key(key) for key in keys), np.int64, len(keys))
 
 
 def zones_at(patients: Table, row: int) -> Zones:
-    """The zones that are written in the encounters of a patient, None where there is none."""
+    """Return the time zones written in a patient's encounters; None without."""
     low, high = patients.columns["zone_low"][row], patients.columns["zone_high"][row]
     return None if low == NO_ZONE else (low, high)
 
@@ -32,8 +31,7 @@ def zones_at(patients: Table, row: int) -> Zones:
 def take_away_implausible(
     patients: Table, encounters: Table, last: int, epochs: set[tuple[int, int]]
 ) -> None:
-    """Take away times that begin after the `last` plausible one or are one of `epochs` (births excepted), and
-    encounters that then have none."""
+    """Remove times after `last` or in `epochs` (births excepted), and encounters left untimed."""
     for table, names in (
         (patients, ("birth", "birth")),
         (patients, ("death_first", "death")),
@@ -64,7 +62,7 @@ def _take_away_ends_before_starts(encounters: Table) -> None:
 
 
 def give_zones(patients: Table, encounters: Table, people: np.ndarray, clock: Clock) -> None:
-    """Let each patient know the zones of the encounters, and widen the dates of both by them."""
+    """Give patients their encounters' zones, and widen the dates of both."""
     zones = patients.columns
     named = (people >= 0) & (np.array(encounters.columns["zone_low"]) != NO_ZONE)
     for row in np.flatnonzero(named).tolist():
@@ -106,16 +104,15 @@ def take_away_births(patients: Table, encounters: Table, people: np.ndarray) -> 
         births[people[row]] = min(births[people[row]], encounters.columns["start"][row])
 
 
-# Which encounter is part of which stay, once all are known: `partOf` followed, undated cases dated.
 # A stay is the top-most encounter of the kind in a chain of `partOf` of ONE patient; those below are moves
-# within it. A newborn's encounter that is part of the mother's is a stay of its own. A case without times
-# spans its wards.
+# within it. A newborn's encounter that is part of the mother's is its own stay. A case without times spans
+# its wards.
 
 ROOT, ELSEWHERE = -1, -2  # part of nothing; part of what is not in the export or not of this patient
 
 
 class Wholes:
-    """The stay that each encounter belongs to: a row, -1 for none. Fills the times of undated stays.
+    """The stay (row) of each encounter, -1 for none; dates undated stays.
 
     `doubtful` are encounters that may be none, since their status is not understood.
     """
@@ -261,7 +258,7 @@ class Wholes:
 
 
 def overlapping(patients: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> int:
-    """How many stays begin before an earlier one of the same patient is over; undated ones do not."""
+    """Return how many dated stays overlap an earlier one of the same patient."""
     dated = starts != NO_TIME
     patients, starts, ends = patients[dated], starts[dated], ends[dated]
     order = np.lexsort((ends, starts, patients))

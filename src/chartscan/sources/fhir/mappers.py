@@ -33,8 +33,6 @@ from chartscan.sources.fhir.patients import map_patient
 from chartscan.sources.fhir.references import marked
 from chartscan.sources.fhir.resources import Meta
 
-# What reads each type of resource, and what is checked of every resource before.
-
 MAPPERS: dict[str, Callable[[Any, Context], None]] = {
     "Patient": map_patient,
     "Encounter": map_encounter,
@@ -52,7 +50,7 @@ MAPPERS: dict[str, Callable[[Any, Context], None]] = {
 
 
 def map_resource(kind: str, resource: Any, context: Context) -> None:
-    """Give the events of a resource to the context; Filtered or Quarantined where it has none to give."""
+    """Add a resource's events to the context; Filtered or Quarantined without any."""
     if (meta := resource.meta) is not None and (meta.tag or meta.security):
         refuse_marked(kind, meta)
     if resource.modifierExtension:
@@ -71,20 +69,17 @@ def refuse_marked(kind: str, meta: Meta | None) -> None:
 
 
 def refuse_modified(resource: Any, config: Config) -> None:
-    """Quarantined where a modifier extension that is not known may turn the meaning of a record around."""
+    """Raise Quarantined where an unknown modifier extension may invert a record."""
     urls = (extension.url for extension in resource.modifierExtension or ())
     if any(url not in config.harmless_modifiers for url in urls):
         raise Quarantined(MODIFIED)
 
 
-# Whether a line would be used, asked before anything is remembered of it.
-# The first pass and the second must agree: a Patient or an Encounter that the second puts into quarantine
-# may not stand for its id. So the first pass tries the very mapper that will read the line, and forgets
-# what it gives.
+# Both passes must agree on unused Patients and Encounters, so the first pass tries the mapper of the second.
 
 
 class Judge:
-    """Tries mappers in a context of its own, in which any patient may be referred to."""
+    """Tries mappers in a separate context, which accepts any patient."""
 
     def __init__(self, config: Config):
         codes, lenient = CodeBook(config), msgspec.structs.replace(config, allow_missing=True)

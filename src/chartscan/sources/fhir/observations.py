@@ -16,18 +16,17 @@ from chartscan.sources.fhir.values import FIRST_ODD, ORDINARY
 from chartscan.sources.fhir.versions import Repeats
 from chartscan.vocabulary.units import ANYTHING, LIMITS
 
-# Observations -> one event each, or one for each component.
-
 LEFT_OUT = {"cancelled", "entered-in-error"}
 _CATEGORIES = msgspec.json.Decoder(list[Concept])
 _EVENT_TYPES = {"laboratory": "lab", "LAB": "lab", "vital-signs": "vital"}
 
 
 def map_observation(observation: Observation, context: Context) -> None:
-    """A measurement: its code and value, seen from when it was issued, else as `Context.delay` assumes.
+    """Add a measurement: code, value, and availability.
 
-    Without a time of its own it is placed where it was issued. Components stand for themselves; the whole
-    gets an event only where it has a value, or no components.
+    It is available from its issue time, else as `Context.delay` assumes. Without a time of its own it is
+    placed where it was issued. Components stand for themselves; the whole gets an event only where it has a
+    value, or no components.
     """
     if observation.status != "final":
         status = status_of("Observation", observation.status, context.flags)
@@ -95,18 +94,16 @@ def _type_of(categories: bytes) -> str:
     return "observation"
 
 
-# Plain Observations, read in one loop: nearly all lines of a large export.
-# Plain is one that is final, with one ordinary number in a unit met before, whose patient, encounter, code,
-# category and parts of times were met before as well. It gives one event and no flag of its own, so the
-# mapper has nothing to decide. The event is the one that `map_observation` gives; all others are left to
-# it.
+# Plain Observations, read in one loop: nearly all lines of a large export. Plain means final, with one number
+# in a known unit, and with a patient, encounter, code, category and time parts met before. Each gives the
+# same event as `map_observation`, without a flag.
 
 KIND = "Observation"
 _NOT_MET = (KeyError, AttributeError, TypeError, ValueError)  # also where a part is missing
 
 
 def read_plain(observations: Sequence[Any], first: int, context: Context, repeats: Repeats) -> Sequence[int]:
-    """Give the events of plain Observations to `context`; the indices of those that are not plain.
+    """Add the events of plain Observations to `context`; return other indices.
 
     `first` is the place of the first (see `index.place_of`); the others follow it line by line.
     """

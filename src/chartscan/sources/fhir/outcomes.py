@@ -1,4 +1,4 @@
-"""How a line ends that gives no event: left out on purpose, or not usable. Reasons carry no content."""
+"""How a line without events ends: filtered or quarantined, with a reason without content."""
 
 
 class Filtered(Exception):
@@ -10,7 +10,7 @@ class Filtered(Exception):
 
 
 class Quarantined(Exception):
-    """A record that cannot be used; `reason` is a code of the catalogue and a short name."""
+    """A record that cannot be used; `reason` is a catalogue code and short name."""
 
     def __init__(self, reason: str):
         super().__init__(reason)

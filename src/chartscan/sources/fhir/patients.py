@@ -24,8 +24,7 @@ _CATEGORY = "ombCategory"
 
 
 def map_patient(patient: Patient, context: Context) -> None:
-    """All that a Patient tells. One that was replaced by another record tells of death only, and only where
-    the other says nothing of it."""
+    """Add a Patient's facts; a replaced record adds only a death otherwise unknown."""
     if not patient.id:
         raise Quarantined(NO_ID)
     subject = context.subject(Reference(f"Patient/{patient.id}"))

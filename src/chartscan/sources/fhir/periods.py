@@ -14,7 +14,7 @@ Interval = tuple[int, int]
 
 
 class Span(NamedTuple):
-    """First and last instant of the start and of the end, None where unknown; `flags` name what was odd."""
+    """Intervals of start and end, None where unknown; `flags` name oddities."""
 
     start: Interval | None
     end: Interval | None
@@ -32,7 +32,7 @@ def span_of(period: Period | None, clock: Clock, zones: Zones = None) -> Span:
 
 
 def unordered_span(period: Period | None, clock: Clock, zones: Zones = None) -> Span:
-    """Both ends of a period. Quarantined where all that it has cannot be read, or cannot be true."""
+    """Return both ends of a period; Quarantined if all unreadable or implausible."""
     if period is None:
         return Span(None, None)
     start, start_flag = _read(period.start, "start", clock, zones)

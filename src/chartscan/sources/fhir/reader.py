@@ -76,10 +76,10 @@ class Reader:
         self._lines[file.name] = count.lines + count.more
 
     def finish(self, report: Report) -> None:
-        """Decide between versions, for which some lines are read again, and hand over what is left: events,
-        descriptions, subjects and flags.
+        """Choose between versions and pass on events, descriptions, subjects and flags.
 
-        DataError where a line was lost, or where code systems share a name.
+        For that some lines are read again. DataError where a line was lost, or where code systems share a
+        name.
         """
         self._writer.accounting.recognition.merge(self._context.words.settle())
         self._refuse_lost_lines()

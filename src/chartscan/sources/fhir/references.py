@@ -11,8 +11,6 @@ from chartscan.sources.fhir.clock import Clock
 from chartscan.sources.fhir.outcomes import Quarantined
 from chartscan.sources.fhir.resources import Coding, Meta, Reference
 
-# What says which of two versions of a resource is the later one.
-
 NO_TIME = -(2**63)  # earlier than all others
 ALWAYS = 2**63 - 1  # later than all others
 _MOST_DIGITS = 18
@@ -32,7 +30,7 @@ def version_in(text: str | None) -> int:
 
 
 def updated_of(meta: Meta | None) -> int:
-    """When a version was written, in microseconds; NO_TIME where that is not said or not to be read."""
+    """Return when a version was written, in microseconds; NO_TIME if unknown."""
     text = meta.lastUpdated if meta else None
     try:
         return _CLOCK.known(text)
@@ -41,7 +39,7 @@ def updated_of(meta: Meta | None) -> int:
 
 
 def stamp_of(meta: Meta | None) -> int:
-    """One number for a version: its own where it has one, else when it was written."""
+    """Return a version's own number, else its time of writing."""
     version = version_of(meta)
     return version if version >= 0 else updated_of(meta)
 
@@ -55,8 +53,7 @@ def moment_of(text: str | None) -> int:
 
 
 def is_later(version: int, updated: int, than_version: int, than_updated: int) -> bool:
-    """Whether a line is the later version of an id; of two equal ones, which come one after the other, the
-    second is."""
+    """Whether a line is an id's later version; ties go to the second."""
     if version >= 0 and than_version >= 0 and version != than_version:
         return version > than_version
     return (updated, version) >= (than_updated, than_version)
@@ -67,9 +64,8 @@ def marked(codings: tuple[Coding, ...], code: str) -> bool:
     return any((coding.code or "").strip().upper() == code for coding in codings)
 
 
-# References between resources, and the compact tables of what they point to.
-# A reference may be relative, absolute, versioned or a urn; all lead to (type, id). The tables hold 64-bit
-# keys and numbers only, so that a million encounters cost some 150 MB.
+# References are relative, absolute, versioned or urns; all lead to (type, id). The tables store 64-bit keys
+# and numbers only: a million encounters take about 150 MB.
 
 KEPT, LEFT_OUT, TEST, DELETED = range(4)  # whether a resource counts, and why not
 _ENCODER = msgspec.json.Encoder()
@@ -77,7 +73,7 @@ _COLUMNS = ("check", "place", "version", "updated", "digest", "left_out")
 
 
 def target(reference: str) -> tuple[str, str]:
-    """Type and id that a reference names; the type is "" for a urn, the id is "" where none is named."""
+    """Return type and id of a reference; "" for a urn's type, "" without id."""
     path = reference.strip().split("/_history/", 1)[0].partition("?")
     if path[1] or path[0].startswith("#"):
         return "", ""  # conditional and contained references name nothing in the export
@@ -94,12 +90,12 @@ def key_of(kind: str, resource_id: str) -> tuple[int, int]:
 
 
 def digest_of(resource: Any) -> int:
-    """63 bits that tell whether two resources say the same, in all that is read of them."""
+    """Return 63 bits that are equal where two resources' used contents are."""
     return int.from_bytes(hashlib.blake2b(_ENCODER.encode(resource), digest_size=8).digest()) >> 1
 
 
 class Table:
-    """Resources of one type: which line is the valid version of each id, and numbers kept beside it.
+    """Resources of one type: the valid version of each id, and its numbers.
 
     `put` keeps the highest version, else the latest update, else the later line. Rows never move. An id is
     undecided where only the order of lines says which of two that differ is valid.
@@ -159,7 +155,7 @@ class Table:
             self.columns["left_out"][row] = DELETED
 
     def put(self, resource: Any, place: int, left_out: int = 0) -> int:
-        """The row to fill for the resource of a line, or -1 when an earlier line stays valid."""
+        """Return the row for a line's resource; -1 when an earlier line stays valid."""
         meta: Meta | None = resource.meta
         key, check = key_of(self._kind, resource.id)
         row = self._rows.setdefault(key, len(self._rows))
@@ -192,7 +188,7 @@ class Table:
 
 
 class Visit(NamedTuple):
-    """An encounter as its events see it; times in microseconds, None where unknown or still open.
+    """An encounter as events see it; microseconds, None where unknown or open.
 
     Events are expected between `first` and `last`.
     """
@@ -219,13 +215,11 @@ def text_of(reference: Reference | None) -> str:
     return (reference.reference or "") if reference else ""
 
 
-# What an export deletes: DELETE requests in Bundles, and everything in its folder `deleted`.
-
 UNDATED = 2**63 - 1  # of a deletion whose time is not said: later than all versions
 
 
 class Deletion(NamedTuple):
-    """A resource that is gone since `time`, in microseconds; `place` is that of the record that says so."""
+    """A resource deleted at `time` (microseconds); `place` locates the record of it."""
 
     kind: str
     id: str
@@ -234,13 +228,13 @@ class Deletion(NamedTuple):
 
 
 def deleted_by(url: str | None) -> tuple[str, str] | None:
-    """Type and id that a DELETE request names, None where it names none, as a conditional one does."""
+    """Return type and id of a DELETE request; None without, as if conditional."""
     kind, resource_id = target(url or "")
     return (kind, resource_id) if kind and resource_id else None
 
 
 def moment_of_deletion(text: str | None) -> int:
-    """When a deletion was made, UNDATED where that is not said or not to be read."""
+    """Return when a deletion was made; UNDATED if missing or unreadable."""
     try:
         return Clock().instant(text) if text else UNDATED
     except Quarantined:

@@ -1,4 +1,4 @@
-"""Patients and encounters as the first pass remembers them, and what follows once all are known.
+"""The first pass's patients and encounters, and what follows from all of them.
 
 Numbers in the columns of two tables; texts only where a record was replaced, or an encounter names diagnoses.
 """
@@ -42,7 +42,7 @@ _OF_ENCOUNTER = ("patient", "part_of", "kind", "disposition", "zone_low", "zone_
 
 
 class Register:
-    """The first pass calls `check_*` before a line is put into its table, `fill_*` after, `finish` last.
+    """Collects patients and encounters: `check_*` before a line, `fill_*` after, `finish` last.
 
     `export` is the time of the export in microseconds, if known.
     """
@@ -72,7 +72,7 @@ class Register:
     # What the second pass asks
 
     def visit(self, encounter_id: str) -> Visit | None:
-        """The encounter of an id, None if it is not in the export or does not count."""
+        """Return an id's encounter; None if absent or not counted."""
         return self._visit(self.encounters.row(encounter_id), encounter_id)
 
     def visit_of_diagnosis(self, condition_id: str) -> Visit | None:
@@ -122,12 +122,12 @@ class Register:
         return life_of(_time(columns["birth"][row]), _time(columns["death"][row]))
 
     def zones(self, patient_id: str) -> Zones:
-        """The zones that are written in the encounters of a patient, which the dates may be of."""
+        """Return the zones in a patient's encounters, which dates may be of."""
         row = self.patients.row(patient_id)
         return None if row < 0 else links.zones_at(self.patients, row)
 
     def status(self, patient_id: str) -> int:
-        """Whether a patient is said to be dead or alive, one of the states of `vital`."""
+        """Return whether a patient is recorded dead or alive, as a `vital` state."""
         row = self.patients.row(patient_id)
         return UNSAID if row < 0 else self.patients.columns["status"][row]
 
@@ -139,15 +139,14 @@ class Register:
         return columns["death_first"][row], columns["death"][row]
 
     def expired_ends(self, patient_id: str) -> list[int] | None:
-        """Ends, as far as they are known, of the stays that this patient did not survive, earliest first;
-        None where there was no such stay."""
+        """Return known ends of stays with death, earliest first; None without such a stay."""
         found = self._expired.get(key_of("Patient", patient_id)[0])
         return None if found is None else sorted(found)
 
     # What the first pass calls
 
     def check_patient(self, patient: Patient, place: int, stamp: int) -> None:
-        """Note where an id that is known stands for another person in this line, of version `stamp`."""
+        """Note an id that means another person in this line of version `stamp`."""
         row = self.patients.row(patient.id or "")
         if row < 0:
             return
@@ -158,8 +157,7 @@ class Register:
             self._strange_patients.add(row)
 
     def check_encounter(self, encounter: Encounter, stamp: int) -> None:
-        """Note where an id that is known stands for an encounter of another patient in this line, of version
-        `stamp`."""
+        """Note an id that means another patient's encounter here, in version `stamp`."""
         row, columns = self.encounters.row(encounter.id or ""), self.encounters.columns
         patient = _patient_of(encounter)
         if row < 0 or 0 in (patient, columns["patient"][row]) or columns["patient"][row] == patient:

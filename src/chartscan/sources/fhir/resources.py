@@ -7,8 +7,7 @@ from typing import Literal
 import msgspec
 from msgspec import Raw, Struct
 
-# The resource types of FHIR R4 (4.0.1), by name. Any other word that a record calls itself is no type, and
-# may be content, so it is never repeated.
+# The resource types of FHIR R4 (4.0.1). Any other type name may be record content, so it is never repeated.
 
 _NAMES = """
 Account ActivityDefinition AdverseEvent AllergyIntolerance Appointment AppointmentResponse AuditEvent
@@ -38,8 +37,6 @@ Task TerminologyCapabilities TestReport TestScript ValueSet VerificationResult V
 """
 R4 = frozenset(_NAMES.split())
 
-
-# FHIR's word for a status as written, and the statuses that each type may have.
 
 _SPELLED = {"canceled": "cancelled", "enteredinerror": "entered-in-error", "in-error": "entered-in-error"}
 _COMMON = ("completed", "entered-in-error", "on-hold", "stopped", "unknown")
@@ -72,7 +69,7 @@ INTENTS = {
 
 
 def status_of(kind: str, written: str | None, flags: Counter[str]) -> str:
-    """The status without capitals and spaces; flagged where FHIR has no such status for the type."""
+    """Return the status without capitals and spaces, flagged if not one of the type."""
     status = fhir_word(written or "")
     if status and status not in KNOWN[kind]:
         flags["unknown_status"] += 1
@@ -86,9 +83,8 @@ def fhir_word(written: str) -> str:
     return _SPELLED.get(word, word)
 
 
-# The parts of FHIR R4 resources that become events, typed; all other fields are skipped unread.
-# Nothing here cycles, so the garbage collector need not look (`gc=False`), which doubles the speed. Each
-# resource checks its own `resourceType`: a line decoded as the wrong type fails.
+# The parts of FHIR R4 resources that become events; other fields are skipped unread. Nothing here cycles, so
+# `gc=False` is safe and doubles the speed. Each resource checks its own `resourceType`.
 
 
 class Coding(Struct, gc=False):

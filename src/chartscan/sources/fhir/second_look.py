@@ -1,4 +1,4 @@
-"""The lines whose id came more than once, read again: which versions of a resource they are.
+"""Lines whose id came more than once, read again as versions of a resource.
 
 The second pass keeps next to nothing of a line, since hardly any id comes twice. The lines concerned are
 mapped once more, in a context of their own, so that nothing is counted twice.
@@ -37,8 +37,7 @@ def verdict_on(
     folder: Path,
     report: Callable[[InputFile, int], None],
 ) -> Verdict:
-    """What the versions decide about the lines numbered in `repeated`, by file, each accepted or left out on
-    purpose by the second pass. `folder` holds what does not fit into memory."""
+    """Return which lines in `repeated` to accept, by file; `folder` is for overflow."""
     versions = Versions(folder)
     events = EventBuffer(versions.flush, config.batch_rows)
     context = Context(config, index, CodeBook(config), events)
@@ -64,8 +63,10 @@ def leave_doubts(
     judge: Judge,
     context: Context,
 ) -> None:
-    """Give the context a doubtful diagnosis for every Condition in the lines numbered in `undecided`: labels
-    may not rest on which of them is valid."""
+    """Add a doubtful diagnosis for each Condition in the lines `undecided`.
+
+    Labels may not depend on which of them is valid.
+    """
     decoder = LineDecoder(config.line_limit_mb << 20, config.nesting_limit)
     for file, block, lines in _blocks(undecided, files, records, lambda file, done: None):
         for _, resource in _resources(file, block, lines, decoder):

@@ -16,7 +16,7 @@ _KINDS = {"stay": STAY, "emergency": EMERGENCY}
 
 
 def kind_of(encounter: Encounter, config: Config, words: Words) -> int:
-    """STAY, EMERGENCY, ICU or VISIT. One whose status is not understood is no STAY: it may be cancelled."""
+    """Return STAY, EMERGENCY, ICU or VISIT; unknown status (maybe cancelled): no STAY."""
     return VISIT if is_doubtful(encounter, config, words) else _kind_of(encounter, config, words)
 
 
@@ -37,7 +37,7 @@ def goes_on(encounter: Encounter, words: Words) -> bool:
 
 
 def may_be_a_stay(kind: int, encounter: Encounter, words: Words) -> bool:
-    """Whether an encounter of this kind is a hospital stay, or is of a class that is not understood."""
+    """Whether an encounter is a hospital stay, or its class is unknown."""
     return kind == STAY or kind_of_class(class_of(encounter, words)) == "unknown"
 
 
@@ -56,12 +56,12 @@ def _kind_of(encounter: Encounter, config: Config, words: Words) -> int:
 
 
 def class_of(encounter: Encounter, words: Words) -> str:
-    """The class, such as IMP or AMB; as written where it is not understood, UNKNOWN where none is given."""
+    """Return the class, such as IMP, as written if unknown, or UNKNOWN if missing."""
     return words.class_of(encounter.class_).name
 
 
 def disposition_of(encounter: Encounter, words: Words) -> str:
-    """Where the patient went, in upper case; EXPIRED for every way of saying so, CONFLICTING for both."""
+    """Return the disposition in upper case; EXPIRED if dead, CONFLICTING if contradictory."""
     return _disposition(encounter, words).name
 
 
@@ -71,7 +71,7 @@ def priority_of(encounter: Encounter) -> str:
 
 
 def count_words(encounter: Encounter, kind: int, words: Words, ended_stay: bool) -> None:
-    """Count how the words of a kept encounter were read; the disposition only of an `ended_stay`."""
+    """Count how an encounter's words were read; disposition for an `ended_stay` only."""
     words.count_encounter_status(encounter.status)
     reading = words.class_of(encounter.class_)
     names = {STAY: "stay", EMERGENCY: "emergency", ICU: "intensive care"}

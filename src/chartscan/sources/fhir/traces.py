@@ -79,7 +79,7 @@ _TYPICAL = (
 
 
 def leave_trace(resource: Any, why: Exception, place: int, context: Context) -> None:
-    """Tell labels of the stay or diagnosis in a line that gave nothing, unless another line has it."""
+    """Tell labels of a stay or diagnosis in an unused line, unless another has it."""
     if isinstance(resource, Encounter):
         undated = isinstance(why, Filtered) and why.reason == UNDATED
         table = context.index.tables["Encounter"]
@@ -102,7 +102,7 @@ def leave_doubt(condition: Condition, context: Context) -> None:
 
 
 def leave_traces_of_line(line: memoryview, kind: str, why: Exception, place: int, context: Context) -> None:
-    """As `leave_trace`, of a line that was not decoded; `kind` as far as the decoder could tell it.
+    """As `leave_trace`, for an undecoded line; `kind` as the decoder guessed.
 
     A field that is not as FHIR has it is as good as none. Of a line that is no JSON, or says a key twice, the
     patients alone are read.

@@ -1,4 +1,4 @@
-"""Values of FHIR -> numbers, texts and units of events, and an account of how each was read."""
+"""FHIR's values -> numbers, texts and units of events, with an account."""
 
 import re
 import struct
@@ -17,9 +17,7 @@ from chartscan.sources.fhir.resources import Coding, Concept, Dosage, Quantity, 
 from chartscan.store.accounting import Accounting, How
 from chartscan.vocabulary.units import LONGEST, canonical_unit, same_unit
 
-# Written numbers -> number and comparator, and what is odd about a number.
-# A text is a number only where it can be nothing else: "1,5", "1_000" and digits of other scripts stay
-# text. What is not understood is never read as an exact value. Knows no resource.
+# A text is a number only where it can be nothing else: "1,5", "1_000" and digits of other scripts stay text.
 
 LARGEST = 3.4028234e38  # of float32
 SMALLEST = 7.1e-46  # what is nearer to zero becomes zero in float32
@@ -66,7 +64,7 @@ _SMALL_BALANCES = _BALANCES | {"mmol/L", "meq/L"}  # a base excess of -9 is an e
 
 
 class Parsed(NamedTuple):
-    """A text that is a number: as written, with the comparator ("" if exact) and the unit it carries."""
+    """A text that is a number: original, comparator ("" if exact), and unit."""
 
     number: str
     comparator: str
@@ -74,7 +72,7 @@ class Parsed(NamedTuple):
 
 
 def comparator_of(written: str | None) -> str | None:
-    """The comparator that a word stands for, "" where it says exact, None where it is not understood."""
+    """Return a word's comparator; "" for exact, None if unknown."""
     word = " ".join((written or "").split()).lower()
     return COMPARATORS.get(word) if word else ""
 
@@ -123,7 +121,7 @@ def beyond_float32(written: str, number: float) -> bool:
 
 
 def sentinel(number: float, unit: str | None) -> str | None:
-    """ "sure" where an exact number surely stands for a missing value, "doubtful" where it may, else None.
+    """Return "sure" or "doubtful" where a number may mean missing, else None.
 
     Sure: six nines or more before the point and no other digit, the limits of 32-bit integers, and three
     nines or more below zero, but as a volume or weight (a balance of fluids). Doubtful: 999, 9999, 99999,
@@ -142,10 +140,8 @@ def sentinel(number: float, unit: str | None) -> str | None:
     return None
 
 
-# Unit and code of a Quantity -> the unit of an event, and an account of how each was read.
-# What people read (`unit`) and what programs read (`code`) may disagree; then neither is believed: the
-# event keeps both, as a unit of its own, and is counted. Which spellings mean one unit, `vocabulary.units`
-# knows.
+# A Quantity's `unit` (for people) and `code` (for programs) may disagree. Then the event keeps both, as a
+# unit of its own, and is counted.
 
 UNIFIED, CONFLICT, UNKNOWN = "unit_unified", "unit_conflict", "unit_unknown"
 _Key = tuple[str | None, str | None]  # unit and code of a Quantity
@@ -171,7 +167,7 @@ class Counted:
 
 
 class UnitReader:
-    """Reads units; `words` are those of the site (`unit`, or `unit|code`), which go before all others."""
+    """Reads units; the site's `words` (`unit`, or `unit|code`) come first."""
 
     def __init__(self, words: Mapping[str, str]):
         self._words = {_folded(word): canonical_unit(unit) or unit for word, unit in words.items()}
@@ -263,9 +259,8 @@ def _folded(word: str) -> str:
     return " ".join(word.split())
 
 
-# value[x] -> (number, text, unit, comparator), the four value columns of EVENTS.
-# A number stands only where an exact value, or a bound with its comparator, was understood; everything else
-# stays text, or becomes null and is counted. `numbers` knows how numbers are written, `unit_reader` units.
+# value[x] -> (number, text, unit, comparator). A number needs an exact value, or a bound with its comparator;
+# everything else stays text, or becomes null and is counted.
 
 Result = tuple[float | None, str | None, str | None, str | None]
 NOTHING: Result = (None, None, None, None)
@@ -332,7 +327,7 @@ class ValueReader:
         return result
 
     def finish(self, accounting: Accounting) -> None:
-        """Hand over what was normalised and how units were read; add to `flags` what was odd about units."""
+        """Hand over normalisations and readings of units; add oddities to `flags`."""
         recognise = accounting.recognition.recognise
         for word, unit, how, records in self.units.account():
             recognise("unit", word, unit, how, records, text=how == "unknown" and " " in word)
@@ -408,7 +403,7 @@ class ValueReader:
         return counted.unit
 
     def text(self, text: str) -> Result:
-        """A number with its comparator and unit where the text is nothing else, or the text."""
+        """Return a number, comparator and unit if the text is only that, else text."""
         text = _clean(text)
         parsed = parse(text) if len(text) <= self._longest else None
         return self._parsed(parsed, None) if parsed else (None, self._words(text), None, None)
@@ -482,7 +477,10 @@ class ValueReader:
         return self._side(ratio.numerator), self._side(ratio.denominator)
 
     def rate(self, dosage: Dosage) -> Result:
-        """How fast a drug was given: `5 mL/h`, `10 mg` in `1 h` as 10 mg/h, others as text: `10 mg:24 h`."""
+        """Return a drug's rate as a number with a unit, or as text.
+
+        `5 mL/h` stays as it is, `10 mg` in `1 h` is 10 mg/h, and `10 mg:24 h` stays a text.
+        """
         if dosage.rateQuantity is not None:
             return self.quantity(dosage.rateQuantity)
         above, below = self._sides(msgspec.json.decode(dosage.rateRatio, type=_Ratio))

@@ -14,9 +14,8 @@ from chartscan.sources.fhir.remember import LIMIT
 from chartscan.sources.fhir.resources import DECODERS, Meta
 from chartscan.store.folder import writing
 
-# Which lines have an id that another line of their type has too, in bounded memory.
-# Of every line 64 bits of its type and id and its place are kept, on disk once there are many. Two ids that
-# by chance share them cost a second look at both lines, and nothing else.
+# Lines whose id repeats, in bounded memory: 64 bits of type and id, and the place. A collision costs only a
+# second look at both lines.
 
 _KEY = np.dtype([("key", "i8"), ("place", "i8")])
 _PARTS = 64
@@ -25,7 +24,7 @@ IN_MEMORY = 4 << 20  # bytes
 
 
 class KeyedFile:
-    """Records with a field `key`, in memory, or from some size on in files by ranges of their key."""
+    """Records with a field `key`, in memory or in files by key range."""
 
     def __init__(self, folder: Path, kind: np.dtype):
         self._folder = folder
@@ -93,7 +92,7 @@ class Repeats:
             self._ids, self._places = [], []
 
     def found(self, deletions: Sequence[Deletion]) -> dict[int, np.ndarray]:
-        """Numbers of the lines whose id comes again or is deleted, of every file that has some, in order."""
+        """Return the numbers of repeated or deleted lines, sorted, by file."""
         self.gather()
         deleted = np.array([hash(one.id) ^ hash(one.kind) for one in deletions], np.int64)
         places = [_repeated(part, deleted) for part in self._keys.parts()]
@@ -116,14 +115,11 @@ def _repeated(records: np.ndarray, deleted: np.ndarray) -> np.ndarray:
     return records["place"][again | np.isin(keys, deleted)]
 
 
-# Which line counts where several lines have one id, for every type that is read line by line.
-# Patients, Encounters and Medications are decided before (see `references.Table`). Of all others each line
-# whose id came more than once (see `repeats`) leaves one small record, and the records are compared when
-# all such lines were read.
-# Of several versions the highest numeric `versionId` is valid; where versions are equal, or one has no
-# number, the latest `lastUpdated`; where that is equal too, the later line, and then the id is undecided. A
-# version that is left out on purpose (entered in error, cancelled, deleted) takes the older ones with it.
-# Of a corrected Observation the earlier result stays until the correction became known: see `_history`.
+# Which line counts where several have one id (but Patients, Encounters, Medications: see `references.Table`).
+# The highest numeric `versionId` is valid; else the latest `lastUpdated`; else the later line, and then the
+# id is undecided. A version that is left out on purpose (entered in error, cancelled, deleted) removes older
+# ones too. A corrected Observation keeps its earlier result until the correction became known: see
+# `_history`.
 
 MERGED, RETRACTED, GONE = range(3)
 REASONS = {RETRACTED: "retracted by a later version", GONE: "deleted"}
@@ -190,7 +186,7 @@ class Versions:
         self._noted.append((resource.id, place, kind, state, meta.versionId, meta.lastUpdated))
 
     def gather(self) -> None:
-        """Keep numbers of what was noted, while it is in the processor's cache: once for each block."""
+        """Move noted numbers to their store: once a block, while in cache."""
         if not self._noted:
             return
         ids, places, kinds, states, versions, updates = zip(*self._noted, strict=True)
@@ -212,7 +208,7 @@ class Versions:
         self.waiting += len(found)
 
     def flush(self, events: pa.Table | None = None, places: np.ndarray | None = None) -> None:
-        """Put the waiting lines aside; `events` are all of theirs, each from the line at its place."""
+        """Set the waiting lines aside with their `events`, each from its place."""
         self.gather()
         if not self.waiting:
             return

@@ -1,4 +1,4 @@
-"""Reads the words that labels depend on, in the site's own meaning or else the standard one, and counts them.
+"""Reads words that labels depend on, by site or standard meaning, and counts them.
 
 Classes, dispositions, sex and diagnosis systems. A word that is in neither table stays as it is written, in
 upper case, and means "unknown" to labels. What each word means is decided in `chartscan.vocabulary`.
@@ -49,7 +49,7 @@ _SAYS_LESS = (
 
 
 class Reading(NamedTuple):
-    """How one word was read: the name that events carry, and the word for the account."""
+    """How one word was read: the event's name, and the account's word."""
 
     name: str
     how: How
@@ -62,7 +62,7 @@ _NO_STATUS = Reading("", "not said", "not said")
 
 
 class Declared:
-    """What a site file says of one thing: by word, or by system and word ("SYSTEM|word")."""
+    """A site file's words of one kind: by word, or "SYSTEM|word"."""
 
     def __init__(self, words: Mapping[str, str]):
         self._words = {_exact(key): meaning for key, meaning in words.items()}
@@ -242,7 +242,7 @@ class Words:
         self._count("diagnosis_status", reading, diagnoses.meaning_of_status(reading.name))
 
     def sex_of(self, gender: str | None) -> str | None:
-        """M, F, OTHER or UNKNOWN of a Patient, counted; None where it is not said or not understood."""
+        """Return a Patient's M, F, OTHER or UNKNOWN, counted; None if missing or unknown."""
         if gender is None or not gender.strip():
             self._count("sex", Reading("", "not said", "not said"), None)
             return None
@@ -259,12 +259,12 @@ class Words:
         return Reading(name, "recognised", word) if name else Reading("", "unknown", word)
 
     def count_class(self, reading: Reading, kind: str) -> None:
-        """Count the class of an encounter that is kept; `kind` is what it is taken for."""
+        """Count the class of a kept encounter; `kind` is its reading."""
         decided = reading.how == "unknown" and kind != "unknown"  # by an identifier, for any class
         self._count("class", reading._replace(how="recognised") if decided else reading, kind)
 
     def encounter_status_of(self, status: str | None) -> Reading:
-        """What the status of an encounter says, in FHIR's words; nothing where it is not given."""
+        """Return the reading of an encounter's status; an empty one where missing."""
         if not status:
             return _NO_STATUS
         found = self._encounter_status_readings.get(status)
@@ -343,7 +343,7 @@ def _status_words(status: Status) -> list[list[tuple[str, str, bool]]]:
 
 
 def priority_of(concept: Concept | None) -> str:
-    """The urgency of an admission, a code of v3-ActPriority where it is known; empty if none is given."""
+    """Return an admission's urgency, a code of v3-ActPriority if known; else empty."""
     codings = [c for c in concept.coding if c.code and c.code.strip()] if concept else []
     for coding in sorted(codings, key=lambda c: not is_priority_system(c.system or "")):
         code = (coding.code or "").strip()

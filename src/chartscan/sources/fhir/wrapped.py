@@ -131,7 +131,7 @@ class Records:
         self._plain: set[int] = set()  # numbers of files that were read to their end and wrap nothing
 
     def blocks(self, file: InputFile, count: LineCount | None = None) -> Iterator[Block]:
-        """The records of a file in blocks. `count` learns of its lines, and of records without a line.
+        """Yield a file's records in blocks; `count` gets lines and lineless records.
 
         BrokenFile at the end if none of it can be trusted; DataError where it is too large.
         """
@@ -285,7 +285,7 @@ def _lists(data: bytes, ends: list[int]) -> list[int]:
 
 
 def unwrap(raw: bytes, level: int = 0) -> list[Item] | None:
-    """The wrapper itself and all records in it, at any depth; None where the line wraps nothing."""
+    """Return a wrapper and its records, at any depth; None for others."""
     raw = text_of(raw).rstrip()
     kind = ARRAY if raw.startswith(b"[") else _kind(raw)
     opener = _OPENERS.get(kind)
@@ -432,7 +432,7 @@ def _as_deletion(item: Item) -> Item:
 
 
 def is_document(head: bytes) -> bool:
-    """Whether a file that begins so holds JSON over many lines, not one value on each."""
+    """Whether a file starting so is one JSON over many lines."""
     first, _, rest = text_of(head).partition(b"\n")
     first, second = first.strip(), rest.lstrip()[:1]
     if first.startswith(b"["):
@@ -442,7 +442,7 @@ def is_document(head: bytes) -> bool:
 
 
 def documents(data: bytes) -> list[bytes]:
-    """JSON values one after the other, each put on one line; what is no JSON is the last of them."""
+    """Return JSON values, each on one line; text that is no JSON last."""
     try:
         return [bytes(_RAW.decode(text_of(data))).translate(_BREAKS)]
     except FAILURES:

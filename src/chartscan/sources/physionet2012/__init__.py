@@ -1,8 +1,8 @@
-"""PhysioNet/CinC Challenge 2012 (the first 48 hours of ICU stays, in sets of text files) -> EVENTS.
+"""PhysioNet/CinC Challenge 2012, the first 48 hours of ICU stays -> EVENTS.
 
-Every record is one stay of one subject. Its measurements are placed on a clock that starts at admission;
-of how it ended only in-hospital death is read, from the Outcomes files, and placed out of any prediction's
-sight. Sorting, shards and the random splits are the store's.
+The stays come as text files in sets. Every record is one stay of one subject. Its measurements are placed on
+a clock that starts at admission; of how it ended only in-hospital death is read, from the Outcomes files, and
+placed out of any prediction's sight. Sorting, shards and the random splits are the store's.
 """
 
 from collections import Counter
@@ -38,11 +38,12 @@ def read(
     config: Config | None = None,
     progress: Progress | None = None,
 ) -> None:
-    """Write the events of a folder of sets (folders, tar or zip archives of `<RecordID>.txt`) into `writer`.
+    """Write the events of a folder of sets into `writer`.
 
-    Lines that cannot be used go to the writer's quarantine. `progress(bytes_done, bytes_total)` counts bytes
-    on disk. DataError for a folder without records, a damaged archive, or a record given twice; ConfigError
-    where `config.splits` does not give every set its splits.
+    A set is a folder, tar or zip archive of `<RecordID>.txt`. Lines that cannot be used go to the writer's
+    quarantine. `progress(bytes_done, bytes_total)` counts bytes on disk. DataError for a folder without
+    records, a damaged archive, or a record given twice; ConfigError where `config.splits` does not give every
+    set its splits.
     """
     config, path = config or Config(), Path(path).resolve()
     files, account = survey(path)

@@ -1,4 +1,4 @@
-"""What each file of a folder of sets is: read, set aside with a reason, or refused. None is passed over.
+"""Each file of a folder of sets: read, set aside with reason, or refused.
 
 Names decide, as the challenge's files go by theirs; a file by another name is opened where it begins as a
 record does. The same rules hold for the members of an archive.
@@ -45,7 +45,7 @@ class Entry(NamedTuple):
 
 
 class Input(NamedTuple):
-    """One file of the user's that is read; `name` is its path below the folder given."""
+    """One input file; `name` is its path below the given folder."""
 
     path: Path
     name: str
@@ -65,8 +65,7 @@ class Judgement(NamedTuple):
 
 
 def survey(path: Path) -> tuple[list[Input], list[Entry]]:
-    """The files to be read, by name, and the account of those that are not; DataError where there are none,
-    or where some are still being written."""
+    """Return files to read and the account of others; DataError if none or unfinished."""
     if not path.exists():
         raise DataError(f"{path} does not exist. {_WANTED}")
     files: list[Input] = []
@@ -165,7 +164,7 @@ def _judged_file(path: Path, name: str) -> tuple[Judgement, int, int]:
 
 
 def judged(name: str, head: Callable[[], bytes]) -> Judgement:
-    """What is done with a file of this path; `head` gives its first bytes where the name does not tell."""
+    """Return a path's treatment; `head` gives first bytes if the name is unclear."""
     parts = PurePosixPath(name).parts
     last = parts[-1].lower() if parts else ""
     if "__MACOSX" in parts[:-1] or any(part.startswith(".") for part in parts):

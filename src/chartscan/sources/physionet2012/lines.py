@@ -1,4 +1,4 @@
-"""The lines of many record files at once: what each says, or why it says nothing that can be used.
+"""The lines of many record files: each one's content, or why it is unusable.
 
 Everything here is arrays over lines: 1.7 million of them, the lines of one set, take about two seconds.
 """

@@ -1,4 +1,4 @@
-"""The text files of the challenge, wherever they lie: in folders, tar archives or zip archives.
+"""The challenge's text files: in folders, tar archives or zip archives.
 
 Archives are unpacked in memory and never to the disk. One that is damaged, or that holds what no archive of
 text files holds (links, paths that lead outside), is refused as a whole: a part of a set is another cohort.
@@ -59,7 +59,7 @@ class Member(NamedTuple):
 
 
 def members(files: list[Input], root: Path, config: Config, account: list[Entry]) -> Iterator[Member]:
-    """Every text file, in the order of names; DataError for an archive that cannot be trusted.
+    """Yield every text file by name; DataError for an untrustworthy archive.
 
     Members of archives that are not read are added to the `account`.
     """

@@ -1,4 +1,4 @@
-"""The Outcomes files: of each row the RecordID and In-hospital_death, and not one byte of the rest.
+"""The Outcomes files: only RecordID and In-hospital_death of each row are used.
 
 Their other columns are outcomes too, or scores: length of stay, survival, SAPS-I, SOFA.
 """
@@ -40,7 +40,7 @@ class Row(NamedTuple):
 
 
 class OutcomeBook:
-    """The outcomes of every set. `add` files in any order, then `settle` once all records are known."""
+    """Outcomes of all sets: `add` files in any order, then `settle`."""
 
     def __init__(self, writer: DatasetWriter):
         self._writer = writer
@@ -107,7 +107,7 @@ class OutcomeBook:
             self._rows.setdefault((member.set_name, row.record_id), []).append(row)
 
     def settle(self, records: dict[int, str]) -> dict[int, str]:
-        """Key of OUTCOMES by record, for those of `records` (set by RecordID) whose outcome is known.
+        """Return the key of OUTCOMES for each of `records` with a known outcome.
 
         Rows of no record are left out, and those that contradict each other are unusable; both are counted.
         DataError where sets and Outcomes files do not go together, as after renaming a folder.

@@ -9,8 +9,6 @@ import numpy as np
 from chartscan.sources.physionet2012.splits import parsed_splits
 from chartscan.vocabulary.units import ANYTHING, LIMITS
 
-# What may be said about the sets of the challenge: when they begin, and how they are split.
-
 MOST_MB = 1 << 16
 
 
@@ -47,8 +45,7 @@ def _moment(text: str) -> datetime | None:
     return time if time.tzinfo is None else None
 
 
-# The 41 parameters of the challenge: what each is, its unit, and what kind of event it becomes.
-# Names, meanings and units are those of the challenge's own page (physionet.org/content/challenge-2012).
+# The 41 parameters; names, meanings and units as on physionet.org/content/challenge-2012.
 
 PREFIX = "PHYSIONET2012"
 RECORD_ID = "RecordID"

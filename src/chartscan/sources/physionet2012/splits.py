@@ -39,7 +39,7 @@ def set_name(text: str) -> str:
 
 
 def parsed_splits(text: str) -> Shares:
-    """The share of every set that each split gets; ValueError with what is wrong, where something is.
+    """Return each split's share of every set; ValueError says what is wrong.
 
     Sets are named with or without `set-`; `EVERYTHING` is the only set where fractions of everything are
     given.
