@@ -124,7 +124,7 @@ def test_what_is_exit_code_3_on_the_command_line_is_a_warning_at_the_calling_lin
         labels = chartscan.label("all", tmp_path / "data", tmp_path / "labels")
     quarantined, *refused = map(str, (one.message for one in issued))
     assert quarantined == f"Lines in quarantine: 1 ({tmp_path / 'data' / 'quarantine'})."
-    assert {text.partition(" was refused: the dataset holds")[0] for text in refused} == {
+    assert {text.partition(" was refused: the dataset contains")[0] for text in refused} == {
         *("fluid_disorder_1y", "hypertension_1y", "lipid_disorder_1y")
     }
     assert "long_stay_7d" in labels

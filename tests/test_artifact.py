@@ -292,10 +292,10 @@ def other_vocabulary(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "error", "words"),
     [
-        (edit_json("model.json", format=3), DataError, "model.json does not hold"),
-        (edit_json("model.json", learner=""), DataError, "model.json does not hold"),
+        (edit_json("model.json", format=3), DataError, "model.json does not contain"),
+        (edit_json("model.json", learner=""), DataError, "model.json does not contain"),
         (edit_json("model.json", reader="hourly"), DataError, "variables.json is missing"),
-        (edit_json("model.json", surprise=1), DataError, "model.json does not hold"),
+        (edit_json("model.json", surprise=1), DataError, "model.json does not contain"),
         (edit_json("model.json", name="ehrmambo"), ConfigError, "model 'ehrmambo' is not known here"),
         (edit_json("model.json", config={"d_model": 0}), DataError, "not settings of the model"),
         (edit_json("model.json", config={"depth": 3}), DataError, "not settings of the model"),

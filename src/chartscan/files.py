@@ -201,7 +201,7 @@ def read_json(path: Path, type_: type[T], what: str) -> T:
     except DataError:
         raise
     except (msgspec.MsgspecError, ChartscanError, RecursionError, UnicodeDecodeError) as err:
-        raise DataError(f"{path} does not hold {what}: {err}.") from err
+        raise DataError(f"{path} does not contain {what}: {err}.") from err
 
 
 def write_report(path: Path, numbers: bytes, beside: Mapping[str, bytes]) -> None:
@@ -373,7 +373,7 @@ def verify(folder: Path) -> list[str]:
 def _manifest(folder: Path) -> dict[str, str]:
     path = folder / MANIFEST
     if not path.is_file():
-        raise DataError(f"{folder} has no {MANIFEST}: it is not a complete folder of ours.")
+        raise DataError(f"{folder} has no {MANIFEST}: it is not a complete chartscan folder.")
     if path.stat().st_size > MOST_JSON_BYTES:
         raise DataError(f"{path} is damaged: it has {path.stat().st_size:,} bytes.")
     content = read_bytes(path)

@@ -113,7 +113,7 @@ def _read(artifact: AnyArtifact, tables: Tables, labels: Mapping[str, pa.Table])
     strangers = sorted(set(labels) - set(artifact.tasks))
     if strangers:
         known = ", ".join(artifact.tasks)
-        raise ConfigError(f"This model has not learned {', '.join(strangers)}. It knows: {known}.")
+        raise ConfigError(f"This model was not trained for {', '.join(strangers)}. It predicts: {known}.")
     if not any(table.num_rows for table in labels.values()):
         return {}
     questions = Questions.of(labels)
@@ -150,8 +150,8 @@ def _answers(
     broken = sum(np.count_nonzero(~np.isfinite(values)) for values in found.values())
     if broken:
         raise DataError(
-            f"The model answers {broken:,} questions with a number that is not finite: its weights are "
-            "unusable. Train it again, or restore it from a copy."
+            f"The model outputs {broken:,} numbers that are not finite: its weights are unusable. Train it "
+            "again, or restore it from a copy."
         )
     return found
 

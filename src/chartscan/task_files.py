@@ -163,7 +163,7 @@ def check_columns(table: pa.Table, file: Path) -> None:
     double = sorted({name for name in names if names.count(name) > 1})
     missing = [name for name in KEYS if name not in names]
     if double or missing:
-        raise DataError(f"{file}: missing columns {missing}, columns that stand there twice {double}.")
+        raise DataError(f"{file}: missing columns {missing}, columns given twice {double}.")
 
 
 def check_no_doubles(table: pa.Table, place: str) -> None:
@@ -174,7 +174,7 @@ def check_no_doubles(table: pa.Table, place: str) -> None:
     if doubles:
         both = pc.sum(pc.greater(found["answer_count_distinct"], 1)).as_py()
         raise DataError(
-            f"{place}: {doubles:,} of {len(found):,} questions (subject_id and prediction_time) stand there "
+            f"{place}: {doubles:,} of {len(found):,} questions (subject_id and prediction_time) are given "
             f"more than once, {both:,} of them with both answers. Keep one row of each."
         )
 

@@ -189,10 +189,10 @@ def edited(folder: Path, file: str, **fields) -> bytes:
     [
         ("blend.json", {"a": {"weights": [1.0], "intercept": 0.0}}, "weight of each of the 4 members"),
         ("blend.json", {"c": {"weights": [1.0] * 4, "intercept": 0.0}}, "weight of each of the 4 members"),
-        ("blend.json", {"a": {"weights": "1"}}, "blend.json does not hold"),
+        ("blend.json", {"a": {"weights": "1"}}, "blend.json does not contain"),
         ("model.json", {"members": 5}, "member-4/manifest.json is missing"),
         ("model.json", {"tasks": ["a"]}, "blend.json does not have"),
-        ("model.json", {"learner": "choir"}, "model.json does not hold"),
+        ("model.json", {"learner": "choir"}, "model.json does not contain"),
     ],
 )
 def test_an_ensemble_whose_files_do_not_fit_together_is_refused(mixed, tmp_path, file, fields, words):

@@ -308,7 +308,7 @@ def test_members_that_read_other_tokens_are_not_explained_together(hospital):
 def test_what_cannot_be_explained_is_refused(hospital, tmp_path):
     with pytest.raises(ConfigError, match="--choose worst"):
         run(hospital, "tokens", tmp_path / "why", choose="worst")
-    with pytest.raises(ConfigError, match="no such answers"):
+    with pytest.raises(ConfigError, match="no such task here"):
         run(hospital, "tokens", tmp_path / "why", tasks=["mortality_30d"])
     with pytest.raises(DataError, match="1 of 1 have no labels"):
         run(hospital, "tokens", tmp_path / "why", subjects=[1])

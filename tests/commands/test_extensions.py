@@ -441,7 +441,7 @@ def test_a_file_that_a_source_does_not_mention_is_a_warning(mine):
     (folder / "notes.txt").write_text("Mrs Smith")
     dataset = api.ingest(mine / "visits_csv.py", folder, mine / "data")
     (warning,) = dataset.manifest["accounting"]["warnings"]
-    assert warning == "notes.txt: the source visits_csv does not say what became of it."
+    assert warning == "notes.txt: the source visits_csv does not account for it."
     with pytest.raises(DataError, match="1 warnings in a strict run"):
         api.ingest(mine / "visits_csv.py", folder, mine / "again", strict=True)
 

@@ -261,7 +261,7 @@ def test_stays_without_any_diagnosis_give_no_onset_labels_unless_that_is_allowed
     ingest(tmp_path, systems=())
     result = run("label", "all", tmp_path / "data", tmp_path / "labels")
     assert result.exit_code == 3
-    assert "refused: hypertension_1y: the dataset holds hospital stays and no diagnosis" in result.output
+    assert "refused: hypertension_1y: the dataset contains hospital stays and no diagnosis" in result.output
     assert "Ingest an export with Conditions, or allow it with --max-unknown 1" in result.output
     assert "--suggest-site" not in result.output
     written = {path.stem for path in (tmp_path / "labels").glob("*.parquet")}
@@ -274,7 +274,7 @@ def test_a_dataset_without_encounters_is_refused_whole_unless_that_is_allowed(tm
     write_export(tmp_path / "export")
     (tmp_path / "export" / "Encounter.ndjson").unlink()
     dataset = ingest(tmp_path)
-    with pytest.raises(DataError, match=r"holds no encounter.*Ingest an export with Encounters, or allow"):
+    with pytest.raises(DataError, match=r"contains no encounter.*Ingest an export with Encounters, or allow"):
         make_labels(dataset, None, Silent())
     labels = make_labels(dataset, None, Silent(), max_unknown=1)
     assert all(table.num_rows == 0 for table, _ in labels.values())

@@ -107,13 +107,15 @@ def test_labels_without_any_row_are_refused_with_what_their_counts_tell(made, tm
     path = tmp_path / "labels.parquet"
     table, counts = next(iter(make_labels(Dataset.open(made / "data"), [TASK], Silent()).values()))
     write_labels(path, table.slice(0, 0), TASK, counts)
-    told = rf"labels\.parquet: holds no rows.*{counts.index_stays:,} stays.*chartscan label"
+    told = rf"labels\.parquet: contains no rows.*{counts.index_stays:,} stays.*chartscan label"
     with pytest.raises(DataError, match=told):
         list(run_predict(made / "model", made / "data", path, tmp_path / "p", "held_out", 1, Silent()))
     with pytest.raises(DataError, match=told):
         run_train("logistic", made / "data", tmp_path / "run", path, [], Silent())
     pq.write_table(table.slice(0, 0), path)  # of another tool
-    with pytest.raises(DataError, match=r"labels\.parquet: holds no rows, so nothing is asked\. Name"):
+    with pytest.raises(
+        DataError, match=r"labels\.parquet: contains no rows, so nothing can be predicted\. Name"
+    ):
         list(run_predict(made / "model", made / "data", path, tmp_path / "p", "held_out", 1, Silent()))
     assert [one.name for one in tmp_path.iterdir()] == ["labels.parquet"]
 

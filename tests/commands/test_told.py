@@ -161,4 +161,4 @@ def test_a_model_of_a_dataset_without_follow_up_says_so(home, tmp_path):
     run_train("logistic", tmp_path / "data", tmp_path / "run", tmp_path / "labels", [], watcher)
     codes = [note.code for note in notes_in(load(tmp_path / "run").run)]
     assert "follow_up_not_known" in codes
-    assert any("Nothing says how long subjects were followed" in line for line in watcher.said)
+    assert any("The end of follow-up is unknown" in line for line in watcher.said)

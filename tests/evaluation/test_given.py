@@ -72,7 +72,7 @@ def test_predictions_of_another_artifact_are_refused(write, tmp_path):
     (tmp_path / "run" / files.MANIFEST).write_text("{}")
     right = files.sha256(tmp_path / "run" / files.MANIFEST)
     check_artifact(read_given([write("p.parquet", artifact=right), write("q.parquet")]), tmp_path / "run")
-    with pytest.raises(ConfigError, match="did not make"):
+    with pytest.raises(ConfigError, match="did not write"):
         check_artifact(read_given([write("r.parquet", artifact="other")]), tmp_path / "run")
 
 

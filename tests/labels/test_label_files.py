@@ -220,7 +220,7 @@ def numbers(*values, name="boolean_value", kind=None):
         (numbers("true", "false"), "boolean_value: 2 of 2 values"),
         (numbers("a", None, name="categorical_value"), "categorical_value: 1 of 2 values"),
         (foreign([True]).drop_columns("subject_id"), r"missing columns \['subject_id'\]"),
-        (foreign([True]).append_column("subject_id", pa.array([1])), "stand there twice"),
+        (foreign([True]).append_column("subject_id", pa.array([1])), "given twice"),
         (foreign([True], subject_id=pa.array(["12"])), "expected whole numbers"),
         (foreign([True], subject_id=pa.array([1.5])), "expected whole numbers"),
         (foreign([True], subject_id=pa.array([2**63], pa.uint64())), "expected whole numbers"),

@@ -85,7 +85,7 @@ def test_each_kind_of_row_that_does_not_fit_is_counted(dataset, row, code):
 
 
 def test_a_task_without_any_history_is_refused_and_empty_labels_are_not(dataset):
-    says = r"t: all 3 histories are empty: 1 rows are of subjects that are not in .*, and 2 ask before"
+    says = r"t: all 3 histories are empty: 1 rows are of subjects that are not in .*, and 2 are before"
     with pytest.raises(DataError, match=says):
         noted(dataset, (99, 0), (1, -1), (4, 0))
     check_rows({"t": asked((1, 0)).slice(0, 0)}, dataset, Notes())

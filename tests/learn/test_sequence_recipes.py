@@ -284,7 +284,7 @@ def test_a_weight_of_pretraining_is_refused_where_there_is_none():
         ("cehr-bert-tiny", "reader.context=257", "reader.context is 257 and model.context 256"),
         ("multibird", "model.context=1024", "reader.context is 2048 and model.context 1024"),
         ("bilstm-tiny", 'pretrain={"epochs":1}', "'bilstm' has no pretraining"),
-        ("cehr-bert-tiny", "next_visit_weight=5", "does not learn what comes next"),
+        ("cehr-bert-tiny", "next_visit_weight=5", "does not predict the next visit"),
     ],
 )
 def test_settings_that_do_not_fit_a_model_are_refused(name, setting, words):

@@ -188,5 +188,5 @@ def test_labels_of_subjects_without_events_are_refused(artifact):
 
 
 def test_a_task_that_was_not_learned_is_refused(artifact):
-    with pytest.raises(ConfigError, match=r"not learned c\. It knows: a, b"):
+    with pytest.raises(ConfigError, match=r"not trained for c\. It predicts: a, b"):
         predict(artifact, whole, {"c": labels()})

@@ -122,7 +122,7 @@ CASES = {
         says="cut.ndjson.gz is refused",
     ),
     14: Case({"more.tar.gz": tar_of("../evil.ndjson")}, says="more.tar.gz is set aside: archive"),
-    15: Case({"Condition.ndjson": None, FILE: b""}, says="The export holds no Condition"),
+    15: Case({"Condition.ndjson": None, FILE: b""}, says="The export contains no Condition"),
     16: Case({"Condition.000.ndjson": ndjson(CONDITION)}, merged=1, events={"diagnosis": 1}),
     17: lines(GOOD, CONDITION | {"id": "c2"}, OUTCOME, filtered={"error report": 1}, events={"diagnosis": 2}),
     18: Case(
@@ -133,7 +133,7 @@ CASES = {
         },
         says="names 1 files of errors",
     ),
-    19: Case({"More.ndjson.part": GOOD}, code=5, says="still being written, by the name (B19)"),
+    19: Case({"More.ndjson.part": GOOD}, code=5, says="still being written, as the name shows (B19)"),
     23: lines(
         observation(id=None),
         observation(id="a", subject=None),

@@ -137,7 +137,7 @@ def test_b15_an_empty_file_is_told(run):
 def test_b15_a_type_that_tasks_depend_on_and_that_is_missing_is_told(run, kind):
     outcome = run({f"{kind}.ndjson": None})
     assert outcome.code == 0
-    assert f"Warning: The export holds no {kind}" in outcome.out
+    assert f"Warning: The export contains no {kind}" in outcome.out
     assert run({f"{kind}.ndjson": None}, "--strict", "--overwrite").code == 5
     assert not run({f"{kind}.ndjson": None}, "--set", "allow_missing=true", "--overwrite").warnings
 
@@ -145,7 +145,7 @@ def test_b15_a_type_that_tasks_depend_on_and_that_is_missing_is_told(run, kind):
 def test_b15_an_export_without_patients_is_refused(run):
     outcome = run({"Patient.ndjson": None})
     assert (outcome.code, outcome.manifest) == (5, {})
-    assert "holds no Patient" in outcome.error
+    assert "contains no Patient" in outcome.error
 
 
 def test_b15_a_folder_with_nothing_to_read_says_what_it_holds(run):
@@ -263,7 +263,7 @@ def test_a_log_of_an_export_that_failed_is_told(run):
 def test_b19_a_file_that_is_still_being_written_stops_the_run(run, name):
     outcome = run({name: ndjson(CONDITION)})
     assert (outcome.code, outcome.manifest) == (5, {})
-    assert f"{name}: still being written, by the name (B19)" in outcome.error
+    assert f"{name}: still being written, as the name shows (B19)" in outcome.error
 
 
 def test_b19_a_file_that_grows_while_it_is_read_stops_the_run(run, monkeypatch, tmp_path):

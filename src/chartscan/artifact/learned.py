@@ -81,7 +81,7 @@ class Network:
     def check(self, reader: Reader) -> None:
         """ConfigError where the parts do not go together."""
         if "head" in self.heads and "probe" in self.heads:
-            raise ConfigError("A model answers by a head or by a probe, not by both.")
+            raise ConfigError("A model has a head or a probe, not both.")
         if ("head" in self.heads) == (self.head_config is None):
             raise ConfigError("A head needs its head_config, and a head_config its head.")
         if self.model.INPUT not in reader.INPUTS:
@@ -222,7 +222,7 @@ def _head(objective: Any, model: Any, n_tasks: int, config: Any, folder: Path) -
     try:
         head: nn.Module = objective.make(model, n_tasks, config)
     except AttributeError as err:
-        raise DataError(f"{folder / MODEL}: the head's objective does not go with the model.") from err
+        raise DataError(f"{folder / MODEL}: the head's objective does not fit the model.") from err
     return head
 
 

@@ -128,7 +128,9 @@ def _fill(parts: Mapping[str, nn.Module], path: Path) -> None:
         raise DataError(f"{path} is not a file of weights.") from err
     broken = [name for name, tensor in sorted(found.items()) if not torch.isfinite(tensor).all()]
     if broken:
-        raise DataError(f"{path}: {len(broken)} tensors hold numbers that are not finite, first {broken[0]}.")
+        raise DataError(
+            f"{path}: {len(broken)} tensors contain numbers that are not finite, first {broken[0]}."
+        )
     for part, module in parts.items():
         start = len(part) + 1
         module.load_state_dict({n[start:]: t for n, t in found.items() if n.startswith(f"{part}.")})

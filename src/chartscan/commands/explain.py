@@ -101,7 +101,7 @@ def run_explain(plan: ExplainPlan, threads: int, watcher: Watcher) -> Iterator[s
             found = _explained(networks, questions, records, plan.seed, progress)
         if not found:
             raise DataError(
-                "The records of these predictions hold no events, so there is nothing to explain."
+                "The records of these predictions contain no events, so there is nothing to explain."
             )
         ahead = Ahead(plan.days, plan.samples, plan.seed)
         beside = None
@@ -158,7 +158,9 @@ def _of_plan(wanted: dict[str, pa.Table], plan: ExplainPlan) -> dict[str, pa.Tab
     """The labels of the tasks and subjects that were named."""
     strangers = sorted(set(plan.tasks) - set(wanted))
     if strangers:
-        raise ConfigError(f"--task {strangers[0]}: no such answers. There are: {', '.join(sorted(wanted))}.")
+        raise ConfigError(
+            f"--task {strangers[0]}: no such task here. Expected one of: {', '.join(sorted(wanted))}."
+        )
     chosen = {task: table for task, table in wanted.items() if not plan.tasks or task in plan.tasks}
     if plan.subjects:
         known = np.concatenate([table["subject_id"].to_numpy() for table in chosen.values()])

@@ -107,7 +107,7 @@ def _questions(path: Path, dataset: Dataset, notes: Notes) -> pa.Table:
     _, found, _ = asked_of_one_task(path, dataset, notes, "--at ")
     table = found.select(["subject_id", "prediction_time"])
     if not table.num_rows:
-        raise DataError(f"--at {path}: holds no rows.")
+        raise DataError(f"--at {path}: contains no rows.")
     return table.group_by(table.column_names).aggregate([])
 
 

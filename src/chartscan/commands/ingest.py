@@ -106,9 +106,7 @@ def check_account(plan: IngestPlan, accounting: Accounting) -> None:
         name = path.relative_to(base).as_posix()
         if not told & {name, path.name}:
             accounting.file(name, "not mentioned", "the source does not say", path.stat().st_size)
-            accounting.warn(
-                f"{name}: the source {plan.source} does not say what became of it.", "file_in_doubt"
-            )
+            accounting.warn(f"{name}: the source {plan.source} does not account for it.", "file_in_doubt")
 
 
 def note_new_key(watcher: Watcher) -> None:

@@ -67,7 +67,7 @@ def same_rows(sets: list[PredictionSet]) -> tuple[Keys, list[Answers]]:
         differ = int(np.count_nonzero(first.labels != other_answers.labels))
         if differ:
             raise DataError(
-                f"{other.task}: '{sets[0].model}' and '{other.model}' hold different outcomes in {differ} of "
+                f"{other.task}: '{sets[0].model}' and '{other.model}' have different outcomes in {differ} of "
                 f"{len(keys)} rows. Predict with both from the same labels file."
             )
     return keys, [one for _, one in found]
@@ -135,8 +135,8 @@ def _check_same(one: PredictionSet, keys: Keys, other: PredictionSet, other_keys
         return
     mine, theirs = set(map(tuple, keys.tolist())), set(map(tuple, other_keys.tolist()))
     raise DataError(
-        f"{one.task}: '{one.model}' and '{other.model}' were not asked the same questions: "
-        f"{len(mine - theirs)} rows (subject and prediction time) only in the first, {len(theirs - mine)} "
+        f"{one.task}: '{one.model}' and '{other.model}' do not predict the same rows: "
+        f"{len(mine - theirs)} (subject and prediction time) only in the first, {len(theirs - mine)} "
         f"only in the second, {len(mine & theirs)} in both. Predict with both from the same labels file."
     )
 

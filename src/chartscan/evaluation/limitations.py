@@ -220,7 +220,7 @@ def _follow_up(rule: dict[str, Any] | None) -> Limitation:
         )
     elif rule.get("rule") == "days_after_last_event" and not rule.get("days"):
         text = (
-            "Nothing says how long subjects were followed, so follow-up ends with each one's last record. "
+            "The end of follow-up is unknown, so follow-up ends with each one's last record. "
             "Only subjects who came back or died count as negatives: a selection by the future. Tell how "
             "long they were followed when ingesting (--follow-up-end or --follow-up-days)."
         )

@@ -215,8 +215,8 @@ def check_artifact(given: Sequence[Given], model: Path) -> None:
     for one in given:
         if one.artifact not in (None, expected):
             raise ConfigError(
-                f"--model {model} did not make {one.file} (by '{one.predictions.model}'). Name the trained "
-                "model that chartscan predict was given for it, or leave --model out."
+                f"--model {model} did not write {one.file} (by '{one.predictions.model}'). Name the model "
+                "that chartscan predict used, or leave --model out."
             )
 
 
@@ -276,7 +276,7 @@ class _Model:
         for other in self.given:
             if other.predictions.task == one.predictions.task:
                 raise ConfigError(
-                    f"{other.file} and {one.file} both hold predictions of {one.predictions.task} by the "
+                    f"{other.file} and {one.file} both contain predictions of {one.predictions.task} by the "
                     "same trained model. Give one of them."
                 )
         self.given.append(one)

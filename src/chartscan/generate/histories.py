@@ -67,12 +67,12 @@ def forecaster(
     taught, pace = "head" in single.network.heads, single.reader.pace
     if taught and pretrained_only:
         raise ConfigError(
-            f"{path} was fine-tuned, which its forecasts were not taught along with. Name a model that was "
-            "pretrained only: chartscan train ... --set finetune=null"
+            f"{path} was fine-tuned, and its forecasts were not trained with it. Name a model that was only "
+            "pretrained: chartscan train ... --set finetune=null"
         )
     if taught:
         text = (
-            f"{path} was fine-tuned, which its forecasts were not taught along with. Forecast with a model "
+            f"{path} was fine-tuned, and its forecasts were not trained with it. Forecast with a model "
             "that is pretrained only."
         )
         watcher.note(Note("forecasts_untaught", text))
@@ -104,8 +104,8 @@ def check_unseen(artifact: Artifact[TokenReader], dataset: Dataset, held_out: np
     known = seen(artifact.run, held_out, births_of(dataset, held_out))
     if known:
         raise ConfigError(
-            f"{known} of {len(held_out)} held-out subjects of this dataset have taught the model that "
-            "forecasts: it was trained on another split of them. Train it on this dataset."
+            f"{known} of {len(held_out)} held-out subjects of this dataset were used to train the model, "
+            "which has another split. Train it on this dataset."
         )
 
 
@@ -122,7 +122,7 @@ def histories(
     for subject, whole, line in sequences(artifact, dataset, subjects, watcher, notes):
         found += cutter(subject, whole, line)
     if not found:
-        raise DataError("No history to forecast from: no subject of the split has events enough.")
+        raise DataError("No history to forecast from: no subject of the split has enough events.")
     return found
 
 

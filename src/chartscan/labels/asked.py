@@ -49,7 +49,7 @@ def asked(
     check_labels(found, data, notes)
     if not model.tasks:
         raise ConfigError(
-            f"{artifact} was pretrained only and answers no task. Fine-tune it: --set start_from=..."
+            f"{artifact} was only pretrained and predicts no task. Fine-tune it: --set start_from=..."
         )
     known = {task: table for task, (table, _) in found.items() if task in model.tasks}
     left_out: list[str] = sorted(set(found) - set(known)) if labels.is_dir() and known else []
@@ -60,8 +60,8 @@ def asked(
     wanted = {task: table for task, table in chosen.items() if table.num_rows}
     if not wanted:
         raise DataError(
-            f"No labels for subjects of the split {split}. Where their outcomes are not known, ask without: "
-            "chartscan label TASK DATASET OUT --questions. Other subjects: --split all."
+            f"No labels for subjects of the split {split}. If their outcomes are unknown, make questions: "
+            "chartscan label TASK DATASET OUT --questions. For all subjects: --split all."
         )
     _check_held_out(model, wanted, split, data)
     return found, wanted, left_out
@@ -78,7 +78,7 @@ def asked_of_one_task(
     found = load_labels(path, questions=True, notes=notes)
     check_labels(found, data, notes)
     if len(found) > 1:
-        raise ConfigError(f"{option}{path}: holds several tasks. Name one file.")
+        raise ConfigError(f"{option}{path}: contains several tasks. Name one file.")
     name, (table, counts) = next(iter(found.items()))
     return name, table, counts
 
@@ -91,8 +91,8 @@ def _check_held_out(
     known = seen(model.run, subjects, births_of(data, subjects)) if split == HELD_OUT else 0
     if known:
         raise ConfigError(
-            f"{known} of {len(subjects)} held-out subjects of this dataset have taught the model: it was "
-            "trained on another split of them. Train on this dataset, or say --split all, which reports tell."
+            f"{known} of {len(subjects)} held-out subjects of this dataset were used to train the model, "
+            "which has another split. Train on this dataset, or use --split all; reports then state it."
         )
 
 

@@ -75,7 +75,7 @@ def _note(task: str, rows: pl.DataFrame, known: pl.Series, dataset: Dataset, not
     if len(strange) + len(early) == len(rows):
         raise DataError(
             f"{task}: all {len(rows):,} histories are empty: {len(strange):,} rows are of subjects that are "
-            f"not in {dataset.path}, and {len(early):,} ask before the subject's first event. Name labels of "
+            f"not in {dataset.path}, and {len(early):,} are before the subject's first event. Name labels of "
             "this dataset, with times in UTC."
         )
     for code, count, text in (
@@ -83,7 +83,7 @@ def _note(task: str, rows: pl.DataFrame, known: pl.Series, dataset: Dataset, not
         (
             "labels_before_first_event",
             len(early),
-            "ask before the subject's first event: the history is empty",
+            "are before the subject's first event: the history is empty",
         ),
         ("labels_after_death", len(inside.filter(at > pl.col("death"))), "ask after the subject's death"),
         ("labels_after_follow_up", len(inside.filter(at > pl.col("end"))), "ask after the end of follow-up"),

@@ -166,8 +166,8 @@ def _without_rows(path: Path, labels: Labels) -> str:
     ]
     because = f" ({'; '.join(told)})" if told else ""
     return (
-        f"{path}: holds no rows, so nothing is asked{because}. Name other labels, or make them anew: "
-        "chartscan label TASK DATASET OUT. With --questions stays without a known outcome are asked, too."
+        f"{path}: contains no rows, so nothing can be predicted{because}. Name other labels, or make them "
+        "again: chartscan label TASK DATASET OUT. --questions includes stays with unknown outcomes."
     )
 
 

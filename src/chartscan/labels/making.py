@@ -120,12 +120,12 @@ _REMEDY = (
     "fill it in, and ingest again with --site site.yaml. Or allow more with --max-unknown"
 )
 _NO_ENCOUNTER = (
-    "the dataset holds no encounter, so no hospital stay is known. Ingest an export with Encounters, or "
+    "the dataset contains no encounter, so no hospital stay is known. Ingest an export with Encounters, or "
     "allow it with --max-unknown 1"
 )
 _NO_DIAGNOSIS = (
-    "the dataset holds hospital stays and no diagnosis, so every answer would be no. Ingest an export with "
-    "Conditions, or allow it with --max-unknown 1"
+    "the dataset contains hospital stays and no diagnosis, so every answer would be no. Ingest an export "
+    "with Conditions, or allow it with --max-unknown 1"
 )
 
 

@@ -194,8 +194,8 @@ def task_as_labelled(name: str, counts: Counts | None, file: Path | None = None)
         return SetTask(module, msgspec.convert(settings, type(module.DEFAULT)))
     except msgspec.ValidationError as err:
         raise DataError(
-            f"The labels of {name} were made with settings that it does not have here ({err}). Make them "
-            f"again: chartscan label {name} DATASET LABELS"
+            f"The labels of {name} were made with settings that the task does not have here ({err}). Make "
+            f"them again: chartscan label {name} DATASET LABELS"
         ) from err
 
 
@@ -212,7 +212,7 @@ def file_task(path: Path) -> str:
         raise ConfigError(f"{path}: there is a task named '{name}' already. Rename the file.")
     if not name.isidentifier() or name.startswith("_") or not is_free_name(name):
         raise ConfigError(
-            f"{path}: '{name}' can name no task, because files of labels are called so. Rename the file; use "
+            f"{path}: '{name}' cannot name a task, because label files use this name. Rename the file; use "
             "letters, digits and '_', such as icu_transfer.py."
         )
     return name

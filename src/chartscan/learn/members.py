@@ -124,8 +124,8 @@ def _check_untaught(member: Member) -> None:
     """ConfigError where the tuning subjects, whose answers weigh the member, would teach it."""
     if getattr(member.recipe, "refit", False):
         raise ConfigError(
-            f"The member {member.name} is refitted by its tuning subjects, who are to be asked as untaught."
-            " Give it the setting refit=false."
+            f"The member {member.name} is refitted on its tuning subjects, but its weight needs predictions "
+            "for subjects that it was not trained on. Give it the setting refit=false."
         )
 
 

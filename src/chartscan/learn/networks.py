@@ -117,7 +117,7 @@ class NetworkRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
             raise ConfigError(f"pretrain: '{self.architecture}' has no pretraining. Expected pretrain=null.")
         if self.next_visit_weight != 1 and objective != "next_event":
             raise ConfigError(
-                f"next_visit_weight: '{self.architecture}' does not learn what comes next. Expected 1."
+                f"next_visit_weight: '{self.architecture}' does not predict the next visit. Expected 1."
             )
         if self.next_visit_weight != 1 and self.pretrain is None:
             raise ConfigError("next_visit_weight: it weighs pretraining, and pretrain is null. Expected 1.")
@@ -126,13 +126,13 @@ class NetworkRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
         if not self.probe:
             return
         if reader_type(self.reader) is not TokenReader:
-            raise ConfigError("probe: it reads a model of tokens. Expected probe=false.")
+            raise ConfigError("probe: it needs a model of tokens. Expected probe=false.")
         if self.pretrain is None and self.start_from is None:
-            raise ConfigError("probe: it reads a pretrained model. Pretrain, or name one with start_from.")
+            raise ConfigError("probe: it needs a pretrained model. Pretrain, or name one with start_from.")
         if getattr(self.reader, "task_token_placement", "end") == "both":
             raise ConfigError(
-                "probe: a task token at the beginning of a row, which pretraining has not seen, would change "
-                "what is read. Expected reader.task_token_placement=end."
+                "probe: pretraining has no task token at the beginning of a row. Expected "
+                "reader.task_token_placement=end."
             )
 
 

@@ -78,8 +78,8 @@ def starting_point(recipe: Start, job: Job) -> Artifact[Reader] | None:
     elsewhere = job.division or single.run["data"]["fingerprint"] != job.dataset.fingerprint
     if elsewhere and (n := seen(single.run, kept, births_of(job.dataset, kept))):
         raise ConfigError(
-            f"start_from: {recipe.start_from} has learned from {n} subjects of this dataset's tuning and "
-            "held_out splits. Split this dataset as that one was, or pretrain anew."
+            f"start_from: {recipe.start_from} was trained on {n} subjects of this dataset's tuning and "
+            "held_out splits. Split this dataset as that one was, or pretrain again."
         )
     return single
 

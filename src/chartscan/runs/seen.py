@@ -45,7 +45,7 @@ def _recognition(things: Mapping[str, Mapping[str, Any]]) -> Iterator[Note]:
             yield Note(
                 "unrecognised_words",
                 f"{thing.replace('_', ' ')}: {unknown:,} of {total:,} records ({unknown / total:.1%}) have a "
-                f"word that is not recognised: {named}. Say what they mean: chartscan ingest ... --site.",
+                f"word that is not recognised: {named}. Declare what they mean: chartscan ingest ... --site.",
             )
 
 
@@ -54,8 +54,8 @@ def _follow_up(rule: Mapping[str, Any]) -> Iterator[Note]:
     if nothing or rule.get("rule") in (None, "unknown"):
         yield Note(
             "follow_up_not_known",
-            "Nothing says how long subjects were followed. Outcomes that were not seen are unknown, unless a "
-            "later record shows that none came. Tell it when ingesting: --follow-up-end or --follow-up-days.",
+            "The end of follow-up is unknown. Outcomes that were not seen are unknown, unless a later record "
+            "rules them out. Set it when ingesting: --follow-up-end or --follow-up-days.",
         )
 
 
@@ -120,8 +120,8 @@ def seen(run: Mapping[str, Any], subject_ids: np.ndarray, births: Births | None 
         found |= _same_people(same_id, key, salt, record.persons, births)
     if any(map(_elsewhere, records)):
         warnings.warn(
-            "The model was trained under another site key: whether it has learned from these subjects is "
-            "not known. Name that key's file with CHARTSCAN_SITE_KEY if you have it.",
+            "The model was trained under another site key: whether these subjects were used to train it "
+            "is unknown. Name that key's file with CHARTSCAN_SITE_KEY if you have it.",
             stacklevel=2,
         )
     return len(found)

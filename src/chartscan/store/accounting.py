@@ -180,7 +180,7 @@ class Accounting:
             raise BudgetError(
                 f"More than {budget:.2%} of the lines of a type, or of unreadable lines in a file, had to be "
                 f"put into quarantine; nothing is published. {'; '.join(over[:_MOST_LISTED])}{more}. See "
-                f"{place}; mend the export, or raise error_budget."
+                f"{place}; correct the export, or raise error_budget."
             )
 
 

@@ -148,7 +148,7 @@ def restore_state(module: nn.Module, optimiser: AdamW, tensors: dict[str, Tensor
     for key, tensor in tensors.items():
         kind, _, name = key.partition(".")
         if name not in parameters:
-            raise DataError(f"The checkpoint holds optimiser state of '{name}', which the model has not.")
+            raise DataError(f"The checkpoint has optimiser state of '{name}', which is not in the model.")
         device = "cpu" if kind == "step" and not fused else parameters[name].device
         optimiser.state[parameters[name]][kind] = tensor.to(device)
 

@@ -156,5 +156,5 @@ def plan(data: Batches, config: TrainConfig) -> Plan:
     sizes = tuple(data.n_batches(epoch) for epoch in range(config.epochs))
     made = Plan(sizes, config.accumulate, config.max_steps)
     if made.total_steps == 0:
-        raise ConfigError("There is no batch to train on: is the training split empty?")
+        raise ConfigError("There is no batch to train on. Expected train subjects with data.")
     return made

@@ -127,7 +127,7 @@ def test_a_pace_of_an_earlier_version_is_read_and_knows_no_kinds_of_ends(tmp_pat
     assert found.waits is None
     assert waits(made, found, DIED, S.FIRST_WEEK) == waits(made, found, HOME, S.FIRST_WEEK)
     (tmp_path / "pace.json").write_bytes(b'{"types": []}')
-    with pytest.raises(DataError, match="does not hold the pace"):
+    with pytest.raises(DataError, match="does not contain the pace"):
         Pace.load(tmp_path / "pace.json", len(made.vocabulary))
 
 

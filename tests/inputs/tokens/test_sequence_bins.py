@@ -112,7 +112,7 @@ def test_bins_survive_saving(tmp_path):
     bins.save(tmp_path / "numeric.json")
     assert NumericBins.load(tmp_path / "numeric.json") == bins
     (tmp_path / "numeric.json").write_text('{"n_bins": "five"}')
-    with pytest.raises(DataError, match="does not hold numeric bins"):
+    with pytest.raises(DataError, match="does not contain numeric bins"):
         NumericBins.load(tmp_path / "numeric.json")
 
 

@@ -167,7 +167,7 @@ def test_a_vocabulary_survives_saving_and_a_changed_file_is_refused(tmp_path):
     with pytest.raises(DataError, match="special tokens"):
         Vocabulary.load(path)
     path.write_text("{}")
-    with pytest.raises(DataError, match="does not hold a vocabulary"):
+    with pytest.raises(DataError, match="does not contain a vocabulary"):
         Vocabulary.load(path)
 
 

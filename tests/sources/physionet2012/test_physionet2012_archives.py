@@ -132,7 +132,7 @@ def test_a_record_that_is_given_twice_is_an_error_and_no_merge(tmp_path, files):
 @pytest.mark.parametrize("files", [{}, {"x.md": b"x"}, {"set-a/README.txt": b"x"}, {"set-a/1.txt": b"x\n"}])
 def test_a_folder_without_records_is_refused(tmp_path, files):
     (tmp_path / "sets").mkdir()
-    with pytest.raises(DataError, match="sets holds no"):
+    with pytest.raises(DataError, match="sets contains no"):
         ingest(folder(tmp_path / "sets", files), tmp_path / "out")
     assert not (tmp_path / "out").exists()
     with pytest.raises(DataError, match="does not exist"):

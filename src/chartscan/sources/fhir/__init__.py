@@ -53,7 +53,7 @@ def read(
         files, records, config, codes, _reporter(files, 0, progress), judge, micros_of(exported)
     )
     if not len(index.tables["Patient"]) and not config.allow_missing:
-        raise DataError(f"{path} holds no Patient. Add the Patient file, or set allow_missing.")
+        raise DataError(f"{path} contains no Patient. Add the Patient file, or set allow_missing.")
     reader = Reader(config, records, index, codes, writer, judge)
     with _seldom_collected():
         for file in files:
@@ -89,7 +89,7 @@ def _account(folder: Folder, accounting: Accounting, allow_missing: bool) -> Non
     found = {row["type"] for row in table}
     for kind, without in _NEEDED.items():
         if kind not in found and not allow_missing:
-            accounting.warn(f"The export holds no {kind}: {without}.")
+            accounting.warn(f"The export contains no {kind}: {without}.")
     reports = sum(row["lines_in"] for row in table if row["type"] == ERROR_REPORT)
     if reports:
         text = f"{reports} error reports (OperationOutcome): the server may have left something out."

@@ -274,9 +274,8 @@ class CodeBook:
                 settings[url] = self._own_name(url, name)
         setting = shlex.quote("systems=" + json.dumps(settings, separators=(",", ":")))
         raise DataError(
-            f"{len(told)} names of code systems would mean more than one: {'; '.join(told)}. "
-            f"Name them apart, for example with --set {setting} (two addresses of one system: give both the "
-            "same name)"
+            f"{len(told)} names would each mean several code systems: {'; '.join(told)}. Give them different "
+            f"names, for example with --set {setting} (two addresses of one system: give both the same name)"
         )
 
     def _own_name(self, url: str, name: str) -> str:

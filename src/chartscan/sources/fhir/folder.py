@@ -305,12 +305,12 @@ def survey(path: Path, limits: Limits) -> Folder:
     found.account.sort()
     if growing:
         raise DataError(
-            f"{_names(growing)}: still being written, by the name (B19). Nothing is published. Wait until "
-            "the export is complete; remove what an earlier one left behind."
+            f"{_names(growing)}: still being written, as the name shows (B19). Nothing is published. Wait "
+            "until the export is complete; remove what an earlier one left behind."
         )
     if not found.files:
         others = "; ".join(f"{entry.name}: {entry.reason}" for entry in found.account[:10])
-        raise DataError(f"{path} holds no FHIR in JSON{f' ({others})' if others else ''}. {_WANTED}")
+        raise DataError(f"{path} contains no FHIR in JSON{f' ({others})' if others else ''}. {_WANTED}")
     return found
 
 

@@ -68,8 +68,8 @@ def read(
     reader.finish()
     if not reader.records:
         raise DataError(
-            f"{path} holds no usable record of the challenge. Expected files <RecordID>.txt that begin with "
-            "'Time,Parameter,Value', in folders or archives."
+            f"{path} contains no usable record of the challenge. Expected files <RecordID>.txt that begin "
+            "with 'Time,Parameter,Value', in folders or archives."
         )
     reader.write_outcomes(outcomes.settle(reader.records))
     # The challenge has stays of at least 48 hours only, also where the last value is earlier.

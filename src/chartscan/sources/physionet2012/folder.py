@@ -80,13 +80,13 @@ def survey(path: Path) -> tuple[list[Input], list[Entry]]:
             account.append(Entry(name, judgement.how, judgement.reason, size, judgement.doubtful))
     if growing := [entry.name for entry in account if entry.reason == GROWING]:
         raise DataError(
-            f"{_names(growing)}: still being written, by the name (B19). Nothing is published. Wait until "
-            "the download is complete; remove what an earlier one left behind."
+            f"{_names(growing)}: still being written, as the name shows (B19). Nothing is published. Wait "
+            "until the download is complete; remove what an earlier one left behind."
         )
     if not files:
         others = "; ".join(f"{entry.name}: {entry.reason}" for entry in account[:10])
         raise DataError(
-            f"{path} holds no .txt file and no archive{f' ({others})' if others else ''}. {_WANTED}"
+            f"{path} contains no .txt file and no archive{f' ({others})' if others else ''}. {_WANTED}"
         )
     return files, account
 

@@ -143,7 +143,7 @@ class OutcomeBook:
         accounting = self._writer.accounting
         for set_name, count in sorted(strangers.items()):
             accounting.warn(
-                f"The outcomes of set {set_name} tell of {count:,} records that are not in the set: "
+                f"The outcomes of set {set_name} name {count:,} records that are not in the set: "
                 "a part of it may be missing."
             )
         if missing:
@@ -158,8 +158,8 @@ class OutcomeBook:
         if strangers and unlabelled:
             raise DataError(
                 f"Outcomes files name the sets {', '.join(strangers)}, which have no records, and there are "
-                f"records of {', '.join(unlabelled)} without outcomes. A set is named as its folder or "
-                "archive is: rename that, or take away the Outcomes files that do not belong."
+                f"records of {', '.join(unlabelled)} without outcomes. A set has the name of its folder "
+                "or archive: rename that, or remove the Outcomes files of other sets."
             )
 
     def _refuse(self, member: Member, number: int, reason: str) -> None:
