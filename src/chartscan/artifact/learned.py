@@ -4,7 +4,7 @@ Both predict from what a reader has read. This is the second of the two axes: ne
 model, head and objective is found by name.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from chartscan.artifact.description import MODEL, WEIGHTS, Description, Head, settings
 from chartscan.artifact.weights import load_modules, save_weights
-from chartscan.batch import Pretraining
+from chartscan.batch import Batch, Pretraining, SeriesBatch
 from chartscan.errors import ConfigError, DataError
 from chartscan.find import find, name_of, names
 from chartscan.inputs.readers import Asked, HourlyReader, Reader, Records
@@ -141,7 +141,8 @@ def answers_of(model: Any, head: Any, asked: Asked, progress: Progress | None = 
     """Log odds of the samples (S,) float64, computed where the weights are."""
     device = next(model.parameters()).device
     found = np.zeros(asked.shape)
-    for number, (places, batch) in enumerate(asked.in_order()):
+    batches: Iterable[tuple[np.ndarray, Batch | SeriesBatch]] = asked.in_order()
+    for number, (places, batch) in enumerate(batches):
         answers: Tensor = head.predict(model, batch.to(device))
         found[places] = answers.double().cpu().numpy()
         if progress:

@@ -133,10 +133,11 @@ def _check(plan: ExplainPlan) -> None:
 def _check_explainable(model: AnyArtifact) -> None:
     """ConfigError for a network without the part that gradients are taken at."""
     for single in model.singles():
-        network = single.network.model
-        if network.INPUT != "carried" and not hasattr(network, "embedding"):
+        network = single.network and single.network.model
+        part = {"tokens": "embedding.codes", "triplets": "embedding"}.get(getattr(network, "INPUT", ""))
+        if part and not hasattr(getattr(network, "embedding", None), part.partition(".")[2] or "forward"):
             raise ConfigError(
-                f"{single.name} cannot be explained: its Model has no `embedding`, which attributions go to. "
+                f"{single.name} cannot be explained: its Model has no `{part}`, which attributions go to. "
                 "Give it one of chartscan.layers.embedding, and train again. See docs/extend-model.md."
             )
 

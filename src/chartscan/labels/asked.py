@@ -111,6 +111,9 @@ def moment_notes(
     notes, unchecked = [], {}
     for task, (table, counts) in asked.items():
         learned = _learned(model, task)
+        settings = model.run.get("labels", {}).get(task, {}).get("settings", {})
+        if learned is None and counts and "task" in settings and counts.settings == settings:
+            continue  # of a task that is not known here, such as a file of the user
         if learned is None:
             text = (
                 "The labels that the model learned from do not say how they were made. Nothing checks that "

@@ -417,7 +417,7 @@ def _scores_of(tuning: Asked) -> Evaluation:
     )
 
 
-def _last_states(asked: Asked) -> tuple[Tensor, Tensor]:
+def _last_states(asked: Any) -> tuple[Tensor, Tensor]:
     """The carried state at the end of each stay (n, V, C), and its labels (n, T)."""
     parts = []
     for _, batch in asked.in_order():

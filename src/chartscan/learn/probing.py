@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from chartscan.inputs.readers import Asked
 from chartscan.learn.trees import Fitted, LabelledRows, fit_tasks
 from chartscan.objectives.probe import Probe, known
 from chartscan.runs.job import Job
@@ -40,7 +39,7 @@ class Known:
 
 
 @torch.no_grad()
-def known_of(model: Any, asked: Asked) -> Known:
+def known_of(model: Any, asked: Any) -> Known:
     """What `model` knows of every sample that is asked."""
     model.eval()
     device = next(model.parameters()).device

@@ -6,9 +6,9 @@ knows nothing of how models learn.
 """
 
 from chartscan.inputs.hourly import SeriesConfig
-from chartscan.inputs.readers.hourly import HourlyReader, HourlyRecords
-from chartscan.inputs.readers.questions import Asked, Questions
-from chartscan.inputs.readers.tokens import TokenReader, TokenRecords
+from chartscan.inputs.readers.hourly import HourlyBatches, HourlyReader, HourlyRecords
+from chartscan.inputs.readers.questions import Questions
+from chartscan.inputs.readers.tokens import TokenBatches, TokenReader, TokenRecords
 from chartscan.inputs.tokens import SequenceConfig
 
 __all__ = [
@@ -27,6 +27,9 @@ __all__ = [
 
 Reader = TokenReader | HourlyReader
 Records = TokenRecords | HourlyRecords  # what a reader has read of some subjects
+# S samples as batches of a network. The answers to one pass in order make an array of `shape`; `of_samples`
+# finds those of the samples in it.
+Asked = TokenBatches | HourlyBatches
 ReaderConfig = SequenceConfig | SeriesConfig
 READERS: dict[str, type[TokenReader] | type[HourlyReader]] = {
     one.NAME: one for one in (TokenReader, HourlyReader)

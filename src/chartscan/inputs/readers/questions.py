@@ -1,13 +1,10 @@
-"""The prediction times of labels, and the protocol of their batches."""
+"""The prediction times that labels ask about."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
-
-from chartscan.inputs.batches import Samples
 
 
 @dataclass(frozen=True)
@@ -33,36 +30,6 @@ class Questions:
         keys, wanted = _pairs(_keys(self.table)), _pairs(_keys(labels))
         order = np.argsort(keys, kind="stable")
         return order[np.searchsorted(keys, wanted, sorter=order)]
-
-
-class Asked(Protocol):
-    """S samples as batches of a network: training data, and one pass in order.
-
-    A network's answers to a pass make an array of `shape`; `of_samples` finds those of the samples in it.
-    """
-
-    @property
-    def samples(self) -> Samples: ...
-
-    @property
-    def shape(self) -> tuple[int, ...]: ...
-
-    def n_batches(self, epoch: int) -> int: ...
-
-    def batch(self, epoch: int, index: int) -> Any: ...
-
-    @property
-    def passes(self) -> Sequence[np.ndarray]:
-        """The batches of a pass, as the rows of each."""
-        ...
-
-    def in_order(self) -> Iterator[tuple[np.ndarray, Any]]:
-        """Yield places in the array of answers and a batch; shortest rows first."""
-        ...
-
-    def of_samples(self, answers: np.ndarray) -> np.ndarray:
-        """The answers to the samples (S,)."""
-        ...
 
 
 def _keys(labels: pa.Table) -> np.ndarray:
