@@ -121,7 +121,7 @@ def test_patients_of_another_hospital_with_the_same_ids_did_not_teach_the_model(
     assert len(np.intersect1d(ids, Dataset.open(home / "data").subject_ids())) == len(ids)
     assert run["seen"]["seen"] == 0
     assert run["seen"]["other_people"] > 0
-    assert f"none of the {run['seen']['subjects']} subjects taught the model" in page
+    assert f"none of the {run['seen']['subjects']} subjects were used in training" in page
     assert "another dataset" in page
     assert "Not held out" not in page
     predicted(home, other, tmp_path / "held-out", "held_out")  # not refused
@@ -137,7 +137,7 @@ def test_the_hospitals_own_patients_are_recognised_in_a_later_export(home, tmp_p
     assert seen["other_people"] == 0
     assert 0.6 * seen["subjects"] < seen["seen"] < seen["subjects"]
     page, _, _ = report_of(tmp_path / "p", later, tmp_path / "report")
-    assert f"{seen['seen']} of the {seen['subjects']} subjects taught the model" in page
+    assert f"{seen['seen']} of the {seen['subjects']} subjects were used in training" in page
     assert "Not held out" in page
 
 

@@ -177,7 +177,7 @@ def test_what_is_not_known_is_said_and_the_empty_report_still_renders(evaluation
         "How the words of the source were read: not available",
         "Training curves: not available",
         "Dataset name not available",
-        "Nothing says whether the data are simulated or real",
+        "It is unknown whether the data are simulated or real",
         "How long subjects were followed is not available",
     ):
         assert words in page
@@ -297,22 +297,24 @@ ELSEWHERE = {
 }
 
 
-def test_the_report_of_another_hospital_says_that_it_is_another_and_that_nobody_taught_the_model(make_models):
+def test_the_report_of_another_hospital_says_that_it_is_another_and_that_no_subject_was_used_in_training(
+    make_models,
+):
     sets, _ = make_models(n=300, subjects=100)
     page = page_of(with_run(sets, **ELSEWHERE))
     subjects = evaluate(sets, bootstrap=1).tasks[0].subjects
     assert "<dt>Trained on</dt><dd>another dataset</dd>" in page
-    assert f"none of the {subjects} subjects taught the model" in page
+    assert f"none of the {subjects} subjects were used in training" in page
     assert "Another dataset than the one trained on" in page
     assert "One dataset, split by subject" not in page
     assert "Not held out" not in page
-    assert not re.search("[0-9] of the [0-9]+ subjects taught", page)
+    assert not re.search("[0-9] of the [0-9]+ subjects were used", page)
 
 
 def test_subjects_that_taught_a_model_are_counted(make_models):
     sets, _ = make_models(n=300, subjects=100)
     page = page_of(with_run(sets, **ELSEWHERE | {"seen": {"subjects": 90, "seen": 12}}))
-    assert re.search(r"12 of the \d+ subjects taught the model", page)
+    assert re.search(r"12 of the \d+ subjects were used in training", page)
     assert "Not held out" in page
 
 
@@ -320,7 +322,7 @@ def test_where_nothing_says_who_was_seen_the_report_says_so(make_models):
     sets, _ = make_models(n=300, subjects=100)
     page = page_of(with_run(sets))
     assert "not known whether any of the" in page
-    assert "Nothing says whether" in page
+    assert "Unknown whether" in page
     assert "<dt>Trained on</dt><dd>not available</dd>" in page
 
 

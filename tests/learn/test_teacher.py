@@ -14,7 +14,7 @@ from chartscan.errors import ConfigError
 from chartscan.inputs.hourly import CHANNELS, SeriesConfig
 from chartscan.learn import teacher
 from chartscan.learn.networks import NetworkRecipe, NetworkRun, base_rates
-from chartscan.learn.teacher import Teacher, folds_of, mixed, untaught
+from chartscan.learn.teacher import Teacher, folds_of, mixed, out_of_fold
 from chartscan.metrics.discrimination import auroc
 from chartscan.models import gru, hymate_carried
 from chartscan.objectives import classification, readouts
@@ -50,9 +50,9 @@ def weights(folder):
     return [(folder / name).read_bytes() for name in ("weights.safetensors", "calibration.json")]
 
 
-def taught(run):
+def mixed_of(run):
     """What the train labels of a run teach (n,)."""
-    return run.taught_answers("train")[TASK]
+    return run.mixed_answers("train")[TASK]
 
 
 def values(run, split):
@@ -79,7 +79,7 @@ def test_the_answers_are_those_computed_by_hand(dataset, tmp_path):
     for number in range(3):
         trees = xgboost.fit(matrix[fold != number], y[fold != number], config=FEW_TREES, seed=0)
         expected[fold == number] = 0.5 * y[fold == number] + 0.5 * trees.predict_proba(matrix[fold == number])
-    np.testing.assert_allclose(taught(run), expected, rtol=1e-6)
+    np.testing.assert_allclose(mixed_of(run), expected, rtol=1e-6)
     assert len(np.unique(expected)) > 4
 
 
@@ -92,17 +92,17 @@ def test_networks_of_tokens_have_teachers_too(dataset, tmp_path):
     table, y = run.read.labels("train")[TASK], values(run, "train")
     assert run.read.records["train"].matrix(table).shape == (len(y), run.read.reader.sizes[0] + 3)
     body = run.pretrained()
-    batches = run.asked(body.model, "train", [TASK], run.taught_answers("train"))
-    np.testing.assert_array_equal(batches.samples.labels, taught(run))
-    assert len(np.unique(taught(run))) > 4
-    assert ((taught(run) >= 0.5) == y).all()  # half of each answer is the label's
+    batches = run.asked(body.model, "train", [TASK], run.mixed_answers("train"))
+    np.testing.assert_array_equal(batches.samples.labels, mixed_of(run))
+    assert len(np.unique(mixed_of(run))) > 4
+    assert ((mixed_of(run) >= 0.5) == y).all()  # half of each answer is the label's
 
 
 def test_tuning_answers_and_base_rates_are_those_of_the_labels(dataset, tmp_path):
     run = NetworkRun(DISTILLED, asked(dataset, tmp_path))
     body = run.pretrained()
-    assert run.taught_answers("tuning") is None
-    tuning = run.asked(body.model, "tuning", [TASK], run.taught_answers("tuning"))
+    assert run.mixed_answers("tuning") is None
+    tuning = run.asked(body.model, "tuning", [TASK], run.mixed_answers("tuning"))
     np.testing.assert_array_equal(tuning.samples.labels, values(run, "tuning"))
     y = values(run, "train")
     plain = run.asked(body.model, "train", [TASK])
@@ -126,7 +126,7 @@ def test_no_answer_of_a_subject_reaches_its_own_probability():
     fold = np.arange(60) % 3
 
     def sound(matrix, y):
-        return untaught(TEACHER, matrix, y, fold, 0, 1)
+        return out_of_fold(TEACHER, matrix, y, fold, 0, 1)
 
     def leaking(matrix, y):  # the planted defect: trees taught by everybody
         return xgboost.fit(matrix, y, config=FEW_TREES).predict_proba(matrix)
@@ -139,7 +139,7 @@ def test_a_teacher_of_noise_knows_nothing():
     random = np.random.default_rng(1)
     matrix, y = random.normal(size=(300, 10)), random.random(300) < 0.5
     deep = msgspec.structs.replace(FEW_TREES, trees=30, max_depth=6)
-    said = untaught(Teacher(model=deep), matrix, y, np.arange(300) % 5, 0, 1)
+    said = out_of_fold(Teacher(model=deep), matrix, y, np.arange(300) % 5, 0, 1)
     assert abs(auroc(y, said) - 0.5) < 0.1
     leaked = xgboost.fit(matrix, y, config=deep).predict_proba(matrix)
     assert auroc(y, leaked) > 0.95
@@ -168,7 +168,7 @@ def test_folds_have_like_shares_of_positives():
 
 def test_where_there_are_too_few_answers_the_labels_stay():
     y = np.array([1, 0, 0, 0, 0], bool)  # the one positive is missing among its own teachers
-    said = untaught(TEACHER, np.zeros((5, 2)), y, np.array([0, 0, 1, 1, 2]), 0, 1)
+    said = out_of_fold(TEACHER, np.zeros((5, 2)), y, np.array([0, 0, 1, 1, 2]), 0, 1)
     assert np.isnan(said).all()
     for share in (0.0, 0.5, 1.0):
         np.testing.assert_array_equal(mixed(y.astype(np.float32), said, share), y)
@@ -179,13 +179,13 @@ def test_a_limit_of_labels_is_the_teacher_s_too(dataset, tmp_path):
     one = asked(dataset, tmp_path)
     run = NetworkRun(recipe, one)
     may = run.read.labels("train")[TASK]["subject_id"].to_numpy()
-    assert len(may) == len(taught(run)) == 40 < len(one.subjects("train"))
+    assert len(may) == len(mixed_of(run)) == 40 < len(one.subjects("train"))
     table = one.labels[TASK][0]
     turned = table["boolean_value"].to_numpy(zero_copy_only=False)
     turned = turned ^ ~np.isin(table["subject_id"].to_numpy(), may)
     other = table.set_column(table.schema.get_field_index("boolean_value"), "boolean_value", pa.array(turned))
     again = NetworkRun(recipe, asked(dataset, tmp_path, "other", labels={TASK: (other, None)}))
-    np.testing.assert_array_equal(taught(again), taught(run))
+    np.testing.assert_array_equal(mixed_of(again), mixed_of(run))
 
 
 def test_tuning_and_held_out_subjects_do_not_teach_the_teacher(dataset, tmp_path):
@@ -196,7 +196,7 @@ def test_tuning_and_held_out_subjects_do_not_teach_the_teacher(dataset, tmp_path
     other = table.set_column(table.schema.get_field_index("boolean_value"), "boolean_value", pa.array(turned))
     two = asked(dataset, tmp_path, "other", labels={TASK: (other, None)})
     first, second = NetworkRun(DISTILLED, one), NetworkRun(DISTILLED, two)
-    np.testing.assert_array_equal(taught(first), taught(second))
+    np.testing.assert_array_equal(mixed_of(first), mixed_of(second))
     assert (values(first, "tuning") != values(second, "tuning")).all()
 
 
@@ -243,7 +243,7 @@ def test_an_interrupted_run_goes_on_with_the_same_teacher(dataset, tmp_path, mon
     other = msgspec.structs.replace(DISTILLED, teacher=msgspec.structs.replace(TEACHER, share=0.4))
     with pytest.raises(ConfigError, match=r"teacher\.share"):
         train(other, begun)
-    monkeypatch.setattr(teacher, "untaught", None)  # nothing is fitted again
+    monkeypatch.setattr(teacher, "out_of_fold", None)  # nothing is fitted again
     assert weights(train(DISTILLED, begun)) == weights(whole)
     again = artifact.load(begun.out).run["teacher"]
     assert again == artifact.load(whole).run["teacher"]
@@ -252,7 +252,7 @@ def test_an_interrupted_run_goes_on_with_the_same_teacher(dataset, tmp_path, mon
 def test_the_number_of_threads_changes_nothing(dataset, tmp_path):
     one = asked(dataset, tmp_path)
     two = replace(asked(dataset, tmp_path, "two"), threads=2)
-    first, second = (taught(NetworkRun(DISTILLED, each)) for each in (one, two))
+    first, second = (mixed_of(NetworkRun(DISTILLED, each)) for each in (one, two))
     np.testing.assert_array_equal(first, second)
 
 

@@ -145,7 +145,7 @@ def _check_explainable(model: AnyArtifact) -> None:
 def _forecaster(
     plan: ExplainPlan, data: Dataset, threads: int, watcher: Watcher
 ) -> Artifact[TokenReader] | None:
-    """The model that forecasts, if one is named; ConfigError where held-out subjects taught it."""
+    """The model that forecasts, if named; ConfigError where trained on held-out subjects."""
     if plan.forecast is None:
         return None
     found = forecaster(plan.forecast, data, threads, watcher, pretrained_only=True, device=plan.device)

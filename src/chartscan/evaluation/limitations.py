@@ -128,23 +128,23 @@ def _baselines(task: TaskResult, name: str) -> list[Limitation]:
 
 def _seen(found: list[Origin]) -> list[Limitation]:
     """How many of the subjects were seen in training: a warning where some were, or may have been."""
-    taught = [one for one in found if one.seen]
+    seen = [one for one in found if one.seen]
     unknown = [one for one in found if one.seen is None]
     limits = []
-    if taught:
-        most = {one.model: one for one in sorted(taught, key=lambda one: one.seen or 0)}.values()
+    if seen:
+        most = {one.model: one for one in sorted(seen, key=lambda one: one.seen or 0)}.values()
         told = "; ".join(f"{one.model}: {one.seen:,} of {one.subjects:,}" for one in most)
         text = (
-            f"Of the subjects asked about, some taught the model, or chose its weights, calibration and "
-            f"threshold. For the task with most of them, {told}. Other subjects will fare worse."
+            f"Some of the evaluated subjects were used for training or tuning. For the task with most of "
+            f"them, {told}. Results for other subjects will be worse."
         )
         limits.append(Limitation("Not held out", text, True))
     if unknown:
         models = ", ".join(sorted({one.model for one in unknown}))
-        text = f"Nothing says whether subjects asked about taught {models}. If any did, results are too good."
-        limits.append(Limitation("Not known who was seen in training", text, True))
-    if not taught and not unknown:
-        limits.append(Limitation("Held out", "None of the subjects asked about taught a model."))
+        text = f"Unknown whether evaluated subjects were used to train {models}. If so, results are too good."
+        limits.append(Limitation("Unknown who was used in training", text, True))
+    if not seen and not unknown:
+        limits.append(Limitation("Held out", "None of the evaluated subjects were used in training."))
     return limits
 
 
@@ -154,7 +154,7 @@ def _place(found: list[Origin]) -> list[Limitation]:
     limits = []
     if names[SAME]:
         text = (
-            f"Subjects of the test set come from the same source and years as those that taught "
+            f"Subjects of the test set come from the same source and years as the train subjects of "
             f"{names[SAME]}. Performance at another site or in later years is not shown here."
         )
         limits.append(Limitation("One dataset, split by subject", text))
@@ -165,7 +165,7 @@ def _place(found: list[Origin]) -> list[Limitation]:
         )
         limits.append(Limitation("Another dataset than the one trained on", text, True))
     if names[UNKNOWN]:
-        text = f"Nothing says whether {names[UNKNOWN]} learned from the dataset evaluated or from another."
+        text = f"Unknown whether {names[UNKNOWN]} was trained on the evaluated dataset or on another."
         limits.append(Limitation("Dataset trained on not known", text, True))
     return limits
 
@@ -194,7 +194,7 @@ def _data(sections: ReportSections) -> Limitation:
     simulated = sections.dataset.simulated if sections.dataset else None
     if simulated is None:
         text = (
-            "Nothing says whether the data are simulated or real. The best possible AUROC is not known, so "
+            "It is unknown whether the data are simulated or real. The best possible AUROC is unknown, so "
             "no share of it is given."
         )
         return Limitation("Origin of the data", text)

@@ -63,17 +63,17 @@ class Origin(msgspec.Struct, frozen=True):
     dataset: str  # SAME as the one trained on, an OTHER one, or UNKNOWN
     split: str | None
     subjects: int
-    seen: int | None  # how many of them the model learned from; None: not known
+    seen: int | None  # how many of them were used in training; None: unknown
     trained_on: Mapping[str, Any]  # facts of the dataset trained on
 
     @property
     def sentence(self) -> str:
-        """`none of the 312 subjects taught the model`."""
+        """`none of the 312 subjects were used in training`."""
         if self.seen is None:
-            return f"not known whether any of the {self.subjects:,} subjects taught the model"
+            return f"unknown whether any of the {self.subjects:,} subjects were used in training"
         if self.seen == 0:
-            return f"none of the {self.subjects:,} subjects taught the model"
-        return f"{self.seen:,} of the {self.subjects:,} subjects taught the model"
+            return f"none of the {self.subjects:,} subjects were used in training"
+        return f"{self.seen:,} of the {self.subjects:,} subjects were used in training"
 
 
 def origins(evaluation: Evaluation) -> Iterator[Origin]:

@@ -44,8 +44,8 @@ def few_train_events(job: Job, limit: int | None, seed: int) -> list[Note]:
         rarer, word = min((positives, "events"), (labels.num_rows - positives, "non-events"))
         if rarer < FEW_EVENTS:
             text = (
-                f"{rarer:,} {word} among {labels.num_rows:,} train labels. Fewer than {FEW_EVENTS} teach a "
-                "model little. Label more subjects, or longer follow-up."
+                f"{rarer:,} {word} among {labels.num_rows:,} train labels. A model "
+                f"needs {FEW_EVENTS} or more. Label more subjects, or use longer follow-up."
             )
             found.append(Note("few_train_events", text, task))
     return found

@@ -49,7 +49,7 @@ def equal(members: int) -> Blend:
 
 
 def stacked(log_odds: NDArray[np.float64], labels: NDArray[np.bool_]) -> Blend:
-    """The blend of least log loss on rows (n, M) that taught no member.
+    """The blend of least log loss on out-of-fold rows (n, M).
 
     Where every weight would be 0 (no member knows anything about these rows) all count the same.
     """
@@ -130,7 +130,7 @@ def train_ensemble(recipe: EnsembleRecipe, job: Job) -> Path:
     members, said = [], []
     for training, model in trained(job, labels, wanted):
         members.append(model)
-        said.append(untaught(model, job_of(job, labels, training)))
+        said.append(tuning_log_odds(model, job_of(job, labels, training)))
     tasks = _common_tasks(job, members)
     answers = {task: answers_of(task, labels[task], wanted, said) for task in tasks}
     blends = {task: blend_of(answers[task], recipe.weights) for task in tasks}
@@ -147,11 +147,11 @@ def train_ensemble(recipe: EnsembleRecipe, job: Job) -> Path:
     return job.out
 
 
-def untaught(model: artifact.AnyArtifact, job: Job) -> dict[str, np.ndarray]:
+def tuning_log_odds(model: artifact.AnyArtifact, job: Job) -> dict[str, np.ndarray]:
     """Raw log odds of a member for the labels of its tuning subjects, by task."""
     asked = {task: job.labels_of(task, TUNING) for task in model.tasks}
     asked = {task: table for task, table in asked.items() if table.num_rows}
-    with job.watcher.progress("Asking the untaught", "batches") as progress:
+    with job.watcher.progress("Out-of-fold predictions", "batches") as progress:
         return log_odds(model, lambda: job.tables(TUNING), asked, progress) if asked else {}
 
 
@@ -182,8 +182,8 @@ def blend_of(answers: Answers, weights: Literal["equal", "stacked"]) -> Blend:
 def member_weights(blend: Blend, wanted: list[Training]) -> np.ndarray:
     """The weight of each member (M,): its entry's, in equal parts.
 
-    With folds each answer to the untaught is of one fold's member, while all of them answer about others:
-    their mean varies a little less than what weights and calibration were fitted on.
+    With folds each out-of-fold answer is from one fold's member; new subjects get the mean of all. The mean
+    varies a little less than the answers that weights and calibration were fitted on.
     """
     entries = np.array([training.entry for training in wanted])
     return (blend.weights / np.bincount(entries))[entries]
@@ -217,7 +217,7 @@ def _run(
     answers: Mapping[str, Answers],
     blends: Mapping[str, Blend],
 ) -> dict[str, Any]:
-    """The run record: the blend, and how good entries and blend are where they were not taught."""
+    """The run record: the blend, and how good entries and blend are out of fold."""
     earlier = [record for member in members for record in member.run["seen"][:-1]]  # what they started from
     return run_record(job, recipe) | {
         "seen": seen_record(job, {"seen": earlier}),

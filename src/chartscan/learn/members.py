@@ -1,4 +1,4 @@
-"""The members of an ensemble, who teaches each, and training those not yet finished."""
+"""The members of an ensemble: their train subjects, and training those not yet finished."""
 
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -69,7 +69,7 @@ class Member(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 @dataclass(frozen=True)
 class Training:
-    """One member to train: a recipe with its seed, and who teaches and tunes it."""
+    """One member to train: a recipe, its seed, its train and tuning subjects."""
 
     entry: int  # its place among the recipes of the ensemble
     title: str  # for people
@@ -91,9 +91,9 @@ def pooled_labels(job: Job, limit: int | None, seed: int) -> dict[str, pa.Table]
 def divisions(
     job: Job, labels: Mapping[str, pa.Table], folds: int | None, seed: int
 ) -> list[Mapping[str, np.ndarray]]:
-    """Who teaches and who tunes each member of one recipe and seed.
+    """Return train and tuning subjects of each member of one recipe and seed.
 
-    Without folds as the job says; else each fold of train and tuning tunes once, and the others teach.
+    Without folds as the job says; else each fold is used once for tuning, and the others for training.
     """
     train, tuning, held_out = (job.subjects(split) for split in (TRAIN, TUNING, HELD_OUT))
     if folds is None:
@@ -112,7 +112,7 @@ def trainings(
         for own in member.seeds:
             number = seed * SEEDS_APART + own
             recipe = msgspec.structs.replace(member.recipe, seed=number)
-            _check_untaught(member)
+            _check_not_refitted(member)
             for fold, division in enumerate(divisions(job, labels, folds, number)):
                 where = "" if folds is None else f", fold {fold + 1}"
                 title, folder = f"{member.name}, seed {number}{where}", f"{entry}-{number}-{fold}"
@@ -120,8 +120,8 @@ def trainings(
     return found
 
 
-def _check_untaught(member: Member) -> None:
-    """ConfigError where the tuning subjects, whose answers weigh the member, would teach it."""
+def _check_not_refitted(member: Member) -> None:
+    """ConfigError where the member would be trained on the tuning subjects that decide its weight."""
     if getattr(member.recipe, "refit", False):
         raise ConfigError(
             f"The member {member.name} is refitted on its tuning subjects, but its weight needs predictions "

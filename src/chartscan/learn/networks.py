@@ -61,8 +61,8 @@ class NetworkRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     label_limit: int | None = None  # train labels of a task (and a quarter as many of tuning); None: all
     together: bool = True  # one model learns all tasks; False: each task has a copy of the pretrained model
     probe: bool = False  # in place of fine-tuning, regressions on what the pretrained model knows
-    teacher: Teacher | None = None  # mixes into the train answers; None: taught by the labels alone
-    refit: bool = False  # after calibration anew, taught by train and tuning together; not within ensembles
+    teacher: Teacher | None = None  # mixes into the train answers; None: the labels alone
+    refit: bool = False  # train again on train and tuning after calibration; not within ensembles
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -235,7 +235,7 @@ class NetworkRun:
         """A head trained together with `model`, and its calibration on tuning samples."""
         self.read.note_cut(model, self.read.labels(TRAIN, tasks))
         tuning = self.asked(model, TUNING, tasks)
-        module, result = self._taught(model, TRAIN, tasks, title, _scores_of(tuning))
+        module, result = self._trained_module(model, TRAIN, tasks, title, _scores_of(tuning))
         log_odds = answers_of(module.eval().model, module.head, tuning)
         samples = tuning.samples
         known = ~np.isnan(samples.labels)
@@ -254,15 +254,15 @@ class NetworkRun:
         self.read.records[BOTH] = train.joined(tuning)  # type: ignore[arg-type]
         del train, tuning  # two at once would be a third more memory
         body = self._new_body(BOTH)
-        module, _ = self._taught(body.model, BOTH, tuned.tasks, REFITTING, None)
+        module, _ = self._trained_module(body.model, BOTH, tuned.tasks, REFITTING, None)
         return body, replace(tuned, heads={"head": module.head})
 
-    def _taught(
+    def _trained_module(
         self, model: Any, split: str, tasks: Sequence[str], title: str, evaluate: Evaluation | None
     ) -> tuple[ModelWithHead, FitResult]:
         """The model with a new head, trained on the subjects of `split`."""
         assert self.recipe.finetune is not None
-        data = self.asked(model, split, tasks, self.taught_answers(split))
+        data = self.asked(model, split, tasks, self.mixed_answers(split))
         plain = self.asked(model, split, tasks) if self.recipe.teacher else data
         head = find("objectives", self.recipe.objective).make(model, len(tasks), self.recipe.head)
         head.start_at(base_rates(plain.samples.tasks, plain.samples.labels, len(tasks)))
@@ -322,7 +322,7 @@ class NetworkRun:
         records = self.read.records[split]
         return records.asked(model, tasks, labels, self.recipe.batch_size, self.recipe.seed, answers)
 
-    def taught_answers(self, split: str) -> dict[str, np.ndarray] | None:
+    def mixed_answers(self, split: str) -> dict[str, np.ndarray] | None:
         """Train answers with the teacher's share in them; None without a teacher."""
         teacher = self.recipe.teacher
         if teacher is None or split != TRAIN:

@@ -49,8 +49,7 @@ class Body:
 def starting_point(recipe: Start, job: Job) -> Artifact[Reader] | None:
     """The artifact that `start_from` names; ConfigError where it is of another kind or size.
 
-    Also where it reads records otherwise, or has learned from subjects that this run would tune or be judged
-    on.
+    Also where it reads records otherwise, or was trained on this run's tuning or held_out subjects.
     """
     if recipe.start_from is None:
         return None

@@ -1,8 +1,8 @@
 """Distillation: probabilities of boosted trees, mixed into the labels that train a network.
 
-Each train subject is answered for by trees that other train subjects taught (cross-fitting; Dao et al. 2021,
-arXiv:2104.09732): trees that had seen its answer would give it back. Tuning and held-out subjects are not
-read.
+The probabilities are out-of-fold: each train subject's come from trees trained on other train subjects
+(cross-fitting; Dao et al. 2021, arXiv:2104.09732). Trees trained on its label would repeat the label. Tuning
+and held-out subjects are not read.
 """
 
 import io
@@ -27,7 +27,7 @@ FILE = "teacher.npy"
 
 
 class Teacher(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Which trees teach, and how much of an answer is theirs."""
+    """The trees of the teacher, and their share of each training answer."""
 
     model: xgboost.Config = SUMMARY_TREES  # `trees` of them: nothing stops them early
     folds: int = 5  # of the train subjects
@@ -43,7 +43,7 @@ def teacher_probabilities(
 ) -> dict[str, np.ndarray]:
     """Out-of-fold probabilities of each train label (labels,) float32, by task; NaN where there are none.
 
-    NaN: see `untaught`. What a killed run has fitted is read again by `--resume`.
+    NaN: see `out_of_fold`. What a killed run has fitted is read again by `--resume`.
     """
     file = job.work / FILE
     ends = np.cumsum([table.num_rows for table in labels.values()])
@@ -60,10 +60,10 @@ def teacher_probabilities(
         for task, table in labels.items():
             answers = table["boolean_value"].to_numpy(zero_copy_only=False)
             matrix = records.matrix(table)
-            found[task] = untaught(teacher, matrix, answers, folds[task], seed, job.threads, report)
+            found[task] = out_of_fold(teacher, matrix, answers, folds[task], seed, job.threads, report)
             report(0)
             if np.isnan(found[task]).all():
-                text = "Too few train labels for a teacher. Taught by the labels alone."
+                text = "Too few train labels for a teacher. Trained on the labels alone."
                 job.notes.add("no_teacher", text, task, warning=False)
     content = io.BytesIO()
     np.save(content, np.concatenate(list(found.values())), allow_pickle=False)
@@ -81,7 +81,7 @@ def folds_of(labels: Mapping[str, pa.Table], folds: int, seed: int) -> dict[str,
     return {task: fold[np.searchsorted(pool, t["subject_id"].to_numpy())] for task, t in labels.items()}
 
 
-def untaught(
+def out_of_fold(
     teacher: Teacher,
     matrix: Any,
     answers: np.ndarray,
@@ -122,7 +122,7 @@ def teacher_record(
         if known.any():
             found[task] = scores(answers[known], logit(probabilities[task][known]))
     return {
-        "learned_from": "boosted trees, each train subject by trees it did not teach",
+        "learned_from": "boosted trees, out-of-fold for each train subject",
         "folds": teacher.folds,
         "share": teacher.share,
         "out_of_fold": found,

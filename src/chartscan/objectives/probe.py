@@ -1,7 +1,7 @@
 """A linear probe: a logistic regression for each task on a pretrained model's states.
 
-The model stays as it was pretrained, so that a few hundred labels are enough to teach the answers. Probing a
-frozen representation so is how pretrained models of records are usually judged (Steinberg et al. 2021,
+The model stays as it was pretrained, so a few hundred labels are enough. Probing a frozen representation is
+the usual evaluation of pretrained models of records (Steinberg et al. 2021,
 J. Biomed. Inform. 113:103637).
 """
 

@@ -1,8 +1,8 @@
-"""Several readouts of one representation, each taught by a loss of its own.
+"""Several readouts of one representation, each trained with a loss of its own.
 
 Two read the carried state, one wide and nearly linear, one a small network; a third reads the sequence. Their
-log odds are averaged. Taught together by one loss they would share their mistakes; apart they make different
-ones. Beside them the sequence learns to foresee every variable: a dense forecast in place of the paper's
+log odds are averaged. Trained with one loss they would share their mistakes; apart they make different
+ones. Beside them the sequence is trained to forecast every variable: a dense forecast in place of the paper's
 pretraining.
 """
 

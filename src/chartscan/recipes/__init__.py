@@ -45,17 +45,17 @@ _TOKENS = {
 _HOURLY = {
     "gru": "A gated recurrent unit on the hourly carried state: the plain network every "
     "other series model has to beat.",
-    "hymate": "HyMaTE over the carried state of every variable: causal, and taught by the labels alone.",
+    "hymate": "HyMaTE over the carried state of every variable: causal, and trained on the labels alone.",
     "hymate-blend": "HyMaTE over the carried state blended with boosted trees, cross-fitted on train "
     "and tuning subjects.",
-    "hymate-distilled": "HyMaTE over the carried state, taught by the labels and by boosted trees: not "
+    "hymate-distilled": "HyMaTE over the carried state, trained on labels and boosted trees: not "
     "independent of the trees.",
-    "hymate-folds": "HyMaTE over the carried state, ten times, each taught by nine tenths of the "
+    "hymate-folds": "HyMaTE over the carried state, ten times, each trained on nine tenths of the "
     "train and tuning subjects.",
     "hymate-paper": "HyMaTE as its paper describes it: raw triplets, pretraining by masked "
     "forecasting, then fine-tuning.",
     "logistic-summary": "Logistic regression on summary features of time series.",
-    "xgboost-folds": "Boosted trees on summary features, ten times, each taught by nine tenths of "
+    "xgboost-folds": "Boosted trees on summary features, ten times, each trained on nine tenths of "
     "train and tuning subjects.",
     "xgboost-summary": "Gradient-boosted trees on summary features of time series: the baseline every "
     "series model has to beat.",

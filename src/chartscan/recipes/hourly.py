@@ -28,9 +28,9 @@ HYMATE = NetworkRecipe(
         keep="last",
     ),
     batch_size=64,
-    refit=True,  # nothing is chosen on tuning subjects but how answers are read, so they may teach
+    refit=True,  # tuning subjects decide the calibration alone, so they may be used for training
 )
-# Refitted, a member would have been taught by the subjects whose answers decide its weight.
+# A refitted member would be trained on the subjects that decide its weight.
 _MEMBER = Member("hymate", replace(HYMATE, refit=False))
 _TREES = TabularRecipe(model=SUMMARY_TREES, reader=SeriesConfig())
 _TREES_MEMBER = Member("xgboost-summary", _TREES)
@@ -48,7 +48,7 @@ RECIPES = {
         batch_size=64,
     ),
     "hymate": HYMATE,
-    # Half of each train answer is what trees say that other train subjects taught; the rest is `hymate`.
+    # Half of each train answer is an out-of-fold probability of trees; the rest is `hymate`.
     "hymate-distilled": replace(HYMATE, teacher=Teacher(), refit=False),
     # Mottalib et al. 2025, arXiv:2509.24118. The paper names batches of 32 and Adam, and neither sizes nor
     # rates; gradients are clipped at 0.3 and the weights of the best tuning AUROC kept as in its predecessor
@@ -62,7 +62,7 @@ RECIPES = {
         finetune=TrainConfig(learning_rate=3e-4, epochs=6, clip_norm=0.3, metric="auroc", direction="max"),
         batch_size=32,
     ),
-    # With folds, answers about subjects that did not teach a member decide weights and calibration.
+    # With folds, out-of-fold answers decide weights and calibration.
     "hymate-blend": EnsembleRecipe(members=(_MEMBER, _TREES_MEMBER), folds=10),
     "hymate-folds": EnsembleRecipe(members=(_MEMBER,), folds=10, weights="equal"),
     "logistic-summary": TabularRecipe(model=logistic.Config(), reader=SeriesConfig()),

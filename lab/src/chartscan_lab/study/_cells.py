@@ -254,7 +254,7 @@ def _facts(artifact: Path, body: Path | None, data: StudyData) -> dict[str, Any]
 
 
 def _kind(row: Row) -> str:
-    """What decides about how long a cell takes: all but how few labels teach."""
+    """What decides about how long a cell takes: all but the number of labels."""
     return " ".join([row.recipe, *(one for one in row.settings if not one.startswith("label_limit="))])
 
 

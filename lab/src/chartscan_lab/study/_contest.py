@@ -1,4 +1,4 @@
-"""Whether a model beats the best baseline, without choosing that baseline on the patients it is judged on.
+"""Whether a model beats the best baseline, without choosing the baseline on the evaluated patients.
 
 To beat the best of several baselines is to beat each of them: the p-value of the claim is the largest of
 those against single baselines (an intersection-union test; Berger 1982, Technometrics 24:295).

@@ -41,7 +41,7 @@ def for_any_size(recipe: str) -> tuple[str, ...]:
 
 
 def fair_baseline(recipe: str, folds: str) -> str | None:
-    """The row `folds` for a recipe that is itself an ensemble of folds: trees taught just so; else None."""
+    """The row `folds` for a recipe that is itself an ensemble of folds: trees trained alike; else None."""
     return folds if recipe != folds and recipe.endswith(("-folds", "-blend")) else None
 
 
@@ -76,7 +76,7 @@ def chosen(rows: list[Row], only: list[str]) -> list[Row]:
 
 
 def subjects_of(dataset: Dataset, row: Row, seed: int) -> Subjects:
-    """Who teaches and who is asked in one cell of `row`: a pure function of dataset, row and seed.
+    """Train and evaluated subjects of one cell of `row`: a pure function of dataset, row and seed.
 
     Smaller sets of train subjects are part of the larger ones of the same seed, and every row of a study is
     asked about the same held_out subjects. DataError where the dataset has fewer than the row wants.

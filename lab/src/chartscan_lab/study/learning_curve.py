@@ -16,8 +16,8 @@ class LearningCurve(TrainedStudy, frozen=True):
     ABOUT: ClassVar[str] = (
         "Train stays are drawn by seed; a smaller number is part of the larger ones, and tuning stays are "
         "cut in proportion. All rows of one table are asked about the same held-out stays, and each is "
-        "compared with the trees at the same number; a blend, whose members are taught by tuning stays too, "
-        "with trees taught just so. The pooled rows split all subjects anew "
+        "compared with the trees at the same number; a blend, whose members are trained on tuning stays too, "
+        "with trees trained alike. The pooled rows split all subjects anew "
         "(80 / 10 / 10 %), which leaves more to learn from."
     )
     BASELINE: ClassVar[str] = "xgboost-summary"

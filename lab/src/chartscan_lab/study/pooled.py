@@ -14,7 +14,7 @@ class Pooled(TrainedStudy, frozen=True):
         "Every seed splits all subjects of the dataset anew, ignoring their own split, and trains and asks "
         "every model on that split, so that models are paired by patient. Recipes were developed on part of "
         "these subjects: this table tells models apart, it is not the result on unseen patients. A blend's "
-        "members are taught by train and tuning subjects; it is compared with trees taught just so."
+        "members are trained on train and tuning subjects; it is compared with trees trained alike."
     )
     BASELINE: ClassVar[str] = "xgboost-summary"
 

@@ -6,7 +6,7 @@ from chartscan_lab.study._rows import Facts, Row, fair_baseline
 from chartscan_lab.study._trained import TrainedStudy
 
 TREES, MANY_TREES = "xgboost-summary", "xgboost-folds"
-REFITTED = ("hymate",)  # taught by train and tuning subjects
+REFITTED = ("hymate",)  # trained on train and tuning subjects
 
 
 class Published(TrainedStudy, frozen=True):
@@ -17,8 +17,8 @@ class Published(TrainedStudy, frozen=True):
         "Every model under the same labels, asked about the same held-out subjects. Each seed cuts the train "
         "and tuning subjects anew, so that the spread over seeds is that of the cut too. A distilled network "
         "has learned from the trees and is not an independent one. Folds and blends are ensembles already, "
-        "of ten members a kind that between them were taught by all train and tuning subjects; they are "
-        "compared with trees taught just so, and so is `hymate`, which tuning subjects teach in the end."
+        "of ten members a kind that together were trained on all train and tuning subjects; they are "
+        "compared with trees trained alike. So is `hymate`, which is refitted on tuning subjects, too."
     )
     BASELINE: ClassVar[str] = TREES
 

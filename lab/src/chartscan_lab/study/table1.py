@@ -34,7 +34,7 @@ ONLY = {"bigbird": (ONE_TASK, PROBED), "multibird": (PROMPTED,)}  # MultiBird is
 
 
 class Table1(TrainedStudy, frozen=True):
-    """Which models, at which size; which are tested, and which are taught by few labels too."""
+    """Which models, at which size; which are tested, and which are also trained on few labels."""
 
     TITLE: ClassVar[str] = "Table 1: every model on every task"
     ABOUT: ClassVar[str] = (
@@ -60,7 +60,7 @@ class Table1(TrainedStudy, frozen=True):
     )
     ways: tuple[Way, ...] = (ONE_TASK, PROMPTED)  # in which a pretrained body comes to its answers
     tested: tuple[str, ...] = ("ehrmamba", "ehrmamba2")  # against the rows of all other recipes
-    few: tuple[str, ...] = ()  # rows that are taught by few labels too; compared with the first of them
+    few: tuple[str, ...] = ()  # rows that are also trained on few labels; compared with the first of them
     few_labels: tuple[int, ...] = (250, 1000, 5000)  # train labels of a task
     pretrain_epochs: int | None = None  # of every network; None: as its recipe says
     finetune_epochs: int | None = None
@@ -73,13 +73,13 @@ class Table1(TrainedStudy, frozen=True):
         check_named("tested", "recipe", self.tested, self.recipes)
         if not self.full_rows():
             raise ConfigError(
-                f"ways: none of {', '.join(self.recipes)} is taught in any of these. Name others."
+                f"ways: none of {', '.join(self.recipes)} is trained in any of these. Name others."
             )
         check_named("few", "row", self.few, [row.name for row in self.full_rows()])
         return [*self.full_rows(), *self.few_rows(facts)]
 
     def full_rows(self) -> list[Row]:
-        """A row for each recipe, or for each way in which it is taught the tasks."""
+        """A row for each recipe, or for each way in which it is trained."""
         return [row for recipe in self.recipes for row in self._rows_of(recipe)]
 
     def few_rows(self, facts: Facts) -> list[Row]:
@@ -230,7 +230,7 @@ def sized(recipe: str, size: str) -> tuple[str, Any]:
 
 
 def few_name(row: str, labels: int) -> str:
-    """The name of a row taught by few labels."""
+    """The name of a row trained on few labels."""
     return f"{row}, {labels:,} labels"
 
 

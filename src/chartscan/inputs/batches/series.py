@@ -135,7 +135,7 @@ def forecast_windows(
 
 
 def tuning_windows(store: SeriesStore, seed: int, draws: int = 3) -> Windows:
-    """Windows to judge pretraining by: `draws` of each stay, the same at every call."""
+    """Windows to evaluate pretraining on: `draws` of each stay, always the same."""
     return _concatenated([forecast_windows(store, seed, epoch) for epoch in range(draws)])
 
 
