@@ -357,7 +357,7 @@ def evaluate(
 
     Raises:
         ConfigError: predictions belong to another model or dataset, or a number is out of range.
-        DataError: predictions cannot be read, or do not answer the same rows.
+        DataError: predictions cannot be read, or are not of the same rows.
 
     Examples:
         >>> report = chartscan.evaluate("predictions", "report", data="dataset", model="trees")

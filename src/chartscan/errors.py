@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping
 
 
 class ChartscanError(Exception):
-    """Base of all errors that chartscan raises on purpose."""
+    """The base class of all errors that chartscan raises on purpose."""
 
     exit_code = 1
 

@@ -178,7 +178,7 @@ def _draft(path: Path, content: bytes, private: bool) -> Iterator[Path]:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Puts `value` at `path` as indented JSON with sorted keys, whole or not at all."""
+    """Write `value` to `path` as indented JSON with sorted keys, atomically."""
     write_bytes(path, _json(value))
 
 

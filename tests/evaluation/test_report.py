@@ -321,7 +321,7 @@ def test_subjects_that_taught_a_model_are_counted(make_models):
 def test_where_nothing_says_who_was_seen_the_report_says_so(make_models):
     sets, _ = make_models(n=300, subjects=100)
     page = page_of(with_run(sets))
-    assert "not known whether any of the" in page
+    assert "unknown whether any of the" in page
     assert "Unknown whether" in page
     assert "<dt>Trained on</dt><dd>not available</dd>" in page
 

@@ -109,7 +109,7 @@ def recipes_like(incomplete: str) -> list[str]:
 
 
 def sources_like(incomplete: str) -> list[str]:
-    """Sources that begin with `incomplete`."""
+    """Return the sources whose names begin with `incomplete`, for completion."""
     return [name for name in names("sources") if name.startswith(incomplete)]
 
 

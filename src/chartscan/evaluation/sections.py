@@ -17,7 +17,7 @@ KEY = "coverage"  # in the run settings of predictions: what is read -> code sys
 
 
 class DatasetFacts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The dataset that was predicted on."""
+    """The dataset of the predictions."""
 
     name: str | None = None
     subjects: int | None = None

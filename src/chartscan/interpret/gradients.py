@@ -110,7 +110,7 @@ def of_embeddings(
 def of_carried(
     score: Score[SeriesBatch], batch: SeriesBatch, baseline: SeriesBatch, model: nn.Module, steps: int
 ) -> CarriedAttribution:
-    """From `baseline`, of the same shape, to `batch`; both hold their carried state."""
+    """Integrate the carried state from `baseline` to `batch`, of the same shape."""
     assert batch.carried is not None
     encodings = [one for one in model.modules() if isinstance(one, QuantileBins | QuantileScores)]
     inputs, start = (_inputs(score, one, encodings) for one in (batch, baseline))

@@ -23,8 +23,8 @@ _STD = 0.02  # of weights at first, as in BERT
 class EncoderLayer(nn.Module):
     """y = norm(x + Attention(x)), then norm(y + W2 GELU(W1 y)); (B, L, D) -> (B, L, D).
 
-    `attention` turns queries, keys and values (B, heads, L, D / heads) and lengths (B,) into what was
-    attended to, and decides which positions each one sees. `inner` is the width of the feed-forward layer.
+    `attention` turns queries, keys and values (B, heads, L, D / heads) and lengths (B,) into the
+    attended values, and decides which positions each position sees. `inner` is the feed-forward width.
     """
 
     def __init__(self, width: int, n_heads: int, inner: int, dropout: float, attention: nn.Module):

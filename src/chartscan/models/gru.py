@@ -31,7 +31,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 @dataclass(frozen=True)
 class State:
-    """What the model carries from one hour to the next, for R stays."""
+    """The state of the model after an hour, for R stays."""
 
     hidden: Tensor  # (layers, R, D)
     statics: Tensor  # (R, S)

@@ -271,7 +271,7 @@ class Recognition:
         self._counts.update(other._counts)
 
     def words(self) -> Iterator[tuple[Word, int]]:
-        """Every word with its records: unknown ones first, then by number and word."""
+        """Return every word and its records: unknown first, then by count and word."""
         yield from sorted(self._counts.items(), key=_order)
 
     def as_dict(self) -> dict[str, Any]:

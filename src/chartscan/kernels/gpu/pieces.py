@@ -59,7 +59,7 @@ def step_sizes(raw, bias, left, STEPS: tl.constexpr):
 
 @triton.jit
 def decay_of(delta, a):
-    """exp(delta a), (N, E): delta (E,), a (N, E)."""
+    """Return exp(delta a) (N, E) from delta (E,) and a (N, E)."""
     return tl.exp2((delta * LOG2_E)[None, :] * a)
 
 

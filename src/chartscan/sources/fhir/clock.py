@@ -53,9 +53,9 @@ class Implausible(Quarantined):
 
 
 class Window(NamedTuple):
-    """The times that records may have, in microseconds; `sentinels` are dates that mean "none".
+    """The plausible times of records, in microseconds; `sentinels` are dates that mean "none".
 
-    `epoch`: whether the midnight at which computers begin to count, 1970-01-01, is one too.
+    `epoch`: whether midnight of 1970-01-01, where computers begin to count, also means "none".
     """
 
     first: int

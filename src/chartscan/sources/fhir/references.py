@@ -228,7 +228,7 @@ class Deletion(NamedTuple):
 
 
 def deleted_by(url: str | None) -> tuple[str, str] | None:
-    """Return type and id of a DELETE request; None without, as if conditional."""
+    """Return type and id in a DELETE request; None for a conditional one."""
     kind, resource_id = target(url or "")
     return (kind, resource_id) if kind and resource_id else None
 

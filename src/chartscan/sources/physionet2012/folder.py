@@ -56,7 +56,7 @@ class Input(NamedTuple):
 
 
 class Judgement(NamedTuple):
-    """What is done with a file; `form` where it is read."""
+    """How a file is treated; `form` is set where it is read."""
 
     how: str
     reason: str = ""
