@@ -462,7 +462,7 @@ def test_an_error_in_a_file_of_the_user_names_its_line_and_no_content(mine):
 def test_a_forged_objective_is_refused(objective, tmp_path):
     artifact.save(tmp_path / "run", sequence_artifact())
     changed = about(tmp_path / "run") | {"objective": objective, "head_config": {}}
-    with pytest.raises(ChartscanError, match=r"no objective of a head|does not go with|is not known here"):
+    with pytest.raises(ChartscanError, match=r"no objective of a head|does not fit|is not known here"):
         artifact.load(forged(tmp_path / "run", changed))
 
 

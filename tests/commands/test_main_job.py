@@ -205,7 +205,7 @@ def test_a_pretrained_model_is_fine_tuned_later(place, tmp_path):
     once = ["--set", "pretrain.epochs=1", "--set", "finetune=null"]
     chartscan("train", "ehrmamba-tiny", "--out", tmp_path / "body", *common, *once)
     asked = chartscan("predict", tmp_path / "body", place / "data", labels, tmp_path / "p", code=2)
-    assert "pretrained only" in asked.stderr
+    assert "only pretrained" in asked.stderr
     start = ["--set", "pretrain=null", "--set", f"start_from={tmp_path / 'body'}"]
     start += ["--set", "finetune.epochs=1"]
     chartscan("train", "ehrmamba-tiny", "--out", tmp_path / "run", *common, *start)

@@ -128,7 +128,7 @@ class Ensemble:
     """Members and their blend: log odds = intercept + members' log odds @ weights.
 
     The members' log odds are raw: their own calibrations and decisions play no part. A member whose
-    weight for a task is 0 is not asked and need not have learned it: each task may have a model of its own.
+    weight for a task is 0 does not predict it and need not be trained for it: each may have its own model.
     """
 
     name: str

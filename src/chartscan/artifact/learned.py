@@ -33,8 +33,8 @@ KEPT: dict[Pretraining, Head] = {"next_event": "forecast", "masked_event": "mask
 class Network:
     """A network with its heads.
 
-    `heads` may hold `head`, which answers the tasks; `probe`, which answers in its place from what the
-    pretrained network knows; `forecast` and `masked`, which pretraining leaves.
+    `heads` may contain `head`, which predicts the tasks; `probe`, which predicts in its place from the
+    states of the pretrained network; `forecast` and `masked`, which pretraining leaves.
     """
 
     LEARNER: ClassVar[str] = "network"

@@ -51,7 +51,7 @@ def equal(members: int) -> Blend:
 def stacked(log_odds: NDArray[np.float64], labels: NDArray[np.bool_]) -> Blend:
     """The blend of least log loss on out-of-fold rows (n, M).
 
-    Where every weight would be 0 (no member knows anything about these rows) all count the same.
+    Where every weight would be 0 (no member predicts these rows), all weights are equal.
     """
     members = log_odds.shape[1]
     start = np.append(equal(members).weights, 0.0)
