@@ -76,7 +76,7 @@ def test_one_member_of_weight_one_is_that_member():
     alone = Ensemble("one", (member,), {"a": np.ones(1)})
     found = log_odds(alone, Records(records()), {"a": labels()})
     np.testing.assert_array_equal(found["a"], log_odds(member, Records(records()), {"a": labels()})["a"])
-    with pytest.raises(ConfigError, match="not learned b"):
+    with pytest.raises(ConfigError, match="not trained for b"):
         log_odds(alone, Records(records()), LABELS)
 
 

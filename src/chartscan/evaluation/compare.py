@@ -136,7 +136,7 @@ def _check_same(one: PredictionSet, keys: Keys, other: PredictionSet, other_keys
     mine, theirs = set(map(tuple, keys.tolist())), set(map(tuple, other_keys.tolist()))
     raise DataError(
         f"{one.task}: '{one.model}' and '{other.model}' do not predict the same rows: "
-        f"{len(mine - theirs)} (subject and prediction time) only in the first, {len(theirs - mine)} "
+        f"{len(mine - theirs)} rows (subject and prediction time) only in the first, {len(theirs - mine)} "
         f"only in the second, {len(mine & theirs)} in both. Predict with both from the same labels file."
     )
 
