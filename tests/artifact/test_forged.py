@@ -37,7 +37,7 @@ from forge import forge
 
 SECONDS = 10
 START_SECONDS = 120
-TESTS = Path(__file__).parent.parent
+SUPPORT = Path(__file__).parent.parent / "support"
 SMALL = {"d_model": 8, "n_layers": 1, "time_dim": 4}
 NETWORKS = {
     "ehrmamba": {"d_state": 4},
@@ -96,7 +96,7 @@ class Reader:
 
     def read(self, kind: str, folder: Path) -> dict[str, object]:
         if self.process is None:
-            path = os.pathsep.join([str(TESTS), os.environ.get("PYTHONPATH", "")])
+            path = os.pathsep.join([str(SUPPORT), os.environ.get("PYTHONPATH", "")])
             self.process = subprocess.Popen(
                 [sys.executable, "-W", "ignore", str(Path(__file__).with_name("forge.py")), *self.sound],
                 stdin=subprocess.PIPE,
