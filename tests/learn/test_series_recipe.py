@@ -178,3 +178,17 @@ def test_each_task_has_a_network_of_its_own_where_the_recipe_says_so(dataset, tm
         assert [member.tasks for member in artifact.load(out).members] == [(TASK,), (other,)]
         members.append((out / "member-0" / "weights.safetensors").read_bytes())
     assert members[0] == members[1]
+
+
+def test_a_network_that_was_fitted_to_tuning_subjects_is_no_start(dataset, tmp_path):
+    last = msgspec.structs.replace(QUICK, keep="last", epochs=1)
+    refitted = train(
+        msgspec.structs.replace(GRU, finetune=last, refit=True), job(dataset, tmp_path / "refit")
+    )
+    ids = dataset.subject_ids
+    fold = {"train": ids("tuning"), "tuning": ids("train"), "held_out": ids("held_out")}
+    member = train(GRU, job(dataset, tmp_path / "member", division=fold))
+    for start, words in ((refitted, "refitted on its tuning"), (member, "tuning and held_out splits")):
+        begun = msgspec.structs.replace(GRU, start_from=str(start))
+        with pytest.raises(ConfigError, match=words):
+            train(begun, job(dataset, tmp_path / f"from-{start.name}"))

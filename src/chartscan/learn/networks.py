@@ -413,8 +413,13 @@ def _scores_of(tuning: Asked) -> Evaluation:
     """How good the answers to the tuning labels are."""
     samples = tuning.samples
     return lambda module: mean_scores(
-        samples.tasks, samples.labels, answers_of(module.model, module.head, tuning)
+        samples.tasks, samples.labels, answers_of(_plain(module).model, _plain(module).head, tuning)
     )
+
+
+def _plain(module: nn.Module) -> Any:
+    """The module itself, without a wrapper such as DistributedDataParallel."""
+    return getattr(module, "module", module)
 
 
 def _last_states(asked: Any) -> tuple[Tensor, Tensor]:

@@ -17,7 +17,7 @@ from chartscan.find import find
 from chartscan.inputs.readers import Reader, ReaderConfig
 from chartscan.runs.job import Job
 from chartscan.runs.seen import births_of, seen
-from chartscan.schema import HELD_OUT, TUNING
+from chartscan.schema import HELD_OUT, TRAIN, TUNING
 
 Settings = TypeVar("Settings", bound=msgspec.Struct)
 
@@ -73,8 +73,16 @@ def starting_point(recipe: Start, job: Job) -> Artifact[Reader] | None:
         raise ConfigError(
             f"start_from: {recipe.start_from} reads records with other settings. Set {', '.join(other)}."
         )
+    if single.run.get("recipe", {}).get("refit"):
+        raise ConfigError(
+            f"start_from: {recipe.start_from} was refitted on its tuning subjects, which this run would tune "
+            "on. Start from one that was trained with refit=false."
+        )
     kept = np.concatenate([job.subjects(split) for split in (TUNING, HELD_OUT)])
-    elsewhere = job.division or single.run["data"]["fingerprint"] != job.dataset.fingerprint
+    data = single.run["data"]
+    splits = {split: len(job.subjects(split)) for split in (TRAIN, TUNING)}
+    elsewhere = job.division or data["fingerprint"] != job.dataset.fingerprint
+    elsewhere = elsewhere or data.get("subjects", splits) != splits  # a member of folds
     if elsewhere and (n := seen(single.run, kept, births_of(job.dataset, kept))):
         raise ConfigError(
             f"start_from: {recipe.start_from} was trained on {n} subjects of this dataset's tuning and "
