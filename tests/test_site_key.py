@@ -120,7 +120,7 @@ def test_a_run_recognises_its_subjects_under_its_key_alone(key):
     run = {"seen": seen_record(Job())}
     assert seen(run, np.arange(4, 100)) == 4
     key("theirs")
-    with pytest.warns(UserWarning, match="is not known"):
+    with pytest.warns(UserWarning, match="is unknown"):
         assert seen(run, np.arange(100)) == 0
     salt, packed = bytes.fromhex(run["seen"][0]["salt"]), base64.b64decode(run["seen"][0]["subjects"])
     assert not any(seen_module._hash(b"", salt, subject) in packed for subject in range(8))
