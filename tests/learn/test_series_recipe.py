@@ -3,7 +3,10 @@
 import json
 
 import msgspec
+import numpy as np
 import pytest
+import torch
+from torch import nn
 
 from chartscan import artifact
 from chartscan.errors import ConfigError
@@ -11,6 +14,7 @@ from chartscan.inputs.hourly import CHANNELS, SeriesConfig
 from chartscan.learn.networks import NetworkRecipe, NetworkRun
 from chartscan.models import gru, hymate, hymate_carried
 from chartscan.objectives import classification, readouts
+from chartscan.runs import work
 from chartscan.runs.seen import seen
 from chartscan.runs.work import Interrupted
 from chartscan.training import TrainConfig
@@ -186,9 +190,34 @@ def test_a_network_that_was_fitted_to_tuning_subjects_is_no_start(dataset, tmp_p
         msgspec.structs.replace(GRU, finetune=last, refit=True), job(dataset, tmp_path / "refit")
     )
     ids = dataset.subject_ids
-    fold = {"train": ids("tuning"), "tuning": ids("train"), "held_out": ids("held_out")}
+    train_ids, tuning_ids, n = ids("train"), ids("tuning"), len(ids("tuning"))
+    fold = {  # of the sizes of the dataset's own splits
+        "train": np.sort(np.concatenate([train_ids[n:], tuning_ids])),
+        "tuning": train_ids[:n],
+        "held_out": ids("held_out"),
+    }
     member = train(GRU, job(dataset, tmp_path / "member", division=fold))
     for start, words in ((refitted, "refitted on its tuning"), (member, "tuning and held_out splits")):
         begun = msgspec.structs.replace(GRU, start_from=str(start))
         with pytest.raises(ConfigError, match=words):
             train(begun, job(dataset, tmp_path / f"from-{start.name}"))
+
+
+def test_networks_train_the_same_under_a_wrapper_for_several_processes(dataset, tmp_path, monkeypatch):
+    """Every phase with its evaluations, in one process of torch's DistributedDataParallel."""
+    alone = train(HYMATE, job(dataset, tmp_path / "alone"))
+    fit, wrapped = work.fit, []
+
+    def under_a_wrapper(module, *arguments, **rest):
+        wrapped.append(nn.parallel.DistributedDataParallel(module, find_unused_parameters=True))
+        return fit(wrapped[-1], *arguments, **rest)
+
+    monkeypatch.setattr(work, "fit", under_a_wrapper)
+    store = torch.distributed.HashStore()
+    torch.distributed.init_process_group("gloo", store=store, rank=0, world_size=1)
+    try:
+        found = train(HYMATE, job(dataset, tmp_path / "wrapped"))
+    finally:
+        torch.distributed.destroy_process_group()
+    assert len(wrapped) == 2
+    assert weights(found) == weights(alone)

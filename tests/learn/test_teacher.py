@@ -52,7 +52,7 @@ def weights(folder):
 
 def mixed_of(run):
     """What the train labels of a run teach (n,)."""
-    return run.mixed_answers("train")[TASK]
+    return run.mixed_answers[TASK]
 
 
 def values(run, split):
@@ -92,18 +92,31 @@ def test_networks_of_tokens_have_teachers_too(dataset, tmp_path):
     table, y = run.read.labels("train")[TASK], values(run, "train")
     assert run.read.records["train"].matrix(table).shape == (len(y), run.read.reader.sizes[0] + 3)
     body = run.pretrained()
-    batches = run.asked(body.model, "train", [TASK], run.mixed_answers("train"))
+    batches = run.asked(body.model, "train", [TASK], run.mixed_answers)
     np.testing.assert_array_equal(batches.samples.labels, mixed_of(run))
     assert len(np.unique(mixed_of(run))) > 4
     assert ((mixed_of(run) >= 0.5) == y).all()  # half of each answer is the label's
 
 
-def test_tuning_answers_and_base_rates_are_those_of_the_labels(dataset, tmp_path):
+def test_tuning_answers_and_base_rates_are_those_of_the_labels(dataset, tmp_path, monkeypatch):
     run = NetworkRun(DISTILLED, asked(dataset, tmp_path))
-    body = run.pretrained()
-    assert run.mixed_answers("tuning") is None
-    tuning = run.asked(body.model, "tuning", [TASK], run.mixed_answers("tuning"))
-    np.testing.assert_array_equal(tuning.samples.labels, values(run, "tuning"))
+    body, given = run.pretrained(), []
+    ask = run.asked
+
+    def watched(model, split, tasks, answers=None):
+        found = ask(model, split, tasks, answers)
+        given.append((split, answers is not None, found.samples.labels))
+        return found
+
+    monkeypatch.setattr(run, "asked", watched)
+    run.finetune(body.model, [TASK], "Fine-tuning")
+    assert {(split, mixed) for split, mixed, _ in given} == {
+        ("train", True),
+        ("train", False),
+        ("tuning", False),
+    }
+    for split, was_mixed, answers in given:
+        assert was_mixed != np.array_equal(answers, values(run, split))
     y = values(run, "train")
     plain = run.asked(body.model, "train", [TASK])
     rates = base_rates(plain.samples.tasks, plain.samples.labels, 1)
@@ -267,3 +280,14 @@ def test_settings_that_cannot_work_are_refused():
     for wrong in ({"folds": 1}, {"share": -0.1}, {"share": 1.1}):
         with pytest.raises(ConfigError, match=r"teacher\."):
             Teacher(**wrong)
+
+
+def test_networks_of_several_tasks_have_one_teacher(dataset, tmp_path, monkeypatch):
+    """Its trees are fitted once, though each task is fine-tuned by itself."""
+    calls, fit = [], teacher.out_of_fold
+    monkeypatch.setattr(teacher, "out_of_fold", lambda *a: calls.append(1) or fit(*a))
+    table, counts = labels(120)[TASK]
+    two = {TASK: (table, counts), "other": (table.slice(0, 100), counts)}
+    apart = msgspec.structs.replace(DISTILLED, together=False)
+    train(apart, asked(dataset, tmp_path, labels=two))
+    assert len(calls) == 2

@@ -10,6 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, TypeGuard
 
@@ -50,9 +51,7 @@ class NetworkRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     untracked: ClassVar[str | None] = None  # why --track has nothing to follow
     model: msgspec.Struct
     reader: ReaderConfig
-    head: (
-        msgspec.Struct
-    )  # the Config of a file in objectives/, by default the one that the model's HEAD names
+    head: msgspec.Struct  # the Config of a file in objectives/; by default of the one that HEAD names
     pretrain: TrainConfig | None = None  # None: no pretraining here
     finetune: TrainConfig | None  # None: stop after pretraining
     start_from: str | None = None  # a trained artifact whose weights and reader to begin with
@@ -211,6 +210,10 @@ class NetworkRun:
     def fitted(self, body: Body) -> AnyArtifact:
         """The fine-tuned artifact: one network for all tasks, or one for each."""
         recipe, job = self.recipe, self.job
+        objective = pretraining_of(recipe.architecture)
+        train: Any = self.read.records[TRAIN]  # gone after refitting; the reader is of train alone
+        self.reader = self.read.reader.after_training(objective, train)
+        del train
         if recipe.finetune is None and not recipe.probe:
             return self._artifact(body.model, body.head, None, self._run(body.model, None))
         if recipe.probe:
@@ -262,7 +265,7 @@ class NetworkRun:
     ) -> tuple[ModelWithHead, FitResult]:
         """The model with a new head, trained on the subjects of `split`."""
         assert self.recipe.finetune is not None
-        data = self.asked(model, split, tasks, self.mixed_answers(split))
+        data = self.asked(model, split, tasks, self.mixed_answers if split == TRAIN else None)
         plain = self.asked(model, split, tasks) if self.recipe.teacher else data
         head = find("objectives", self.recipe.objective).make(model, len(tasks), self.recipe.head)
         head.start_at(base_rates(plain.samples.tasks, plain.samples.labels, len(tasks)))
@@ -322,10 +325,11 @@ class NetworkRun:
         records = self.read.records[split]
         return records.asked(model, tasks, labels, self.recipe.batch_size, self.recipe.seed, answers)
 
-    def mixed_answers(self, split: str) -> dict[str, np.ndarray] | None:
-        """Train answers with the teacher's share in them; None without a teacher."""
+    @cached_property
+    def mixed_answers(self) -> dict[str, np.ndarray] | None:
+        """Train answers with the teacher's share in them, by task; None without a teacher."""
         teacher = self.recipe.teacher
-        if teacher is None or split != TRAIN:
+        if teacher is None:
             return None
         labels = self.read.labels(TRAIN)
         found = teacher_probabilities(self.job, teacher, self.read.records[TRAIN], labels, self.recipe.seed)
@@ -341,9 +345,8 @@ class NetworkRun:
         objective = pretraining_of(self.recipe.architecture)
         if head is not None and objective in KEPT:
             heads[KEPT[objective]] = head
-        train: Any = self.read.records.get(TRAIN) or self.read.records[BOTH]
         return Artifact(
-            reader=self.read.reader.after_training(objective, train),
+            reader=self.reader,
             learned=Network(
                 name=self.recipe.architecture,
                 config=for_any_machine(self.recipe.model),

@@ -81,8 +81,8 @@ def starting_point(recipe: Start, job: Job) -> Artifact[Reader] | None:
     kept = np.concatenate([job.subjects(split) for split in (TUNING, HELD_OUT)])
     data = single.run["data"]
     splits = {split: len(job.subjects(split)) for split in (TRAIN, TUNING)}
-    elsewhere = job.division or data["fingerprint"] != job.dataset.fingerprint
-    elsewhere = elsewhere or data.get("subjects", splits) != splits  # a member of folds
+    divided = data.get("divided") or data.get("subjects", splits) != splits  # such as a member of folds
+    elsewhere = job.division or divided or data["fingerprint"] != job.dataset.fingerprint
     if elsewhere and (n := seen(single.run, kept, births_of(job.dataset, kept))):
         raise ConfigError(
             f"start_from: {recipe.start_from} was trained on {n} subjects of this dataset's tuning and "

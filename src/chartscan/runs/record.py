@@ -66,6 +66,7 @@ def data_record(job: Job) -> dict[str, Any]:
         "counts": manifest["counts"],
         "follow_up": job.dataset.follow_up,
         "subjects": {split: len(job.subjects(split)) for split in (TRAIN, TUNING)},
+        "divided": job.division is not None,  # not as the dataset is split
     }
 
 
